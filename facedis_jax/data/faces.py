@@ -1,0 +1,115 @@
+"""What every 3D face data set becomes before it is learned from: registered faces in millimetres, with their names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypedDict
+
+import numpy as np
+
+
+class Face(TypedDict):
+    """One registered face; the fields of an example of a `FaceSource`.
+
+    `vertices` is [vertices, 3] float32 in mm; `subject` and `expression` (int32) index the names of the `FaceSet`;
+    `level` (float32, 0..1) is the expression's level; `index` (int32) is the face's place in `FaceSet.names`.
+    """
+
+    vertices: np.ndarray
+    subject: np.ndarray
+    expression: np.ndarray
+    level: np.ndarray
+    index: np.ndarray
+
+
+class FaceSource(Protocol):
+    """Random access to faces: deterministic, cheap to index, safe to share between threads."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Face: ...
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Faces held in memory.
+
+    Attributes:
+      vertices: [faces, vertices, 3] float32, mm.
+      subject, expression: [faces] int32.
+      level: [faces] float32.
+      index: [faces] int32, each face's place in `FaceSet.names`.
+    """
+
+    vertices: np.ndarray
+    subject: np.ndarray
+    expression: np.ndarray
+    level: np.ndarray
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.vertices)
+
+    def __getitem__(self, index: int) -> Face:
+        return Face(
+            vertices=self.vertices[index],
+            subject=self.subject[index],
+            expression=self.expression[index],
+            level=self.level[index],
+            index=self.index[index],
+        )
+
+    def take(self, rows: np.ndarray) -> "ArraySource":
+        """The faces of some rows, in their order."""
+        return ArraySource(*(getattr(self, key)[rows] for key in Face.__annotations__))
+
+
+@dataclass(frozen=True)
+class FaceTruth:
+    """The factors behind the faces of a synthetic set, aligned with `FaceSet.names`.
+
+    Attributes:
+      clean: [faces, vertices, 3] float32, mm, before registration noise.
+      neutrals: [subjects, vertices, 3] float32, mm, each subject's true neutral.
+      factors: name -> [faces, dims] float32, such as "identity", "expression" and "level".
+    """
+
+    clean: np.ndarray
+    neutrals: np.ndarray
+    factors: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """A data set of registered faces, split and ready to be piped to the device.
+
+    Attributes:
+      name: what the set is called in reports, with its split ("coma/paper").
+      train, test: the two halves of the split.
+      neutrals: [subjects, vertices, 3] float32, mm, each subject's neutral target.
+      triangles: [triangles, 3] int32.
+      subjects, expressions: the names that `subject` and `expression` index.
+      names: one name per face ("FaceTalk_170725_00137_TA/bareteeth/bareteeth.000001"), train and test together.
+      scale: the divisor that brings mm to the unit of the networks (260 for CoMA, 156 for BU-3DFE).
+      landmarks: named vertex indices, where known.
+      truth: the factors behind each face, for synthetic sets.
+      content_hash: sha256 over what the set was made from; part of a run's identity.
+    """
+
+    name: str
+    train: FaceSource
+    test: FaceSource
+    neutrals: np.ndarray
+    triangles: np.ndarray
+    subjects: Sequence[str]
+    expressions: Sequence[str]
+    names: Sequence[str]
+    scale: float
+    content_hash: str
+    landmarks: Mapping[str, int] = field(default_factory=dict)
+    truth: FaceTruth | None = None
+
+
+def stack(source: FaceSource) -> ArraySource:
+    """Reads a whole source into memory."""
+    faces = [source[i] for i in range(len(source))]
+    return ArraySource(*(np.stack([face[key] for face in faces]) for key in Face.__annotations__))  # type: ignore[literal-required]

@@ -1,0 +1,89 @@
+"""How strong an expression is in a frame, and which face of a subject counts as neutral."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from facedis_jax.errors import InputError
+
+NEUTRAL_LEVEL = 0.01
+"""Frames at or below this level make up their subject's neutral face."""
+
+
+def sequence_levels(vertices: np.ndarray, sequence: np.ndarray | None = None) -> np.ndarray:
+    """Expression levels of frames, 0 to 1.
+
+    A frame's level is its mean vertex distance to the first frame of its sequence over the largest such
+    distance in the sequence; frames of a sequence in which nothing moves have level 0.
+
+    Args:
+      vertices: [frames, vertices, 3], any unit, the frames of a sequence in their order.
+      sequence: [frames] integers that tell sequences apart; all frames are of one if None.
+
+    Returns:
+      [frames] float32.
+    """
+    levels = np.zeros(len(vertices), np.float32)
+    sequence = np.zeros(len(vertices), np.int32) if sequence is None else sequence
+    for name in np.unique(sequence):
+        frames = np.flatnonzero(sequence == name)
+        first = vertices[frames[0]].astype(np.float64)
+        distances = np.array([np.linalg.norm(vertices[i] - first, axis=-1).mean() for i in frames])
+        if distances.max() > 0:
+            levels[frames] = distances / distances.max()
+    return levels
+
+
+class NeutralMeans:
+    """Means of the neutral frames of subjects, gathered a few frames at a time.
+
+    Args:
+      subjects: the names of the subjects, for messages.
+    """
+
+    def __init__(self, subjects: Sequence[str]):
+        self._subjects = subjects
+        self._sums: dict[int, np.ndarray] = {}
+        self._counts = np.zeros(len(subjects), np.int64)
+
+    def add(self, subject: int, vertices: np.ndarray, levels: np.ndarray) -> None:
+        """Takes in frames [frames, vertices, 3] of one subject with their levels [frames]."""
+        neutral = vertices[levels <= NEUTRAL_LEVEL]
+        if len(neutral):
+            self._sums[subject] = self._sums.get(subject, 0.0) + neutral.sum(axis=0, dtype=np.float64)
+            self._counts[subject] += len(neutral)
+
+    def result(self) -> np.ndarray:
+        """Neutral faces [subjects, vertices, 3] float32.
+
+        Raises:
+          InputError: where a subject had no neutral frame.
+        """
+        for subject, count in zip(self._subjects, self._counts, strict=True):
+            if not count:
+                raise InputError(f"subject {subject}", f"a frame of level {NEUTRAL_LEVEL:g} or less", "none")
+        means = [self._sums[i] / count for i, count in enumerate(self._counts)]
+        return np.stack(means).astype(np.float32)
+
+
+def subject_neutrals(
+    vertices: np.ndarray, subject: np.ndarray, levels: np.ndarray, subjects: Sequence[str]
+) -> np.ndarray:
+    """The mean of each subject's frames whose level is at most 0.01.
+
+    Args:
+      vertices: [frames, vertices, 3].
+      subject: [frames] integers that index `subjects`.
+      levels: [frames].
+      subjects: the subjects' names.
+
+    Returns:
+      [subjects, vertices, 3] float32.
+
+    Raises:
+      InputError: where a subject has no neutral frame.
+    """
+    means = NeutralMeans(subjects)
+    for i in range(len(subjects)):
+        means.add(i, vertices[subject == i], levels[subject == i])
+    return means.result()

@@ -1,0 +1,53 @@
+"""Wavefront OBJ files: the `v` and `f` lines, in the file's order, and nothing that they point to.
+
+Loaders for rendering split and reorder vertices by their texture coordinates; here the order is what
+registers one mesh with another.
+"""
+
+import io
+from array import array
+from pathlib import Path
+
+import numpy as np
+
+from facedis_jax.errors import InputError
+
+# Bounds the memory that splitting one line takes.
+_LONGEST_LINE = 1 << 16
+
+
+def parse_obj(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices [vertices, 3] float64, corners and polygon lengths."""
+    coordinates, corners, lengths = array("d"), array("i"), array("i")
+    lines = io.BytesIO(data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" "))
+    number = 0
+    while line := lines.readline():
+        number += 1
+        start = line[:16].split(None, 1)[:1]
+        if start not in ([b"v"], [b"f"]):
+            continue
+        if len(line) > _LONGEST_LINE:
+            raise InputError(
+                path, f"lines below {_LONGEST_LINE} bytes", f"{len(line)} bytes in line {number}"
+            )
+        words = line.split(b"#", 1)[0].split()
+        try:
+            if words[0] == b"v":
+                x, y, z = words[1:4]
+                coordinates.extend((float(x), float(y), float(z)))
+            else:
+                corners.extend(_corner(word, len(coordinates) // 3) for word in words[1:])
+                lengths.append(len(words) - 1)
+        except (ValueError, OverflowError):
+            shown = line.strip()[:48].decode("ascii", "replace")
+            raise InputError(path, "a vertex or face of an OBJ file", f"{shown!r} in line {number}") from None
+    vertices = np.frombuffer(coordinates, np.float64).reshape(-1, 3)
+    return vertices, np.frombuffer(corners, np.int32), np.frombuffer(lengths, np.int32)
+
+
+def _corner(word: bytes, vertices_so_far: int) -> int:
+    """The vertex of `v`, `v/vt`, `v//vn` or `v/vt/vn`, from 0; negative ones count back from the last."""
+    index = int(word.split(b"/", 1)[0])
+    if index == 0 or index < -vertices_so_far:
+        raise ValueError("vertices count from 1")
+    return index - 1 if index > 0 else vertices_so_far + index

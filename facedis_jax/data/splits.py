@@ -1,0 +1,66 @@
+"""Which faces are learned from and which are held out, by name."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from facedis_jax.errors import InputError
+
+SPLITS = ("paper", "sequence", "subject")
+"""The names that `split_indices` knows."""
+
+
+def split_indices(split: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and the test faces, ascending, together all of them.
+
+    - "paper": of every hundred faces in the order of their names, the first ten are tested (section 4.1).
+      CoMA's 20,466 give 18,416 and 2,050. A test frame has its neighbours in time in the training set.
+    - "sequence": whole sequences are tested, one of each subject: the i-th subject's i-th, going round, so
+      that no expression is favoured. CoMA's 144 give 12.
+    - "subject": the first tenth of the subjects, rounded up, are tested: people never seen in training. 2 of
+      CoMA's 12, and the first ten of BU-3DFE's 100, as in the paper.
+
+    Args:
+      split: one of `SPLITS`.
+      names: sorted "subject/sequence/frame"; the subject ends at the first slash, the sequence at the last.
+
+    Returns:
+      train [train] and test [test] int64.
+
+    Raises:
+      InputError: where the split is unknown, or leaves nothing to train on or to test.
+    """
+    if split == "paper":
+        is_test = np.arange(len(names)) % 100 < 10
+    elif split == "sequence":
+        held_out = _diagonal(sorted({name.rsplit("/", 1)[0] for name in names}))
+        is_test = np.array([name.rsplit("/", 1)[0] in held_out for name in names], bool)
+    elif split == "subject":
+        subjects = sorted({name.split("/", 1)[0] for name in names})
+        tested = set(subjects[: -(-len(subjects) // 10)])
+        is_test = np.array([name.split("/", 1)[0] in tested for name in names], bool)
+    else:
+        raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
+    return indices_of(split, is_test)
+
+
+def indices_of(split: str, is_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the faces for which `is_test` [faces] is false, and of those for which it is true.
+
+    Raises:
+      InputError: where either is empty; names the split.
+    """
+    train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    if not len(train) or not len(test):
+        found = f"{len(train)} and {len(test)} of {len(is_test)}"
+        raise InputError(f"split {split!r}", "faces to train on and faces to test", found)
+    return train, test
+
+
+def _diagonal(sequences: Sequence[str]) -> set[str]:
+    """One sequence of each subject that has several."""
+    by_subject = defaultdict(list)
+    for sequence in sequences:
+        by_subject[sequence.split("/", 1)[0]].append(sequence)
+    return {own[i % len(own)] for i, own in enumerate(by_subject.values()) if len(own) > 1}

@@ -1,0 +1,18 @@
+"""The one error that a user sees: what was looked at, what was expected there, what was found."""
+
+
+class InputError(Exception):
+    """Input from outside (a file, a folder, an option) that cannot be used.
+
+    Commands print it as one line and exit with code 2; library code lets it fly.
+
+    Args:
+      where: the file, folder or option at fault.
+      expected: what would have been accepted.
+      found: what was there instead.
+    """
+
+    def __init__(self, where: object, expected: str, found: str):
+        self.where, self.expected, self.found = str(where), expected, found
+        line = f"{self.where}: expected {expected}, found {found}"
+        super().__init__(" ".join(line.split()))

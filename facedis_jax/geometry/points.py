@@ -1,0 +1,68 @@
+"""Farthest points and nearest neighbours. Indices carry no gradient."""
+
+import jax
+import jax.numpy as jnp
+
+
+def farthest_point_sample(points: jax.Array, num_samples: int, *, start: jax.Array | int = 0) -> jax.Array:
+    """Picks points one by one, each the farthest from those picked before; ties go to the lowest index.
+
+    No point is ever left out of the choice, wherever it lies (a common CUDA kernel skips those near the
+    origin), and no index comes twice, even where points coincide.
+
+    Args:
+      points: [points, 3].
+      num_samples: how many to pick, at most as many as there are points.
+      start: index of the first.
+
+    Returns:
+      [num_samples] int32 indices, in the order in which they were picked.
+
+    Raises:
+      ValueError: if `num_samples` is not between 1 and the number of points.
+
+    Example:
+      >>> farthest_point_sample(jnp.array([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]), 3).tolist()
+      [0, 2, 1]
+    """
+    count = points.shape[0]
+    if not 1 <= num_samples <= count:
+        raise ValueError(f"num_samples must lie between 1 and the {count} points, got {num_samples}")
+    points = jax.lax.stop_gradient(jnp.asarray(points))
+    indices = jnp.arange(count, dtype=jnp.int32)
+
+    def pick(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        picked, distance = carry
+        last = picked[i - 1]
+        to_last = jnp.sum(jnp.square(points - points[last][None]), axis=1)
+        # Below every true distance, so that a picked point is never the farthest again.
+        distance = jnp.where(indices == last, -1.0, jnp.minimum(distance, to_last))
+        return picked.at[i].set(jnp.argmax(distance).astype(jnp.int32)), distance
+
+    picked = jnp.zeros(num_samples, jnp.int32).at[0].set(start)
+    distance = jnp.full(count, jnp.inf, points.dtype)
+    return jax.lax.fori_loop(1, num_samples, pick, (picked, distance))[0]
+
+
+def k_nearest(queries: jax.Array, points: jax.Array, k: int) -> jax.Array:
+    """The `k` nearest points to each query, nearest first; ties go to the lowest index.
+
+    Distances come from differences of coordinates: the expanded form |a|^2 - 2ab + |b|^2 loses the small
+    distances between neighbours to rounding wherever the face is far from the origin.
+
+    Args:
+      queries: [queries, 3].
+      points: [points, 3].
+      k: how many, at most as many as there are points.
+
+    Returns:
+      [queries, k] int32 indices into `points`.
+
+    Raises:
+      ValueError: if `k` is not between 1 and the number of points.
+    """
+    if not 1 <= k <= points.shape[0]:
+        raise ValueError(f"k must lie between 1 and the {points.shape[0]} points, got {k}")
+    queries, points = jax.lax.stop_gradient((jnp.asarray(queries), jnp.asarray(points)))
+    squared = jnp.sum(jnp.square(queries[:, None] - points[None]), axis=-1)
+    return jax.lax.top_k(-squared, k)[1].astype(jnp.int32)

@@ -1,0 +1,22 @@
+"""Training objectives as pure functions, each from a paper's equation; imports jax and numpy alone."""
+
+from facedis_jax.losses.gaussian import gaussian_kl, gaussian_log_density
+from facedis_jax.losses.ib_vae import IbVaeWeights, ib_vae_loss, lambda_2_schedule
+from facedis_jax.losses.information import (
+    aggregate_mutual_information,
+    mutual_information,
+    mutual_information_offset,
+)
+from facedis_jax.losses.reconstruction import reconstruction_loss
+
+__all__ = [
+    "IbVaeWeights",
+    "aggregate_mutual_information",
+    "gaussian_kl",
+    "gaussian_log_density",
+    "ib_vae_loss",
+    "lambda_2_schedule",
+    "mutual_information",
+    "mutual_information_offset",
+    "reconstruction_loss",
+]

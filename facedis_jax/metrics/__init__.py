@@ -1,0 +1,37 @@
+"""Measures of faces and codes as pure functions of arrays; imports jax and numpy alone."""
+
+from facedis_jax.metrics.averages import Average
+from facedis_jax.metrics.codes import (
+    DciScores,
+    collapsed_dimensions,
+    dci_from_importance,
+    discretise,
+    mutual_information_gap,
+    separated_attribute_predictability,
+    squared_correlation,
+)
+from facedis_jax.metrics.disentanglement import disentanglement_error
+from facedis_jax.metrics.distances import (
+    DistanceStatistics,
+    average_vertex_distance,
+    distance_statistics,
+    vertex_distance,
+)
+from facedis_jax.metrics.intersections import self_intersections
+
+__all__ = [
+    "Average",
+    "DciScores",
+    "DistanceStatistics",
+    "average_vertex_distance",
+    "collapsed_dimensions",
+    "dci_from_importance",
+    "discretise",
+    "disentanglement_error",
+    "distance_statistics",
+    "mutual_information_gap",
+    "self_intersections",
+    "separated_attribute_predictability",
+    "squared_correlation",
+    "vertex_distance",
+]

@@ -1,0 +1,146 @@
+"""The IB-VAE's networks (Figure 2): one point cloud encoder, an identity decoder and a full decoder."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from facedis_jax.models.grouping import Grouping
+from facedis_jax.models.pct import PctConfig, PointCloudTransformer
+
+
+@dataclass(frozen=True)
+class FaceVaeConfig:
+    """Sizes of the networks; the defaults are the paper's (section 3.5).
+
+    Attributes:
+      encoder: the point cloud transformer.
+      head: widths of the fully connected layers between the pooled feature and the posterior.
+      identity_latents: length of z_id.
+      expression_latents: length of z_exp.
+      decoder_hidden: width of both decoders' hidden layer.
+    """
+
+    encoder: PctConfig = field(default_factory=PctConfig)
+    head: tuple[int, ...] = (256, 64)
+    identity_latents: int = 4
+    expression_latents: int = 4
+    decoder_hidden: int = 256
+
+
+class Posterior(NamedTuple):
+    """q(z_id, z_exp | X), a diagonal Gaussian; identity latents first.
+
+    Attributes:
+      mean: [batch, latents].
+      logvar: [batch, latents], natural logarithm of the variance.
+    """
+
+    mean: jax.Array
+    logvar: jax.Array
+
+
+class Reconstruction(NamedTuple):
+    """Offsets from the training mean face, [batch, vertices, 3], in the unit of the networks."""
+
+    full: jax.Array
+    identity: jax.Array
+
+
+class MlpDecoder(nn.Module):
+    """One hidden layer, then an offset from the mean face for every vertex."""
+
+    hidden: int
+    num_vertices: int
+
+    @nn.compact
+    def __call__(self, code: jax.Array) -> jax.Array:
+        """Maps [..., code] to [..., vertices, 3]."""
+        hidden = nn.relu(nn.Dense(self.hidden)(code))
+        # Faces differ from their mean by about 0.01 in the unit of the networks: start there and not at 1.
+        small = nn.initializers.variance_scaling(1e-4, "fan_in", "truncated_normal")
+        offsets = nn.Dense(3 * self.num_vertices, kernel_init=small)(hidden)
+        return offsets.reshape(*code.shape[:-1], self.num_vertices, 3)
+
+
+class FaceVae(nn.Module):
+    """Encoder and decoders; conditional (section 3.2.4) where `num_labels` is positive.
+
+    Labels are [batch, num_labels]: one-hot expressions times their level. They enter after the encoder's penultimate
+    layer and beside z_exp.
+
+    Attributes:
+      config: sizes.
+      num_vertices: vertices of the topology that is decoded.
+      num_labels: expressions of the conditional variant; 0 for the plain one.
+      axis_name: the device axis for batch statistics.
+    """
+
+    config: FaceVaeConfig
+    num_vertices: int
+    num_labels: int = 0
+    axis_name: str | None = None
+
+    def setup(self) -> None:
+        config = self.config
+        latents = config.identity_latents + config.expression_latents
+        self.encoder = PointCloudTransformer(config.encoder, self.axis_name)
+        self.head = [nn.Dense(width) for width in config.head]
+        self.posterior = nn.Dense(2 * latents)
+        self.identity_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices)
+        self.full_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices)
+
+    def __call__(
+        self,
+        points: jax.Array,
+        noise: jax.Array,
+        labels: jax.Array | None = None,
+        *,
+        grouping: Grouping | None = None,
+        train: bool = False,
+    ) -> tuple[Posterior, jax.Array, Reconstruction]:
+        """Encodes, samples with the noise given ([batch, latents]; zeros for the mean) and decodes.
+
+        Returns:
+          The posterior, the sample z [batch, latents] and both reconstructions.
+        """
+        posterior = self.encode(points, labels, grouping=grouping, train=train)
+        z = posterior.mean + jnp.exp(0.5 * posterior.logvar) * noise
+        z_identity, z_expression = jnp.split(z, [self.config.identity_latents], axis=-1)
+        return posterior, z, self.decode(z_identity, z_expression, labels)
+
+    def encode(
+        self,
+        points: jax.Array,
+        labels: jax.Array | None = None,
+        *,
+        grouping: Grouping | None = None,
+        train: bool = False,
+    ) -> Posterior:
+        """Points [batch, points, 3] in the unit of the networks to the posterior over the codes."""
+        hidden = self.encoder(points, grouping=grouping, train=train)
+        for layer in self.head:
+            hidden = nn.relu(layer(hidden))
+        if self.num_labels:
+            hidden = jnp.concatenate([hidden, self._checked(labels)], axis=-1)
+        mean, logvar = jnp.split(self.posterior(hidden), 2, axis=-1)
+        return Posterior(mean, logvar)
+
+    def decode(
+        self, z_identity: jax.Array, z_expression: jax.Array, labels: jax.Array | None = None
+    ) -> Reconstruction:
+        """Both faces; the full decoder's error does not reach z_id (section 3.1)."""
+        code = [jax.lax.stop_gradient(z_identity), z_expression]
+        if self.num_labels:
+            code.append(self._checked(labels))
+        return Reconstruction(
+            full=self.full_decoder(jnp.concatenate(code, axis=-1)), identity=self.identity_decoder(z_identity)
+        )
+
+    def _checked(self, labels: jax.Array | None) -> jax.Array:
+        if labels is None or labels.shape[-1] != self.num_labels:
+            found = "none" if labels is None else f"shape {labels.shape}"
+            raise ValueError(f"the conditional model takes labels [batch, {self.num_labels}], got {found}")
+        return labels

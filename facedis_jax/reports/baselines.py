@@ -1,0 +1,135 @@
+"""Linear models of faces, fitted to the same training faces: the floor for a learned model to stand on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+
+@dataclass(frozen=True)
+class PcaModel:
+    """Faces as a mean and a few directions, in the unit of the faces it was fitted to.
+
+    Attributes:
+      mean: [vertices, 3].
+      directions: [components, vertices, 3], orthonormal over the 3V coordinates.
+      deviations: [components], the standard deviation of the training faces along each direction.
+    """
+
+    mean: np.ndarray
+    directions: np.ndarray
+    deviations: np.ndarray
+
+    def encode(self, faces: np.ndarray) -> np.ndarray:
+        """Coordinates [faces, components] of `faces` [faces, vertices, 3] along the directions."""
+        return _flat(faces - self.mean) @ _flat(self.directions).T
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Faces [faces, vertices, 3] from coordinates [faces, components]."""
+        return self.mean + np.tensordot(codes, self.directions, axes=1)
+
+    def reconstruct(self, faces: np.ndarray) -> np.ndarray:
+        """The nearest faces of the model to `faces` [faces, vertices, 3]."""
+        return self.decode(self.encode(faces))
+
+
+def fit_pca(faces: np.ndarray, components: int, *, seed: int = 0) -> PcaModel:
+    """Fits a PCA to faces by a randomised SVD, whose cost grows with faces x vertices x components.
+
+    Args:
+      faces: [faces, vertices, 3].
+      components: how many directions; at most one fewer than faces, since no more exist.
+      seed: of the random projection.
+
+    Raises:
+      ValueError: for fewer than two faces.
+    """
+    if len(faces) < 2:
+        raise ValueError(f"principal components need at least two faces, got {len(faces)}")
+    components = min(components, len(faces) - 1)
+    pca = PCA(components, svd_solver="randomized", random_state=seed).fit(_flat(faces))
+    shape = faces.shape[1:]
+    return PcaModel(
+        mean=pca.mean_.reshape(shape),
+        directions=pca.components_.reshape(-1, *shape),
+        deviations=np.sqrt(pca.explained_variance_),
+    )
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """A face as mean neutral + identity + mean offset + expression, both parts linear, as in FLAME.
+
+    Codes are in standard deviations of the training faces and are fitted jointly, as the most probable ones
+    under a standard normal prior and independent noise on the coordinates.
+
+    Attributes:
+      identity: PCA of the subjects' neutral faces.
+      expression: PCA of the faces' offsets from their subject's neutral.
+      noise: variance of the noise, in the squared unit of the faces.
+    """
+
+    identity: PcaModel
+    expression: PcaModel
+    noise: float
+
+    def encode(self, faces: np.ndarray) -> np.ndarray:
+        """Codes [faces, identity components + expression components] of `faces` [faces, vertices, 3]."""
+        basis = self._basis()
+        penalty = max(self.noise, 1e-12 * float(np.square(basis).sum())) * np.eye(len(basis))
+        normal = (basis @ basis.T).astype(np.float64) + penalty
+        rest = _flat(faces - self.identity.mean - self.expression.mean)
+        return np.linalg.solve(normal, (rest @ basis.T).T.astype(np.float64)).T.astype(faces.dtype)
+
+    def reconstruct(self, faces: np.ndarray) -> np.ndarray:
+        """The model's faces nearest to `faces` [faces, vertices, 3]."""
+        mean = self.identity.mean + self.expression.mean
+        return mean + (self.encode(faces) @ self._basis()).reshape(faces.shape)
+
+    def neutralise(self, faces: np.ndarray) -> np.ndarray:
+        """The neutral faces [faces, vertices, 3] that the model sees behind `faces`."""
+        split = len(self.identity.directions)
+        offset = self.encode(faces)[:, :split] @ self._basis()[:split]
+        return self.identity.mean + offset.reshape(faces.shape)
+
+    def _basis(self) -> np.ndarray:
+        """Both models' directions, one standard deviation long, [components, 3 vertices]."""
+        parts = [
+            _flat(part.directions) * part.deviations[:, None] for part in (self.identity, self.expression)
+        ]
+        return np.concatenate(parts)
+
+
+def fit_linear_model(
+    faces: np.ndarray,
+    subjects: np.ndarray,
+    neutrals: np.ndarray,
+    *,
+    identity_components: int,
+    expression_components: int,
+    seed: int = 0,
+) -> LinearModel:
+    """Fits the identity directions to neutral faces, the expression directions to what the faces add to them.
+
+    The noise is what is left of the training faces when their neutrals are given.
+
+    Args:
+      faces: training faces, [faces, vertices, 3].
+      subjects: [faces] integers, indices into `neutrals`.
+      neutrals: [subjects, vertices, 3]; those of subjects without a training face are not looked at.
+      identity_components: how many identity directions; at most one fewer than subjects, since no more exist.
+      expression_components: how many expression directions.
+      seed: of the random projections.
+
+    Raises:
+      ValueError: for faces of fewer than two subjects.
+    """
+    identity = fit_pca(neutrals[np.unique(subjects)], identity_components, seed=seed)
+    offsets = faces - neutrals[subjects]
+    expression = fit_pca(offsets, expression_components, seed=seed)
+    rest = offsets - expression.reconstruct(offsets)
+    return LinearModel(identity, expression, noise=float(np.mean(np.square(rest))))
+
+
+def _flat(faces: np.ndarray) -> np.ndarray:
+    return faces.reshape(len(faces), -1)

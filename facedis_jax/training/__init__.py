@@ -1,0 +1,22 @@
+"""The loop and all that touches the world: devices, checkpoints, logs, signals, the run's folder."""
+
+from facedis_jax.training.checkpoints import Checkpoint, Checkpoints
+from facedis_jax.training.loop import BatchIterator, FitResult, LoopConfig, TrainingDiverged, fit
+from facedis_jax.training.parallel import DataParallel, check_batch_size, data_parallel
+from facedis_jax.training.run_folder import RunFolder, read_json, write_json
+
+__all__ = [
+    "BatchIterator",
+    "Checkpoint",
+    "Checkpoints",
+    "DataParallel",
+    "FitResult",
+    "LoopConfig",
+    "RunFolder",
+    "TrainingDiverged",
+    "check_batch_size",
+    "data_parallel",
+    "fit",
+    "read_json",
+    "write_json",
+]

@@ -1,0 +1,59 @@
+"""Ctrl-C and the scheduler's SIGTERM: a request to finish the step and save, not an accident."""
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+from jax import process_count
+from jax.experimental import multihost_utils
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """Takes note of the first SIGINT or SIGTERM while it is entered; the second one ends the process at once.
+
+    Outside the main thread, where Python sets no signal handlers, it does nothing.
+
+    Attributes:
+      signal: the number of the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        # Not print, which may be interrupted half-way through a print.
+        os.write(
+            2,
+            f"\n{signal.Signals(number).name}: saving after this step; once more to stop at once\n".encode(),
+        )
+
+    def agreed(self) -> int | None:
+        """The signal that any process received, on every process, which must all ask at the same step."""
+        if process_count() == 1:
+            return self.signal
+        return int(np.max(multihost_utils.process_allgather(np.int32(self.signal or 0)))) or None
+
+
+def exit_code(signal_number: int | None) -> int:
+    """What a shell calls the end by a signal: 130 for SIGINT, 143 for SIGTERM; 0 for none."""
+    return 0 if signal_number is None else 128 + signal_number

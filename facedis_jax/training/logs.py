@@ -1,0 +1,85 @@
+"""Where the numbers of a run go: one JSON line per logged step, and TensorBoard for those who ask for it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from facedis_jax.errors import InputError
+from facedis_jax.training.run_folder import plain, write_text
+
+
+class MetricWriter(Protocol):
+    """Takes the metrics of one step of one split ("train" or "test"), already read from the device."""
+
+    def write(self, step: int, split: str, seconds: float, values: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLinesWriter:
+    """Writes `{"step": 10, "split": "train", "seconds": 1.5, "loss": 0.25, ...}`; null stands for non-finite.
+
+    Args:
+      path: the file, such as `metrics.jsonl`.
+      resume_from: the step of the checkpoint that the run goes on from. What the file has beyond it will
+        be written again, and is dropped here with any half-written line.
+    """
+
+    def __init__(self, path: Path, resume_from: int = 0):
+        kept = [line for line in _lines(path) if line["step"] <= resume_from]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, step: int, split: str, seconds: float, values: Mapping[str, float]) -> None:
+        line = {"step": step, "split": split, "seconds": round(seconds, 3), **values}
+        self._file.write(json.dumps(plain(line)) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoardWriter:
+    """Writes scalars named `train/loss` for TensorBoard.
+
+    Args:
+      folder: where the event files go.
+      resume_from: events beyond this step are hidden, as they will be written again.
+
+    Raises:
+      InputError: if the package is not installed.
+    """
+
+    def __init__(self, folder: Path, resume_from: int = 0):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise InputError(
+                "--tensorboard",
+                "the extra: pip install 'facedis-jax[tensorboard]'",
+                "no package tensorboardX",
+            ) from error
+        self._writer = SummaryWriter(str(folder), purge_step=resume_from + 1)
+
+    def write(self, step: int, split: str, seconds: float, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def read_metrics(path: Path, split: str) -> list[dict]:
+    """The lines of one split, in order of step; none where the file is missing."""
+    return [line for line in _lines(path) if line["split"] == split]
+
+
+def _lines(path: Path) -> list[dict]:
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            # A run that was killed while it wrote leaves half a line.
+            break
+    return lines

@@ -1,0 +1,217 @@
+"""The one place that knows about devices: a learner's step, written for one device, on all of them.
+
+The batch is split over the devices and the state is replicated, or split along its first axis where a field
+belongs to the data (such as one chain per example). `jax.pmap` and `jax.shard_map` are two ways to say the
+same program. The latter runs with `check_vma=False`, as pmap does: by its default the gradient with respect
+to a replicated parameter already is a sum over devices, and the `pmean` that a step takes of it would leave
+it as many times too large as there are devices, which Adam hides.
+
+Between processes prefer `shard_map`: pmap passes typed PRNG keys by way of the host, and so waits for the
+step before. Within one process the two cost the same.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from facedis_jax.errors import InputError
+from facedis_jax.learners.learner import Batch, State
+
+Method = Literal["pmap", "shard_map"]
+
+
+def check_batch_size(batch_size: int, num_devices: int) -> None:
+    """Checks that the devices divide the batch.
+
+    Raises:
+      InputError: if they do not. Means over devices are exact only where each has as many examples.
+    """
+    if batch_size < 1 or batch_size % num_devices:
+        raise InputError(
+            "--batch-size", f"a positive multiple of the number of devices ({num_devices})", str(batch_size)
+        )
+
+
+class DataParallel:
+    """A learner's function on all devices, as `data_parallel` makes it.
+
+    Called with the state as `place_state` gives it and one batch of host arrays [batch, ...], of which each
+    process holds its own share. Compiles once per shape of the batch and never waits for the device.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        devices: Sequence[jax.Device] | None,
+        method: Method,
+        axis_name: str,
+        state_axes: Any,
+        donate: bool,
+        returns_state: bool,
+    ):
+        devices = jax.devices() if devices is None else devices
+        self._mesh = Mesh(np.asarray(devices), (axis_name,))
+        self._method = method
+        self._returns_state = returns_state
+        self._split = PartitionSpec(axis_name)
+        self._state_specs = jax.tree.map(
+            lambda axis: PartitionSpec() if axis is None else self._split, state_axes, is_leaf=_is_none
+        )
+        replicated = PartitionSpec()
+        self._result_specs = (self._state_specs, replicated) if returns_state else replicated
+        self._state_shardings = jax.tree.map(
+            lambda spec: NamedSharding(self._mesh, spec), self._state_specs, is_leaf=_is_spec
+        )
+
+        def on_each_device(state, batch):
+            if returns_state:
+                state, metrics = function(state, batch)
+                return state, jax.lax.psum(metrics, axis_name)
+            return jax.lax.psum(function(state, batch), axis_name)
+
+        donated = (0,) if donate else ()
+        if method == "pmap":
+            self._function = jax.pmap(
+                on_each_device,
+                axis_name=axis_name,
+                in_axes=(state_axes, 0),
+                out_axes=(state_axes, None) if returns_state else None,
+                devices=list(devices),
+                donate_argnums=donated,
+            )
+            self._has_split_fields = bool(jax.tree.leaves(state_axes))
+            self._stack = jax.jit(self._stacked, out_shardings=self._state_shardings, donate_argnums=donated)
+            self._unstack = jax.jit(self._unstacked, out_shardings=self._state_shardings, donate_argnums=0)
+        elif method == "shard_map":
+            mapped = jax.shard_map(
+                on_each_device,
+                mesh=self._mesh,
+                in_specs=(self._state_specs, self._split),
+                out_specs=self._result_specs,
+                check_vma=False,
+            )
+            self._function = jax.jit(mapped, donate_argnums=donated)
+        else:
+            raise ValueError(f"method is 'pmap' or 'shard_map', not {method!r}")
+
+    def place_state(self, state: State) -> State:
+        """Copies a state to the devices; every process gives the same one, its split fields whole."""
+
+        def place(x, sharding):
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+                # device_put takes no typed keys to the devices of other processes.
+                data = place(jax.random.key_data(x), sharding)
+                return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+            # device_put would share memory where it can, and the first step gives that up.
+            return jax.device_put(jnp.copy(x), sharding)
+
+        return jax.tree.map(place, state, jax.tree.broadcast(self._state_shardings, state))
+
+    def abstract_state(self, state: State) -> State:
+        """Shapes, types and shardings of a state as `place_state` lays it out, to restore a checkpoint by."""
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            state,
+            jax.tree.broadcast(self._state_shardings, state),
+        )
+
+    def place_batch(self, batch: Batch) -> Batch:
+        """Sends this process's share of a batch, [batch, ...] host arrays, to its devices."""
+        sharding = NamedSharding(self._mesh, self._split)
+        num_devices = len(self._mesh.local_devices)
+
+        def place(array):
+            array = np.asarray(array)
+            check_batch_size(len(array), num_devices)
+            if self._method == "pmap":
+                array = array.reshape(num_devices, -1, *array.shape[1:])
+            return jax.make_array_from_process_local_data(sharding, array)
+
+        return jax.tree.map(place, batch)
+
+    def __call__(self, state: State, batch: Batch) -> Any:
+        batch = self.place_batch(batch)
+        if self._method == "shard_map":
+            return self._function(state, batch)
+
+        if self._has_split_fields:
+            state = self._stack(state)
+        result = self._function(state, batch)
+        if jax.process_count() > 1:
+            # Between processes pmap takes global arrays and returns local ones.
+            result = multihost_utils.host_local_array_to_global_array(result, self._mesh, self._result_specs)
+        if self._has_split_fields and self._returns_state:
+            state, metrics = result
+            return self._unstack(state), metrics
+        return result
+
+    def _stacked(self, state: State) -> State:
+        """Split fields from [examples, ...] to [devices, examples / devices, ...], as pmap wants them."""
+        num_devices = self._mesh.size
+        return self._map_split_fields(lambda x: x.reshape(num_devices, -1, *x.shape[1:]), state)
+
+    def _unstacked(self, state: State) -> State:
+        return self._map_split_fields(lambda x: x.reshape(-1, *x.shape[2:]), state)
+
+    def _map_split_fields(self, function: Callable[[jax.Array], jax.Array], state: State) -> State:
+        specs = jax.tree.broadcast(self._state_specs, state, is_leaf=_is_spec)
+        return jax.tree.map(lambda x, spec: function(x) if spec == self._split else x, state, specs)
+
+
+def data_parallel(
+    function: Callable[..., Any],
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    method: Method = "pmap",
+    axis_name: str = "devices",
+    state_axes: Any = None,
+    returns_state: bool = True,
+    donate: bool | None = None,
+) -> DataParallel:
+    """Runs a learner's `step` (or `evaluate`) on all devices, with the same result as on one.
+
+    The function sees its device's share of the batch and takes its means over the batch with collectives over
+    `axis_name`, gradients included. The metrics that it returns are sums and counts over its share; they come
+    back added up over all devices.
+
+    Args:
+      function: `(state, batch) -> (state, metrics)`, or `(state, batch) -> metrics`.
+      devices: all local devices of all processes by default.
+      method: "pmap" or "shard_map".
+      axis_name: the name that the function's collectives use; bound on one device as well.
+      state_axes: a prefix of the state's tree, None where it is replicated and 0 where it is split along its
+        first axis.
+      returns_state: False for a learner's `evaluate`.
+      donate: whether the memory of the state that goes in is given up and used again; a step's is by default.
+
+    Returns:
+      A callable of the state and a batch of host arrays [batch, ...], with `place_state` to make the former.
+
+    Example:
+      step = data_parallel(learner.step)
+      state = step.place_state(learner.init(key, batch))
+      state, metrics = step(state, batch)
+    """
+    return DataParallel(
+        function,
+        devices=devices,
+        method=method,
+        axis_name=axis_name,
+        state_axes=state_axes,
+        donate=returns_state if donate is None else donate,
+        returns_state=returns_state,
+    )
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+def _is_spec(x: Any) -> bool:
+    return isinstance(x, PartitionSpec)

@@ -1,0 +1,167 @@
+"""The folder of one run: what made it, and where each of its files lies."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facedis_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk.
+
+    Attributes:
+      path: the folder.
+      config: what made the run, as plain JSON values.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, workdir: str | os.PathLike, config: Mapping[str, Any]) -> "RunFolder":
+        """Makes the folder of a new run, or opens that of a run to resume.
+
+        Args:
+          workdir: the folder; made with its parents if it is missing.
+          config: what identifies the run: nested mappings of plain values, as `dataclasses.asdict` gives.
+            Its key "workdir" is left out, so that a run may be moved.
+
+        Raises:
+          InputError: if the folder is a run's with another config, holds other things, or cannot be written.
+        """
+        path = Path(workdir)
+        config = plain({key: value for key, value in config.items() if key != "workdir"})
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            # A name that begins with a dot is a file on its way to os.replace, perhaps of another process.
+            taken = any(not entry.name.startswith(".") for entry in path.iterdir())
+            if not (path / "config.json").exists():
+                if taken:
+                    raise InputError(
+                        path, "a new or empty folder, or that of a run", "files but no config.json"
+                    )
+                write_json(path / "config.json", config)
+        except OSError as error:
+            raise InputError(path, "a folder that can be written", _reason(error)) from error
+
+        folder = cls.read(path)
+        difference = first_difference(folder.config, config)
+        if difference is not None:
+            key, old, new = difference
+            raise InputError(path, f"a run with {key} = {new}", f"{key} = {old}; choose another --workdir")
+        return folder
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> "RunFolder":
+        """Opens the folder of a run that exists.
+
+        Raises:
+          InputError: if there is none, or its config.json cannot be read.
+        """
+        config = Path(path) / "config.json"
+        if not config.is_file():
+            raise InputError(path, "the folder of a run", "no config.json in it")
+        return cls(Path(path), read_json(config))
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def results_file(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+
+def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, str, str] | None:
+    """The first key in sorted order at which two nested configs differ, dotted, with both values as JSON."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted({*old, *new}):
+            where = f"{key}.{name}" if key else name
+            difference = first_difference(old.get(name, _MISSING), new.get(name, _MISSING), where)
+            if difference is not None:
+                return difference
+        return None
+    # As text, so that NaN equals itself and 1 does not equal True.
+    old, new = ("nothing" if value is _MISSING else json.dumps(value) for value in (old, new))
+    return None if old == new else (key, old, new)
+
+
+_MISSING = object()
+
+
+def plain(value: Any) -> Any:
+    """Makes JSON values of NumPy values, tuples and paths; what is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      InputError: if it is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(path, "a JSON file", _reason(error)) from error
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file whole or not at all: to a sibling first, which then takes its name."""
+    path = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
