@@ -1,43 +1,54 @@
-"""What a named expression is: CoMA's twelve and BU-3DFE's six as mixtures of ARKit-style expression units.
+"""What a named expression is: those of CoMA and BU-3DFE as mixtures of ARKit-style expression units.
 
-A recipe maps a unit without its side ("mouthSmile") to a weight; a model's left and right halves of a unit both follow
-it. Units that a model lacks are left out, so that one table serves every face model with ARKit-style names.
+A recipe maps a unit without its side ("mouthSmile") to a weight; a model's left and right halves of a unit
+both follow it. Units that a model lacks are left out, so that one table serves every face model with
+ARKit-style names.
 """
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from facedis_jax.errors import InputError
+
 Recipe = Mapping[str, float]
 
-# Names as CoMA's folders spell them. The weights are chosen by eye, so that a viewer recognises the expression.
+# Names as CoMA's folders spell them. The weights are chosen by eye, so that a viewer recognises each.
 COMA_EXPRESSIONS: Mapping[str, Recipe] = {
     "bareteeth": {"mouthUpperUp": 0.9, "mouthLowerDown": 0.9, "mouthStretch": 0.6, "noseSneer": 0.4},
-    "cheeks_in": {"mouthPucker": 0.5, "cheekPuff": -0.6, "mouthDimple": 0.3},
+    "cheeks_in": {"mouthPucker": 0.6, "cheekPuff": -0.8},
     "eyebrow": {"browInnerUp": 1.0, "browOuterUp": 1.0, "eyeWide": 0.6},
-    "high_smile": {"mouthSmile": 0.9, "cheekSquint": 0.8, "eyeSquint": 0.5, "mouthUpperUp": 0.3},
-    "lips_back": {"mouthRollUpper": 0.8, "mouthRollLower": 0.8, "mouthDimple": 0.5},
+    "high_smile": {"mouthSmile": 0.9, "cheekSquint": 0.6, "eyeSquint": 0.2, "mouthUpperUp": 0.3},
+    "lips_back": {"mouthRollUpper": 0.7, "mouthRollLower": 0.7, "mouthDimple": 0.6},
     "lips_up": {"mouthUpperUp": 0.7, "mouthShrugUpper": 0.7, "mouthPucker": 0.4, "noseSneer": 0.3},
     "mouth_down": {"mouthFrown": 0.9, "mouthShrugLower": 0.6, "mouthLowerDown": 0.4},
     "mouth_extreme": {"jawOpen": 1.0, "mouthStretch": 0.7, "eyeWide": 0.6, "browInnerUp": 0.4},
-    "mouth_middle": {"mouthPucker": 0.9, "mouthFunnel": 0.3},
+    "mouth_middle": {"mouthPucker": 0.8, "mouthFunnel": 0.4},
     "mouth_open": {"jawOpen": 0.7},
     "mouth_side": {"mouthLeft": 0.8, "jawLeft": 0.4},
     "mouth_up": {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.5, "jawForward": 0.4},
 }
 
-# BU-3DFE's two-letter codes, after the action units of the six prototypic emotions.
+# The six prototypic emotions by their action units, and the face at rest; names as in `bu3dfe.EXPRESSIONS`.
 BU3DFE_EXPRESSIONS: Mapping[str, Recipe] = {
-    "AN": {"browDown": 1.0, "eyeSquint": 0.6, "mouthPress": 0.8, "noseSneer": 0.5, "jawForward": 0.3},
-    "DI": {"noseSneer": 1.0, "mouthUpperUp": 0.7, "browDown": 0.4, "mouthFrown": 0.4},
-    "FE": {"browInnerUp": 0.9, "browOuterUp": 0.5, "eyeWide": 0.9, "mouthStretch": 0.8, "jawOpen": 0.3},
-    "HA": {"mouthSmile": 1.0, "cheekSquint": 0.8, "mouthUpperUp": 0.4, "jawOpen": 0.15},
-    "SA": {"browInnerUp": 0.8, "mouthFrown": 1.0, "mouthShrugLower": 0.6},
-    "SU": {"browInnerUp": 0.9, "browOuterUp": 1.0, "eyeWide": 1.0, "jawOpen": 0.7},
+    "angry": {"browDown": 1.0, "eyeSquint": 0.4, "mouthPress": 0.5, "noseSneer": 0.5, "jawForward": 0.3},
+    "disgust": {"noseSneer": 0.9, "mouthUpperUp": 0.4, "browDown": 0.4, "mouthFrown": 0.5},
+    "fear": {"browInnerUp": 0.9, "browOuterUp": 0.5, "eyeWide": 0.9, "mouthStretch": 0.8, "jawOpen": 0.3},
+    "happy": {"mouthSmile": 1.0, "cheekSquint": 0.6, "mouthUpperUp": 0.4, "jawOpen": 0.15},
+    "neutral": {},
+    "sad": {"browInnerUp": 0.9, "mouthFrown": 0.9, "mouthShrugLower": 0.4},
+    "surprise": {"browInnerUp": 0.9, "browOuterUp": 1.0, "eyeWide": 1.0, "jawOpen": 0.7},
 }
 
 # Expressions that CoMA's subjects perform to both sides under one label.
 TWO_SIDED = frozenset({"mouth_side"})
 
-_MIRRORED = {"mouthLeft": "mouthRight", "jawLeft": "jawRight"}
+_OPPOSITE = {
+    "mouthLeft": "mouthRight",
+    "mouthRight": "mouthLeft",
+    "jawLeft": "jawRight",
+    "jawRight": "jawLeft",
+}
 _SIDES = {"_L": "left", "_R": "right", "Left": "left", "Right": "right"}
 
 
@@ -48,7 +59,7 @@ def split_side(name: str) -> tuple[str, str]:
       >>> split_side("mouthSmile_L"), split_side("browDownRight"), split_side("jawLeft")
       (('mouthSmile', 'left'), ('browDown', 'right'), ('jawLeft', 'both'))
     """
-    if name not in _MIRRORED and name not in _MIRRORED.values():
+    if name not in _OPPOSITE:
         for suffix, side in _SIDES.items():
             if name.endswith(suffix):
                 return name.removesuffix(suffix), side
@@ -57,9 +68,17 @@ def split_side(name: str) -> tuple[str, str]:
 
 def mirrored(recipe: Recipe) -> Recipe:
     """The recipe towards the other side of the face."""
-    return {_MIRRORED.get(unit, unit): weight for unit, weight in recipe.items()}
+    return {_OPPOSITE.get(unit, unit): weight for unit, weight in recipe.items()}
 
 
-def unit_weights(recipe: Recipe, unit_names: Sequence[str]) -> list[float]:
-    """One weight per expression unit of a model; 0 for the units outside the recipe."""
-    return [recipe.get(split_side(name)[0], 0.0) for name in unit_names]
+def unit_weights(recipe: Recipe, unit_names: Sequence[str]) -> np.ndarray:
+    """A recipe as weights [units] float32 of a model's units; 0 for the units outside the recipe.
+
+    Raises:
+      InputError: where the model has none of the recipe's units.
+    """
+    units = [split_side(name)[0] for name in unit_names]
+    if recipe and not recipe.keys() & set(units):
+        expected = f"one of the expression units {', '.join(recipe)}"
+        raise InputError("face model", expected, ", ".join(sorted(set(units))) or "none")
+    return np.array([recipe.get(unit, 0.0) for unit in units], np.float32)

@@ -1,6 +1,7 @@
-"""Linear 3D face models: a neutral face, identity modes and expression units, from the embedded asset, an `.npz` or OBJs."""
+"""Linear 3D face models: a neutral face, identity modes and expression units, from an `.npz` or OBJ files."""
 
 import hashlib
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from facedis_jax.data.meshes import read_mesh
+from facedis_jax.data.meshes import UNITS, read_mesh
 from facedis_jax.errors import InputError
 
+_NEEDED = ("neutral", "identity", "expression", "expression_names")
+_OPTIONAL = ("triangles", "quads", "unit", "landmark_names", "landmark_indices")
 # Vertices 0..6705 of ICT-FaceKit's topology are what its authors call the narrow face.
 _ICT_NARROW_FACE = 6706
-# A full head or a cropped face has a bounding box diagonal in this range, which tells a file's unit apart by itself.
+# Vertices and units of ICT-FaceKit's "Light" selection, which has the back of the head and the neck too.
+_ICT_LIGHT = (9409, 53)
+# From a cropped face to a whole head with its neck, mm: under a factor of ten, so at most one unit fits.
 _DIAGONAL_MM = (120.0, 600.0)
-_UNITS = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
+# The full ICT-FaceKit, some 27,000 vertices in 153 shapes, takes 0.1 GiB. A bound on the compression ratio in
+# place of this one would turn away honest files, since expression offsets are mostly zeros.
+_LARGEST = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -44,78 +51,104 @@ class FaceModel:
     content_hash: str = ""
 
     def vertices(self, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """Faces [..., vertices, 3] in mm from weights [..., modes] and [..., units]."""
-        offsets = np.tensordot(identity, self.identity, 1) + np.tensordot(expression, self.expression, 1)
-        return (self.neutral + offsets).astype(np.float32)
+        """Faces [..., vertices, 3] float32 in mm from weights [..., modes] and [..., units]."""
+        faces = np.tensordot(np.asarray(identity, np.float32), self.identity, 1)
+        faces += np.tensordot(np.asarray(expression, np.float32), self.expression, 1)
+        faces += self.neutral
+        return faces
 
 
 def load_face_model(path: str | Path | None = None) -> FaceModel:
     """Reads a face model.
 
     Args:
-      path: None for the embedded CC0 face; a `.npz` with `neutral`, `identity`, `expression`, `expression_names` and
-        `triangles` or `quads` (optionally `unit`, `landmark_names`, `landmark_indices`); or a checkout of ICT-FaceKit,
-        or its folder of OBJ files.
+      path: None for the embedded CC0 face; an `.npz` with `neutral`, `identity`, `expression`,
+        `expression_names` and `triangles` or `quads` (optionally `unit`, `landmark_names` and
+        `landmark_indices`); or a checkout of ICT-FaceKit, or its folder of OBJ files. Without `unit`, the
+        only unit in which the file is the size of a face is taken.
+
+    Returns:
+      The model in mm, cropped to the narrow face if it is ICT-FaceKit's.
 
     Raises:
-      InputError: the path is neither, or what it holds is no face model.
+      InputError: the path is none of these, or what it holds is no face model.
     """
     if path is None:
         asset = resources.files("facedis_jax.data") / "assets" / "makehuman_face.npz"
         with resources.as_file(asset) as embedded:
-            return _from_npz(embedded, name="embedded face")
+            return _build(embedded, "embedded face", _read_npz(embedded))
     path = Path(path).expanduser()
     if path.is_dir():
-        return _from_ict_facekit(path)
+        return _build(path, "ICT-FaceKit", _read_facekit(path))
     if not path.is_file():
         raise InputError(path, "a face model (.npz) or a checkout of ICT-FaceKit", "nothing there")
-    return _from_npz(path, name=path.stem)
+    return _build(path, path.stem, _read_npz(path))
 
 
-def _from_npz(path: Path, *, name: str) -> FaceModel:
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a face model in an `.npz`, in memory bounded by `_LARGEST` whatever the file promises."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
-        raise InputError(path, "an .npz of plain arrays", f"{type(error).__name__}: {error}") from error
-    missing = {"neutral", "identity", "expression", "expression_names"} - arrays.keys()
-    if "triangles" not in arrays and "quads" not in arrays:
-        missing.add("triangles")
-    if missing:
-        raise InputError(path, f"the arrays {', '.join(sorted(missing))}", f"only {', '.join(sorted(arrays))}")
-    triangles = arrays["triangles"] if "triangles" in arrays else _triangulate(arrays["quads"])
-    landmarks: dict[str, int] = {}
-    if "landmark_names" in arrays and "landmark_indices" in arrays:
-        landmarks = dict(
-            zip(map(str, arrays["landmark_names"]), map(int, arrays["landmark_indices"]), strict=False)
-        )
-    return _build(
-        path,
-        name,
-        arrays["neutral"],
-        arrays["identity"],
-        arrays["expression"],
-        [str(name) for name in arrays["expression_names"]],
-        triangles,
-        landmarks,
-        unit=str(arrays["unit"]) if "unit" in arrays else None,
-    )
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy") for name in archive.namelist()}
+            missing = set(_NEEDED) - members
+            if not members & {"triangles", "quads"}:
+                missing.add("triangles")
+            if missing:
+                found = f"only {', '.join(sorted(members)) or 'an empty archive'}"
+                raise InputError(path, f"the arrays {', '.join(sorted(missing))}", found[:200])
+            wanted = [name for name in _NEEDED + _OPTIONAL if name in members]
+            size = sum(archive.getinfo(f"{name}.npy").file_size for name in wanted)
+            if size > _LARGEST:
+                raise InputError(path, f"arrays of at most {_LARGEST >> 20} MiB", f"{size >> 20} MiB")
+            for name in wanted:
+                _check_header(path, archive, name)
+            arrays = {}
+            for name in wanted:
+                with archive.open(f"{name}.npy") as member:
+                    arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+            return arrays
+    except InputError:
+        raise
+    except Exception as error:
+        # Damage shows in more ways than zipfile and NumPy document: in the directory, the stream, the header.
+        found = f"{type(error).__name__}: {error}"
+        raise InputError(path, "an .npz of plain arrays", found[:200]) from error
 
 
-def _from_ict_facekit(folder: Path) -> FaceModel:
+def _check_header(path: Path, archive: zipfile.ZipFile, name: str) -> None:
+    """Holds an array's header against its size, since NumPy takes the memory that a header asks for."""
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read_header is None:
+            raise InputError(path, f"{name} in version 1 or 2 of the .npy format", f"{version}")
+        shape, _, dtype = read_header(member)
+        if dtype.hasobject:
+            raise InputError(path, f"{name} as a plain array", "pickled objects")
+        promised = math.prod(shape) * dtype.itemsize
+        held = info.file_size - member.tell()
+        if promised != held:
+            raise InputError(path, f"{name} of {promised} bytes, as its header says", f"{held}")
+
+
+def _read_facekit(folder: Path) -> dict[str, np.ndarray]:
     """Reads `generic_neutral_mesh.obj`, `identityNNN.obj` and one OBJ per expression unit."""
-    neutral_path = next(
-        (p / "generic_neutral_mesh.obj" for p in (folder / "FaceXModel", folder) if p.is_dir() and
-         (p / "generic_neutral_mesh.obj").is_file()), None,
-    )  # fmt: skip
-    if neutral_path is None:
-        raise InputError(folder, "a checkout of ICT-FaceKit (FaceXModel/generic_neutral_mesh.obj)", "no such file in it")
+    candidates = [folder / "FaceXModel", folder]
+    home = next((each for each in candidates if (each / "generic_neutral_mesh.obj").is_file()), None)
+    if home is None:
+        expected = "a checkout of ICT-FaceKit (FaceXModel/generic_neutral_mesh.obj)"
+        raise InputError(folder, expected, "no such file in it")
+    neutral_path = home / "generic_neutral_mesh.obj"
     neutral = read_mesh(neutral_path)
-    identity_paths = sorted(neutral_path.parent.glob("identity[0-9]*.obj"))
-    expression_paths = sorted(set(neutral_path.parent.glob("*.obj")) - set(identity_paths) - {neutral_path})
+    identity_paths = sorted(home.glob("identity[0-9]*.obj"))
+    expression_paths = sorted(set(home.glob("*.obj")) - {*identity_paths, neutral_path})
     if not identity_paths or not expression_paths:
         found = f"{len(identity_paths)} identity and {len(expression_paths)} expression files"
-        raise InputError(neutral_path.parent, "identityNNN.obj and one OBJ per expression", found)
+        raise InputError(home, "identityNNN.obj and one OBJ per expression", found)
 
     def offsets(paths: Sequence[Path]) -> np.ndarray:
         deltas = []
@@ -126,88 +159,94 @@ def _from_ict_facekit(folder: Path) -> FaceModel:
             deltas.append((vertices - neutral.vertices)[:_ICT_NARROW_FACE])
         return np.stack(deltas)
 
-    triangles = neutral.triangles[(neutral.triangles < _ICT_NARROW_FACE).all(1)]
-    return _build(
-        neutral_path,
-        "ICT-FaceKit",
-        neutral.vertices[:_ICT_NARROW_FACE],
-        offsets(identity_paths),
-        offsets(expression_paths),
-        [path.stem for path in expression_paths],
-        triangles,
-        {},
-        unit=None,
-    )
-
-
-def _build(
-    path: Path,
-    name: str,
-    neutral: np.ndarray,
-    identity: np.ndarray,
-    expression: np.ndarray,
-    expression_names: Sequence[str],
-    triangles: np.ndarray,
-    landmarks: Mapping[str, int],
-    *,
-    unit: str | None,
-) -> FaceModel:
-    """Checks what was read, brings it to mm and crops it to the face."""
-    if neutral.ndim != 2 or neutral.shape[-1] != 3 or not len(neutral):
-        raise InputError(path, "a neutral of shape [vertices, 3]", f"shape {list(neutral.shape)}")
-    for key, deltas in (("identity", identity), ("expression", expression)):
-        if deltas.ndim != 3 or deltas.shape[1:] != neutral.shape or not len(deltas):
-            raise InputError(path, f"{key} of shape [n, {len(neutral)}, 3]", f"shape {list(deltas.shape)}")
-        if not np.isfinite(deltas).all():
-            raise InputError(path, f"finite {key} offsets", "NaN or infinite values")
-    if not np.isfinite(neutral).all():
-        raise InputError(path, "finite coordinates", "NaN or infinite values")
-    if len(expression_names) != len(expression):
-        raise InputError(path, f"{len(expression)} expression names", f"{len(expression_names)}")
-    if triangles.ndim != 2 or triangles.shape[1] != 3 or triangles.dtype.kind not in "iu" or not len(triangles):
-        raise InputError(path, "integer triangles [triangles, 3]", f"{triangles.dtype} {list(triangles.shape)}")
-    if triangles.min() < 0 or triangles.max() >= len(neutral):
-        raise InputError(path, f"triangle indices below {len(neutral)}", f"{triangles.min()}..{triangles.max()}")
-    millimetres = _millimetres(path, neutral, unit)
-    used = np.unique(triangles)
-    if len(neutral) == 9409 and len(expression_names) == 53:
-        # The "Light" selection of ICT-FaceKit: narrow face first, then the back of the head and the neck.
-        used = used[used < _ICT_NARROW_FACE]
-    place = np.full(len(neutral), -1, np.int32)
-    place[used] = np.arange(len(used), dtype=np.int32)
-    triangles = place[triangles]
-    arrays = {
-        "neutral": np.ascontiguousarray(neutral[used] * millimetres, np.float32),
-        "identity": np.ascontiguousarray(identity[:, used] * millimetres, np.float32),
-        "expression": np.ascontiguousarray(expression[:, used] * millimetres, np.float32),
-        "triangles": np.ascontiguousarray(triangles[(triangles >= 0).all(1)], np.int32),
+    return {
+        "neutral": neutral.vertices[:_ICT_NARROW_FACE],
+        "identity": offsets(identity_paths),
+        "expression": offsets(expression_paths),
+        "expression_names": np.array([path.stem for path in expression_paths]),
+        "triangles": neutral.triangles[(neutral.triangles < _ICT_NARROW_FACE).all(axis=1)],
     }
-    digest = hashlib.sha256("\n".join(expression_names).encode())
-    for array in arrays.values():
-        digest.update(array.tobytes())
+
+
+def _build(where: Path, name: str, raw: Mapping[str, np.ndarray]) -> FaceModel:
+    """Checks what was read, brings it to mm and leaves out the vertices that no triangle uses."""
+    neutral, names = raw["neutral"], raw["expression_names"]
+    _check(where, "neutral", neutral, "fiu", (None, 3))
+    for key in ("identity", "expression"):
+        _check(where, key, raw[key], "fiu", (None, len(neutral), 3))
+    _check(where, "expression_names", names, "U", (len(raw["expression"]),))
+    triangles = _triangles(where, raw, len(neutral))
+    scale = _millimetres(where, neutral, raw.get("unit"))
+    landmarks = _landmarks(where, raw, len(neutral))
+
+    kept = np.unique(triangles)
+    if (len(neutral), len(names)) == _ICT_LIGHT:
+        kept = kept[kept < _ICT_NARROW_FACE]
+    place = np.full(len(neutral), -1, np.int32)
+    place[kept] = np.arange(len(kept), dtype=np.int32)
+    arrays = {"triangles": place[triangles][(place[triangles] >= 0).all(axis=1)]}
+    for key in ("neutral", "identity", "expression"):
+        with np.errstate(over="ignore"):
+            arrays[key] = raw[key][..., kept, :].astype(np.float32) * np.float32(scale)
+        if not np.isfinite(arrays[key]).all():
+            raise InputError(where, f"finite numbers in {key}", "NaN or infinite values")
+    digest = hashlib.sha256("\n".join(names).encode())
+    for key in sorted(arrays):
+        digest.update(arrays[key].tobytes())
     return FaceModel(
         name=name,
-        expression_names=tuple(expression_names),
+        expression_names=tuple(map(str, names)),
         landmarks={key: int(place[index]) for key, index in landmarks.items() if place[index] >= 0},
         content_hash=digest.hexdigest(),
         **arrays,
     )
 
 
-def _millimetres(path: Path, neutral: np.ndarray, unit: str | None) -> float:
+def _check(where: Path, name: str, array: np.ndarray, kinds: str, shape: tuple[int | None, ...]) -> None:
+    """Raises an InputError unless the array is of one of the dtype kinds, not empty, and of this shape."""
+    is_shaped = array.ndim == len(shape) and all(
+        b in (None, a) for a, b in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype.kind not in kinds or not is_shaped or not array.size:
+        expected = ", ".join("n" if length is None else str(length) for length in shape)
+        what = "text" if kinds == "U" else "numbers" if "f" in kinds else "integers"
+        raise InputError(where, f"{name} as {what} [{expected}]", f"{array.dtype} {list(array.shape)}")
+
+
+def _triangles(where: Path, raw: Mapping[str, np.ndarray], num_vertices: int) -> np.ndarray:
+    key, corners = ("triangles", 3) if "triangles" in raw else ("quads", 4)
+    faces = raw[key]
+    _check(where, key, faces, "iu", (None, corners))
+    if faces.min() < 0 or faces.max() >= num_vertices:
+        raise InputError(where, f"{key} from 0 to {num_vertices - 1}", f"{faces.min()}..{faces.max()}")
+    faces = faces.astype(np.int32)
+    return faces if corners == 3 else np.concatenate([faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]])
+
+
+def _landmarks(where: Path, raw: Mapping[str, np.ndarray], num_vertices: int) -> dict[str, int]:
+    if "landmark_names" not in raw or "landmark_indices" not in raw:
+        return {}
+    names, indices = raw["landmark_names"], raw["landmark_indices"]
+    _check(where, "landmark_names", names, "U", (None,))
+    _check(where, "landmark_indices", indices, "iu", (len(names),))
+    if indices.min() < 0 or indices.max() >= num_vertices:
+        found = f"{indices.min()}..{indices.max()}"
+        raise InputError(where, f"landmark_indices from 0 to {num_vertices - 1}", found)
+    return dict(zip(names.tolist(), indices.tolist(), strict=True))
+
+
+def _millimetres(where: Path, neutral: np.ndarray, unit: np.ndarray | None) -> float:
     """Millimetres per unit of the file: as it says, or the only unit in which it is the size of a face."""
-    if unit is not None and unit not in _UNITS:
-        raise InputError(path, f"a unit among {', '.join(_UNITS)}", unit)
-    diagonal = float(np.linalg.norm(np.ptp(neutral, axis=0)))
+    if unit is not None and str(unit) not in UNITS:
+        raise InputError(where, f"a unit among {', '.join(UNITS)}", str(unit)[:32])
+    units = UNITS if unit is None else {str(unit): UNITS[str(unit)]}
+    with np.errstate(all="ignore"):
+        diagonal = float(np.linalg.norm(np.ptp(neutral.astype(np.float64), axis=0)))
+    if not np.isfinite(diagonal):
+        raise InputError(where, "finite numbers in neutral", "NaN or infinite values")
     low, high = _DIAGONAL_MM
-    for name, millimetres in _UNITS.items():
-        if unit in (None, name) and low <= diagonal * millimetres <= high:
+    for millimetres in units.values():
+        if low <= diagonal * millimetres <= high:
             return millimetres
     expected = f"a face with a diagonal of {low:g} to {high:g} mm"
-    raise InputError(path, expected, f"{diagonal:g} {unit or 'in an unknown unit'}")
-
-
-def _triangulate(quads: np.ndarray) -> np.ndarray:
-    if quads.ndim != 2 or quads.shape[1] != 4:
-        return np.zeros((0, 3), np.int32)
-    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    raise InputError(where, expected, f"{diagonal:g} {'in an unknown unit' if unit is None else unit}")

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.models.grouping import Grouping
 from facedis_jax.models.pct import PctConfig, PointCloudTransformer
+from facedis_jax.models.point_features import PointFeatures
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class FaceVaeConfig:
       identity_latents: length of z_id.
       expression_latents: length of z_exp.
       decoder_hidden: width of both decoders' hidden layer.
+      initial_logvar: of the posterior before training; 0 is the prior's.
     """
 
     encoder: PctConfig = field(default_factory=PctConfig)
@@ -28,6 +29,7 @@ class FaceVaeConfig:
     identity_latents: int = 4
     expression_latents: int = 4
     decoder_hidden: int = 256
+    initial_logvar: float = 0.0
 
 
 class Posterior(NamedTuple):
@@ -88,17 +90,20 @@ class FaceVae(nn.Module):
         latents = config.identity_latents + config.expression_latents
         self.encoder = PointCloudTransformer(config.encoder, self.axis_name)
         self.head = [nn.Dense(width) for width in config.head]
-        self.posterior = nn.Dense(2 * latents)
+        # A posterior as wide as the prior hides the code at first, and a code that was hidden long enough is given up.
+        narrow = nn.initializers.constant(config.initial_logvar)
+        self.mean = nn.Dense(latents)
+        self.logvar = nn.Dense(latents, bias_init=narrow)
         self.identity_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices)
         self.full_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices)
 
     def __call__(
         self,
         points: jax.Array,
+        features: PointFeatures,
         noise: jax.Array,
         labels: jax.Array | None = None,
         *,
-        grouping: Grouping | None = None,
         train: bool = False,
     ) -> tuple[Posterior, jax.Array, Reconstruction]:
         """Encodes, samples with the noise given ([batch, latents]; zeros for the mean) and decodes.
@@ -106,7 +111,7 @@ class FaceVae(nn.Module):
         Returns:
           The posterior, the sample z [batch, latents] and both reconstructions.
         """
-        posterior = self.encode(points, labels, grouping=grouping, train=train)
+        posterior = self.encode(points, features, labels, train=train)
         z = posterior.mean + jnp.exp(0.5 * posterior.logvar) * noise
         z_identity, z_expression = jnp.split(z, [self.config.identity_latents], axis=-1)
         return posterior, z, self.decode(z_identity, z_expression, labels)
@@ -114,19 +119,18 @@ class FaceVae(nn.Module):
     def encode(
         self,
         points: jax.Array,
+        features: PointFeatures,
         labels: jax.Array | None = None,
         *,
-        grouping: Grouping | None = None,
         train: bool = False,
     ) -> Posterior:
-        """Points [batch, points, 3] in the unit of the networks to the posterior over the codes."""
-        hidden = self.encoder(points, grouping=grouping, train=train)
+        """Points [batch, points, 3] in the unit of the networks and their features to the posterior over the codes."""
+        hidden = self.encoder(points, features, train=train)
         for layer in self.head:
             hidden = nn.relu(layer(hidden))
         if self.num_labels:
             hidden = jnp.concatenate([hidden, self._checked(labels)], axis=-1)
-        mean, logvar = jnp.split(self.posterior(hidden), 2, axis=-1)
-        return Posterior(mean, logvar)
+        return Posterior(self.mean(hidden), self.logvar(hidden))
 
     def decode(
         self, z_identity: jax.Array, z_expression: jax.Array, labels: jax.Array | None = None

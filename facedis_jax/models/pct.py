@@ -1,49 +1,46 @@
-"""Point Cloud Transformer (Guo et al. 2021) as the IB-VAE's encoder uses it, for one point cloud at a time.
-
-Batches come from `nn.vmap` (see `face_vae`), which also carries batch statistics where they are chosen.
-"""
+"""Point Cloud Transformer (Guo et al. 2021), the encoder of the IB-VAE, with the details as everyone runs it."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.models.grouping import Grouping, GroupingConfig, group_points, grouped_linear
 from facedis_jax.models.normalisation import LinearNormRelu, Normalisation, Normalise
+from facedis_jax.models.point_features import PointFeatureConfig, PointFeatures, grouped_linear
 
 
 @dataclass(frozen=True)
 class PctConfig:
-    """Sizes of the encoder; the defaults are the paper's.
+    """Sizes and choices of the encoder; the defaults are the paper's.
 
     Attributes:
-      grouping: points sampled and gathered.
+      features: points sampled and gathered, and the summary of the cloud.
       embedding: width of the per-point embedding.
       width: width after the second grouping and of the attention layers; the first grouping has half of it.
       attention_layers: how many offset-attention layers.
       global_features: length of the pooled feature.
       normalisation: "batch" as the paper, "layer" for codes that do not depend on the batch in training either.
+      frequencies: octaves of sines and cosines beside the coordinates of each point, from one wave over 2 units
+        (NeRF's encoding); 0 for the coordinates alone. With it a millimetre is not lost beside the size of a head.
+      pooling: over the points, at the end; "max_mean" appends the mean, in which scanning noise cancels.
+      moment_features: width of the layer over the cloud's moments, where `features.harmonics` asks for them.
     """
 
-    grouping: GroupingConfig = field(default_factory=GroupingConfig)
+    features: PointFeatureConfig = field(default_factory=PointFeatureConfig)
     embedding: int = 64
     width: int = 256
     attention_layers: int = 4
     global_features: int = 1024
     normalisation: Normalisation = "batch"
     frequencies: int = 0
-    pooling: str = "max"
-
-
-def fourier_features(points, frequencies):
-    angles = jnp.pi * points[..., None, :] * 2.0 ** jnp.arange(frequencies)[:, None]
-    flat = angles.reshape(*points.shape[:-1], -1)
-    return jnp.concatenate([points, jnp.sin(flat), jnp.cos(flat)], axis=-1)
+    pooling: Literal["max", "max_mean"] = "max"
+    moment_features: int = 256
 
 
 class OffsetAttention(nn.Module):
-    """x + LBR(x - A V), with query and key sharing one weight, as PCT's authors run it.
+    """x + LBR(x - A V), with query and key sharing one weight.
 
     Softmax over the keys is followed by an L1 normalisation over the queries; energies are not scaled.
     """
@@ -52,17 +49,17 @@ class OffsetAttention(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, features: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
         """Maps [..., points, channels] to the same shape."""
-        channels = features.shape[-1]
-        query = nn.Dense(channels // 4, use_bias=False, name="query_key")(features)
-        value = nn.Dense(channels, name="value")(features)
+        channels = inputs.shape[-1]
+        query = nn.Dense(channels // 4, use_bias=False, name="query_key")(inputs)
+        value = nn.Dense(channels, name="value")(inputs)
         attention = nn.softmax(jnp.einsum("...qc,...kc->...qk", query, query), axis=-1)
         # 1e-9 as in the reference: a point that nobody attends to must not divide by zero.
         attention = attention / (1e-9 + attention.sum(axis=-2, keepdims=True))
         attended = jnp.einsum("...qk,...qc->...kc", attention, value)
         update = LinearNormRelu(channels, self.normalisation, self.axis_name)
-        return features + update(features - attended, train=train)
+        return inputs + update(inputs - attended, train=train)
 
 
 class GroupedFeatures(nn.Module):
@@ -78,18 +75,14 @@ class GroupedFeatures(nn.Module):
     ) -> jax.Array:
         """Maps [batch, points, channels] and indices to [batch, centres, features]."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (2 * inputs.shape[-1], self.features))
-        if centres is None:
-            near, centre = jnp.split(kernel, 2)
-            hidden = inputs @ near + inputs[:, :, :1] @ (centre - near)
-        else:
-            hidden = jax.vmap(grouped_linear, in_axes=(0, 0, 0, None))(inputs, centres, neighbours, kernel)
+        hidden = jax.vmap(grouped_linear, in_axes=(0, 0, 0, None))(inputs, centres, neighbours, kernel)
         hidden = nn.relu(Normalise(self.normalisation, self.axis_name)(hidden, train=train))
         hidden = LinearNormRelu(self.features, self.normalisation, self.axis_name)(hidden, train=train)
         return hidden.max(axis=-2)
 
 
 class PointCloudTransformer(nn.Module):
-    """Point clouds to global features, invariant to the order of the points.
+    """Point clouds to global features, whatever the order of the points.
 
     Attributes:
       config: sizes.
@@ -100,34 +93,28 @@ class PointCloudTransformer(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(
-        self, points: jax.Array, *, grouping: Grouping | None = None, train: bool = False
-    ) -> jax.Array:
+    def __call__(self, points: jax.Array, features: PointFeatures, *, train: bool = False) -> jax.Array:
         """Encodes a batch of point clouds.
 
         Args:
           points: [batch, points, 3], in the unit of the networks.
-          grouping: indices [batch, ...] from `group_points`, where they are known already.
+          features: of each cloud, [batch, ...], as `point_features` gives them.
           train: whether batch statistics come from this batch.
 
         Returns:
-          [batch, global_features].
+          [batch, global_features], twice as many with the mean, and `moment_features` more with moments.
         """
         config = self.config
         norm = (config.normalisation, self.axis_name)
-        if grouping is None:
-            grouping = jax.vmap(lambda cloud: group_points(cloud, config.grouping))(points)
-        used = grouping.neighbours.shape[1] * grouping.neighbours.shape[2]
+        grouping = features.grouping
         first = (grouping.centres, grouping.neighbours)
-        if config.normalisation != "batch" and used < points.shape[1]:
-            points = jax.vmap(lambda cloud, n: cloud[n])(points, grouping.neighbours)
-            first = (None, None)
+        if config.normalisation != "batch" and first[1][0].size < points.shape[1]:
+            points, *first = _gathered(points, *first)
+
         hidden = fourier_features(points, config.frequencies)
         hidden = LinearNormRelu(config.embedding, *norm)(hidden, train=train)
         hidden = LinearNormRelu(config.embedding, *norm)(hidden, train=train)
-        hidden = GroupedFeatures(config.width // 2, *norm)(
-            hidden, *first, train=train
-        )
+        hidden = GroupedFeatures(config.width // 2, *norm)(hidden, *first, train=train)
         grouped = GroupedFeatures(config.width, *norm)(
             hidden, grouping.coarse_centres, grouping.coarse_neighbours, train=train
         )
@@ -136,6 +123,32 @@ class PointCloudTransformer(nn.Module):
             layers.append(OffsetAttention(*norm)(layers[-1], train=train))
         hidden = jnp.concatenate([*layers[1:], grouped], axis=-1)
         hidden = LinearNormRelu(config.global_features, *norm, slope=0.2)(hidden, train=train)
+
+        pooled = [hidden.max(axis=-2)]
         if config.pooling == "max_mean":
-            return jnp.concatenate([hidden.max(axis=-2), hidden.mean(axis=-2)], axis=-1)
-        return hidden.max(axis=-2)
+            pooled.append(hidden.mean(axis=-2))
+        if config.features.harmonics:
+            pooled.append(nn.relu(nn.Dense(config.moment_features)(features.moments)))
+        return jnp.concatenate(pooled, axis=-1)
+
+
+def fourier_features(points: jax.Array, frequencies: int) -> jax.Array:
+    """Coordinates [..., 3] and the sines and cosines of `frequencies` octaves: [..., 3 + 6 * frequencies]."""
+    octaves = jnp.pi * 2.0 ** jnp.arange(frequencies)
+    angles = (points[..., None] * octaves).reshape(*points.shape[:-1], 3 * frequencies)
+    return jnp.concatenate([points, jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def _gathered(
+    points: jax.Array, centres: jax.Array, neighbours: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The points of all neighbourhoods and the indices into them.
+
+    Without batch statistics a point that is in no neighbourhood cannot change the result, so it need not be embedded.
+    A centre is its own nearest neighbour.
+    """
+    batch, num_centres, size = neighbours.shape
+    points = jax.vmap(lambda cloud, rows: cloud[rows.reshape(-1)])(points, neighbours)
+    places = jnp.arange(num_centres * size).reshape(num_centres, size)
+    places = jnp.broadcast_to(places, (batch, num_centres, size))
+    return points, places[..., 0], places

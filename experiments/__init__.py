@@ -1,0 +1,1 @@
+"""One file per experiment: its card, its settings, its presets and a short main."""

@@ -1,0 +1,1 @@
+"""Where examples come from: file formats, TFDS builders, synthetic faces, Grain pipelines."""

@@ -1,0 +1,137 @@
+"""What the encoder needs of a point cloud that depends on its coordinates alone, and so can be computed once per mesh."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from facedis_jax.geometry import farthest_point_sample, k_nearest
+
+
+@dataclass(frozen=True)
+class PointFeatureConfig:
+    """Two rounds of sampling and grouping, and a summary of the whole cloud; the defaults are PCT's.
+
+    Attributes:
+      centres: points kept by the first and by the second round.
+      neighbours: points gathered around each centre.
+      start: the first centre. "first" is the cloud's first point, as in the reference code; "foremost" is the point
+        with the largest z (a nose tip), which does not depend on the order of the points.
+      harmonics: of `fourier_moments`; 0 for none, as in the paper.
+      period: longest wavelength of `fourier_moments`, in the unit of the networks; 1 is about the width of a face
+        and its surroundings.
+    """
+
+    centres: tuple[int, int] = (512, 256)
+    neighbours: int = 32
+    start: Literal["first", "foremost"] = "first"
+    harmonics: int = 0
+    period: float = 1.0
+
+
+class Grouping(NamedTuple):
+    """Indices of two rounds of sampling and grouping.
+
+    Attributes:
+      centres: [centres_1] into the points.
+      neighbours: [centres_1, neighbours] into the points, nearest first.
+      coarse_centres: [centres_2] into `centres`.
+      coarse_neighbours: [centres_2, neighbours] into `centres`, nearest first.
+    """
+
+    centres: jax.Array
+    neighbours: jax.Array
+    coarse_centres: jax.Array
+    coarse_neighbours: jax.Array
+
+
+class PointFeatures(NamedTuple):
+    """A grouping and the cloud's moments [moments]."""
+
+    grouping: Grouping
+    moments: jax.Array
+
+
+def point_features(points: jax.Array, config: PointFeatureConfig) -> PointFeatures:
+    """All features of one cloud [points, 3] in the unit of the networks."""
+    start = points[:, 2].argmax() if config.start == "foremost" else 0
+    return PointFeatures(
+        grouping=group_points(points, config, start=start),
+        moments=fourier_moments(points, config.harmonics, config.period),
+    )
+
+
+def group_points(points: jax.Array, config: PointFeatureConfig, *, start: int | jax.Array = 0) -> Grouping:
+    """Groups one point cloud.
+
+    Args:
+      points: [points, 3].
+      config: sizes.
+      start: index of the first centre. Two orders of the same points give the same groups when it names the same point.
+
+    Returns:
+      A `Grouping`.
+    """
+    fine, coarse = config.centres
+    centres = farthest_point_sample(points, fine, start=start)
+    sampled = points[centres]
+    coarse_centres = farthest_point_sample(sampled, coarse)
+    return Grouping(
+        centres=centres,
+        neighbours=k_nearest(sampled, points, config.neighbours),
+        coarse_centres=coarse_centres,
+        coarse_neighbours=k_nearest(sampled[coarse_centres], sampled, config.neighbours),
+    )
+
+
+def fourier_moments(points: jax.Array, harmonics: int, period: float) -> jax.Array:
+    """Means over the cloud of all products of sines and cosines of its coordinates: E[f_a(x) f_b(y) f_c(z)].
+
+    Not in the paper. The moments do not depend on the order of the points, and unlike a maximum over samples each is
+    an average over every point: it moves in proportion to a deformation of a tenth of a millimetre, while
+    scanning noise cancels. They let the encoder reach in minutes what the transformer alone reaches in days.
+
+    Args:
+      points: [points, 3].
+      harmonics: f runs over 1 and the sines and cosines of `harmonics` frequencies.
+      period: the longest wavelength, in the unit of the points.
+
+    Returns:
+      [(2 * harmonics + 1) ** 3], without the constant first one; empty for no harmonics.
+    """
+    frequencies = 2 * jnp.pi / period * jnp.arange(1, harmonics + 1)
+    angles = points[:, :, None] * frequencies
+    waves = jnp.concatenate([jnp.ones_like(points)[:, :, None], jnp.cos(angles), jnp.sin(angles)], axis=-1)
+    x, y, z = waves[:, 0], waves[:, 1], waves[:, 2]
+    planar = (x[:, :, None] * y[:, None, :]).reshape(len(points), -1)
+    return (planar.T @ z).reshape(-1)[1:] / len(points)
+
+
+def grouped_linear(
+    features: jax.Array, centres: jax.Array, neighbours: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """`concat(neighbour - centre, centre) @ kernel` for all neighbours of all centres.
+
+    A linear layer commutes with the gather: `n @ A + c @ (B - A)` with the kernel's halves A and B. So it is applied
+    once per point, not once per neighbour.
+
+    Args:
+      features: [points, channels].
+      centres: [centres] indices.
+      neighbours: [centres, neighbours] indices.
+      kernel: [2 * channels, outputs].
+
+    Returns:
+      [centres, neighbours, outputs], equal to `grouped_linear_plain` up to rounding.
+    """
+    near, centre = jnp.split(kernel, 2)
+    return (features @ near)[neighbours] + (features[centres] @ (centre - near))[:, None]
+
+
+def grouped_linear_plain(
+    features: jax.Array, centres: jax.Array, neighbours: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """`grouped_linear` as PCT writes it: the reference for tests."""
+    centre = jnp.broadcast_to(features[centres][:, None], (*neighbours.shape, features.shape[-1]))
+    return jnp.concatenate([features[neighbours] - centre, centre], axis=-1) @ kernel

@@ -1,0 +1,77 @@
+"""A trained face model as two functions on the host: what reports and editing need of a learner."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions
+
+# Faces per call of the compiled functions.
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class FaceCodec:
+    """Encode and decode faces in mm, in batches of any size.
+
+    Labels are [faces, expressions] float32, one-hot times level, for the conditional model; None otherwise.
+
+    Attributes:
+      encode: (vertices [faces, vertices, 3] mm, labels) -> mean and logvar, [faces, latents], identity latents first.
+      decode: (z_identity [faces, d_id], z_expression [faces, d_exp], labels) -> full and neutral faces,
+        [faces, vertices, 3] mm each.
+      identity_latents, expression_latents: lengths of the codes.
+      label_names: expressions that labels stand for; empty for the unconditional model.
+    """
+
+    encode: Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
+    decode: Callable[[np.ndarray, np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
+    identity_latents: int
+    expression_latents: int
+    label_names: Sequence[str] = ()
+
+    def labels(self, expression: np.ndarray, level: np.ndarray) -> np.ndarray | None:
+        """One-hot expressions [faces] times levels [faces]; None for the unconditional model."""
+        if not self.label_names:
+            return None
+        return np.eye(len(self.label_names), dtype=np.float32)[expression] * np.asarray(level)[:, None]
+
+
+def codec_of(
+    config: IbVaeConfig, constants: FaceConstants, state: IbVaeState, expressions: Sequence[str]
+) -> FaceCodec:
+    """The codec of a trained IB-VAE; every call runs the same two compiled functions."""
+    functions = face_functions(config, constants)
+
+    @jax.jit
+    def encode(vertices, labels):
+        features = jax.vmap(functions.features)(vertices)
+        return tuple(functions.encode(state, vertices, features, labels))
+
+    @jax.jit
+    def decode(z_identity, z_expression, labels):
+        return functions.decode(state, z_identity, z_expression, labels)
+
+    return FaceCodec(
+        encode=lambda *arrays: _in_chunks(encode, arrays),
+        decode=lambda *arrays: _in_chunks(decode, arrays),
+        identity_latents=config.model.identity_latents,
+        expression_latents=config.model.expression_latents,
+        label_names=tuple(expressions) if config.conditional else (),
+    )
+
+
+def _in_chunks(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
+    """Applies a compiled function to chunks of one size; the last is filled up with repeats."""
+    results = []
+    for first in range(0, len(arrays[0]), _CHUNK):
+        chunk = jax.tree.map(lambda x, first=first: np.asarray(x[first : first + _CHUNK], np.float32), arrays)
+        size = len(chunk[0])
+        filled = jax.tree.map(
+            lambda x, size=size: np.concatenate([x, np.repeat(x[-1:], _CHUNK - size, axis=0)]), chunk
+        )
+        results.append(jax.tree.map(lambda x, size=size: np.asarray(x)[:size], function(*filled)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
