@@ -1,7 +1,9 @@
 """The path that the IB-VAE's experiments share, from faces to a report; each experiment brings its own settings."""
 
 import json
+import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +20,14 @@ from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.precomputed import FeatureSource, map_vertices
 from facedis_jax.data.synthetic import SyntheticConfig, synthetic_scans, synthetic_sequences
 from facedis_jax.errors import InputError
-from facedis_jax.learners import FaceConstants, IbVaeConfig, face_functions, ib_vae_learner
+from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
 from facedis_jax.models import PointFeatureConfig, fourier_moments
 from facedis_jax.reports.codec import FaceCodec, codec_of
+from facedis_jax.reports.evaluation import evaluate, face_errors, predict, register
+from facedis_jax.reports.face_report import write_face_report
 from facedis_jax.reports.trained_faces import TrainedFaces
-from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
+from facedis_jax.training import FitResult, LoopConfig, RunFolder, check_batch_size, fit, write_json
+from facedis_jax.training.logs import read_metrics
 
 AXIS = "devices"
 MODEL_FILE = "model.npz"
@@ -59,6 +64,7 @@ class FaceRunConfig:
       seed: of the initial weights, the noise and the order of the faces.
       precompute: compute what the encoder needs of each mesh (its groups of points) once and keep it in memory; else
         in every step, on the device.
+      register_predictions: also measure after moving each prediction rigidly onto its target, as some do on BU-3DFE.
       log_every, evaluate_every, checkpoint_every: steps between log lines, evaluations and checkpoints.
     """
 
@@ -68,6 +74,7 @@ class FaceRunConfig:
     batch_size: int = 32
     seed: int = 0
     precompute: bool = False
+    register_predictions: bool = False
     log_every: int = 50
     evaluate_every: int = 5000
     checkpoint_every: int = 1000
@@ -107,40 +114,73 @@ def constants_of(face_set: FaceSet, features: PointFeatureConfig) -> FaceConstan
     )
 
 
-def train_faces(
+@dataclass(frozen=True)
+class FaceRun:
+    """One run, ready to be trained.
+
+    Attributes:
+      config, options: as given.
+      face_set: the data.
+      constants: of its training half.
+      devices: that take part.
+      folder: on disk.
+      loop: the length of the run and its intervals.
+    """
+
+    config: FaceRunConfig
+    options: RunOptions
+    face_set: FaceSet
+    constants: FaceConstants
+    devices: Sequence[jax.Device]
+    folder: RunFolder
+    loop: LoopConfig
+
+    def learner(self) -> Learner:
+        """The learner, with its collectives over the devices."""
+        return ib_vae_learner(
+            self.config.learner,
+            self.constants,
+            steps_per_epoch=self.constants.num_faces / self.config.batch_size,
+            num_steps=self.loop.num_steps,
+            axis_name=AXIS,
+        )
+
+
+def open_face_run(
     name: str,
     config: FaceRunConfig,
     options: RunOptions,
     arrangement: Arrangement,
     *,
-    title: str,
-) -> int:
-    """Loads, trains (or resumes), evaluates and reports; returns the exit code."""
+    identity: Mapping[str, Any] | None = None,
+) -> FaceRun:
+    """Checks the devices, loads the faces and opens the run's folder, in this order, so that bad input leaves nothing.
+
+    Args:
+      name: of the experiment.
+      config, options: from the command line.
+      arrangement: which data set, or its synthetic counterpart.
+      identity: settings beside `config` that make the run what it is.
+    """
     devices = chosen_devices(options.devices)
     check_batch_size(config.batch_size, len(devices))
     face_set = load_faces(config.data, arrangement)
-    identity = {"experiment": name, "data": face_set.content_hash, "config": as_json(config)}
-    folder = RunFolder.open(options.workdir, identity)
+    steps = round(config.epochs * len(face_set.train) / config.batch_size)
+    loop = LoopConfig(steps, config.log_every, config.evaluate_every, config.checkpoint_every)
+    made_by = {"experiment": name, "data": face_set.content_hash, "config": as_json(config), **(identity or {})}
+    folder = RunFolder.open(options.workdir, made_by)
     constants = constants_of(face_set, config.learner.model.encoder.features)
-    steps_per_epoch = constants.num_faces / config.batch_size
-    loop = LoopConfig(
-        num_steps=round(config.epochs * steps_per_epoch),
-        log_every=config.log_every,
-        evaluate_every=config.evaluate_every,
-        checkpoint_every=config.checkpoint_every,
-    )
-    learner = ib_vae_learner(
-        config.learner,
-        constants,
-        steps_per_epoch=steps_per_epoch,
-        num_steps=loop.num_steps,
-        axis_name=AXIS,
-    )
-    functions = face_functions(config.learner, constants)
+    return FaceRun(config, options, face_set, constants, devices, folder, loop)
+
+
+def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
+    """Trains, from the last checkpoint if there is one."""
+    config, face_set = run.config, run.face_set
+    functions = face_functions(config.learner, run.constants)
     train, test = (
-        _with_features(source, functions.features, config.precompute) for source in (face_set.train, face_set.test)
+        _with_features(source, functions.features, config.precompute)
+        for source in (face_set.train, face_set.test)
     )
-    in_memory = isinstance(face_set.train, ArraySource)
     batches = train_batches(
         train,
         face_set.neutrals,
@@ -148,31 +188,88 @@ def train_faces(
         seed=config.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-        num_threads=1 if in_memory else 4,
+        # Faces on disk take longer to read than one thread can hide.
+        num_threads=1 if isinstance(face_set.train, ArraySource) else 4,
     )
+    num_devices = len(run.devices)
     result = fit(
         learner,
         iter(batches),
-        evaluation_batches(test, face_set.neutrals, batch_size=-(-64 // len(devices)) * len(devices)),
-        folder,
-        loop,
+        evaluation_batches(test, face_set.neutrals, batch_size=-(-64 // num_devices) * num_devices),
+        run.folder,
+        run.loop,
         key=jax.random.key(config.seed),
-        devices=devices,
-        method=options.parallel,
+        devices=run.devices,
+        method=run.options.parallel,
         axis_name=AXIS,
-        tensorboard=options.tensorboard,
-        quiet=options.quiet,
+        tensorboard=run.options.tensorboard,
+        quiet=run.options.quiet,
     )
     if result.interrupted_by is not None:
-        print(f"stopped at step {result.step} of {loop.num_steps}; the same command resumes", file=sys.stderr)
-        return result.exit_code
-    if jax.process_index() == 0:
-        state = jax.device_get(result.state)
-        codec = codec_of(config.learner, constants, state, face_set.expressions)
-        trained = trained_faces(codec, constants, face_set)
-        trained.save(folder.path / MODEL_FILE)
-        report_faces(folder, face_set, codec, trained, title=title, paper=arrangement)
-    return 0
+        print(f"stopped at step {result.step} of {run.loop.num_steps}; the same command resumes", file=sys.stderr)
+    return result
+
+
+def train_faces(
+    name: str, config: FaceRunConfig, options: RunOptions, arrangement: Arrangement, *, title: str
+) -> int:
+    """Loads, trains (or resumes), evaluates and reports; returns the exit code."""
+    run = open_face_run(name, config, options, arrangement)
+    result = fit_faces(run, run.learner())
+    if result.interrupted_by is None and jax.process_index() == 0:
+        say(options, "evaluating")
+        codec = codec_of(config.learner, run.constants, result.state, run.face_set.expressions)
+        trained_faces(codec, run.constants, run.face_set).save(run.folder.path / MODEL_FILE)
+        report_faces(run, codec, result, arrangement, title=title)
+    return result.exit_code
+
+
+def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arrangement, *, title: str) -> None:
+    """Measures a trained model on the test faces; writes results.json, figures/ and report.html."""
+    face_set, folder = run.face_set, run.folder
+    predictions = predict(codec, face_set.test, face_set.neutrals)
+    results = evaluate(codec, face_set, predictions)
+    if run.config.register_predictions:
+        results["registered"] = face_errors(register(predictions))
+    device = run.devices[0]
+    write_json(
+        folder.results_file,
+        {
+            **results,
+            "command": typed_command(),
+            "seed": run.config.seed,
+            "steps": result.step,
+            "seconds": round(result.seconds, 1),
+            "device": f"{len(run.devices)} x {device.device_kind} ({device.platform})",
+        },
+    )
+    say(run.options, "drawing the report")
+    write_face_report(
+        folder.report_file,
+        title=title,
+        subtitle=f"{face_set.name}, {result.step} steps in {result.seconds / 60:.1f} min on {device.device_kind}",
+        command=typed_command(),
+        face_set=face_set,
+        codec=codec,
+        predictions=predictions,
+        results=results,
+        metrics_rows=[*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")],
+        paper=paper,
+        figures_folder=folder.figures,
+    )
+    say(run.options, f"report: {folder.report_file}")
+
+
+def typed_command() -> str:
+    """The command that runs, as a person types it."""
+    program = Path(sys.argv[0])
+    return shlex.join(["python", "-m", f"experiments.{program.stem}", *sys.argv[1:]])
+
+
+def say(options: RunOptions, line: str) -> None:
+    """One line for a person, unless they asked for quiet."""
+    if not options.quiet:
+        print(line, flush=True)
 
 
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:
@@ -221,11 +318,3 @@ def _with_features(source: FaceSource, features: Any, precompute: bool) -> FaceS
 def as_json(config: Any) -> dict[str, Any]:
     """Settings as plain JSON values."""
     return json.loads(json.dumps(asdict(config), default=str))
-
-
-def report_faces(folder, face_set, codec, trained, *, title, paper):
-    import facedis_jax.reports.evaluation as ev
-    p = ev.predict(codec, face_set.test, face_set.neutrals)
-    from facedis_jax.metrics import disentanglement_error
-    e=np.linalg.norm(p.reconstruction-p.vertices,axis=-1).mean()
-    print('rec',e,'neu',np.linalg.norm(p.neutral-p.neutral_target,axis=-1).mean(),'dis',disentanglement_error(p.neutral,p.subject).mean())

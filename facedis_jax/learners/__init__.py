@@ -1,5 +1,6 @@
 """What is learned: pure `(init, step, evaluate)` triples that never see a file, a clock or a device list."""
 
+from facedis_jax.learners.ensemble import ensemble_learner, members
 from facedis_jax.learners.ib_vae import (
     FaceConstants,
     FaceFunctions,
@@ -21,7 +22,9 @@ __all__ = [
     "Metrics",
     "OptimiserConfig",
     "State",
+    "ensemble_learner",
     "face_functions",
     "ib_vae_learner",
     "make_optimiser",
+    "members",
 ]

@@ -31,12 +31,25 @@ class OptimiserConfig:
 def make_optimiser(
     config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int
 ) -> optax.GradientTransformation:
-    """The optimiser for a run of `num_steps` steps."""
+    """The optimiser for a run of `num_steps` steps.
+
+    Args:
+      config: the choices.
+      steps_per_epoch: steps in which the training set is seen once.
+      num_steps: after which "cosine" has come to its end.
+
+    Raises:
+      ValueError: for an unknown name or schedule.
+    """
+    if config.name not in ("adam", "adamw"):
+        raise ValueError(f"name must be 'adam' or 'adamw', got {config.name!r}")
     if config.schedule == "cosine":
         rate = optax.cosine_decay_schedule(config.learning_rate, num_steps, alpha=0.01)
-    else:
+    elif config.schedule == "staircase":
         every = max(1, round(config.decay_epochs * steps_per_epoch))
         rate = optax.exponential_decay(config.learning_rate, every, config.decay_rate, staircase=True)
+    else:
+        raise ValueError(f"schedule must be 'staircase' or 'cosine', got {config.schedule!r}")
     if config.warmup_steps:
         # The schedule itself keeps the run's own count of steps.
         warmup, after = optax.linear_schedule(0.0, 1.0, config.warmup_steps), rate

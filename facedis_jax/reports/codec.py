@@ -44,27 +44,34 @@ def codec_of(
     config: IbVaeConfig, constants: FaceConstants, state: IbVaeState, expressions: Sequence[str]
 ) -> FaceCodec:
     """The codec of a trained IB-VAE; every call runs the same two compiled functions."""
+    return codecs_of(config, constants, [state], expressions)[0]
+
+
+def codecs_of(
+    config: IbVaeConfig, constants: FaceConstants, states: Sequence[IbVaeState], expressions: Sequence[str]
+) -> list[FaceCodec]:
+    """The codecs of several states of one learner, which share their compiled functions."""
     functions = face_functions(config, constants)
 
     @jax.jit
-    def encode(vertices, labels):
+    def encode(state, vertices, labels):
         features = jax.vmap(functions.features)(vertices)
         return tuple(functions.encode(state, vertices, features, labels))
 
-    @jax.jit
-    def decode(z_identity, z_expression, labels):
-        return functions.decode(state, z_identity, z_expression, labels)
+    decode = jax.jit(functions.decode)
+    return [
+        FaceCodec(
+            encode=lambda *arrays, state=state: _in_chunks(encode, state, arrays),
+            decode=lambda *arrays, state=state: _in_chunks(decode, state, arrays),
+            identity_latents=config.model.identity_latents,
+            expression_latents=config.model.expression_latents,
+            label_names=tuple(expressions) if config.conditional else (),
+        )
+        for state in states
+    ]
 
-    return FaceCodec(
-        encode=lambda *arrays: _in_chunks(encode, arrays),
-        decode=lambda *arrays: _in_chunks(decode, arrays),
-        identity_latents=config.model.identity_latents,
-        expression_latents=config.model.expression_latents,
-        label_names=tuple(expressions) if config.conditional else (),
-    )
 
-
-def _in_chunks(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
+def _in_chunks(function: Callable[..., Any], state: IbVaeState, arrays: tuple[Any, ...]) -> Any:
     """Applies a compiled function to chunks of one size; the last is filled up with repeats."""
     results = []
     for first in range(0, len(arrays[0]), _CHUNK):
@@ -73,5 +80,5 @@ def _in_chunks(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
         filled = jax.tree.map(
             lambda x, size=size: np.concatenate([x, np.repeat(x[-1:], _CHUNK - size, axis=0)]), chunk
         )
-        results.append(jax.tree.map(lambda x, size=size: np.asarray(x)[:size], function(*filled)))
+        results.append(jax.tree.map(lambda x, size=size: np.asarray(x)[:size], function(state, *filled)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)

@@ -164,9 +164,7 @@ def evaluate(
     results: dict[str, Any] = {
         "faces": {"train": len(face_set.train), "test": len(predictions)},
         "latents": {"identity": split, "expression": codec.expression_latents},
-        **_errors("reconstruction", vertex_distances(predictions.reconstruction, predictions.vertices)),
-        **_errors("neutral", vertex_distances(predictions.neutral, predictions.neutral_target)),
-        **_disentanglement(predictions.neutral, subject),
+        **face_errors(predictions),
         "self_intersections": _intersections(predictions, face_set.triangles, intersection_faces),
         **_posteriors(predictions.mean, predictions.logvar, split),
     }
@@ -176,6 +174,15 @@ def evaluate(
     fitted_to = spread_faces(face_set.train, baseline_faces)
     results["baselines"] = _baselines(fitted_to, face_set.neutrals, predictions, codec, seed)
     return results
+
+
+def face_errors(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """The three errors of the paper in mm, each by both conventions in use (Eq. 13 and 14)."""
+    return {
+        **_errors("reconstruction", vertex_distances(predictions.reconstruction, predictions.vertices)),
+        **_errors("neutral", vertex_distances(predictions.neutral, predictions.neutral_target)),
+        **_disentanglement(predictions.neutral, predictions.subject),
+    }
 
 
 def _stacked(faces: list[Face]) -> ArraySource:
@@ -202,14 +209,11 @@ def _intersections(predictions: Predictions, triangles: np.ndarray, count: int) 
     """Mean number of self-intersecting triangles per mesh."""
     rows = np.linspace(0, len(predictions) - 1, min(count, len(predictions))).round().astype(int)
 
-    def mean(faces: np.ndarray) -> float:
-        return float(np.mean([self_intersections(faces[row], triangles) for row in rows]))
-
-    return {
-        "true": mean(predictions.vertices),
-        "reconstructed": mean(predictions.reconstruction),
-        "meshes": len(rows),
+    kinds = {"true": predictions.vertices, "reconstructed": predictions.reconstruction}
+    counts = {
+        name: [self_intersections(faces[row], triangles) for row in rows] for name, faces in kinds.items()
     }
+    return {name: float(np.mean(count)) for name, count in counts.items()} | {"meshes": len(rows)}
 
 
 def _posteriors(mean: ArrayLike, logvar: ArrayLike, split: int) -> dict[str, dict[str, Any]]:
@@ -248,12 +252,12 @@ def _codes(codec: FaceCodec, faces: ArraySource, seed: int) -> dict[str, Any]:
     encoded = [codec.encode(b.vertices, codec.labels(b.expression, b.level)) for b in batches]
     mean, logvar = (np.concatenate(parts) for parts in zip(*encoded, strict=True))
     noise = np.random.default_rng(seed).standard_normal(mean.shape, np.float32)
-    z = mean + noise * np.exp(0.5 * logvar)
+    drawn, means, logvars = (jnp.asarray(a) for a in (mean + noise * np.exp(0.5 * logvar), mean, logvar))
     split = codec.identity_latents
 
     def information(part: slice) -> float:
-        posteriors = (jnp.asarray(values[:, part]) for values in (z, mean, logvar))
-        return float(jnp.mean(aggregate_mutual_information(*posteriors, chunk=_FACES_AT_A_TIME)))
+        nats = aggregate_mutual_information(drawn[:, part], means[:, part], logvars[:, part])
+        return float(jnp.mean(nats))
 
     factors = {"subject": faces.subject, "expression": faces.expression, "level": faces.level}
     scored = len(faces) > 9 and mean.shape[1] > 1 and sum(np.ptp(f) > 0 for f in factors.values()) > 1

@@ -249,6 +249,8 @@ def samples(scene: Scene, *, count: int = 6, seed: int = 0) -> Figure:
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 1.5, 2, 3, 5 times a power of ten, for the end of a scale."""
+    """The next of 1, 1.5, 2, 3, 5, 7 times a power of ten, for the end of a scale."""
     power = 10.0 ** np.floor(np.log10(max(value, 1e-9)))
-    return float(next(step * power for step in (1, 1.5, 2, 3, 5, 10) if step * power >= value * (1 - 1e-9)))
+    return float(
+        next(step * power for step in (1, 1.5, 2, 3, 5, 7, 10) if step * power >= value * (1 - 1e-9))
+    )

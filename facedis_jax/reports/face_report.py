@@ -270,11 +270,13 @@ def _results(report: _Report, scene: Scene, results: Mapping[str, Any], command:
     report.page.heading("Results")
     report.page.table(
         result_tables.result_rows(results, paper, conditional=bool(scene.codec.label_names)),
-        caption=f"Errors of {results['faces']['test']} test faces; with ±, the standard deviation. The PCA "
-        f"has {floors['pca']['components']} components and the linear model (mean + identity + expression) "
-        f"as many as this model has latents; both are fitted to {fitted} training faces. Self-intersections "
-        f"are means over {results['self_intersections']['meshes']} test meshes. The paper's figures are for "
-        f"its own data, the real {data} scans, and compare in kind, not in size.",
+        caption=f"Errors of {results['faces']['test']} test faces: statistics over meshes or, where pooled, "
+        "over all vertices of all meshes; of disentanglement, over subjects. With ±, the standard "
+        f"deviation. The PCA has {floors['pca']['components']} components and the linear model (mean + "
+        f"identity + expression) as many as this model has latents; both are fitted to {fitted} training "
+        f"faces. Self-intersections are means over {results['self_intersections']['meshes']} test meshes. "
+        f"The paper's figures are for its own data, the real {data} scans, and compare in kind, not in "
+        "size.",
     )
     report.page.command(command)
     errors = {

@@ -289,7 +289,7 @@ def quantity_label(name: str) -> str:
 def png(figure: Figure, *, dpi: int = DPI) -> bytes:
     """The figure as PNG; the same bytes for the same figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 6})
     return buffer.getvalue()
 
 

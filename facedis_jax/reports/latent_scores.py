@@ -57,7 +57,8 @@ def latent_scores(
         continuous = np.issubdtype(column.dtype, np.floating)
         boosting = GradientBoostingRegressor if continuous else GradientBoostingClassifier
         trees = boosting(n_estimators=30, random_state=seed).fit(codes[fit], column[fit])
-        importance.append(trees.feature_importances_)
+        # Rounding can leave an importance of -1e-17.
+        importance.append(np.maximum(trees.feature_importances_, 0))
         informativeness.append(trees.score(codes[held_out], column[held_out]))
         scores.append(
             squared_correlation(codes, column[:, None])[:, 0]

@@ -73,9 +73,9 @@ def published(paper: Paper, *, conditional: bool = False) -> dict[str, Published
         if paper != "coma":
             return {}
         return {
-            "reconstruction_mm.mean": Published(0.740, "section 4.6"),
-            "disentanglement_mm.mean": Published(0.008, "section 4.6"),
-            "collapsed_latents.expression": Published(3, "section 4.6"),
+            "reconstruction_mm.mean": Published(0.740, "§4.6"),
+            "disentanglement_mm.mean": Published(0.008, "§4.6"),
+            "collapsed_latents.expression": Published(3, "§4.6"),
         }
     ours = methods(paper)[-1]
     first, second = ("Table 1", "Table 2") if paper == "coma" else ("Table 3", "Table 3")
@@ -83,12 +83,12 @@ def published(paper: Paper, *, conditional: bool = False) -> dict[str, Published
         "reconstruction_mm.mean": (ours.reconstruction, second),
         "reconstruction_mm.std": (ours.reconstruction_std, second),
         "reconstruction_mm.median": (ours.reconstruction_median, second),
-        "neutral_mm.mean": (ours.neutral, second) if paper == "coma" else (2.264, "section 4.4"),
+        "neutral_mm.mean": (ours.neutral, second) if paper == "coma" else (2.264, "§4.4"),
         "neutral_mm.std": (ours.neutral_std, second),
         "neutral_mm.median": (ours.neutral_median, second),
         "disentanglement_mm.mean": (ours.disentanglement, first),
         "disentanglement_mm.median": (ours.disentanglement_median, first),
-        "self_intersections.true": (548.60 if paper == "coma" else 0.012, "section 4.4"),
-        "self_intersections.reconstructed": (510.06 if paper == "coma" else 0.020, "section 4.4"),
+        "self_intersections.true": (548.60 if paper == "coma" else 0.012, "§4.4"),
+        "self_intersections.reconstructed": (510.06 if paper == "coma" else 0.020, "§4.4"),
     }
     return {name: Published(value, where) for name, (value, where) in figures.items() if value is not None}

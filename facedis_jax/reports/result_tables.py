@@ -13,16 +13,16 @@ Row = dict[str, object]
 
 _ERRORS = (
     # What the table says, and the name in the results; the mean's row has the deviation beside it.
-    ("reconstruction, per mesh (mm)", "reconstruction_mm", "mean"),
-    ("reconstruction, per mesh, median (mm)", "reconstruction_mm", "median"),
-    ("reconstruction, over all vertices (mm)", "reconstruction_pooled_mm", "mean"),
-    ("reconstruction, over all vertices, median (mm)", "reconstruction_pooled_mm", "median"),
-    ("neutral, per mesh (mm)", "neutral_mm", "mean"),
-    ("neutral, per mesh, median (mm)", "neutral_mm", "median"),
-    ("disentanglement, pooled, mean (mm)", "disentanglement_mm", "mean"),
-    ("disentanglement, pooled, median (mm)", "disentanglement_mm", "median"),
-    ("disentanglement, per vertex, mean (mm)", "disentanglement_per_vertex_mm", "mean"),
-    ("disentanglement, per vertex, median (mm)", "disentanglement_per_vertex_mm", "median"),
+    ("reconstruction (mm)", "reconstruction_mm", "mean"),
+    ("reconstruction, median (mm)", "reconstruction_mm", "median"),
+    ("reconstruction, pooled (mm)", "reconstruction_pooled_mm", "mean"),
+    ("reconstruction, pooled, median (mm)", "reconstruction_pooled_mm", "median"),
+    ("neutral (mm)", "neutral_mm", "mean"),
+    ("neutral, median (mm)", "neutral_mm", "median"),
+    ("disentanglement (mm)", "disentanglement_mm", "mean"),
+    ("disentanglement, median (mm)", "disentanglement_mm", "median"),
+    ("disentanglement by vertex (mm)", "disentanglement_per_vertex_mm", "mean"),
+    ("disentanglement by vertex, median (mm)", "disentanglement_per_vertex_mm", "median"),
 )
 
 
@@ -52,8 +52,8 @@ def result_rows(results: Mapping[str, Any], paper: Paper, *, conditional: bool =
                 "PCA": others.get("pca"),
                 "linear model": others.get("linear"),
                 "bar": bars.get(measure),
-                "paper": others.get("paper", figure.value if figure else None),
-                "where": figure.where if figure else None,
+                "paper": others.get("paper", figure and figure.value),
+                "where": figure and figure.where,
             }
         )
 
@@ -70,17 +70,15 @@ def result_rows(results: Mapping[str, Any], paper: Paper, *, conditional: bool =
         )
     truth = results.get("truth")
     if truth:
-        add("reconstruction against the noise-free face (mm)", truth["reconstruction_mm"])
+        add("reconstruction to noise-free face (mm)", truth["reconstruction_mm"])
         add("noise of the input (mm)", truth["input_noise_mm"])
-        add("neutral against the true neutral (mm)", truth["neutral_mm"])
+        add("neutral to true neutral (mm)", truth["neutral_mm"])
         add("noise of the neutral target (mm)", truth["neutral_target_noise_mm"])
     crossing = results["self_intersections"]
-    add("self-intersecting triangles, input", _few_digits(crossing["true"]), "self_intersections.true")
-    add(
-        "self-intersecting triangles, reconstruction",
-        _few_digits(crossing["reconstructed"]),
-        "self_intersections.reconstructed",
-    )
+    for place, kind in (("input", "true"), ("reconstruction", "reconstructed")):
+        name = f"self_intersections.{kind}"
+        paper_count = {"paper": _few_digits(theirs[name].value)} if name in theirs else {}
+        add(f"self-intersections, {place}", _few_digits(crossing[kind]), name, **paper_count)
     return rows
 
 
@@ -198,9 +196,9 @@ def _bars(results: Mapping[str, Any], paper: Paper) -> dict[str, str]:
     """What must be undercut, by measure; people who were never seen are no match for their own neutrals."""
     reconstruction, neutral = results["reconstruction_mm"]["mean"], results["neutral_mm"]["mean"]
     pca = results["baselines"]["pca"]["reconstruction_mm"]["mean"]
-    bars = {"reconstruction, per mesh (mm)": ("PCA", reconstruction < pca)}
+    bars = {"reconstruction (mm)": ("PCA", reconstruction < pca)}
     if paper == "coma":
-        bars["neutral, per mesh (mm)"] = ("¼ reconstruction", neutral < reconstruction / 4)
+        bars["neutral (mm)"] = ("¼ reconstruction", neutral < reconstruction / 4)
     return {measure: f"{bar}: {'met' if met else 'missed'}" for measure, (bar, met) in bars.items()}
 
 

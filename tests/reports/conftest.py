@@ -31,7 +31,7 @@ def face_set() -> FaceSet:
         expression_names=UNITS,
         triangles=triangles.astype(np.int32),
     )
-    return synthetic_sequences(model, SyntheticConfig(num_subjects=3, frames=(12, 16)))
+    return synthetic_sequences(model, SyntheticConfig(num_subjects=3, frames=(6, 9)))
 
 
 @pytest.fixture(scope="session")

@@ -24,16 +24,21 @@ def cells(figure) -> list[np.ndarray]:
 
 
 def test_the_faces_shown_are_strong_and_as_different_as_there_are(scene):
-    shown = face_figures.showcase(scene.predictions, 5)
-    assert len(set(shown.tolist())) == 5
-    assert scene.predictions.level[shown].min() >= 0.6
-    assert len(set(scene.predictions.expression[shown].tolist())) == 5
-    assert set(scene.predictions.subject[shown].tolist()) == set(scene.predictions.subject.tolist())
+    every = np.arange(3 * 4 * 5)
+    subject, expression, level = every // 20, every // 5 % 4, (every % 5 / 4).astype(np.float32)
+    made_up = dataclasses.replace(scene.predictions, subject=subject, expression=expression, level=level)
+    shown = face_figures.showcase(made_up, 4)
+    assert (level[shown] == 1).all()
+    assert sorted(expression[shown]) == [0, 1, 2, 3]
+    assert set(subject[shown]) == {0, 1, 2}
+    assert len(set(face_figures.showcase(made_up, 99).tolist())) == 12
 
 
-def test_faint_expressions_are_shown_where_there_are_no_others(scene):
-    faint = dataclasses.replace(scene.predictions, level=0.1 * scene.predictions.level)
-    assert len(face_figures.showcase(faint, 4)) == 4
+def test_faint_expressions_are_shown_after_all_others(scene):
+    level = np.array([0.1, 0.3, 0.9, 0.2], np.float32)
+    subject, expression = np.array([0, 1, 2, 2]), np.array([0, 1, 2, 2])
+    made_up = dataclasses.replace(scene.predictions, subject=subject, expression=expression, level=level)
+    assert face_figures.showcase(made_up, 3).tolist() == [2, 1, 0]
 
 
 def test_people_are_shown_once_each_and_as_neutral_as_can_be(scene):

@@ -97,5 +97,5 @@ def test_the_conditional_model_is_shown_by_named_expressions(tmp_path, named_cod
     named = {"named_expressions_1", "named_expressions_2", "named_levels", "free_latent"}
     assert names == PICTURES | named
     assert "1 of 2 expression latents have collapsed" in page
-    assert "section 4.6" in page
+    assert "§4.6" in page
     assert "<h2>Training</h2>" not in page

@@ -1,0 +1,57 @@
+"""Many runs of the IB-VAE in one compiled program, which differ in their weights and their seeds."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from facedis_jax.learners.ib_vae import IbVaeState
+from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.losses import IbVaeWeights
+from facedis_jax.metrics import Average
+
+
+def ensemble_learner(learner: Learner, weights: Sequence[IbVaeWeights], seeds: Sequence[int]) -> Learner:
+    """Trains one member per weight and seed on the same batches, by `jax.vmap` over their states.
+
+    Members with the same seed start from the same parameters and see the same noise, so that they differ by their
+    weights alone.
+
+    Args:
+      learner: of one member, whose state holds its weights, as `ib_vae_learner` makes it.
+      weights, seeds: one of each per member.
+
+    Returns:
+      A learner whose state is the members' states, [members, ...] in every field, and whose metrics are averages over
+      the members.
+
+    Raises:
+      ValueError: as many weights as seeds are needed.
+    """
+    if len(weights) != len(seeds) or not weights:
+        raise ValueError(f"need one seed per weight, got {len(weights)} weights and {len(seeds)} seeds")
+    stacked = jax.tree.map(lambda *values: jnp.array(values, jnp.float32), *weights)
+
+    def init(key: jax.Array, batch: Batch) -> IbVaeState:
+        def member(seed: jax.Array, member_weights: IbVaeWeights) -> IbVaeState:
+            return learner.init(jax.random.fold_in(key, seed), batch).replace(weights=member_weights)
+
+        return jax.vmap(member)(jnp.array(seeds), stacked)
+
+    def step(state: IbVaeState, batch: Batch) -> tuple[IbVaeState, Metrics]:
+        state, metrics = jax.vmap(learner.step, in_axes=(0, None))(state, batch)
+        return state, _over_members(metrics)
+
+    def evaluate(state: IbVaeState, batch: Batch) -> Metrics:
+        return _over_members(jax.vmap(learner.evaluate, in_axes=(0, None))(state, batch))
+
+    return Learner(init, step, evaluate)
+
+
+def members(state: IbVaeState) -> list[IbVaeState]:
+    """The states of an ensemble, one by one."""
+    return [jax.tree.map(lambda x, i=i: x[i], state) for i in range(len(state.step))]
+
+
+def _over_members(metrics: Metrics) -> Metrics:
+    return {name: Average(average.sum.sum(), average.count.sum()) for name, average in metrics.items()}

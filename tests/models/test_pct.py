@@ -1,0 +1,133 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from facedis_jax.models import OffsetAttention, PctConfig, PointCloudTransformer, PointFeatureConfig, pct
+from facedis_jax.models import point_features
+from facedis_jax.models.pct import fourier_features
+
+PAPER = PctConfig(
+    PointFeatureConfig(centres=(8, 5), neighbours=3),
+    embedding=6,
+    width=8,
+    attention_layers=1,
+    global_features=10,
+)
+DEMO = replace(
+    PAPER,
+    features=PointFeatureConfig(centres=(8, 5), neighbours=3, start="foremost", harmonics=1),
+    normalisation="layer",
+    frequencies=3,
+    pooling="max_mean",
+    moment_features=7,
+)
+CLOUDS = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 30, 3)).astype(np.float32)
+
+
+def features_of(config):
+    return jax.jit(jax.vmap(lambda points: point_features(points, config.features)))(CLOUDS)
+
+
+@pytest.mark.parametrize(
+    ("config", "width"),
+    [
+        (PAPER, 10),
+        (DEMO, 10 + 10 + 7),
+        (replace(DEMO, pooling="max"), 10 + 7),
+        (replace(PAPER, pooling="max_mean"), 20),
+    ],
+)
+def test_width_of_the_code(config, width):
+    encoder = PointCloudTransformer(config)
+    variables = jax.eval_shape(encoder.init, jax.random.key(0), CLOUDS, features_of(config))
+    code = jax.eval_shape(encoder.apply, variables, CLOUDS, features_of(config))
+    assert code.shape == (2, width)
+
+
+def test_defaults_are_the_papers():
+    clouds = jax.ShapeDtypeStruct((1, 600, 3), jnp.float32)
+    features = jax.eval_shape(jax.vmap(lambda points: point_features(points, PointFeatureConfig())), clouds)
+    params = jax.eval_shape(PointCloudTransformer().init, jax.random.key(0), clouds, features)["params"]
+
+    assert params["LinearNormRelu_0"]["Dense_0"]["kernel"].shape == (3, 64)
+    assert params["LinearNormRelu_1"]["Dense_0"]["kernel"].shape == (64, 64)
+    assert params["GroupedFeatures_0"]["kernel"].shape == (128, 128)
+    assert params["GroupedFeatures_1"]["kernel"].shape == (256, 256)
+    assert sum(name.startswith("OffsetAttention") for name in params) == 4
+    assert params["OffsetAttention_3"]["query_key"]["kernel"].shape == (256, 64)
+    assert params["LinearNormRelu_2"]["Dense_0"]["kernel"].shape == (1280, 1024)
+    assert features.grouping.coarse_neighbours.shape == (1, 256, 32)
+
+
+@pytest.mark.parametrize("normalisation", ["layer", "none"])
+def test_points_in_no_neighbourhood_can_be_left_out(monkeypatch, normalisation):
+    config = replace(DEMO, normalisation=normalisation)
+    encoder, features = PointCloudTransformer(config), features_of(config)
+    params = jax.jit(encoder.init)(jax.random.key(0), CLOUDS, features)
+    gathered, calls = pct._gathered, []
+
+    def value_and_gradient():
+        # A new function each time: jit must not know it already.
+        return jax.jit(jax.value_and_grad(lambda p: jnp.sin(encoder.apply(p, CLOUDS, features)).sum()))(params)
+
+    monkeypatch.setattr(pct, "_gathered", lambda *arrays: calls.append(arrays) or gathered(*arrays))
+    short = value_and_gradient()
+    assert len(calls) == 1, "24 places for 30 points, and yet all points were embedded"
+    monkeypatch.setattr(pct, "_gathered", lambda *arrays: arrays)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), short, value_and_gradient())
+
+
+def test_batch_statistics_are_of_all_points(monkeypatch):
+    monkeypatch.setattr(pct, "_gathered", lambda *arrays: pytest.fail("points were left out"))
+    encoder = PointCloudTransformer(PAPER)
+    features = features_of(PAPER)
+
+    @jax.jit
+    def first_step(key):
+        variables = encoder.init(key, CLOUDS, features)
+        return variables, encoder.apply(variables, CLOUDS, features, train=True, mutable=["batch_stats"])[1]
+
+    variables, updates = first_step(jax.random.key(0))
+
+    kernel = np.asarray(variables["params"]["LinearNormRelu_0"]["Dense_0"]["kernel"], np.float64)
+    mean = updates["batch_stats"]["LinearNormRelu_0"]["Normalise_0"]["BatchNorm_0"]["mean"]
+    np.testing.assert_allclose(mean, 0.1 * (CLOUDS @ kernel).mean((0, 1)), atol=1e-6)
+
+
+def test_offset_attention_is_pcts():
+    inputs = np.random.default_rng(1).normal(size=(2, 6, 8)).astype(np.float32)
+    layer = OffsetAttention("none")
+    variables = layer.init(jax.random.key(0), inputs)
+    # A bias of zero would hide a bias in the wrong place.
+    keys = iter(jax.random.split(jax.random.key(1), 10))
+    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(next(keys), x.shape), variables["params"])
+
+    exact = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+    for cloud, ours in zip(inputs, layer.apply({"params": params}, inputs), strict=True):
+        x = cloud.astype(np.float64)
+        shared = x @ exact["query_key"]["kernel"]
+        value = x @ exact["value"]["kernel"] + exact["value"]["bias"]
+        attention = np.exp(shared @ shared.T)
+        attention /= attention.sum(axis=1, keepdims=True)
+        attention /= 1e-9 + attention.sum(axis=0, keepdims=True)
+        dense = exact["LinearNormRelu_0"]["Dense_0"]
+        update = (x - attention.T @ value) @ dense["kernel"] + dense["bias"]
+        np.testing.assert_allclose(ours, x + np.maximum(update, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_offset_attention_survives_large_energies():
+    inputs = 30 * np.random.default_rng(1).normal(size=(1, 6, 8)).astype(np.float32)
+    layer = OffsetAttention("layer")
+    assert np.isfinite(layer.apply(layer.init(jax.random.key(0), inputs), inputs)).all()
+
+
+def test_fourier_features_are_octaves_from_one_wave_over_two_units():
+    features = fourier_features(CLOUDS, 3)
+    exact = CLOUDS.astype(np.float64)
+    angles = [np.pi * octave * exact[..., [axis]] for axis in range(3) for octave in (1, 2, 4)]
+    waves = [function(angle) for function in (np.sin, np.cos) for angle in angles]
+    np.testing.assert_allclose(features, np.concatenate([exact, *waves], axis=-1), atol=1e-6)
+    np.testing.assert_array_equal(fourier_features(CLOUDS, 0), CLOUDS)
