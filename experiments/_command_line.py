@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -62,7 +62,7 @@ def run_experiment(
     default = presets.get(preset, presets["demo"])
 
     def command() -> int:
-        parsed: Any = tyro.cli(
+        parsed: Any = tyro.cli(  # type: ignore[call-overload]
             _Command[type(default)],  # type: ignore[misc]
             prog=f"python -m experiments.{name}",
             description=card,
@@ -70,7 +70,7 @@ def run_experiment(
         )
         options = parsed.options
         workdir = options.workdir or Path("runs") / f"{name}-{options.preset}"
-        return main(parsed.config, RunOptions(**{**vars(options), "workdir": workdir}))
+        return main(parsed.config, replace(options, workdir=workdir))
 
     exit_with(command)
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from experiments import coma_ib
 from experiments._command_line import RunOptions, run_experiment
 from experiments._face_run import FaceRunConfig, train_faces
-from facedis_jax.losses import IbVaeWeights
 
 
 def _preset(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:
@@ -22,7 +21,7 @@ def _preset(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:
     return replace(
         base,
         data=replace(base.data, synthetic=synthetic),
-        learner=replace(base.learner, weights=IbVaeWeights(beta_id=1.0)),
+        learner=replace(base.learner, weights=replace(base.learner.weights, beta_id=1.0)),
         register_predictions=True,
     )
 

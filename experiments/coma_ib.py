@@ -17,6 +17,7 @@ from experiments._command_line import RunOptions, run_experiment
 from experiments._face_run import FaceRunConfig, train_faces
 from facedis_jax.data.synthetic import SyntheticConfig
 from facedis_jax.learners import IbVaeConfig, OptimiserConfig
+from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
 
 PAPER = FaceRunConfig()
@@ -36,14 +37,16 @@ DEMO_MODEL = FaceVaeConfig(
     decoder_hidden=128,
     initial_logvar=-5.0,
 )
-DEMO_EPOCHS = 40.0
+DEMO_EPOCHS = 36.0
 
 DEMO = FaceRunConfig(
     learner=IbVaeConfig(
         model=DEMO_MODEL,
+        # A sixth of the paper's: in so few steps, weak motions (a raised brow) would else not be worth a latent.
+        weights=IbVaeWeights(lambda_2=5e-4),
         # As in the paper, lambda_2 would reach zero a sixth of the run after its end.
         decay_epochs=DEMO_EPOCHS * 350 / 300,
-        optimiser=OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule="cosine", warmup_steps=100),
+        optimiser=OptimiserConfig(learning_rate=1.5e-3, weight_decay=0.0, schedule="cosine", warmup_steps=100),
     ),
     epochs=DEMO_EPOCHS,
     precompute=True,

@@ -15,6 +15,7 @@ Output     PLY, OBJ or GLB, and beside it a picture, OUT with the ending .png. S
            way_1.ply, way_2.ply and so on. An action with --help shows its own options.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ from facedis_jax.reports.figures import face_grid, save_figure
 from facedis_jax.reports.rendering import render_faces
 
 _FORMATS = (".ply", ".obj", ".glb")
-_PICTURES_IN_A_ROW = 6
+_PICTURES_IN_A_ROW = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,8 +235,8 @@ def _figure(edited: Edited, triangles: np.ndarray) -> Figure:
     faces = [*edited.before.values(), *edited.faces, *edited.after.values()]
     captions = [*edited.before, *edited.captions, *edited.after]
     pictures = list(render_faces(np.stack(faces), triangles))
-    row = _PICTURES_IN_A_ROW if len(pictures) > _PICTURES_IN_A_ROW + 1 else len(pictures)
-    rows = [pictures[first : first + row] for first in range(0, len(pictures), row)]
+    in_a_row = math.ceil(len(pictures) / math.ceil(len(pictures) / _PICTURES_IN_A_ROW))
+    rows = [pictures[first : first + in_a_row] for first in range(0, len(pictures), in_a_row)]
     return face_grid(rows, column_labels=captions if len(rows) == 1 else ())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from facedis_jax.data.faces import FaceSource
 
-# Meshes per call of the compiled function: enough to keep two cores busy, 10 MiB of CoMA's.
+# Meshes per call of the compiled function: enough to keep a few cores busy.
 _CHUNK = 32
 
 
@@ -39,6 +39,7 @@ def map_vertices(function: Callable[[jax.Array], Any], source: FaceSource) -> An
         rows = range(first, min(first + _CHUNK, len(source)))
         vertices = np.stack([source[i]["vertices"] for i in rows])
         # The last chunk is filled up, so that nothing is compiled twice.
-        filled = np.concatenate([vertices, np.repeat(vertices[-1:], _CHUNK - len(vertices), axis=0)])
-        results.append(jax.tree.map(lambda x, n=len(vertices): np.asarray(x)[:n], mapped(filled)))
+        size = len(vertices)
+        filled = np.concatenate([vertices, np.repeat(vertices[-1:], _CHUNK - size, axis=0)])
+        results.append(jax.tree.map(lambda x, size=size: np.asarray(x)[:size], mapped(filled)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)

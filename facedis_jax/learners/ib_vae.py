@@ -1,4 +1,4 @@
-"""The information-bottlenecked VAE of Sun, Pears and Gu as a learner: identity from expression on registered faces."""
+"""The information-bottlenecked VAE of Sun, Pears and Gu as a learner: identity apart from expression."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,7 +35,8 @@ class IbVaeConfig:
       decay_epochs: lambda_2 falls linearly to 0 over so many epochs.
       reduction: of the squared errors, see `losses.reconstruction_loss`.
       estimator: of the mutual information.
-      exempt_neutral: leave faces with a level of at most 0.1 out of the mutual information, as the authors' fragment.
+      exempt_neutral: leave faces with a level of at most 0.1 out of the mutual information, as the authors'
+        fragment.
       conditional: give labels to encoder and decoder (section 3.2.4).
       optimiser: Adam's settings.
     """
@@ -59,7 +60,9 @@ class FaceConstants:
       scale: mm per unit of the networks.
       num_faces: size of the training set, N of Eq. 11.
       num_expressions: length of the conditional variant's labels.
-      moment_mean, moment_deviation: [moments], which bring the clouds' moments to mean 0 and variance 1.
+      moment_mean: [moments], of the training clouds' moments.
+      moment_deviation: what all moments are divided by: one number, since to bring each to the same variance would
+        raise those that hold nothing but noise to the level of the others.
     """
 
     mean_face: np.ndarray
@@ -67,7 +70,7 @@ class FaceConstants:
     num_faces: int
     num_expressions: int
     moment_mean: np.ndarray
-    moment_deviation: np.ndarray
+    moment_deviation: float
 
 
 class IbVaeState(struct.PyTreeNode):
@@ -92,9 +95,7 @@ class FaceFunctions(NamedTuple):
 
     features: Callable[[jax.Array], PointFeatures]
     encode: Callable[[IbVaeState, jax.Array, PointFeatures, jax.Array | None], Posterior]
-    decode: Callable[
-        [IbVaeState, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]
-    ]
+    decode: Callable[[IbVaeState, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]]
 
 
 def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctions:
@@ -115,7 +116,7 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
         return model.apply(variables(state), points, features, labels, method="encode")
 
     def decode(state, z_identity, z_expression, labels):
-        offsets = model.apply(variables(state), z_identity, z_expression, labels, method="decode")
+        offsets: Any = model.apply(variables(state), z_identity, z_expression, labels, method="decode")
         return mean_face + offsets.full * constants.scale, mean_face + offsets.identity * constants.scale
 
     return FaceFunctions(features, encode, decode)
@@ -131,9 +132,9 @@ def ib_vae_learner(
 ) -> Learner:
     """The learner of Eq. 12.
 
-    Batches have `vertices` and `neutral` [batch, vertices, 3] in mm, `expression` [batch] int32, `level` [batch], at
-    evaluation `mask` [batch], and optionally `features`, the `PointFeatures` of each mesh, which are computed in the
-    step where they are missing.
+    Batches have `vertices` and `neutral` [batch, vertices, 3] in mm, `expression` [batch] int32, `level`
+    [batch], at evaluation `mask` [batch], and optionally `features`, the `PointFeatures` of each mesh, which
+    are computed in the step where they are missing.
 
     The weights of Eq. 12 stand in the state, so that `jax.vmap` can train many settings in one program.
 
@@ -157,8 +158,9 @@ def ib_vae_learner(
     latents = identity_latents + config.model.expression_latents
 
     def features_of(batch: Batch) -> PointFeatures:
-        if "features" in batch:
-            return batch["features"]
+        features: Any = batch.get("features")
+        if features is not None:
+            return features
         return jax.vmap(functions.features)(batch["vertices"])
 
     def labels_of(batch: Batch) -> jax.Array | None:
@@ -204,7 +206,9 @@ def ib_vae_learner(
         logvar_id, logvar_exp = jnp.split(posterior.logvar, [identity_latents], axis=-1)
         all_mean, all_logvar = mean_id, logvar_id
         if axis_name is not None:
-            all_mean, all_logvar = (jax.lax.all_gather(x, axis_name, tiled=True) for x in (mean_id, logvar_id))
+            all_mean, all_logvar = (
+                jax.lax.all_gather(x, axis_name, tiled=True) for x in (mean_id, logvar_id)
+            )
         exempt = batch["level"] <= 0.1 if config.exempt_neutral else None
         per_face, parts = ib_vae_loss(
             prediction=mean_face + offsets.full,

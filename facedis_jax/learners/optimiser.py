@@ -11,10 +11,12 @@ class OptimiserConfig:
     """Adam; the defaults are the IB-VAE paper's.
 
     Attributes:
-      name: "adam" adds the L2 penalty's gradient before the moments, as the paper's; "adamw" decays the weights.
+      name: "adam" adds the L2 penalty's gradient before the moments, as the paper's; "adamw" decays the
+        weights.
       learning_rate: at the start, or after the warm-up.
       weight_decay: strength of the L2 penalty or of the decay.
-      schedule: "staircase" multiplies by `decay_rate` every `decay_epochs`; "cosine" falls to a hundredth by the end.
+      schedule: "staircase" multiplies by `decay_rate` every `decay_epochs`; "cosine" falls to a hundredth by
+        the end.
       decay_rate, decay_epochs: of the staircase.
       warmup_steps: steps over which the rate rises linearly from 0.
     """

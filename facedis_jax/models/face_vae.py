@@ -70,8 +70,8 @@ class MlpDecoder(nn.Module):
 class FaceVae(nn.Module):
     """Encoder and decoders; conditional (section 3.2.4) where `num_labels` is positive.
 
-    Labels are [batch, num_labels]: one-hot expressions times their level. They enter after the encoder's penultimate
-    layer and beside z_exp.
+    Labels are [batch, num_labels]: one-hot expressions times their level. They enter after the encoder's
+    penultimate layer and beside z_exp.
 
     Attributes:
       config: sizes.
@@ -90,7 +90,8 @@ class FaceVae(nn.Module):
         latents = config.identity_latents + config.expression_latents
         self.encoder = PointCloudTransformer(config.encoder, self.axis_name)
         self.head = [nn.Dense(width) for width in config.head]
-        # A posterior as wide as the prior hides the code at first, and a code that was hidden long enough is given up.
+        # A posterior as wide as the prior hides the code at first, and a code that was hidden long enough is
+        # given up.
         narrow = nn.initializers.constant(config.initial_logvar)
         self.mean = nn.Dense(latents)
         self.logvar = nn.Dense(latents, bias_init=narrow)
@@ -124,7 +125,7 @@ class FaceVae(nn.Module):
         *,
         train: bool = False,
     ) -> Posterior:
-        """Points [batch, points, 3] in the unit of the networks and their features to the posterior over the codes."""
+        """Points [batch, points, 3] in the unit of the networks and their features to the posterior."""
         hidden = self.encoder(points, features, train=train)
         for layer in self.head:
             hidden = nn.relu(layer(hidden))

@@ -1,4 +1,4 @@
-"""Normalisation as a named choice: over the batch, as the paper, or within one example, so that a code stands alone."""
+"""Normalisation as a named choice: over the batch, as the paper, or within each feature vector."""
 
 from typing import Literal
 
@@ -12,9 +12,9 @@ Normalisation = Literal["batch", "layer", "none"]
 class Normalise(nn.Module):
     """Normalises features [..., channels].
 
-    "batch" keeps running statistics, averaged over the devices of `axis_name`, and uses them at evaluation: the
-    PCT of the paper. "layer" brings each feature vector to mean 0 and variance 1 by itself: the same in training and
-    at evaluation, whatever else is in the batch. "none" passes features through.
+    "batch" keeps running statistics, averaged over the devices of `axis_name`, and uses them at evaluation:
+    the PCT of the paper. "layer" brings each feature vector to mean 0 and variance 1 by itself: the same in
+    training and at evaluation, whatever else is in the batch. "none" passes features through.
 
     Attributes:
       kind: the choice.
@@ -30,8 +30,8 @@ class Normalise(nn.Module):
             norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, axis_name=self.axis_name)
             return norm(features)
         if self.kind == "layer":
-            # No learned scale and offset: the next linear layer has both, and their gradients, sums over all points,
-            # cost more than the layer itself.
+            # No learned scale and offset: the next linear layer has both, and their gradients, sums over all
+            # points, cost more than the layer itself.
             centred = features - features.mean(axis=-1, keepdims=True)
             return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-6)
         if self.kind == "none":

@@ -1,4 +1,4 @@
-"""Point Cloud Transformer (Guo et al. 2021), the encoder of the IB-VAE, with the details as everyone runs it."""
+"""Point Cloud Transformer (Guo et al. 2021), the encoder of the IB-VAE, as everyone runs it."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,9 +21,11 @@ class PctConfig:
       width: width after the second grouping and of the attention layers; the first grouping has half of it.
       attention_layers: how many offset-attention layers.
       global_features: length of the pooled feature.
-      normalisation: "batch" as the paper, "layer" for codes that do not depend on the batch in training either.
-      frequencies: octaves of sines and cosines beside the coordinates of each point, from one wave over 2 units
-        (NeRF's encoding); 0 for the coordinates alone. With it a millimetre is not lost beside the size of a head.
+      normalisation: "batch" as the paper, "layer" for codes that do not depend on the batch in training
+        either.
+      frequencies: octaves of sines and cosines beside the coordinates of each point, from one wave over 2
+        units (NeRF's encoding); 0 for the coordinates alone. With it a millimetre is not lost beside the size
+        of a head.
       pooling: over the points, at the end; "max_mean" appends the mean, in which scanning noise cancels.
       moment_features: width of the layer over the cloud's moments, where `features.harmonics` asks for them.
     """
@@ -107,14 +109,14 @@ class PointCloudTransformer(nn.Module):
         config = self.config
         norm = (config.normalisation, self.axis_name)
         grouping = features.grouping
-        first = (grouping.centres, grouping.neighbours)
-        if config.normalisation != "batch" and first[1][0].size < points.shape[1]:
-            points, *first = _gathered(points, *first)
+        centres, neighbours = grouping.centres, grouping.neighbours
+        if config.normalisation != "batch" and neighbours[0].size < points.shape[1]:
+            points, centres, neighbours = _gathered(points, centres, neighbours)
 
         hidden = fourier_features(points, config.frequencies)
         hidden = LinearNormRelu(config.embedding, *norm)(hidden, train=train)
         hidden = LinearNormRelu(config.embedding, *norm)(hidden, train=train)
-        hidden = GroupedFeatures(config.width // 2, *norm)(hidden, *first, train=train)
+        hidden = GroupedFeatures(config.width // 2, *norm)(hidden, centres, neighbours, train=train)
         grouped = GroupedFeatures(config.width, *norm)(
             hidden, grouping.coarse_centres, grouping.coarse_neighbours, train=train
         )
@@ -144,8 +146,8 @@ def _gathered(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The points of all neighbourhoods and the indices into them.
 
-    Without batch statistics a point that is in no neighbourhood cannot change the result, so it need not be embedded.
-    A centre is its own nearest neighbour.
+    Without batch statistics a point that is in no neighbourhood cannot change the result, so it need not be
+    embedded. A centre is its own nearest neighbour.
     """
     batch, num_centres, size = neighbours.shape
     points = jax.vmap(lambda cloud, rows: cloud[rows.reshape(-1)])(points, neighbours)

@@ -1,4 +1,4 @@
-"""What the encoder needs of a point cloud that depends on its coordinates alone, and so can be computed once per mesh."""
+"""What the encoder needs of a point cloud and its coordinates alone give: to be computed once per mesh."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -16,11 +16,11 @@ class PointFeatureConfig:
     Attributes:
       centres: points kept by the first and by the second round.
       neighbours: points gathered around each centre.
-      start: the first centre. "first" is the cloud's first point, as in the reference code; "foremost" is the point
-        with the largest z (a nose tip), which does not depend on the order of the points.
+      start: the first centre. "first" is the cloud's first point, as in the reference code; "foremost" is the
+        point with the largest z (a nose tip), which does not depend on the order of the points.
       harmonics: of `fourier_moments`; 0 for none, as in the paper.
-      period: longest wavelength of `fourier_moments`, in the unit of the networks; 1 is about the width of a face
-        and its surroundings.
+      period: longest wavelength of `fourier_moments`, in the unit of the networks; 1 is about the width of a
+        face and its surroundings.
     """
 
     centres: tuple[int, int] = (512, 256)
@@ -68,7 +68,8 @@ def group_points(points: jax.Array, config: PointFeatureConfig, *, start: int | 
     Args:
       points: [points, 3].
       config: sizes.
-      start: index of the first centre. Two orders of the same points give the same groups when it names the same point.
+      start: index of the first centre. Two orders of the same points give the same groups when it names the
+        same point.
 
     Returns:
       A `Grouping`.
@@ -88,9 +89,10 @@ def group_points(points: jax.Array, config: PointFeatureConfig, *, start: int | 
 def fourier_moments(points: jax.Array, harmonics: int, period: float) -> jax.Array:
     """Means over the cloud of all products of sines and cosines of its coordinates: E[f_a(x) f_b(y) f_c(z)].
 
-    Not in the paper. The moments do not depend on the order of the points, and unlike a maximum over samples each is
-    an average over every point: it moves in proportion to a deformation of a tenth of a millimetre, while
-    scanning noise cancels. They let the encoder reach in minutes what the transformer alone reaches in days.
+    Not in the paper. The moments do not depend on the order of the points, and unlike a maximum over samples
+    each is an average over every point: it moves in proportion to a deformation of a tenth of a millimetre,
+    while scanning noise cancels. They let the encoder reach in minutes what the transformer alone reaches in
+    days.
 
     Args:
       points: [points, 3].
@@ -113,8 +115,8 @@ def grouped_linear(
 ) -> jax.Array:
     """`concat(neighbour - centre, centre) @ kernel` for all neighbours of all centres.
 
-    A linear layer commutes with the gather: `n @ A + c @ (B - A)` with the kernel's halves A and B. So it is applied
-    once per point, not once per neighbour.
+    A linear layer commutes with the gather: `n @ A + c @ (B - A)` with the kernel's halves A and B. So it is
+    applied once per point, not once per neighbour.
 
     Args:
       features: [points, channels].

@@ -20,7 +20,8 @@ class FaceCodec:
     Labels are [faces, expressions] float32, one-hot times level, for the conditional model; None otherwise.
 
     Attributes:
-      encode: (vertices [faces, vertices, 3] mm, labels) -> mean and logvar, [faces, latents], identity latents first.
+      encode: (vertices [faces, vertices, 3] mm, labels) -> mean and logvar, [faces, latents], identity
+        latents first.
       decode: (z_identity [faces, d_id], z_expression [faces, d_exp], labels) -> full and neutral faces,
         [faces, vertices, 3] mm each.
       identity_latents, expression_latents: lengths of the codes.
@@ -37,7 +38,8 @@ class FaceCodec:
         """One-hot expressions [faces] times levels [faces]; None for the unconditional model."""
         if not self.label_names:
             return None
-        return np.eye(len(self.label_names), dtype=np.float32)[expression] * np.asarray(level)[:, None]
+        one_hot = np.eye(len(self.label_names), dtype=np.float32)[expression]
+        return one_hot * np.asarray(level, np.float32)[:, None]
 
 
 def codec_of(

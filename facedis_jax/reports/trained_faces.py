@@ -1,6 +1,8 @@
 """What a finished run keeps beside its checkpoint so that faces can be edited without the data set."""
 
 import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,24 +41,27 @@ class TrainedFaces:
         """Writes one `.npz` of plain arrays, whole or not at all."""
         constants = self.constants
         incomplete = path.with_name(f".{path.name}.incomplete")
-        with open(incomplete, "wb") as file:
-            np.savez_compressed(
-                file,
-                mean_face=constants.mean_face,
-                scale=constants.scale,
-                num_faces=constants.num_faces,
-                moment_mean=constants.moment_mean,
-                moment_deviation=constants.moment_deviation,
-                triangles=self.triangles,
-                subjects=np.array(self.subjects),
-                expressions=np.array(self.expressions),
-                neutrals=self.neutrals,
-                codes=self.codes,
-                subject=self.subject,
-                expression=self.expression,
-                level=self.level,
-            )
-        os.replace(incomplete, path)
+        try:
+            with open(incomplete, "wb") as file:
+                np.savez_compressed(
+                    file,
+                    mean_face=constants.mean_face,
+                    scale=constants.scale,
+                    num_faces=constants.num_faces,
+                    moment_mean=constants.moment_mean,
+                    moment_deviation=constants.moment_deviation,
+                    triangles=self.triangles,
+                    subjects=np.array(self.subjects),
+                    expressions=np.array(self.expressions),
+                    neutrals=self.neutrals,
+                    codes=self.codes,
+                    subject=self.subject,
+                    expression=self.expression,
+                    level=self.level,
+                )
+            os.replace(incomplete, path)
+        finally:
+            incomplete.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> "TrainedFaces":
@@ -76,7 +81,7 @@ class TrainedFaces:
                     num_faces=int(arrays["num_faces"]),
                     num_expressions=len(expressions),
                     moment_mean=arrays["moment_mean"],
-                    moment_deviation=arrays["moment_deviation"],
+                    moment_deviation=float(arrays["moment_deviation"]),
                 ),
                 subjects=[str(name) for name in arrays["subjects"]],
                 expressions=expressions,
@@ -87,5 +92,5 @@ class TrainedFaces:
             )
         except FileNotFoundError as error:
             raise InputError(path, "the model file of a finished run", "nothing there") from error
-        except (ValueError, KeyError, OSError, EOFError) as error:
+        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(path, "the model file of a finished run", f"{error}") from error

@@ -1,8 +1,9 @@
-"""A learner small enough to compile in seconds, and faces for it: a bumpy sheet that people bend and expressions lift."""
+"""A learner small enough to compile in seconds, and made-up faces for it."""
 
 from dataclasses import replace
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -62,9 +63,16 @@ def make_batch(size, seed=0):
     """Faces in mm: 4 people, 3 expressions, any level."""
     basis = np.random.default_rng(100)
     sheet = basis.uniform(-80, 80, (VERTICES, 3))
-    people, motions = basis.normal(scale=5, size=(4, VERTICES, 3)), basis.normal(scale=5, size=(3, VERTICES, 3))
+    people, motions = (
+        basis.normal(scale=5, size=(4, VERTICES, 3)),
+        basis.normal(scale=5, size=(3, VERTICES, 3)),
+    )
     rng = np.random.default_rng(seed)
-    subject, expression, level = rng.integers(4, size=size), rng.integers(3, size=size), rng.uniform(size=size)
+    subject, expression, level = (
+        rng.integers(4, size=size),
+        rng.integers(3, size=size),
+        rng.uniform(size=size),
+    )
     level[::4] = 0
     neutral = sheet + people[subject]
     return {
@@ -74,6 +82,14 @@ def make_batch(size, seed=0):
         "level": level.astype(np.float32),
         "mask": np.ones(size, np.float32),
     }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """These programs run for milliseconds and compile for seconds."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

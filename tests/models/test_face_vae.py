@@ -26,18 +26,24 @@ NOISE = np.random.default_rng(1).normal(size=(2, 5)).astype(np.float32)
 LABELS = np.float32([[0, 0.7, 0, 0], [0, 0, 0, 1.0]])
 
 
-def made(num_labels=0):
-    model = FaceVae(CONFIG, num_vertices=20, num_labels=num_labels)
-    labels = LABELS if num_labels else None
-    return model, jax.jit(model.init)(jax.random.key(0), POINTS, FEATURES, NOISE, labels)
+@pytest.fixture(scope="module")
+def plain(random_variables):
+    model = FaceVae(CONFIG, num_vertices=20)
+    return model, random_variables(model, POINTS, FEATURES, NOISE)
+
+
+@pytest.fixture(scope="module")
+def conditional(random_variables):
+    model = FaceVae(CONFIG, num_vertices=20, num_labels=4)
+    return model, random_variables(model, POINTS, FEATURES, NOISE, LABELS)
 
 
 def largest(tree):
     return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
 
 
-def test_sample_is_mean_plus_deviation_times_noise():
-    model, variables = made()
+def test_sample_is_mean_plus_deviation_times_noise(plain):
+    model, variables = plain
     posterior, z, offsets = jax.jit(model.apply)(variables, POINTS, FEATURES, NOISE)
 
     assert posterior.mean.shape == posterior.logvar.shape == z.shape == (2, 5)
@@ -50,14 +56,16 @@ def test_sample_is_mean_plus_deviation_times_noise():
 
 
 def test_posterior_starts_as_narrow_as_asked():
-    model, variables = made()
-    np.testing.assert_array_equal(variables["params"]["logvar"]["bias"], -4.0)
+    @jax.jit
+    def bias(key):
+        return FaceVae(CONFIG, num_vertices=20).init(key, POINTS, FEATURES, NOISE)["params"]["logvar"]["bias"]
+
+    np.testing.assert_array_equal(bias(jax.random.key(0)), -4.0)
 
 
-@pytest.mark.parametrize("num_labels", [0, 4])
-def test_error_of_the_full_face_does_not_reach_the_identity_code(num_labels):
-    model, variables = made(num_labels)
-    labels = LABELS if num_labels else None
+@pytest.mark.parametrize(("kind", "labels"), [("plain", None), ("conditional", LABELS)])
+def test_error_of_the_full_face_does_not_reach_the_identity_code(request, kind, labels):
+    model, variables = request.getfixturevalue(kind)
 
     def energy(z_identity, z_expression, part):
         decoded = model.apply(variables, z_identity, z_expression, labels, method="decode")
@@ -72,8 +80,8 @@ def test_error_of_the_full_face_does_not_reach_the_identity_code(num_labels):
     assert largest(to_expression) == 0
 
 
-def test_error_of_the_full_face_does_not_reach_the_identity_head():
-    model, variables = made()
+def test_error_of_the_full_face_does_not_reach_the_identity_head(plain):
+    model, variables = plain
 
     @jax.jit
     def gradients(params):
@@ -94,16 +102,16 @@ def test_error_of_the_full_face_does_not_reach_the_identity_head():
     assert largest(full["encoder"]) > 0
 
 
-def test_full_face_depends_on_the_identity_code_all_the_same():
-    model, variables = made()
+def test_full_face_depends_on_the_identity_code_all_the_same(plain):
+    model, variables = plain
     one, other = (
         model.apply(variables, NOISE[:, :2] + shift, NOISE[:, 2:], method="decode").full for shift in (0, 1)
     )
     assert largest(one - other) > 1e-4
 
 
-def test_labels_enter_the_encoder_and_the_full_decoder_but_not_the_neutral_face():
-    model, variables = made(num_labels=4)
+def test_labels_enter_the_encoder_and_the_full_decoder_but_not_the_neutral_face(conditional):
+    model, variables = conditional
     encode = jax.jit(lambda labels: model.apply(variables, POINTS, FEATURES, labels, method="encode"))
     one, other = encode(LABELS), encode(LABELS[::-1])
     assert largest(one.mean - other.mean) > 1e-3
@@ -116,8 +124,8 @@ def test_labels_enter_the_encoder_and_the_full_decoder_but_not_the_neutral_face(
 
 
 @pytest.mark.parametrize(("labels", "found"), [(None, "none"), (LABELS[:, :3], r"shape \(2, 3\)")])
-def test_the_conditional_model_refuses_missing_and_misshapen_labels(labels, found):
-    model, variables = made(num_labels=4)
+def test_the_conditional_model_refuses_missing_and_misshapen_labels(conditional, labels, found):
+    model, variables = conditional
     message = rf"takes labels \[batch, 4\], got {found}"
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(lambda: model.apply(variables, POINTS, FEATURES, labels, method="encode"))

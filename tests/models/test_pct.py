@@ -5,8 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facedis_jax.models import OffsetAttention, PctConfig, PointCloudTransformer, PointFeatureConfig, pct
-from facedis_jax.models import point_features
+from facedis_jax.models import (
+    OffsetAttention,
+    PctConfig,
+    PointCloudTransformer,
+    PointFeatureConfig,
+    pct,
+    point_features,
+)
 from facedis_jax.models.pct import fourier_features
 
 PAPER = PctConfig(
@@ -63,50 +69,54 @@ def test_defaults_are_the_papers():
 
 
 @pytest.mark.parametrize("normalisation", ["layer", "none"])
-def test_points_in_no_neighbourhood_can_be_left_out(monkeypatch, normalisation):
+def test_points_in_no_neighbourhood_can_be_left_out(monkeypatch, random_variables, normalisation):
     config = replace(DEMO, normalisation=normalisation)
     encoder, features = PointCloudTransformer(config), features_of(config)
-    params = jax.jit(encoder.init)(jax.random.key(0), CLOUDS, features)
+    params = random_variables(encoder, CLOUDS, features)
     gathered, calls = pct._gathered, []
 
     def value_and_gradient():
         # A new function each time: jit must not know it already.
-        return jax.jit(jax.value_and_grad(lambda p: jnp.sin(encoder.apply(p, CLOUDS, features)).sum()))(params)
+        return jax.jit(jax.value_and_grad(lambda p: jnp.sin(encoder.apply(p, CLOUDS, features)).sum()))(
+            params
+        )
 
     monkeypatch.setattr(pct, "_gathered", lambda *arrays: calls.append(arrays) or gathered(*arrays))
     short = value_and_gradient()
     assert len(calls) == 1, "24 places for 30 points, and yet all points were embedded"
     monkeypatch.setattr(pct, "_gathered", lambda *arrays: arrays)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), short, value_and_gradient())
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), short, value_and_gradient()
+    )
 
 
-def test_batch_statistics_are_of_all_points(monkeypatch):
+def test_batch_statistics_are_of_all_points(monkeypatch, random_variables):
     monkeypatch.setattr(pct, "_gathered", lambda *arrays: pytest.fail("points were left out"))
     encoder = PointCloudTransformer(PAPER)
     features = features_of(PAPER)
 
-    @jax.jit
-    def first_step(key):
-        variables = encoder.init(key, CLOUDS, features)
-        return variables, encoder.apply(variables, CLOUDS, features, train=True, mutable=["batch_stats"])[1]
+    variables = random_variables(encoder, CLOUDS, features)
 
-    variables, updates = first_step(jax.random.key(0))
+    @jax.jit
+    def first_mean(variables):
+        _, updates = encoder.apply(variables, CLOUDS, features, train=True, mutable=["batch_stats"])
+        return mean_of(updates)
+
+    def mean_of(variables):
+        return variables["batch_stats"]["LinearNormRelu_0"]["Normalise_0"]["BatchNorm_0"]["mean"]
 
     kernel = np.asarray(variables["params"]["LinearNormRelu_0"]["Dense_0"]["kernel"], np.float64)
-    mean = updates["batch_stats"]["LinearNormRelu_0"]["Normalise_0"]["BatchNorm_0"]["mean"]
-    np.testing.assert_allclose(mean, 0.1 * (CLOUDS @ kernel).mean((0, 1)), atol=1e-6)
+    expected = 0.9 * mean_of(variables) + 0.1 * (CLOUDS @ kernel).mean((0, 1))
+    np.testing.assert_allclose(first_mean(variables), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_offset_attention_is_pcts():
+def test_offset_attention_is_pcts(random_variables):
     inputs = np.random.default_rng(1).normal(size=(2, 6, 8)).astype(np.float32)
     layer = OffsetAttention("none")
-    variables = layer.init(jax.random.key(0), inputs)
-    # A bias of zero would hide a bias in the wrong place.
-    keys = iter(jax.random.split(jax.random.key(1), 10))
-    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(next(keys), x.shape), variables["params"])
+    variables = random_variables(layer, inputs)
 
-    exact = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
-    for cloud, ours in zip(inputs, layer.apply({"params": params}, inputs), strict=True):
+    exact = jax.tree.map(lambda x: x.astype(np.float64), variables["params"])
+    for cloud, ours in zip(inputs, layer.apply(variables, inputs), strict=True):
         x = cloud.astype(np.float64)
         shared = x @ exact["query_key"]["kernel"]
         value = x @ exact["value"]["kernel"] + exact["value"]["bias"]
@@ -118,10 +128,10 @@ def test_offset_attention_is_pcts():
         np.testing.assert_allclose(ours, x + np.maximum(update, 0), rtol=1e-4, atol=1e-5)
 
 
-def test_offset_attention_survives_large_energies():
+def test_offset_attention_survives_large_energies(random_variables):
     inputs = 30 * np.random.default_rng(1).normal(size=(1, 6, 8)).astype(np.float32)
     layer = OffsetAttention("layer")
-    assert np.isfinite(layer.apply(layer.init(jax.random.key(0), inputs), inputs)).all()
+    assert np.isfinite(layer.apply(random_variables(layer, inputs), inputs)).all()
 
 
 def test_fourier_features_are_octaves_from_one_wave_over_two_units():

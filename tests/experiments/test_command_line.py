@@ -1,0 +1,113 @@
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from experiments._command_line import exit_with, run_experiment
+from facedis_jax.errors import InputError
+from facedis_jax.training import TrainingDiverged
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Attributes:
+    width: of the thing.
+    """
+
+    width: int = 4
+
+
+@dataclass(frozen=True)
+class Config:
+    """Attributes:
+    epochs: how long.
+    inner: what is inside.
+    """
+
+    epochs: float = 1.0
+    inner: Inner = field(default_factory=Inner)
+
+
+PRESETS = {"tiny": Config(0.1), "demo": Config(1.0, Inner(5)), "paper": Config(300.0)}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Runs the command with some arguments; returns the exit code and what `main` was given."""
+
+    def run(*arguments, result=0):
+        calls = []
+
+        def main(config, options):
+            calls.append((config, options))
+            if isinstance(result, BaseException):
+                raise result
+            return result
+
+        monkeypatch.setattr(sys, "argv", ["toy.py", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            run_experiment("toy", "The card of the toy.", PRESETS, main)
+        return exited.value.code, calls[0] if calls else None
+
+    return run
+
+
+def test_demo_is_the_default(run):
+    code, (config, options) = run()
+    assert code == 0
+    assert config == PRESETS["demo"]
+    assert options.workdir == Path("runs/toy-demo")
+
+
+@pytest.mark.parametrize("arguments", [["--preset", "paper"], ["--preset=paper"]])
+def test_options_override_a_preset(run, arguments):
+    _, (config, options) = run(*arguments, "--inner.width", "7", "--workdir", "w", "--devices", "2")
+    assert config == Config(300.0, Inner(7))
+    assert (options.preset, options.workdir, options.devices) == ("paper", Path("w"), 2)
+
+
+def test_help_shows_the_card_and_the_presets_values(run, capsys):
+    code, call = run("--preset", "tiny", "--help")
+    printed = capsys.readouterr().out
+    assert (code, call) == (0, None)
+    assert "The card of the toy." in printed
+    assert "--inner.width" in printed
+    assert "0.1" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--preset", "huge"], ["--preset"], ["--widht", "3"], ["--epochs", "many"]], ids=" ".join
+)
+def test_wrong_options_end_with_code_2_before_anything_runs(run, capsys, arguments):
+    code, call = run(*arguments)
+    printed = capsys.readouterr()
+    assert (code, call) == (2, None)
+    assert arguments[-1] in printed.err
+    assert "Traceback" not in printed.err
+    assert not printed.out
+
+
+def test_bad_input_is_one_line_and_code_2(run, capsys):
+    code, _ = run(result=InputError("faces.ply", "5023 vertices", "7"))
+    assert code == 2
+    assert capsys.readouterr().err == "error: faces.ply: expected 5023 vertices, found 7\n"
+
+
+@pytest.mark.parametrize("code", [0, 3, 143])
+def test_exit_code_is_the_commands(run, code):
+    assert run(result=code)[0] == code
+
+
+def test_ctrl_c_is_code_130_and_a_run_that_diverged_code_1(run, capsys):
+    assert run(result=KeyboardInterrupt())[0] == 130
+    assert run(result=TrainingDiverged(7, {"loss": float("nan")}))[0] == 1
+    assert capsys.readouterr().err == "error: training diverged by step 7: loss nan\n"
+
+
+def test_errors_of_the_program_itself_keep_their_traceback():
+    def broken():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        exit_with(broken)

@@ -1,0 +1,276 @@
+import functools
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from experiments._command_line import exit_with
+from experiments._face_editor import FaceEditor
+from experiments._finished_run import load_run
+from experiments.edit import Between, EditOptions, Expression, Neutral, Sample, Transfer, _command, main
+from facedis_jax.data.meshes import Mesh, read_mesh, write_mesh
+from facedis_jax.errors import InputError
+
+TURN = np.float32([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # a quarter, about the vertical axis
+
+
+load_once = functools.cache(load_run)
+
+
+@pytest.fixture(autouse=True)
+def _each_run_is_loaded_once(monkeypatch):
+    monkeypatch.setattr("experiments.edit.load_run", load_once)
+
+
+@pytest.fixture(scope="module")
+def editor(plain_run):
+    return FaceEditor(*load_once(plain_run.path))
+
+
+def strongest(face_set, subject, expression):
+    """The strongest training frame of a person in an expression."""
+    train = face_set.train
+    shows = (train.subject == subject) & (train.expression == face_set.expressions.index(expression))
+    return train.vertices[np.where(shows, train.level, -1).argmax()]
+
+
+@pytest.fixture(scope="module")
+def faces(small_face_set):
+    return strongest(small_face_set, 0, "mouth_open"), strongest(small_face_set, 1, "high_smile")
+
+
+@pytest.fixture
+def files(faces, small_face_set, tmp_path):
+    paths = []
+    for name, vertices in zip(("one.ply", "two.obj"), faces, strict=True):
+        write_mesh(tmp_path / name, Mesh(vertices, small_face_set.triangles))
+        paths.append(tmp_path / name)
+    return paths
+
+
+def distance(one, two):
+    return np.linalg.norm(one - two, axis=-1).mean()
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_the_neutral_is_written_in_every_format(plain_run, editor, files, small_face_set, tmp_path, suffix):
+    output = tmp_path / f"out{suffix}"
+    assert main(EditOptions(plain_run.path, output, Neutral(face=files[0]))) == 0
+    expected = editor.neutral(editor.encode(files[0], None, align=False))[0]
+    if suffix == ".glb":
+        mesh = trimesh.load(output, force="mesh", process=False)
+        vertices, triangles = mesh.vertices * 1000, mesh.faces
+    else:
+        mesh = read_mesh(output)
+        vertices, triangles = mesh.vertices, mesh.triangles
+    np.testing.assert_allclose(vertices, expected, atol=1e-4)
+    np.testing.assert_array_equal(triangles, small_face_set.triangles)
+    with Image.open(tmp_path / "out.png") as picture:
+        assert np.asarray(picture).std() > 10
+    assert {path.name for path in tmp_path.iterdir()} == {"one.ply", "two.obj", output.name, "out.png"}
+
+
+def test_the_neutral_is_nearer_to_the_persons_neutral_than_the_input(editor, files, faces, small_face_set):
+    neutral = editor.neutral(editor.encode(files[0], None, align=False))[0]
+    truth = small_face_set.neutrals[0]
+    assert distance(neutral, truth) < 0.5 * distance(faces[0], truth)
+
+
+@pytest.mark.parametrize("kind", ["plain_run", "labelled_run"])
+def test_a_named_expression_grows_with_its_level(kind, request, files, small_face_set):
+    editor = FaceEditor(*load_once(request.getfixturevalue(kind).path))
+    face = editor.encode(files[0], editor.labels("--label", None, 1.0), align=False)
+    neutral = editor.neutral(face)
+    levels = [distance(editor.expression(face, "high_smile", level), neutral) for level in (0.0, 0.5, 1.0)]
+    assert levels == sorted(levels)
+    assert levels[0] < 0.5 * levels[2]
+
+
+def test_expression_codes_are_those_of_strong_training_faces(editor):
+    """Neutral at (1, 1), a smile at (1, 3), and under one name sides at (-2, 1) and, more often, (4, 1)."""
+    codes = [(1, 1), (1, 1), (1, 3.1), (1, 2.9), (1, 2), (-2, 1), (4, 0.9), (4, 1.0), (4, 1.1)]
+    known = replace(
+        editor.trained,
+        expressions=("high_smile", "mouth_side", "unseen"),
+        codes=np.array([(7, *code) for code in codes], np.float32),
+        expression=np.array([0, 1, 0, 0, 0, 1, 1, 1, 1]),
+        level=np.float32([0, 0.05, 0.8, 0.79, 0.4, 1, 1, 1, 0.95]),
+    )
+    codec = replace(editor.codec, identity_latents=1, expression_latents=2)
+    named = FaceEditor(codec, known).named_expression
+    for name, level, expected in [
+        ("high_smile", 0.0, (1, 1)),
+        ("high_smile", 0.5, (1, 2)),
+        ("high_smile", 1.0, (1, 3)),
+        ("mouth_side", 1.0, (4, 1)),
+    ]:
+        np.testing.assert_allclose(named(name, level)[0], [expected], rtol=1e-6)
+    with pytest.raises(InputError, match="unseen"):
+        named("unseen", 1.0)
+
+
+def test_a_transfer_joins_one_person_and_the_others_expression(editor, files):
+    one, two = (editor.encode(path, None, align=False) for path in files)
+    own = editor.transfer(one, one)
+    np.testing.assert_array_equal(own, editor.codec.decode(one.identity, one.expression, None)[0])
+    np.testing.assert_array_equal(
+        editor.transfer(one, two), editor.codec.decode(one.identity, two.expression, None)[0]
+    )
+    assert distance(own, editor.transfer(one, two)) > 0.5
+
+
+def test_in_betweens_lead_from_one_face_to_the_other(editor, files):
+    one, two = (editor.encode(path, None, align=False) for path in files)
+    amounts, way = editor.between(one, two, 4)
+    np.testing.assert_allclose(amounts, [0.2, 0.4, 0.6, 0.8])
+    start = [distance(face, editor.transfer(one, one)[0]) for face in way]
+    end = [distance(face, editor.transfer(two, two)[0]) for face in way]
+    assert start == sorted(start)
+    assert end == sorted(end, reverse=True)
+    np.testing.assert_allclose(editor.between(one, one, 1)[1], editor.transfer(one, one), atol=1e-4)
+
+
+def test_samples_follow_the_seed_and_the_codes(editor, small_face_set):
+    few, again, other = editor.sample(3, 1), editor.sample(3, 1), editor.sample(3, 2)
+    np.testing.assert_array_equal(few, again)
+    assert distance(few, other) > 0.1
+    many = editor.sample(100, 0)
+    train = small_face_set.train.vertices
+    assert distance(many.mean(0), train.mean(0)) < 0.5 * train.std(0).mean()
+    assert 0.5 < many.std(0).mean() / train.std(0).mean() < 1.5
+
+
+def test_kept_detail_gives_the_input_back_under_no_edit(editor, files, faces):
+    one, two = (editor.encode(path, None, align=False, keep_detail=True) for path in files)
+    np.testing.assert_allclose(editor.transfer(one, one)[0], faces[0], atol=1e-3)
+    plain = editor.encode(files[0], None, align=False)
+    np.testing.assert_allclose(editor.transfer(one, two) - editor.transfer(plain, two), one.detail, atol=1e-4)
+
+
+def test_the_output_is_in_the_unit_of_the_input(plain_run, files, faces, small_face_set, tmp_path):
+    write_mesh(tmp_path / "metres.ply", Mesh(faces[0] / 1000, small_face_set.triangles))
+    for unit, path in (("m", tmp_path / "metres.ply"), ("mm", files[0])):
+        main(EditOptions(plain_run.path, tmp_path / f"out_{unit}.ply", Neutral(face=path), unit=unit))
+    metres, millimetres = (read_mesh(tmp_path / f"out_{unit}.ply").vertices for unit in ("m", "mm"))
+    np.testing.assert_allclose(metres * 1000, millimetres, atol=0.02)
+
+
+def test_a_face_elsewhere_is_refused_or_aligned(editor, plain_run, files, faces, small_face_set, tmp_path):
+    moved = faces[0] @ TURN.T + np.float32([300, -20, 1000])
+    write_mesh(tmp_path / "moved.ply", Mesh(moved, small_face_set.triangles))
+    with pytest.raises(InputError, match=r"moved.ply.*--align"):
+        editor.encode(tmp_path / "moved.ply", None, align=False)
+    for name, path in (("there", tmp_path / "moved.ply"), ("here", files[0])):
+        main(EditOptions(plain_run.path, tmp_path / f"{name}.ply", Neutral(face=path, align=True)))
+    there, here = (read_mesh(tmp_path / f"{name}.ply").vertices for name in ("there", "here"))
+    np.testing.assert_allclose(there, here @ TURN.T + np.float32([300, -20, 1000]), atol=0.05)
+
+
+def test_labels_matter_to_a_run_with_labels(labelled_run, files):
+    editor = FaceEditor(*load_once(labelled_run.path))
+    codes = [
+        editor.encode(files[0], editor.labels("--label", name, 1.0), align=False).expression
+        for name in (None, "mouth_open")
+    ]
+    assert np.abs(codes[0] - codes[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("action", "names"),
+    [
+        (lambda one, two: Expression(face=one, name="mouth_open"), ["out.ply"]),
+        (lambda one, two: Transfer(face=one, donor=two, donor_label="high_smile"), ["out.ply"]),
+        (lambda one, two: Between(face=one, to=two, steps=2, label="mouth_open"), ["out_1.ply", "out_2.ply"]),
+        (lambda one, two: Sample(number=10), [f"out_{i:02d}.ply" for i in range(1, 11)]),
+    ],
+)
+def test_every_action_writes_its_files(labelled_run, files, tmp_path, capsys, action, names):
+    (tmp_path / "out").mkdir()
+    main(EditOptions(labelled_run.path, tmp_path / "out" / "out.ply", action(*files)))
+    written = [tmp_path / "out" / name for name in (*names, "out.png")]
+    assert sorted((tmp_path / "out").iterdir()) == sorted(written)
+    assert capsys.readouterr().out.split() == [str(path) for path in written]
+    assert all(read_mesh(path).vertices.shape == (42, 3) for path in written[:-1])
+
+
+def broken(tmp_path, vertices, triangles):
+    write_mesh(tmp_path / "broken.ply", Mesh(vertices, triangles))
+    return tmp_path / "broken.ply"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v, t: (v / 1000, t), "looks like m"),
+        (lambda v, t: (v / 10, t), "looks like cm"),
+        (lambda v, t: (v * 10, t), "a face in mm"),
+        (lambda v, t: (v, t[:, [0, 2, 1]]), "topology"),
+        (lambda v, t: (v, t[:-1]), "60 triangles"),
+        (lambda v, t: (np.concatenate([v, v[:1]]), t), "42 vertices"),
+        (lambda v, t: (np.where(np.arange(42)[:, None] == 5, np.nan, v), t), "finite coordinates"),
+    ],
+)
+def test_a_face_that_cannot_be_used(plain_run, faces, small_face_set, tmp_path, change, message):
+    face = broken(tmp_path, *change(faces[0], small_face_set.triangles))
+    with pytest.raises(InputError, match=message) as error:
+        main(EditOptions(plain_run.path, tmp_path / "out.ply", Neutral(face=face)))
+    assert str(face) in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.ply"]
+
+
+@pytest.mark.parametrize(
+    ("output", "action", "message"),
+    [
+        ("out.stl", lambda one, two: Neutral(face=one), "ending '.stl'"),
+        ("nowhere/out.ply", lambda one, two: Neutral(face=one), "folder that exists"),
+        ("folder.ply", lambda one, two: Neutral(face=one), "a folder"),
+        ("out.ply", lambda one, two: Neutral(face=Path("missing.ply")), "missing.ply"),
+        ("out.ply", lambda one, two: Neutral(face=one, label="mouth_open"), "--label: .* takes no labels"),
+        ("out.ply", lambda one, two: Expression(face=one, name="grin"), "one of bareteeth, .*found grin"),
+        (
+            "out.ply",
+            lambda one, two: Expression(face=one, name="mouth_open", level=1.5),
+            "--level: .* 0 to 1",
+        ),
+        ("out.ply", lambda one, two: Expression(face=one, name="mouth_open", level=np.nan), "--level"),
+        ("out.ply", lambda one, two: Between(face=one, to=two, steps=0), "--steps: .* 1 to 100"),
+        ("out.ply", lambda one, two: Sample(number=101), "--number"),
+        ("out.ply", lambda one, two: Sample(seed=-1), "--seed"),
+    ],
+)
+def test_options_that_cannot_be_used(plain_run, files, tmp_path, output, action, message):
+    (tmp_path / "folder.ply").mkdir()
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=message):
+        main(EditOptions(plain_run.path, tmp_path / output, action(*files)))
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_bad_labels_of_a_labelled_run(labelled_run, files, tmp_path):
+    for options, message in (
+        ({"label": "grin"}, "--label: .*one of"),
+        ({"label": "mouth_open", "label_level": -0.1}, "--label-level"),
+    ):
+        with pytest.raises(InputError, match=message):
+            main(EditOptions(labelled_run.path, tmp_path / "out.ply", Neutral(face=files[0], **options)))
+
+
+@pytest.mark.parametrize(("name", "code"), [("mouth_open", 0), ("grin", 2)])
+def test_the_command_line(plain_run, files, tmp_path, monkeypatch, capsys, name, code):
+    command = ["edit", "--run", plain_run.path, "expression", name, "--level", "0.5", "--face", files[0]]
+    command += ["--keep-detail", "--output", tmp_path / "out.ply"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+    with pytest.raises(SystemExit) as exit:
+        exit_with(_command)
+    assert exit.value.code == code
+    assert (tmp_path / "out.ply").exists() == (code == 0)
+    errors = capsys.readouterr().err
+    if code:
+        assert errors.startswith("error: expression: expected one of bareteeth")
+        assert errors.count("\n") == 1
+    else:
+        assert not errors
