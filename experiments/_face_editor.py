@@ -81,9 +81,7 @@ class FaceEditor:
         _check(f"{option}-level", level, 0, 1)
         return self.codec.labels(np.array([self._index(option, name)]), np.array([level]))
 
-    def encode(
-        self, path: Path, labels: np.ndarray | None, *, align: bool, keep_detail: bool = False
-    ) -> EncodedFace:
+    def encode(self, path: Path, labels: np.ndarray | None, *, align: bool, keep_detail: bool = False) -> EncodedFace:
         """Reads a face and encodes it.
 
         Raises:
@@ -165,9 +163,7 @@ class FaceEditor:
         labels = None
         if face.labels is not None and other.labels is not None:
             labels = mix(face.labels, other.labels)
-        full, _ = self.codec.decode(
-            mix(face.identity, other.identity), mix(face.expression, other.expression), labels
-        )
+        full, _ = self.codec.decode(mix(face.identity, other.identity), mix(face.expression, other.expression), labels)
         return amounts, full + mix(face.detail, other.detail)
 
     def sample(self, number: int, seed: int) -> np.ndarray:
@@ -183,8 +179,7 @@ class FaceEditor:
         rng = np.random.default_rng(seed)
         codes = np.split(self.trained.codes.astype(np.float64), [self.codec.identity_latents], axis=1)
         identity, expression = (
-            rng.multivariate_normal(part.mean(0), np.atleast_2d(np.cov(part, rowvar=False)), number)
-            for part in codes
+            rng.multivariate_normal(part.mean(0), np.atleast_2d(np.cov(part, rowvar=False)), number) for part in codes
         )
         row = rng.integers(len(self.trained.codes), size=number)
         labels = self.codec.labels(self.trained.expression[row], self.trained.level[row])

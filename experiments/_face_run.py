@@ -168,8 +168,13 @@ def open_face_run(
     face_set = load_faces(config.data, arrangement)
     steps = round(config.epochs * len(face_set.train) / config.batch_size)
     loop = LoopConfig(steps, config.log_every, config.evaluate_every, config.checkpoint_every)
-    made_by = {"experiment": name, "data": face_set.content_hash, "config": as_json(config), **(identity or {})}
-    folder = RunFolder.open(options.workdir, made_by)
+    made_by = {
+        "experiment": name,
+        "data": face_set.content_hash,
+        "config": as_json(config),
+        **(identity or {}),
+    }
+    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
     constants = constants_of(face_set, config.learner.model.encoder.features)
     return FaceRun(config, options, face_set, constants, devices, folder, loop)
 
@@ -179,8 +184,7 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
     config, face_set = run.config, run.face_set
     functions = face_functions(config.learner, run.constants)
     train, test = (
-        _with_features(source, functions.features, config.precompute)
-        for source in (face_set.train, face_set.test)
+        _with_features(source, functions.features, config.precompute) for source in (face_set.train, face_set.test)
     )
     batches = train_batches(
         train,
@@ -207,13 +211,14 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
         quiet=run.options.quiet,
     )
     if result.interrupted_by is not None:
-        print(f"stopped at step {result.step} of {run.loop.num_steps}; the same command resumes", file=sys.stderr)
+        print(
+            f"stopped at step {result.step} of {run.loop.num_steps}; the same command resumes",
+            file=sys.stderr,
+        )
     return result
 
 
-def train_faces(
-    name: str, config: FaceRunConfig, options: RunOptions, arrangement: Arrangement, *, title: str
-) -> int:
+def train_faces(name: str, config: FaceRunConfig, options: RunOptions, arrangement: Arrangement, *, title: str) -> int:
     """Loads, trains (or resumes), evaluates and reports; returns the exit code."""
     run = open_face_run(name, config, options, arrangement)
     result = fit_faces(run, run.learner())
@@ -254,7 +259,10 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
         codec=codec,
         predictions=predictions,
         results=results,
-        metrics_rows=[*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")],
+        metrics_rows=[
+            *read_metrics(folder.metrics_file, "train"),
+            *read_metrics(folder.metrics_file, "test"),
+        ],
         paper=paper,
         figures_folder=folder.figures,
     )
@@ -276,15 +284,14 @@ def say(options: RunOptions, line: str) -> None:
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:
     """Encodes the training faces; of a large set 5,000, evenly spread."""
     rows = np.unique(np.linspace(0, len(face_set.train) - 1, 5000).round().astype(int))
-    codes, faces = [], {"subject": [], "expression": [], "level": []}
+    subject, expression, level, codes = [], [], [], []
     for first in range(0, len(rows), 256):
         batch = [face_set.train[i] for i in rows[first : first + 256]]
-        for name, values in faces.items():
-            values.extend(face[name] for face in batch)
-        labels = codec.labels(
-            np.array([face["expression"] for face in batch]), np.array([face["level"] for face in batch])
-        )
-        codes.append(codec.encode(np.stack([face["vertices"] for face in batch]), labels)[0])
+        subject.append(np.array([face["subject"] for face in batch], np.int32))
+        expression.append(np.array([face["expression"] for face in batch], np.int32))
+        level.append(np.array([face["level"] for face in batch], np.float32))
+        vertices = np.stack([face["vertices"] for face in batch])
+        codes.append(codec.encode(vertices, codec.labels(expression[-1], level[-1]))[0])
     return TrainedFaces(
         constants=constants,
         triangles=face_set.triangles,
@@ -292,9 +299,9 @@ def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet)
         expressions=face_set.expressions,
         neutrals=face_set.neutrals,
         codes=np.concatenate(codes),
-        subject=np.array(faces["subject"], np.int32),
-        expression=np.array(faces["expression"], np.int32),
-        level=np.array(faces["level"], np.float32),
+        subject=np.concatenate(subject),
+        expression=np.concatenate(expression),
+        level=np.concatenate(level),
     )
 
 

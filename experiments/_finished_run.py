@@ -45,9 +45,7 @@ def load_run(path: Path) -> tuple[FaceCodec, TrainedFaces]:
 def _last_state(folder: RunFolder, config: FaceRunConfig, trained: TrainedFaces) -> IbVaeState:
     steps_per_epoch = trained.constants.num_faces / config.batch_size
     num_steps = round(config.epochs * steps_per_epoch)
-    learner = ib_vae_learner(
-        config.learner, trained.constants, steps_per_epoch=steps_per_epoch, num_steps=num_steps
-    )
+    learner = ib_vae_learner(config.learner, trained.constants, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
     face = trained.constants.mean_face[None]
     batch = {
         "vertices": face,

@@ -105,8 +105,7 @@ def main(config: AblationConfig, options: RunOptions) -> int:
     run = open_face_run("coma_ablation", config.run, options, "coma", identity={"grid": grid})
     settings = list(product(config.beta_id, config.beta_mi, range(config.seeds)))
     weights = [
-        replace(config.run.learner.weights, beta_id=beta_id, beta_mi=beta_mi)
-        for beta_id, beta_mi, _ in settings
+        replace(config.run.learner.weights, beta_id=beta_id, beta_mi=beta_mi) for beta_id, beta_mi, _ in settings
     ]
     learner = ensemble_learner(run.learner(), weights, [seed for *_, seed in settings])
     result = fit_faces(run, learner)

@@ -17,8 +17,7 @@ from experiments._command_line import RunOptions, run_experiment
 from experiments._face_run import FaceRunConfig, train_faces
 
 PRESETS = {
-    name: replace(preset, learner=replace(preset.learner, conditional=True))
-    for name, preset in coma_ib.PRESETS.items()
+    name: replace(preset, learner=replace(preset.learner, conditional=True)) for name, preset in coma_ib.PRESETS.items()
 }
 
 

@@ -125,9 +125,7 @@ def bu3dfe_files(folder: Path) -> list[Scan]:
             raise InputError(path, "level 00 of NE, or 01 to 04", f"{scan.code}{scan.level:02d}")
         key = (scan.subject, scan.code, scan.level)
         if key in scans:
-            raise InputError(
-                path, "one scan of each subject, expression and level", f"also {scans[key].path.name}"
-            )
+            raise InputError(path, "one scan of each subject, expression and level", f"also {scans[key].path.name}")
         scans[key] = scan
     if not scans:
         raise InputError(folder, f"{_LAYOUT} in it {source}", "no such file")
@@ -212,9 +210,7 @@ def _read(scans: Sequence[Scan], folder: Path) -> tuple[np.ndarray, np.ndarray, 
         try:
             check_topology(scan.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
         except InputError as error:
-            hint = (
-                f"{error.found}; register the scans to one template first (F3D meshes as distributed are not)"
-            )
+            hint = f"{error.found}; register the scans to one template first (F3D meshes as distributed are not)"
             raise InputError(scan.path, error.expected, hint) from None
         check_unit(scan.path, mesh.vertices, "mm")
         vertices.append(mesh.vertices.astype(np.float32))

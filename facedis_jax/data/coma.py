@@ -118,9 +118,7 @@ def load_coma(folder: str | Path, *, split: str = "paper", prepared_dir: str | P
     if split not in SPLITS:
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
     make_builder = partial(_builder, split)
-    return load_prepared(
-        make_builder, f"coma/{split}", folder, coma_files(folder), prepared_dir, scale=_SCALE
-    )
+    return load_prepared(make_builder, f"coma/{split}", folder, coma_files(folder), prepared_dir, scale=_SCALE)
 
 
 def _builder(split: str, data_dir: Path) -> Coma:

@@ -204,9 +204,7 @@ def _build(where: Path, name: str, raw: Mapping[str, np.ndarray]) -> FaceModel:
 
 def _check(where: Path, name: str, array: np.ndarray, kinds: str, shape: tuple[int | None, ...]) -> None:
     """Raises an InputError unless the array is of one of the dtype kinds, not empty, and of this shape."""
-    is_shaped = array.ndim == len(shape) and all(
-        b in (None, a) for a, b in zip(array.shape, shape, strict=True)
-    )
+    is_shaped = array.ndim == len(shape) and all(b in (None, a) for a, b in zip(array.shape, shape, strict=True))
     if array.dtype.kind not in kinds or not is_shaped or not array.size:
         expected = ", ".join("n" if length is None else str(length) for length in shape)
         what = "text" if kinds == "U" else "numbers" if "f" in kinds else "integers"

@@ -27,9 +27,7 @@ def parse_obj(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
         if start not in ([b"v"], [b"f"]):
             continue
         if len(line) > _LONGEST_LINE:
-            raise InputError(
-                path, f"lines below {_LONGEST_LINE} bytes", f"{len(line)} bytes in line {number}"
-            )
+            raise InputError(path, f"lines below {_LONGEST_LINE} bytes", f"{len(line)} bytes in line {number}")
         words = line.split(b"#", 1)[0].split()
         try:
             if words[0] == b"v":

@@ -45,9 +45,7 @@ def train_batches(
       InputError: where the batch is larger than the source or the processes do not divide it.
     """
     if not 1 <= batch_size <= len(source):
-        raise InputError(
-            "batch_size", f"1 to {len(source)}, the number of faces to train on", f"{batch_size}"
-        )
+        raise InputError("batch_size", f"1 to {len(source)}, the number of faces to train on", f"{batch_size}")
     if batch_size % process_count:
         raise InputError("batch_size", f"a multiple of the {process_count} processes", f"{batch_size}")
     stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat()

@@ -75,14 +75,10 @@ def _header(path: Path, data: bytes) -> tuple[list[_Element], bool, bool, bytes]
     if not start:
         raise InputError(path, "a PLY file", f"a file that starts with {data[:8]!r}")
     newline = start[1]
-    end = re.compile(re.escape(newline) + rb"end_header[ \t]*" + re.escape(newline)).search(
-        data, 0, _LONGEST_HEADER
-    )
+    end = re.compile(re.escape(newline) + rb"end_header[ \t]*" + re.escape(newline)).search(data, 0, _LONGEST_HEADER)
     if not end:
         raise InputError(path, "a PLY header", "no end_header")
-    lines = [
-        line.split() for line in data[start.end() : end.start()].decode("latin-1").split(newline.decode())
-    ]
+    lines = [line.split() for line in data[start.end() : end.start()].decode("latin-1").split(newline.decode())]
     lines = [words for words in lines if words and words[0] not in ("comment", "obj_info")]
     if not lines or lines[0][0] != "format" or len(lines[0]) != 3 or lines[0][1] not in _ORDERS:
         found = " ".join(lines[0]) if lines else "nothing"
@@ -111,9 +107,7 @@ def _dtype(type_name: str, order: str, is_text: bool) -> np.dtype:
     return np.dtype("=f8" if is_text else order + _TYPES[type_name])
 
 
-def _read_element(
-    path: Path, element: _Element, buffer: memoryview, offset: int
-) -> tuple[dict[str, np.ndarray], int]:
+def _read_element(path: Path, element: _Element, buffer: memoryview, offset: int) -> tuple[dict[str, np.ndarray], int]:
     """The columns of an element by name, a list's lengths as "<name> length", and where the element ends."""
     if not element.count or not element.properties:
         return {}, offset
@@ -151,9 +145,7 @@ def _uniform_rows(path: Path, element: _Element, buffer: memoryview, offset: int
     return rows if all((rows[field] == length).all() for field, length in lengths.items()) else None
 
 
-def _read_ragged(
-    path: Path, element: _Element, buffer: memoryview, offset: int
-) -> tuple[dict[str, np.ndarray], int]:
+def _read_ragged(path: Path, element: _Element, buffer: memoryview, offset: int) -> tuple[dict[str, np.ndarray], int]:
     values = {prop.name: array(prop.type.char) for prop in element.properties}
     lengths = {prop.name: array("i") for prop in element.properties if prop.count_type is not None}
     for _ in range(element.count):
@@ -170,9 +162,7 @@ def _read_ragged(
     return columns | {f"{name} length": np.frombuffer(c, np.int32) for name, c in lengths.items()}, offset
 
 
-def _list_length(
-    path: Path, element: _Element, prop: _Property, buffer: memoryview, offset: int
-) -> tuple[int, int]:
+def _list_length(path: Path, element: _Element, prop: _Property, buffer: memoryview, offset: int) -> tuple[int, int]:
     """The length of the list at `offset`, which the buffer is sure to hold, and where its values start."""
     assert prop.count_type is not None
     start = offset + prop.count_type.itemsize

@@ -184,9 +184,7 @@ def load_prepared(
                     raise
     except OSError as error:
         raise InputError(base, "a folder for prepared data that can be written", str(error)) from None
-    missing = [
-        path for split in builder.info.splits.values() for path in split.filepaths if not path.exists()
-    ]
+    missing = [path for split in builder.info.splits.values() for path in split.filepaths if not path.exists()]
     if missing:
         expected = "a whole prepared copy (delete it to prepare anew)"
         raise InputError(builder.data_path, expected, f"no {missing[0].name}")
@@ -201,9 +199,7 @@ def cache_dir() -> Path:
 def track(items: Sequence[T], description: str) -> Iterable[T]:
     """The items, with a progress bar on standard error where a person watches."""
     console = rich.console.Console(stderr=True)
-    return rich.progress.track(
-        items, description, console=console, transient=True, disable=not sys.stderr.isatty()
-    )
+    return rich.progress.track(items, description, console=console, transient=True, disable=not sys.stderr.isatty())
 
 
 def _is_prepared(builder: FaceBuilder) -> bool:

@@ -267,9 +267,7 @@ def _principal_modes(people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _landmarks(neutral: np.ndarray, triangles: np.ndarray, seen: np.ndarray) -> dict[str, int]:
     """Corners of the eyes and of the mouth, tip of the nose, front of the chin; left is the person's."""
-    edges = np.sort(
-        np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1
-    )
+    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
     edges, count = np.unique(edges, axis=0, return_counts=True)
     a, b = edges[count == 1].T
     graph = sparse.coo_array((np.ones(len(a)), (a, b)), shape=(len(neutral),) * 2)

@@ -133,9 +133,7 @@ def synthetic_sequences(model: FaceModel, config: SyntheticConfig, *, split: str
 
     def perform(s: int, e: int, name: str, recipe: Recipe) -> _Rows:
         level, side = _tempo(rng, config.frames, is_two_sided=name in TWO_SIDED)
-        towards = np.stack(
-            [unit_weights(each, model.expression_names) for each in (recipe, mirrored(recipe))]
-        )
+        towards = np.stack([unit_weights(each, model.expression_names) for each in (recipe, mirrored(recipe))])
         apex = towards[(side < 0).astype(int)] * people.gains[s]
         return _Rows(
             names=[f"{subjects[s]}/{name}/{name}.{f:06d}" for f in range(1, len(level) + 1)],
@@ -229,9 +227,7 @@ def synthetic_scans(model: FaceModel, config: SyntheticConfig, *, split: str = "
     )
 
 
-def _recipes(
-    known: Mapping[str, Recipe], config: SyntheticConfig, *, always: str | None = None
-) -> dict[str, Recipe]:
+def _recipes(known: Mapping[str, Recipe], config: SyntheticConfig, *, always: str | None = None) -> dict[str, Recipe]:
     unknown = [name for name in config.expressions if name not in known]
     if unknown:
         raise InputError("expressions", f"some of {', '.join(known)}", ", ".join(unknown))
@@ -250,9 +246,7 @@ def _draw_people(rng: np.random.Generator, model: FaceModel, count: int, config:
     return _People(*(array.astype(np.float32) for array in (identity, both_sides, asymmetry)))
 
 
-def _tempo(
-    rng: np.random.Generator, frames: tuple[int, int], *, is_two_sided: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _tempo(rng: np.random.Generator, frames: tuple[int, int], *, is_two_sided: bool) -> tuple[np.ndarray, np.ndarray]:
     """Levels [frames] from 0 to an apex and back, onset and offset each at its own pace, and sides [frames].
 
     A two-sided performance is two of these in a sequence, to the left and to the right.

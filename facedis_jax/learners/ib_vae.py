@@ -206,9 +206,7 @@ def ib_vae_learner(
         logvar_id, logvar_exp = jnp.split(posterior.logvar, [identity_latents], axis=-1)
         all_mean, all_logvar = mean_id, logvar_id
         if axis_name is not None:
-            all_mean, all_logvar = (
-                jax.lax.all_gather(x, axis_name, tiled=True) for x in (mean_id, logvar_id)
-            )
+            all_mean, all_logvar = (jax.lax.all_gather(x, axis_name, tiled=True) for x in (mean_id, logvar_id))
         exempt = batch["level"] <= 0.1 if config.exempt_neutral else None
         per_face, parts = ib_vae_loss(
             prediction=mean_face + offsets.full,

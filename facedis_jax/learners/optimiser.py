@@ -30,9 +30,7 @@ class OptimiserConfig:
     warmup_steps: int = 0
 
 
-def make_optimiser(
-    config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int
-) -> optax.GradientTransformation:
+def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int) -> optax.GradientTransformation:
     """The optimiser for a run of `num_steps` steps.
 
     Args:

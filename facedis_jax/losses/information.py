@@ -110,9 +110,7 @@ def mutual_information_offset(dataset_size: int, *, estimator: Estimator = "mws"
     return math.log(dataset_size) if estimator == "mws" else 0.0
 
 
-def aggregate_mutual_information(
-    z: jax.Array, mean: jax.Array, logvar: jax.Array, chunk: int = 256
-) -> jax.Array:
+def aggregate_mutual_information(z: jax.Array, mean: jax.Array, logvar: jax.Array, chunk: int = 256) -> jax.Array:
     """Mutual information of code and input, with q(z) the mean of all given posteriors: no batch, no offset.
 
     Costs examples^2 x dims operations and chunk x examples x dims numbers of memory; meant for evaluation.

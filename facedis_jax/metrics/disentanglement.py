@@ -7,9 +7,7 @@ import numpy as np
 Variant = Literal["pooled", "per_vertex"]
 
 
-def disentanglement_error(
-    neutrals: np.ndarray, subjects: np.ndarray, *, variant: Variant = "pooled"
-) -> np.ndarray:
+def disentanglement_error(neutrals: np.ndarray, subjects: np.ndarray, *, variant: Variant = "pooled") -> np.ndarray:
     """Spread of each subject's predicted neutral faces, Eq. 14 of the information-bottlenecked VAE.
 
     - "pooled": the standard deviation, over all frames and vertices of the subject at once, of the distances
@@ -38,8 +36,7 @@ def disentanglement_error(
     neutrals, subjects = np.asarray(neutrals), np.asarray(subjects)
     if neutrals.ndim != 3 or neutrals.shape[2] != 3 or subjects.shape != neutrals.shape[:1]:
         raise ValueError(
-            "neutrals must be [frames, vertices, 3] and subjects [frames], "
-            f"got {neutrals.shape} and {subjects.shape}"
+            f"neutrals must be [frames, vertices, 3] and subjects [frames], got {neutrals.shape} and {subjects.shape}"
         )
     if variant not in get_args(Variant):
         raise ValueError(f"variant must be one of {get_args(Variant)}, got {variant!r}")

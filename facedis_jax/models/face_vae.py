@@ -133,9 +133,7 @@ class FaceVae(nn.Module):
             hidden = jnp.concatenate([hidden, self._checked(labels)], axis=-1)
         return Posterior(self.mean(hidden), self.logvar(hidden))
 
-    def decode(
-        self, z_identity: jax.Array, z_expression: jax.Array, labels: jax.Array | None = None
-    ) -> Reconstruction:
+    def decode(self, z_identity: jax.Array, z_expression: jax.Array, labels: jax.Array | None = None) -> Reconstruction:
         """Both faces; the full decoder's error does not reach z_id (section 3.1)."""
         code = [jax.lax.stop_gradient(z_identity), z_expression]
         if self.num_labels:

@@ -107,6 +107,8 @@ class PointCloudTransformer(nn.Module):
           [batch, global_features], twice as many with the mean, and `moment_features` more with moments.
         """
         config = self.config
+        if config.pooling not in ("max", "max_mean"):
+            raise ValueError(f"pooling must be 'max' or 'max_mean', not {config.pooling!r}")
         norm = (config.normalisation, self.axis_name)
         grouping = features.grouping
         centres, neighbours = grouping.centres, grouping.neighbours
@@ -141,9 +143,7 @@ def fourier_features(points: jax.Array, frequencies: int) -> jax.Array:
     return jnp.concatenate([points, jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def _gathered(
-    points: jax.Array, centres: jax.Array, neighbours: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _gathered(points: jax.Array, centres: jax.Array, neighbours: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The points of all neighbourhoods and the indices into them.
 
     Without batch statistics a point that is in no neighbourhood cannot change the result, so it need not be

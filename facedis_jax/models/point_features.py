@@ -55,6 +55,8 @@ class PointFeatures(NamedTuple):
 
 def point_features(points: jax.Array, config: PointFeatureConfig) -> PointFeatures:
     """All features of one cloud [points, 3] in the unit of the networks."""
+    if config.start not in ("first", "foremost"):
+        raise ValueError(f"start must be 'first' or 'foremost', not {config.start!r}")
     start = points[:, 2].argmax() if config.start == "foremost" else 0
     return PointFeatures(
         grouping=group_points(points, config, start=start),
@@ -110,9 +112,7 @@ def fourier_moments(points: jax.Array, harmonics: int, period: float) -> jax.Arr
     return (planar.T @ z).reshape(-1)[1:] / len(points)
 
 
-def grouped_linear(
-    features: jax.Array, centres: jax.Array, neighbours: jax.Array, kernel: jax.Array
-) -> jax.Array:
+def grouped_linear(features: jax.Array, centres: jax.Array, neighbours: jax.Array, kernel: jax.Array) -> jax.Array:
     """`concat(neighbour - centre, centre) @ kernel` for all neighbours of all centres.
 
     A linear layer commutes with the gather: `n @ A + c @ (B - A)` with the kernel's halves A and B. So it is

@@ -94,9 +94,7 @@ class LinearModel:
 
     def _basis(self) -> np.ndarray:
         """Both models' directions, one standard deviation long, [components, 3 vertices]."""
-        parts = [
-            _flat(part.directions) * part.deviations[:, None] for part in (self.identity, self.expression)
-        ]
+        parts = [_flat(part.directions) * part.deviations[:, None] for part in (self.identity, self.expression)]
         return np.concatenate(parts)
 
 

@@ -42,9 +42,7 @@ class FaceCodec:
         return one_hot * np.asarray(level, np.float32)[:, None]
 
 
-def codec_of(
-    config: IbVaeConfig, constants: FaceConstants, state: IbVaeState, expressions: Sequence[str]
-) -> FaceCodec:
+def codec_of(config: IbVaeConfig, constants: FaceConstants, state: IbVaeState, expressions: Sequence[str]) -> FaceCodec:
     """The codec of a trained IB-VAE; every call runs the same two compiled functions."""
     return codecs_of(config, constants, [state], expressions)[0]
 
@@ -79,8 +77,6 @@ def _in_chunks(function: Callable[..., Any], state: IbVaeState, arrays: tuple[An
     for first in range(0, len(arrays[0]), _CHUNK):
         chunk = jax.tree.map(lambda x, first=first: np.asarray(x[first : first + _CHUNK], np.float32), arrays)
         size = len(chunk[0])
-        filled = jax.tree.map(
-            lambda x, size=size: np.concatenate([x, np.repeat(x[-1:], _CHUNK - size, axis=0)]), chunk
-        )
+        filled = jax.tree.map(lambda x, size=size: np.concatenate([x, np.repeat(x[-1:], _CHUNK - size, axis=0)]), chunk)
         results.append(jax.tree.map(lambda x, size=size: np.asarray(x)[:size], function(state, *filled)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)

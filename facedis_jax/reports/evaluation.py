@@ -63,9 +63,7 @@ def spread_faces(source: FaceSource, count: int) -> ArraySource:
     return _stacked([source[int(row)] for row in rows])
 
 
-def predict(
-    codec: FaceCodec, source: FaceSource, neutrals: np.ndarray, *, batch_size: int = 64
-) -> Predictions:
+def predict(codec: FaceCodec, source: FaceSource, neutrals: np.ndarray, *, batch_size: int = 64) -> Predictions:
     """Encodes and decodes every face of a source, a batch at a time.
 
     Args:
@@ -125,8 +123,7 @@ def vertex_distances(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Distances [faces, vertices] of two stacks of faces [faces, vertices, 3], a few faces at a time."""
     rows = range(0, len(prediction), _FACES_AT_A_TIME)
     parts = [
-        vertex_distance(*(jnp.asarray(faces[i : i + _FACES_AT_A_TIME]) for faces in (prediction, target)))
-        for i in rows
+        vertex_distance(*(jnp.asarray(faces[i : i + _FACES_AT_A_TIME]) for faces in (prediction, target))) for i in rows
     ]
     return np.concatenate([np.asarray(part) for part in parts])
 
@@ -160,7 +157,6 @@ def evaluate(
       JSON values by name, with units in the names; None where there is nothing to measure.
     """
     split = codec.identity_latents
-    subject = predictions.subject
     results: dict[str, Any] = {
         "faces": {"train": len(face_set.train), "test": len(predictions)},
         "latents": {"identity": split, "expression": codec.expression_latents},
@@ -210,9 +206,7 @@ def _intersections(predictions: Predictions, triangles: np.ndarray, count: int) 
     rows = np.linspace(0, len(predictions) - 1, min(count, len(predictions))).round().astype(int)
 
     kinds = {"true": predictions.vertices, "reconstructed": predictions.reconstruction}
-    counts = {
-        name: [self_intersections(faces[row], triangles) for row in rows] for name, faces in kinds.items()
-    }
+    counts = {name: [self_intersections(faces[row], triangles) for row in rows] for name, faces in kinds.items()}
     return {name: float(np.mean(count)) for name, count in counts.items()} | {"meshes": len(rows)}
 
 
@@ -269,9 +263,7 @@ def _codes(codec: FaceCodec, faces: ArraySource, seed: int) -> dict[str, Any]:
             "most": float(np.log(len(faces))),
         },
         "latent_scores": latent_scores(mean, factors, seed=seed) if scored else None,
-        "probes": leakage(
-            mean[:, :split], mean[:, split:], faces.subject, faces.expression, faces.level, seed=seed
-        ),
+        "probes": leakage(mean[:, :split], mean[:, split:], faces.subject, faces.expression, faces.level, seed=seed),
     }
 
 

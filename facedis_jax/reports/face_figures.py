@@ -38,15 +38,11 @@ class Scene:
         """A scene whose camera sees all test faces."""
         return cls(codec, face_set, predictions, Camera.framing(predictions.vertices, size=SIZE))
 
-    def pictures(
-        self, faces: np.ndarray, *, scalars: np.ndarray | None = None, high: float = 1.0
-    ) -> Pictures:
+    def pictures(self, faces: np.ndarray, *, scalars: np.ndarray | None = None, high: float = 1.0) -> Pictures:
         """Pictures of faces [faces, vertices, 3] mm, or of scalars [faces, vertices] on them, 0 to `high`."""
         clim = None if scalars is None else (0.0, high)
         return list(
-            render_faces(
-                faces, self.face_set.triangles, size=SIZE, scalars=scalars, clim=clim, camera=self.camera
-            )
+            render_faces(faces, self.face_set.triangles, size=SIZE, scalars=scalars, clim=clim, camera=self.camera)
         )
 
     def identity(self, rows: np.ndarray) -> np.ndarray:
@@ -65,16 +61,13 @@ class Scene:
         """Pictures of the full faces that codes stand for; a code [dims] is shared by all faces."""
         count = max(len(code) for code in (identity, expression) if code.ndim == 2)
         identity, expression = (
-            np.broadcast_to(code, (count, code.shape[-1])).astype(np.float32)
-            for code in (identity, expression)
+            np.broadcast_to(code, (count, code.shape[-1])).astype(np.float32) for code in (identity, expression)
         )
         return self.pictures(self.codec.decode(identity, expression, labels)[0])
 
     def subject_name(self, row: int) -> str:
         """A short name of a test face's subject."""
-        return (
-            self.face_set.subjects[self.predictions.subject[row]].removeprefix("FaceTalk_").replace("_", " ")
-        )
+        return self.face_set.subjects[self.predictions.subject[row]].removeprefix("FaceTalk_").replace("_", " ")
 
     def expression_name(self, row: int) -> str:
         """A name of a test face's expression, to be read."""
@@ -149,9 +142,7 @@ def identity_scatter(scene: Scene) -> Figure:
 
 def borrowed_expressions(scene: Scene, person: int, donors: np.ndarray) -> Figure:
     """One person with the expressions of others (Figure 6, upper row); both are rows of the predictions."""
-    borrowed = scene.decoded(
-        scene.identity(np.array([person]))[0], scene.expression(donors), scene.labels(donors)
-    )
+    borrowed = scene.decoded(scene.identity(np.array([person]))[0], scene.expression(donors), scene.labels(donors))
     return face_grid(
         [scene.pictures(scene.predictions.vertices[donors]), borrowed],
         row_labels=["expression of", f"on {scene.subject_name(person)}"],
@@ -251,6 +242,4 @@ def samples(scene: Scene, *, count: int = 6, seed: int = 0) -> Figure:
 def _round_up(value: float) -> float:
     """The next of 1, 1.5, 2, 3, 5, 7 times a power of ten, for the end of a scale."""
     power = 10.0 ** np.floor(np.log10(max(value, 1e-9)))
-    return float(
-        next(step * power for step in (1, 1.5, 2, 3, 5, 7, 10) if step * power >= value * (1 - 1e-9))
-    )
+    return float(next(step * power for step in (1, 1.5, 2, 3, 5, 7, 10) if step * power >= value * (1 - 1e-9)))

@@ -102,9 +102,7 @@ def _glance(report: _Report, results: Mapping[str, Any], *, conditional: bool) -
     ]
     if conditional:
         collapsed, of = results["collapsed_latents"]["expression"], results["latents"]["expression"]
-        facts.append(
-            Fact("Collapsed expression latents", f"{collapsed} of {of}", "the labels carry what they carried")
-        )
+        facts.append(Fact("Collapsed expression latents", f"{collapsed} of {of}", "the labels carry what they carried"))
     elif results["probes"]["expression_from_identity"]:
         leak = results["probes"]["expression_from_identity"]
         facts.append(
@@ -287,8 +285,7 @@ def _results(report: _Report, scene: Scene, results: Mapping[str, Any], command:
         "errors",
         error_histogram({name: d.mean(axis=1) for name, d in errors.items()}, label="error per face (mm)"),
         alt="Histogram of errors per face",
-        caption="Mean vertex distance of each test face, and of its predicted neutral to the person's "
-        "neutral.",
+        caption="Mean vertex distance of each test face, and of its predicted neutral to the person's neutral.",
     )
     report.page.table(
         result_tables.expression_rows(scene.predictions, scene.face_set),

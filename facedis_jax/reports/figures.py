@@ -151,9 +151,7 @@ def code_scatter(
         if not len(own):
             continue
         color, marker = COLORS[k % len(COLORS)], MARKERS[k // len(COLORS) % len(MARKERS)]
-        axes.scatter(
-            own[:, 0], own[:, 1], s=9 if crowded else 22, c=color, marker=marker, alpha=0.6, linewidths=0
-        )
+        axes.scatter(own[:, 0], own[:, 1], s=9 if crowded else 22, c=color, marker=marker, alpha=0.6, linewidths=0)
         # Above the points, so as not to hide them, and darker: in their colour a name is too pale.
         axes.annotate(
             name,
@@ -188,9 +186,7 @@ def training_curves(rows: Sequence[Mapping[str, object]], *, quantities: Sequenc
         quantities = [key for key in named if key not in ("step", "epoch")]
     columns = min(3, max(1, len(quantities)))
     panels = math.ceil(len(quantities) / columns)
-    figure = Figure(
-        figsize=(WIDTH, 2.2 * max(1, panels) + 0.3), layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.06)
-    )
+    figure = Figure(figsize=(WIDTH, 2.2 * max(1, panels) + 0.3), layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.06))
     for i, quantity in enumerate(quantities):
         axes = figure.add_subplot(panels, columns, i + 1, title=quantity_label(quantity))
         shown = []
@@ -233,13 +229,9 @@ def tradeoff(rows: Sequence[Mapping[str, float]], *, title: str = "") -> Figure:
             weights = sorted({row["beta_mi"] for row in line})
             seeds = [[row[quantity] for row in line if row["beta_mi"] == weight] for weight in weights]
             color, marker = COLORS[k % len(COLORS)], MARKERS[k % len(MARKERS)]
-            axes.fill_between(
-                weights, list(map(min, seeds)), list(map(max, seeds)), color=color, alpha=0.18, lw=0
-            )
+            axes.fill_between(weights, list(map(min, seeds)), list(map(max, seeds)), color=color, alpha=0.18, lw=0)
             label = f"$\\beta_{{id}}$ = {beta_id:g}"
-            axes.plot(
-                weights, list(map(np.mean, seeds)), color=color, marker=marker, markersize=4.5, label=label
-            )
+            axes.plot(weights, list(map(np.mean, seeds)), color=color, marker=marker, markersize=4.5, label=label)
         axes.set_xlabel(r"$\beta_{mi}$")
         axes.set_ylabel(quantity_label(quantity).replace(" (", " error ("))
         if i == 0:
@@ -289,7 +281,8 @@ def quantity_label(name: str) -> str:
 def png(figure: Figure, *, dpi: int = DPI) -> bytes:
     """The figure as PNG; the same bytes for the same figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 6})
+    options = {"compress_level": 6}
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs=options)
     return buffer.getvalue()
 
 

@@ -65,9 +65,7 @@ def latent_scores(
             if continuous
             else _accuracies(codes, column, fit, held_out)
         )
-    discrete = [
-        discretise(c[:, None], bins)[:, 0] if np.issubdtype(c.dtype, np.floating) else c for c in columns
-    ]
+    discrete = [discretise(c[:, None], bins)[:, 0] if np.issubdtype(c.dtype, np.floating) else c for c in columns]
     dci = dci_from_importance(np.stack(importance, axis=1))
     return {
         "mig": mutual_information_gap(codes, np.stack(discrete, axis=1), bins=bins),

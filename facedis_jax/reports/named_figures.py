@@ -50,12 +50,8 @@ def free_latent_sweep(scene: Scene, person: int, names: np.ndarray, *, steps: in
     codes = _prior_mean(scene, steps)
     codes[:, free_latent(scene)] = values
     code = scene.identity(np.array([person]))[0]
-    images = [
-        scene.decoded(code, codes, scene.codec.labels(np.full(steps, name), np.ones(steps))) for name in names
-    ]
-    return face_grid(
-        images, row_labels=_titles(scene, names), column_labels=[f"{value:+.1f}" for value in values]
-    )
+    images = [scene.decoded(code, codes, scene.codec.labels(np.full(steps, name), np.ones(steps))) for name in names]
+    return face_grid(images, row_labels=_titles(scene, names), column_labels=[f"{value:+.1f}" for value in values])
 
 
 def _prior_mean(scene: Scene, count: int) -> np.ndarray:

@@ -266,9 +266,7 @@ def _plug(vertices: np.ndarray, hole: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.concatenate(plug), np.concatenate(plug_colors)
 
 
-def _rasterise(
-    corners: np.ndarray, colors: np.ndarray, size: tuple[int, int], background: str | None
-) -> np.ndarray:
+def _rasterise(corners: np.ndarray, colors: np.ndarray, size: tuple[int, int], background: str | None) -> np.ndarray:
     """Fills triangles [n, 3, 2] with colours [n, 3, 3] in their order, then averages down to `size`."""
     width, height = size
     renderer = RendererAgg(width * SUPERSAMPLING, height * SUPERSAMPLING, 72)

@@ -149,9 +149,7 @@ def score_rows(results: Mapping[str, Any]) -> list[Row]:
 def expression_rows(predictions: Predictions, face_set: FaceSet) -> list[Row]:
     """Errors of the test faces by expression."""
     errors = {
-        "reconstruction (mm)": vertex_distances(predictions.reconstruction, predictions.vertices).mean(
-            axis=1
-        ),
+        "reconstruction (mm)": vertex_distances(predictions.reconstruction, predictions.vertices).mean(axis=1),
         "neutral (mm)": vertex_distances(predictions.neutral, predictions.neutral_target).mean(axis=1),
     }
     rows: list[Row] = []

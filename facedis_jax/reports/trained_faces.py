@@ -85,10 +85,7 @@ class TrainedFaces:
                 ),
                 subjects=[str(name) for name in arrays["subjects"]],
                 expressions=expressions,
-                **{
-                    name: arrays[name]
-                    for name in ("triangles", "neutrals", "codes", "subject", "expression", "level")
-                },
+                **{name: arrays[name] for name in ("triangles", "neutrals", "codes", "subject", "expression", "level")},
             )
         except FileNotFoundError as error:
             raise InputError(path, "the model file of a finished run", "nothing there") from error

@@ -100,16 +100,12 @@ class Checkpoints:
                         state=ocp.args.StandardRestore(abstract_state), progress=ocp.args.JsonRestore()
                     ),
                 )
-            except (
-                Exception
-            ) as error:  # What Orbax and TensorStore raise depends on which file is damaged, and how.
+            except Exception as error:  # What Orbax and TensorStore raise depends on which file is damaged, and how.
                 damaged.append(step)
                 reason = str(error).partition("\n")[0][:200]
                 continue
             if damaged:
-                _logger.warning(
-                    "%s: cannot read step %d (%s), using step %d", self._folder, damaged[0], reason, step
-                )
+                _logger.warning("%s: cannot read step %d (%s), using step %d", self._folder, damaged[0], reason, step)
             if not self._read_only:
                 for newer in damaged:
                     self._manager.delete(newer)

@@ -169,9 +169,7 @@ def fit(
         if first_process:
             writers.append(stack.enter_context(closing(JsonLinesWriter(folder.metrics_file, first_step))))
             if tensorboard:
-                writers.append(
-                    stack.enter_context(closing(TensorBoardWriter(folder.tensorboard, first_step)))
-                )
+                writers.append(stack.enter_context(closing(TensorBoardWriter(folder.tensorboard, first_step))))
         progress = stack.enter_context(
             ProgressReport(config.num_steps, step=first_step, quiet=quiet or not first_process)
         )
@@ -274,7 +272,6 @@ def _window_to_json(window: Metrics | None) -> dict[str, list]:
 
 def _window_from_json(window: Mapping[str, Any]) -> Metrics | None:
     averages = {
-        name: Average(*(jnp.asarray(value, np.dtype(dtype)) for dtype, value in pair))
-        for name, pair in window.items()
+        name: Average(*(jnp.asarray(value, np.dtype(dtype)) for dtype, value in pair)) for name, pair in window.items()
     }
     return averages or None

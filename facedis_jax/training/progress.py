@@ -70,9 +70,7 @@ class ProgressReport:
             now = time.monotonic()
             if now - self._last_line >= SECONDS_BETWEEN_LINES or step == self._num_steps:
                 self._last_line = now
-                self._console.print(
-                    self._line(step, now, values), markup=False, highlight=False, soft_wrap=True
-                )
+                self._console.print(self._line(step, now, values), markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, step: int, now: float, values: Mapping[str, float]) -> str:
         speed = (step - self._first_step) / max(now - self._began, 1e-9)

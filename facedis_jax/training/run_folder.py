@@ -46,9 +46,7 @@ class RunFolder:
             taken = any(not entry.name.startswith(".") for entry in path.iterdir())
             if not (path / "config.json").exists():
                 if taken:
-                    raise InputError(
-                        path, "a new or empty folder, or that of a run", "files but no config.json"
-                    )
+                    raise InputError(path, "a new or empty folder, or that of a run", "files but no config.json")
                 write_json(path / "config.json", config)
         except OSError as error:
             raise InputError(path, "a folder that can be written", _reason(error)) from error

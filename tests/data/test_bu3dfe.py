@@ -94,9 +94,7 @@ def test_registration_takes_the_poses_away(original, prepared):
         expected = shape - shapes[subject, "NE", 0]
         offset = face["vertices"] - prepared.neutrals[face["subject"]]
         # Against the true motion, in the pose that the neutrals share.
-        np.testing.assert_allclose(
-            np.linalg.norm(offset, axis=-1), np.linalg.norm(expected, axis=-1), atol=0.01
-        )
+        np.testing.assert_allclose(np.linalg.norm(offset, axis=-1), np.linalg.norm(expected, axis=-1), atol=0.01)
     # People differ by 2 mm a coordinate; poses had differed by some 10 mm.
     assert prepared.neutrals.std(axis=0).max() < 6
 

@@ -92,9 +92,7 @@ def test_embedded_people_differ_by_millimetres_and_not_by_pose():
 
 def test_embedded_face_has_the_units_of_arkit():
     model = load_face_model()
-    assert {"jawOpen", "mouthSmileLeft", "browInnerUp", "eyeBlinkRight", "cheekPuff"} <= {
-        *model.expression_names
-    }
+    assert {"jawOpen", "mouthSmileLeft", "browInnerUp", "eyeBlinkRight", "cheekPuff"} <= {*model.expression_names}
     opened = model.expression[model.expression_names.index("jawOpen")]
     assert opened[model.landmarks["chin"], 1] < -10
     assert np.abs(opened[model.landmarks["nose_tip"]]).max() < 3
@@ -190,9 +188,7 @@ def test_a_checkout_of_ict_facekit(tmp_path, is_top):
     model = load_face_model(tmp_path if is_top else home)
     assert model.expression_names == ("jawOpen", "mouthSmile_L")
     np.testing.assert_allclose(model.neutral, _arrays()["neutral"][:4] * 10)
-    np.testing.assert_allclose(
-        model.identity, np.array([1, 2])[:, None, None] * np.ones((2, 4, 3)), rtol=1e-5
-    )
+    np.testing.assert_allclose(model.identity, np.array([1, 2])[:, None, None] * np.ones((2, 4, 3)), rtol=1e-5)
     np.testing.assert_allclose(model.expression[1], np.tile([0, -20, 0], (4, 1)), atol=1e-5)
 
 

@@ -40,9 +40,7 @@ def test_neutrals_are_means_of_frames_up_to_one_percent():
     rng = np.random.default_rng(2)
     frames = rng.normal(size=(6, 4, 3)).astype(np.float32)
     subject, levels = np.array([0, 0, 1, 1, 1, 0]), np.array([0, 0.02, 0.01, 0, 1, 0.005], np.float32)
-    expected = np.stack(
-        [frames[[0, 5]].astype(np.float64).mean(0), frames[[2, 3]].astype(np.float64).mean(0)]
-    )
+    expected = np.stack([frames[[0, 5]].astype(np.float64).mean(0), frames[[2, 3]].astype(np.float64).mean(0)])
     neutrals = subject_neutrals(frames, subject, levels, ["a", "b"])
     assert neutrals.dtype == np.float32
     np.testing.assert_allclose(neutrals, expected, rtol=1e-6)

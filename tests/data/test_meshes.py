@@ -246,9 +246,7 @@ def test_topology_is_compared():
     with pytest.raises(InputError, match="of 2 triangles, found 3"):
         check_topology("here", mesh, 5, _TRIANGLES[:2])
     with pytest.raises(InputError, match=r"\[0, 3, 2\] as triangle 1"):
-        check_topology(
-            "here", Mesh(_VERTICES, _TRIANGLES[:, [0, 2, 1]]), 5, _TRIANGLES[:, [0, 2, 1]][[0, 0, 2]]
-        )
+        check_topology("here", Mesh(_VERTICES, _TRIANGLES[:, [0, 2, 1]]), 5, _TRIANGLES[:, [0, 2, 1]][[0, 0, 2]])
 
 
 @pytest.mark.parametrize(

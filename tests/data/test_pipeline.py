@@ -91,8 +91,7 @@ def test_an_iterator_continues_from_its_state(num_threads, steps):
 
 def test_threads_change_nothing():
     plain, threaded = (
-        _indices(train_batches(_source(20), _NEUTRALS, batch_size=4, seed=5, num_threads=n), 15)
-        for n in (0, 3)
+        _indices(train_batches(_source(20), _NEUTRALS, batch_size=4, seed=5, num_threads=n), 15) for n in (0, 3)
     )
     assert plain == threaded
 
@@ -106,9 +105,7 @@ def test_batches_that_cannot_be_filled_are_refused(batch_size, processes):
 @pytest.mark.parametrize("num_threads", [0, 2])
 @pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (8, 4), (3, 8), (1, 1)])
 def test_evaluation_sees_every_face_once_in_order(count, batch_size, num_threads):
-    batches = list(
-        evaluation_batches(_source(count), _NEUTRALS, batch_size=batch_size, num_threads=num_threads)
-    )
+    batches = list(evaluation_batches(_source(count), _NEUTRALS, batch_size=batch_size, num_threads=num_threads))
     assert {len(value) for batch in batches for value in batch.values()} == {batch_size}
     mask = np.concatenate([batch["mask"] for batch in batches])
     index = np.concatenate([batch["index"] for batch in batches])

@@ -10,9 +10,7 @@ from facedis_jax.errors import InputError
 
 
 def _names(subjects, sequences, frames):
-    return [
-        f"s{s:02d}/e{e:02d}/{f:06d}" for s in range(subjects) for e in range(sequences) for f in range(frames)
-    ]
+    return [f"s{s:02d}/e{e:02d}/{f:06d}" for s in range(subjects) for e in range(sequences) for f in range(frames)]
 
 
 def test_the_papers_split_of_coma():

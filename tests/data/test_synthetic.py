@@ -16,9 +16,7 @@ _UNITS = sorted(
     | {"mouthRight", "jawRight"}
 )
 _SINGLE = ("jaw", "mouthLeft", "mouthRight", "mouthRoll", "mouthShrug", "mouthPucker", "cheekPuff")
-_NAMES = [
-    name for unit in _UNITS for name in ([unit] if unit.startswith(_SINGLE) else [f"{unit}_L", f"{unit}_R"])
-]
+_NAMES = [name for unit in _UNITS for name in ([unit] if unit.startswith(_SINGLE) else [f"{unit}_L", f"{unit}_R"])]
 
 
 @pytest.fixture(scope="module")

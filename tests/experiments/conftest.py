@@ -85,9 +85,7 @@ def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
     num_steps = round(config.epochs * steps_per_epoch)
     batches = train_batches(face_set.train, face_set.neutrals, batch_size=32, seed=0, num_threads=1)
     result = fit(
-        ib_vae_learner(
-            learner_config, constants, steps_per_epoch=steps_per_epoch, num_steps=num_steps, axis_name=AXIS
-        ),
+        ib_vae_learner(learner_config, constants, steps_per_epoch=steps_per_epoch, num_steps=num_steps, axis_name=AXIS),
         iter(batches),
         evaluation_batches(face_set.test, face_set.neutrals, batch_size=32),
         folder,

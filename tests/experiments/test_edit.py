@@ -117,9 +117,7 @@ def test_a_transfer_joins_one_person_and_the_others_expression(editor, files):
     one, two = (editor.encode(path, None, align=False) for path in files)
     own = editor.transfer(one, one)
     np.testing.assert_array_equal(own, editor.codec.decode(one.identity, one.expression, None)[0])
-    np.testing.assert_array_equal(
-        editor.transfer(one, two), editor.codec.decode(one.identity, two.expression, None)[0]
-    )
+    np.testing.assert_array_equal(editor.transfer(one, two), editor.codec.decode(one.identity, two.expression, None)[0])
     assert distance(own, editor.transfer(one, two)) > 0.5
 
 

@@ -89,11 +89,7 @@ def test_noise_is_drawn_for_each_face_by_its_place_in_the_batch(tiny, default):
     _, _, step, state = default
     batch = tiny.batch(1)
     first, both = (
-        float(
-            step(state, jax.tree.map(lambda x, n=n: np.repeat(x, n, axis=0), batch))[1][
-                "reconstruction_mm"
-            ].sum
-        )
+        float(step(state, jax.tree.map(lambda x, n=n: np.repeat(x, n, axis=0), batch))[1]["reconstruction_mm"].sum)
         for n in (1, 2)
     )
     assert abs(both - first - first) > 1e-3 * first
@@ -218,6 +214,4 @@ def test_the_conditional_learner_takes_labels_from_the_batch(tiny):
 
 def _raw(tree):
     """Keys as plain integers, which NumPy can compare."""
-    return jax.tree.map(
-        lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree
-    )
+    return jax.tree.map(lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree)

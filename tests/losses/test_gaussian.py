@@ -38,9 +38,7 @@ def test_kl_is_the_integral_that_defines_it(mean, logvar):
 def test_kl_stays_accurate_next_to_the_prior():
     """exp(v) - 1 - v is about v^2 / 2 there, which float32 would round away."""
     for v in (1e-2, -1e-3, 2e-3):
-        np.testing.assert_allclose(
-            gaussian_kl(jnp.zeros(1), jnp.full(1, v)), (np.expm1(v) - v) / 2, rtol=1e-3
-        )
+        np.testing.assert_allclose(gaussian_kl(jnp.zeros(1), jnp.full(1, v)), (np.expm1(v) - v) / 2, rtol=1e-3)
 
 
 def test_kl_keeps_leading_axes_and_does_not_go_below_zero():

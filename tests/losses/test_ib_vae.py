@@ -71,15 +71,11 @@ def test_options_reach_their_terms(inputs):
 
 def test_expression_codes_pay_no_mutual_information(inputs):
     def loss(expression_mean):
-        total, _ = ib_vae_loss(
-            **inputs | {"expression_mean": expression_mean}, weights=IbVaeWeights(lambda_1=0.0)
-        )
+        total, _ = ib_vae_loss(**inputs | {"expression_mean": expression_mean}, weights=IbVaeWeights(lambda_1=0.0))
         return total.sum()
 
     gradient = jax.grad(loss)(inputs["expression_mean"])
-    kl = jax.grad(lambda mean: gaussian_kl(mean, inputs["expression_logvar"]).sum())(
-        inputs["expression_mean"]
-    )
+    kl = jax.grad(lambda mean: gaussian_kl(mean, inputs["expression_logvar"]).sum())(inputs["expression_mean"])
     np.testing.assert_allclose(gradient, 3e-3 * kl, rtol=1e-5)
 
 

@@ -20,9 +20,7 @@ HEAVY = {
 
 @pytest.mark.parametrize("package", ["losses", "metrics", "geometry"])
 def test_pure_packages_import_jax_and_numpy_alone(package):
-    code = (
-        f"import sys, facedis_jax.{package}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    )
+    code = f"import sys, facedis_jax.{package}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(run.stdout.split())
     assert {"facedis_jax", "jax"} <= imported

@@ -163,16 +163,12 @@ def test_a_batch_in_shares_gives_the_values_and_gradients_of_the_whole(estimator
     def shares(z, mean, logvar):
         def one(i):
             part = [jax.lax.dynamic_slice_in_dim(x, 3 * i, 3) for x in (z, mean, logvar)]
-            return mutual_information(
-                *part, 1000, estimator=estimator, all_mean=mean, all_logvar=logvar, offset=3 * i
-            )
+            return mutual_information(*part, 1000, estimator=estimator, all_mean=mean, all_logvar=logvar, offset=3 * i)
 
         return jax.vmap(one)(jnp.arange(4)).reshape(-1)
 
     np.testing.assert_allclose(shares(z, mean, logvar), whole(z, mean, logvar), atol=1e-5)
-    gradients = [
-        jax.grad(lambda *p, f=f: f(*p).mean(), argnums=(0, 1, 2))(z, mean, logvar) for f in (whole, shares)
-    ]
+    gradients = [jax.grad(lambda *p, f=f: f(*p).mean(), argnums=(0, 1, 2))(z, mean, logvar) for f in (whole, shares)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *gradients)
 
 
@@ -209,9 +205,7 @@ def test_neutral_faces_are_exempt_and_still_seen_by_the_others():
 
 def test_codes_far_apart_stay_finite():
     mean = jnp.array([[0.0], [1e4], [-1e4]])
-    value, gradient = jax.value_and_grad(
-        lambda m: mutual_information(m, m, jnp.full([3, 1], -8.0), 100).mean()
-    )(mean)
+    value, gradient = jax.value_and_grad(lambda m: mutual_information(m, m, jnp.full([3, 1], -8.0), 100).mean())(mean)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
 

@@ -36,9 +36,7 @@ def test_order_of_vertices_and_common_motion_do_not_matter(faces):
     rotation = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0].astype(np.float32)
     value = reconstruction_loss(prediction, target)
     np.testing.assert_allclose(reconstruction_loss(prediction[:, order], target[:, order]), value, rtol=1e-5)
-    np.testing.assert_allclose(
-        reconstruction_loss(prediction @ rotation, target @ rotation), value, rtol=1e-5
-    )
+    np.testing.assert_allclose(reconstruction_loss(prediction @ rotation, target @ rotation), value, rtol=1e-5)
 
 
 def test_bad_arguments_are_named(faces):

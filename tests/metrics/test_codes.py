@@ -67,9 +67,7 @@ def test_dci_at_its_extremes():
     assert dci_from_importance(np.eye(4)) == pytest.approx((1, 1))
     assert dci_from_importance(np.ones([4, 3])) == pytest.approx((0, 0), abs=1e-12)
     # Two codes that share a factor: each is pure, the factor is split.
-    assert dci_from_importance([[1, 0], [1, 0], [0, 2]]) == pytest.approx(
-        (1, 1 - math.log(2) / math.log(3) / 2)
-    )
+    assert dci_from_importance([[1, 0], [1, 0], [0, 2]]) == pytest.approx((1, 1 - math.log(2) / math.log(3) / 2))
 
 
 @settings(deadline=None, max_examples=25)

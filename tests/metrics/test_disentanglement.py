@@ -20,9 +20,7 @@ def by_hand(neutrals, subjects, variant):
     for subject in sorted(set(subjects.tolist())):
         faces = [face.astype(np.float64) for face, s in zip(neutrals, subjects, strict=True) if s == subject]
         mean = sum(faces) / len(faces)
-        distances = np.array(
-            [[np.linalg.norm(face[j] - mean[j]) for j in range(len(mean))] for face in faces]
-        )
+        distances = np.array([[np.linalg.norm(face[j] - mean[j]) for j in range(len(mean))] for face in faces])
         if variant == "pooled":
             values.append(np.sqrt(np.mean((distances - distances.mean()) ** 2)))
         else:

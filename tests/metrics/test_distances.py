@@ -27,9 +27,7 @@ def test_common_rigid_motion_and_order_do_not_matter(seed):
     rotation = Rotation.random(rng=seed).as_matrix().astype(np.float32)
     order = np.random.default_rng(seed).permutation(30)
     value = average_vertex_distance(prediction, target)
-    moved = average_vertex_distance(
-        (prediction @ rotation + shift)[order], (target @ rotation + shift)[order]
-    )
+    moved = average_vertex_distance((prediction @ rotation + shift)[order], (target @ rotation + shift)[order])
     np.testing.assert_allclose(moved, value, rtol=1e-5)
 
 

@@ -78,9 +78,7 @@ def test_many_triangles_agree_with_all_pairs(monkeypatch):
     assert self_intersections(vertices, np.arange(180).reshape(-1, 3)) == expected
 
 
-@pytest.mark.parametrize(
-    "mesh", [trimesh.creation.icosphere(3), trimesh.creation.box(), trimesh.creation.torus(3, 1)]
-)
+@pytest.mark.parametrize("mesh", [trimesh.creation.icosphere(3), trimesh.creation.box(), trimesh.creation.torus(3, 1)])
 def test_closed_surfaces_have_none(mesh):
     assert self_intersections(mesh.vertices, mesh.faces) == 0
 
@@ -112,9 +110,7 @@ def test_overlap_in_one_plane_counts():
 
 def test_seams_and_triangles_without_area_are_no_intersections():
     vertices, triangles = sheet(4, lambda x, y: 0.1 * x * y)
-    assert (
-        self_intersections(vertices[triangles].reshape(-1, 3), np.arange(triangles.size).reshape(-1, 3)) == 0
-    )
+    assert self_intersections(vertices[triangles].reshape(-1, 3), np.arange(triangles.size).reshape(-1, 3)) == 0
     collapsed = np.concatenate([triangles, [[0, 0, 24]]])
     assert self_intersections(vertices, collapsed) == 0
 

@@ -104,9 +104,7 @@ def test_error_of_the_full_face_does_not_reach_the_identity_head(plain):
 
 def test_full_face_depends_on_the_identity_code_all_the_same(plain):
     model, variables = plain
-    one, other = (
-        model.apply(variables, NOISE[:, :2] + shift, NOISE[:, 2:], method="decode").full for shift in (0, 1)
-    )
+    one, other = (model.apply(variables, NOISE[:, :2] + shift, NOISE[:, 2:], method="decode").full for shift in (0, 1))
     assert largest(one - other) > 1e-4
 
 

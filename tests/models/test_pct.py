@@ -77,17 +77,13 @@ def test_points_in_no_neighbourhood_can_be_left_out(monkeypatch, random_variable
 
     def value_and_gradient():
         # A new function each time: jit must not know it already.
-        return jax.jit(jax.value_and_grad(lambda p: jnp.sin(encoder.apply(p, CLOUDS, features)).sum()))(
-            params
-        )
+        return jax.jit(jax.value_and_grad(lambda p: jnp.sin(encoder.apply(p, CLOUDS, features)).sum()))(params)
 
     monkeypatch.setattr(pct, "_gathered", lambda *arrays: calls.append(arrays) or gathered(*arrays))
     short = value_and_gradient()
     assert len(calls) == 1, "24 places for 30 points, and yet all points were embedded"
     monkeypatch.setattr(pct, "_gathered", lambda *arrays: arrays)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), short, value_and_gradient()
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), short, value_and_gradient())
 
 
 def test_batch_statistics_are_of_all_points(monkeypatch, random_variables):

@@ -56,10 +56,7 @@ def named_codec(face_set: FaceSet, codec: FaceCodec) -> FaceCodec:
     model, train = fit_linear(face_set), face_set.train
     offsets = train.vertices - face_set.neutrals[train.subject]
     offsets = np.stack(
-        [
-            offsets[(train.expression == e) & (train.level > 0.5)].mean(axis=0)
-            for e in range(len(face_set.expressions))
-        ]
+        [offsets[(train.expression == e) & (train.level > 0.5)].mean(axis=0) for e in range(len(face_set.expressions))]
     )
 
     def encode(vertices, labels):

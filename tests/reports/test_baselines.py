@@ -33,9 +33,7 @@ def test_pca_codes_rebuild_the_face_and_more_components_fit_better():
     errors = []
     for components in (1, 3, 5):
         model = fit_pca(faces[:90], components)
-        np.testing.assert_allclose(
-            model.encode(model.decode(np.eye(components))), np.eye(components), atol=1e-4
-        )
+        np.testing.assert_allclose(model.encode(model.decode(np.eye(components))), np.eye(components), atol=1e-4)
         errors.append(np.abs(model.reconstruct(faces[90:]) - faces[90:]).mean())
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.1
@@ -66,9 +64,7 @@ def test_linear_model_codes_are_the_most_probable_ones():
     faces, _, _, model = fit(noise=1.0)
     assert model.noise == pytest.approx(1.0, rel=0.1)
     parts = (model.identity, model.expression)
-    basis = np.concatenate(
-        [p.directions.reshape(len(p.directions), -1) * p.deviations[:, None] for p in parts]
-    )
+    basis = np.concatenate([p.directions.reshape(len(p.directions), -1) * p.deviations[:, None] for p in parts])
     rest = (faces[90:] - model.identity.mean - model.expression.mean).reshape(30, -1)
     # The normal prior as further rows of an ordinary least-squares problem.
     rows = np.concatenate([basis.T.astype(np.float64), np.sqrt(model.noise) * np.eye(5)])
@@ -87,7 +83,5 @@ def test_subjects_that_are_not_trained_on_are_not_looked_at():
     faces, subject, neutrals = linear_faces()
     neutrals[5] = np.nan
     seen = subject != 5
-    model = fit_linear_model(
-        faces[seen], subject[seen], neutrals, identity_components=3, expression_components=2
-    )
+    model = fit_linear_model(faces[seen], subject[seen], neutrals, identity_components=3, expression_components=2)
     assert np.isfinite(model.reconstruct(faces)).all()

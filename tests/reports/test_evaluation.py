@@ -147,9 +147,7 @@ def test_information_is_in_nats_and_collapsed_latents_are_counted(named_codec, f
 
 def test_codes_of_the_subject_alone_say_who_and_nothing_else(face_set):
     def encode(vertices, labels):
-        place = (
-            np.linalg.norm(vertices[:, None] - face_set.neutrals[None], axis=-1).mean(axis=-1).argmin(axis=1)
-        )
+        place = np.linalg.norm(vertices[:, None] - face_set.neutrals[None], axis=-1).mean(axis=-1).argmin(axis=1)
         mean = np.stack([place, place], axis=1).astype(np.float32) * np.float32([50, 0])
         return mean, np.zeros_like(mean)
 
@@ -158,9 +156,7 @@ def test_codes_of_the_subject_alone_say_who_and_nothing_else(face_set):
         return neutral, neutral
 
     codec = FaceCodec(encode, decode, identity_latents=1, expression_latents=1)
-    results = evaluate(
-        codec, face_set, predict(codec, face_set.test, face_set.neutrals), intersection_faces=1
-    )
+    results = evaluate(codec, face_set, predict(codec, face_set.test, face_set.neutrals), intersection_faces=1)
     place = encode(face_set.train.vertices, None)[0][:, 0]
     shares = np.unique(place, return_counts=True)[1] / len(place)
     information = results["mutual_information_nats"]

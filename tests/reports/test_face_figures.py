@@ -107,9 +107,7 @@ def test_the_codes_distribution_is_that_of_their_samples(scene):
     np.testing.assert_allclose(aggregate.covariance, np.cov(drawn.T), atol=0.04)
 
 
-@pytest.mark.parametrize(
-    ("mean", "deviation", "fits"), [(0.1, 1.0, True), (1.0, 1.0, False), (0.0, 0.3, False)]
-)
+@pytest.mark.parametrize(("mean", "deviation", "fits"), [(0.1, 1.0, True), (1.0, 1.0, False), (0.0, 0.3, False)])
 def test_the_prior_is_told_from_other_distributions(mean: float, deviation: float, fits: bool):
     assert Aggregate(np.array([0.0, mean]), np.diag([1.0, deviation**2])).is_prior is fits
 

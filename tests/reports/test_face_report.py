@@ -65,9 +65,7 @@ def test_the_page_holds_every_picture_and_the_folder_has_them_as_files(page, fol
 
 def test_nothing_is_fetched_from_anywhere(page):
     assert "<script" not in page
-    assert all(
-        source.startswith("data:image/png;base64,") for source in re.findall(r'(?:src|href)="([^"]*)', page)
-    )
+    assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'(?:src|href)="([^"]*)', page))
 
 
 def test_the_page_names_command_data_and_the_papers_figures(page, face_set):

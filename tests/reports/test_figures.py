@@ -66,9 +66,7 @@ def test_codes_are_drawn_once_and_each_subject_is_named_over_its_points(subjects
     (axes,) = figure.axes
     drawn = np.concatenate([np.asarray(part.get_offsets()) for part in axes.collections])
     np.testing.assert_allclose(np.sort(drawn, 0), np.sort(points, 0))
-    looks = {
-        (tuple(part.get_facecolor()[0]), part.get_paths()[0].vertices.tobytes()) for part in axes.collections
-    }
+    looks = {(tuple(part.get_facecolor()[0]), part.get_paths()[0].vertices.tobytes()) for part in axes.collections}
     assert len(looks) >= min(subjects, 49)
     assert [text.get_text() for text in axes.texts] == names
     for k, text in enumerate(axes.texts):

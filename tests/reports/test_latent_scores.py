@@ -61,9 +61,7 @@ def test_order_and_scale_of_the_codes_do_not_matter(factors, seed):
 
 def test_factors_that_do_not_vary_are_left_out_and_one_alone_is_an_error(factors):
     codes = columns(factors)
-    assert latent_scores(codes, factors | {"gaze": np.ones([400, 2], np.float32)}) == latent_scores(
-        codes, factors
-    )
+    assert latent_scores(codes, factors | {"gaze": np.ones([400, 2], np.float32)}) == latent_scores(codes, factors)
     with pytest.raises(ValueError, match="two varying factors, got 3 and 1"):
         latent_scores(codes, {"subject": factors["subject"], "gaze": np.ones(400)})
     with pytest.raises(ValueError, match="got 1 and 3"):

@@ -14,9 +14,7 @@ def dome(num: int = 17, *, hole: tuple[float, float] | None = None) -> tuple[np.
     x, y = np.meshgrid(np.linspace(-50, 50, num), np.linspace(-60, 60, num))
     vertices = np.stack([x, y, 30 - (x**2 + y**2) / 200], -1).reshape(-1, 3)
     i = (np.arange(num - 1)[:, None] * num + np.arange(num - 1)).ravel()
-    triangles = np.concatenate(
-        [np.stack([i, i + 1, i + num + 1], -1), np.stack([i, i + num + 1, i + num], -1)]
-    )
+    triangles = np.concatenate([np.stack([i, i + 1, i + num + 1], -1), np.stack([i, i + num + 1, i + num], -1)])
     if hole is not None:
         centres = (vertices[i] + vertices[i + num + 1])[:, :2] / 2
         triangles = triangles[np.tile(np.abs(centres - hole).max(-1) > 10, 2)]
@@ -67,9 +65,7 @@ def test_one_camera_shows_sizes_and_places_as_they_are():
     np.testing.assert_array_equal(same[0], same[1])
     half = render_face(0.5 * vertices, triangles, size=SIZE, camera=camera, background=None)
     assert covered(half).sum() == pytest.approx(covered(same[0]).sum() / 4, rel=0.1)
-    moved = render_face(
-        vertices + np.array([20.0, 0, 0]), triangles, size=SIZE, camera=camera, background=None
-    )
+    moved = render_face(vertices + np.array([20.0, 0, 0]), triangles, size=SIZE, camera=camera, background=None)
     shift = np.nonzero(covered(moved))[1].mean() - np.nonzero(covered(same[0]))[1].mean()
     assert 0 < shift <= 20 * SIZE[1] / camera.height * 1.1
 
@@ -83,9 +79,7 @@ def test_positive_yaw_and_pitch_show_more_of_the_left_cheek_and_the_crown():
 
     def mark(view: tuple[float, float]) -> np.ndarray:
         options = {"size": SIZE, "background": None}
-        picture = render_face(
-            vertices, triangles, scalars=scalars, cmap="gray", view=view, camera=camera, **options
-        )
+        picture = render_face(vertices, triangles, scalars=scalars, cmap="gray", view=view, camera=camera, **options)
         rows, columns = np.nonzero(covered(picture) & (picture[..., 0] > 60))
         return np.array([columns.mean() - SIZE[0] / 2, SIZE[1] / 2 - rows.mean()])
 
@@ -112,9 +106,7 @@ def test_moving_a_vertex_changes_pixels_only_around_it():
 def test_a_heat_map_shows_the_colour_of_the_scale_where_the_face_looks_at_the_camera(value: float):
     vertices, triangles = dome()
     vertices[:, 2] = 0
-    picture = render_face(
-        vertices, triangles, scalars=np.full(len(vertices), value), clim=(0.0, 2.0), size=SIZE
-    )
+    picture = render_face(vertices, triangles, scalars=np.full(len(vertices), value), clim=(0.0, 2.0), size=SIZE)
     expected = 255 * np.array(matplotlib.colormaps["viridis"](value / 2)[:3])
     np.testing.assert_allclose(picture[20:40, 16:32] - expected, 0, atol=1.5)
 
@@ -160,8 +152,7 @@ def test_a_ragged_hole_is_closed_as_well():
     ragged = triangles[np.abs(vertices[triangles].mean(1)[:, :2] - [0.0, -30.0]).max(-1) > 10]
     camera = Camera.framing(vertices, size=SIZE)
     whole, closed = (
-        covered(render_face(vertices, t, size=SIZE, camera=camera, background=None))
-        for t in (triangles, ragged)
+        covered(render_face(vertices, t, size=SIZE, camera=camera, background=None)) for t in (triangles, ragged)
     )
     np.testing.assert_array_equal(whole, closed)
 

@@ -41,9 +41,7 @@ def test_round_trip_between_device_counts(tmp_path, saved_on, restored_on):
         assert checkpoints.latest_step is None
         checkpoints.save(7, layout(saved_on).place_state(make_state(7)), progress)
     with Checkpoints(tmp_path) as checkpoints:
-        restored = checkpoints.restore(
-            layout(restored_on).abstract_state(jax.eval_shape(lambda: make_state(7)))
-        )
+        restored = checkpoints.restore(layout(restored_on).abstract_state(jax.eval_shape(lambda: make_state(7))))
     assert restored.step == 7
     assert_same(restored.state, make_state(7))
     assert restored.state["keys"].dtype == jax.random.key(0).dtype

@@ -17,9 +17,7 @@ def test_lines_hold_step_split_seconds_and_values(tmp_path):
     writer = JsonLinesWriter(path)
     writer.write(10, "train", 1.23456, {"loss": 0.1, "kl_nats": float("nan")})
     # Each line is on disk as soon as it is written: a killed run loses none.
-    assert path.read_text() == (
-        '{"step": 10, "split": "train", "seconds": 1.235, "loss": 0.1, "kl_nats": null}\n'
-    )
+    assert path.read_text() == ('{"step": 10, "split": "train", "seconds": 1.235, "loss": 0.1, "kl_nats": null}\n')
     writer.write(10, "test", 2, {"loss": 0.2})
     writer.close()
     assert read_metrics(path, "test") == [{"step": 10, "split": "test", "seconds": 2, "loss": 0.2}]

@@ -52,9 +52,7 @@ def test_gradient_is_that_of_one_device(method, num_devices):
     gradient, _ = parallel(parallel.place_state(jnp.ones(3)), x)
 
     with jax.enable_x64(True):
-        expected = jax.grad(lambda weights: jnp.var(jnp.sin(x.astype(np.float64) @ weights)))(
-            jnp.ones(3, float)
-        )
+        expected = jax.grad(lambda weights: jnp.var(jnp.sin(x.astype(np.float64) @ weights)))(jnp.ones(3, float))
     np.testing.assert_allclose(gradient, expected, rtol=1e-5)
 
 
@@ -90,9 +88,7 @@ def test_split_fields_keep_their_shape_and_replicated_ones_their_value(toys, met
 @layouts
 def test_padding_does_not_count_wherever_it_falls(toys, method, num_devices):
     learner = toys.regression("devices")
-    evaluate = data_parallel(
-        learner.evaluate, devices=jax.devices()[:num_devices], method=method, returns_state=False
-    )
+    evaluate = data_parallel(learner.evaluate, devices=jax.devices()[:num_devices], method=method, returns_state=False)
     batch = toys.make_batch(0)
     batch["mask"][5:] = 0
     batch["x"][5:] = np.nan
