@@ -49,9 +49,10 @@ DEMO = FaceRunConfig(
         optimiser=OptimiserConfig(learning_rate=1.5e-3, weight_decay=0.0, schedule="cosine", warmup_steps=100),
     ),
     epochs=DEMO_EPOCHS,
+    batch_size=16,
     precompute=True,
-    evaluate_every=500,
-    checkpoint_every=500,
+    evaluate_every=1000,
+    checkpoint_every=1000,
 )
 
 TINY = replace(
