@@ -41,7 +41,7 @@ ENCODER = PctConfig(
 MODEL = FaceVaeConfig(encoder=ENCODER, head=(32, 16), decoder_hidden=32, initial_logvar=-5.0)
 OPTIMISER = OptimiserConfig(learning_rate=4e-3, weight_decay=0.0, schedule="cosine")
 # The squared error is a sum over the vertices, of which there are a hundredth of CoMA's.
-WEIGHTS = IbVaeWeights(lambda_1=8.0)
+WEIGHTS = IbVaeWeights(lambda_1=8.0, lambda_2=5e-4)
 SYNTHETIC = SyntheticConfig(num_subjects=3, frames=(4, 7))
 
 
@@ -78,7 +78,7 @@ def small_face_set() -> FaceSet:
 def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
     learner_config = IbVaeConfig(model=MODEL, weights=WEIGHTS, conditional=conditional, optimiser=OPTIMISER)
     data = FaceDataConfig(face_model=Path("made-up.npz"), synthetic=SYNTHETIC)
-    config = FaceRunConfig(data=data, learner=learner_config, epochs=50.0)
+    config = FaceRunConfig(data=data, learner=learner_config, epochs=80.0)
     folder = RunFolder.open(path, {"experiment": "small", "data": "made up", "config": as_json(config)})
     constants = constants_of(face_set, ENCODER.features)
     steps_per_epoch = constants.num_faces / config.batch_size

@@ -50,7 +50,7 @@ def make_constants(config):
         num_faces=100,
         num_expressions=3,
         moment_mean=rng.normal(size=moments).astype(np.float32),
-        moment_deviation=rng.uniform(0.5, 1, moments).astype(np.float32),
+        moment_deviation=0.7,
     )
 
 

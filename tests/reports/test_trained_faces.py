@@ -15,7 +15,7 @@ FACES = TrainedFaces(
         num_faces=6,
         num_expressions=2,
         moment_mean=RNG.normal(size=26).astype(np.float32),
-        moment_deviation=RNG.uniform(size=26).astype(np.float32),
+        moment_deviation=0.5,
     ),
     triangles=np.int32([[0, 1, 2], [2, 3, 4]]),
     subjects=["Ann", "Örn", "李"],
