@@ -58,8 +58,8 @@ DEMO = FaceRunConfig(
 TINY = replace(
     DEMO,
     data=replace(DEMO.data, synthetic=SyntheticConfig(num_subjects=3, frames=(6, 8))),
-    learner=replace(DEMO.learner, decay_epochs=5 * 350 / 300),
-    epochs=5.0,
+    learner=replace(DEMO.learner, decay_epochs=3 * 350 / 300),
+    epochs=3.0,
     log_every=10,
     evaluate_every=20,
     checkpoint_every=20,
