@@ -23,7 +23,7 @@ from facedis_jax.errors import InputError
 from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
 from facedis_jax.models import PointFeatureConfig, fourier_moments
 from facedis_jax.reports.codec import FaceCodec, codec_of
-from facedis_jax.reports.evaluation import evaluate, face_errors, predict, register
+from facedis_jax.reports.evaluation import evaluate, face_errors, predict, register, spread_faces
 from facedis_jax.reports.face_report import write_face_report
 from facedis_jax.reports.trained_faces import TrainedFaces
 from facedis_jax.training import FitResult, LoopConfig, RunFolder, check_batch_size, fit, write_json
@@ -283,25 +283,17 @@ def say(options: RunOptions, line: str) -> None:
 
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:
     """Encodes the training faces; of a large set 5,000, evenly spread."""
-    rows = np.unique(np.linspace(0, len(face_set.train) - 1, 5000).round().astype(int))
-    subject, expression, level, codes = [], [], [], []
-    for first in range(0, len(rows), 256):
-        batch = [face_set.train[i] for i in rows[first : first + 256]]
-        subject.append(np.array([face["subject"] for face in batch], np.int32))
-        expression.append(np.array([face["expression"] for face in batch], np.int32))
-        level.append(np.array([face["level"] for face in batch], np.float32))
-        vertices = np.stack([face["vertices"] for face in batch])
-        codes.append(codec.encode(vertices, codec.labels(expression[-1], level[-1]))[0])
+    faces = spread_faces(face_set.train, 5000)
     return TrainedFaces(
         constants=constants,
         triangles=face_set.triangles,
         subjects=face_set.subjects,
         expressions=face_set.expressions,
         neutrals=face_set.neutrals,
-        codes=np.concatenate(codes),
-        subject=np.concatenate(subject),
-        expression=np.concatenate(expression),
-        level=np.concatenate(level),
+        codes=codec.encode(faces.vertices, codec.labels(faces.expression, faces.level))[0],
+        subject=faces.subject,
+        expression=faces.expression,
+        level=faces.level,
     )
 
 

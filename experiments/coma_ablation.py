@@ -3,7 +3,7 @@
 Question   How do beta_mi and beta_id trade disentanglement against reconstruction, and how much of it is chance?
 Data       As coma_ib.
 Command    python -m experiments.coma_ablation
-           python -m experiments.coma_ablation --preset paper --data.folder COMA
+           python -m experiments.coma_ablation --preset paper --run.data.folder COMA
 Method     beta_mi x beta_id x seeds, trained together in one compiled program (jax.vmap over weights and seeds) on the
            same batches. In the demo the members' networks are smaller than coma_ib's, so compare within the table.
 Output     report.html with Figure 3 and Table 1's rows, results.json with every member's errors.
