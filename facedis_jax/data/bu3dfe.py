@@ -13,7 +13,8 @@ import tensorflow_datasets as tfds
 from facedis_jax.data.alignment import align, align_to_mean, steady_vertices
 from facedis_jax.data.faces import FaceSet
 from facedis_jax.data.meshes import MESH_SUFFIXES, check_topology, check_unit, parse_mesh, read_mesh_bytes
-from facedis_jax.data.prepared import FaceBuilder, Survey, load_prepared, track
+from facedis_jax.data.prepared import track
+from facedis_jax.data.prepared_faces import FaceBuilder, FaceSurvey, load_prepared_faces
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
 from facedis_jax.errors import InputError
 
@@ -71,7 +72,7 @@ class Bu3dfe(FaceBuilder):
     BUILDER_CONFIGS = [Bu3dfeConfig(name=split, split=split) for split in SPLITS]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for BU-3DFE at {WHERE_TO_GET_IT}."
 
-    def survey(self, folder: Path) -> Survey:
+    def survey(self, folder: Path) -> FaceSurvey:
         scans = bu3dfe_files(folder)
         subjects = sorted({scan.subject for scan in scans})
         subject = np.array([subjects.index(scan.subject) for scan in scans], np.int32)
@@ -86,7 +87,7 @@ class Bu3dfe(FaceBuilder):
 
         vertices, triangles, content_hash = _read(scans, folder)
         vertices = _register(vertices, subject, neutral_scans, config.landmarks)
-        return Survey(
+        return FaceSurvey(
             names=names,
             subject=subject,
             expression=np.array([codes.index(scan.code) for scan in scans], np.int32),
@@ -168,7 +169,7 @@ def load_bu3dfe(
     chosen = None if landmarks is None else tuple(int(index) for index in landmarks)
     files = [scan.path for scan in bu3dfe_files(folder)]
     make_builder = partial(_builder, split, chosen)
-    return load_prepared(make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE)
+    return load_prepared_faces(make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE)
 
 
 def read_landmarks(path: str | Path) -> tuple[int, ...]:

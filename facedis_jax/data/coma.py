@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 from facedis_jax.data.faces import FaceSet
 from facedis_jax.data.levels import NeutralMeans, sequence_levels
 from facedis_jax.data.meshes import check_topology, check_unit, parse_mesh, read_mesh, read_mesh_bytes
-from facedis_jax.data.prepared import FaceBuilder, Survey, load_prepared, track
+from facedis_jax.data.prepared import track
+from facedis_jax.data.prepared_faces import FaceBuilder, FaceSurvey, load_prepared_faces
 from facedis_jax.data.splits import SPLITS, split_indices
 from facedis_jax.errors import InputError
 
@@ -35,7 +36,7 @@ class Coma(FaceBuilder):
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=split) for split in SPLITS]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Register at {WHERE_TO_GET_IT} and unpack the meshes."
 
-    def survey(self, folder: Path) -> Survey:
+    def survey(self, folder: Path) -> FaceSurvey:
         paths = coma_files(folder)
         names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
         subjects = sorted({name.split("/")[0] for name in names})
@@ -62,7 +63,7 @@ class Coma(FaceBuilder):
             levels.append(sequence_levels(vertices))
             neutrals.add(int(subject[sequence[0]]), vertices, levels[-1])
             shard += [number] * len(sequence)
-        return Survey(
+        return FaceSurvey(
             names=names,
             subject=subject,
             expression=expression,
@@ -118,7 +119,7 @@ def load_coma(folder: str | Path, *, split: str = "paper", prepared_dir: str | P
     if split not in SPLITS:
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
     make_builder = partial(_builder, split)
-    return load_prepared(make_builder, f"coma/{split}", folder, coma_files(folder), prepared_dir, scale=_SCALE)
+    return load_prepared_faces(make_builder, f"coma/{split}", folder, coma_files(folder), prepared_dir, scale=_SCALE)
 
 
 def _builder(split: str, data_dir: Path) -> Coma:

@@ -1,4 +1,4 @@
-"""From faces on disk or in memory to batches, with Grain: shuffled, sharded by process, resumable."""
+"""From examples on disk or in memory to batches, with Grain: shuffled, sharded by process, resumable."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import grain
 import numpy as np
 
 from facedis_jax.data.faces import FaceSource
+from facedis_jax.data.images import ImageSource
 from facedis_jax.errors import InputError
 
 # Batches read ahead by each thread: enough to hide a slow read, little memory.
@@ -13,8 +14,8 @@ _AHEAD = 2
 
 
 def train_batches(
-    source: FaceSource,
-    neutrals: np.ndarray,
+    source: FaceSource | ImageSource,
+    neutrals: np.ndarray | None = None,
     *,
     batch_size: int,
     seed: int,
@@ -22,60 +23,60 @@ def train_batches(
     process_count: int = 1,
     num_threads: int = 0,
 ) -> grain.IterDataset:
-    """An endless stream of shuffled batches; every epoch has an order of its own and uses each face once.
+    """An endless stream of shuffled batches; every epoch has an order of its own and uses each example once.
 
     Step k of all processes together takes places k * batch_size to (k + 1) * batch_size of one shuffled
-    stream, so that processes never share a face within an epoch, none is left out, and the faces of a step do
-    not depend on the number of processes. A batch may reach over the end of an epoch. The iterator's
+    stream, so that processes never share an example within an epoch, none is left out, and the examples of a step
+    do not depend on the number of processes. A batch may reach over the end of an epoch. The iterator's
     `get_state` and `set_state` continue exactly, also under another number of processes or threads.
 
     Args:
-      source: faces to train on.
-      neutrals: [subjects, vertices, 3] float32, mm.
-      batch_size: faces of a step, over all processes.
+      source: faces or images to train on.
+      neutrals: [subjects, vertices, 3] float32, mm, for faces, which get that of their subject.
+      batch_size: examples of a step, over all processes.
       seed: of the shuffling.
       process_index, process_count: which share of each batch this process reads.
       num_threads: threads that read batches ahead; 0 reads them when they are asked for.
 
     Returns:
-      Batches of `batch_size / process_count` faces: `vertices` and `neutral` [batch, vertices, 3] float32 in
-      mm, `subject`, `expression` and `index` [batch] int32, `level` [batch] float32.
+      Batches of `batch_size / process_count` examples: the fields of a `Face` with `neutral`, or of an `Image`, each
+      stacked along a first axis.
 
     Raises:
       InputError: where the batch is larger than the source or the processes do not divide it.
     """
     if not 1 <= batch_size <= len(source):
-        raise InputError("batch_size", f"1 to {len(source)}, the number of faces to train on", f"{batch_size}")
+        raise InputError("batch_size", f"1 to {len(source)}, the number of examples to train on", f"{batch_size}")
     if batch_size % process_count:
         raise InputError("batch_size", f"a multiple of the {process_count} processes", f"{batch_size}")
     stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     share = stream[process_index::process_count]
-    batches = share.map(lambda face: _with_neutral(face, neutrals)).batch(
+    batches = share.map(lambda example: _with_neutral(example, neutrals)).batch(
         batch_size // process_count, drop_remainder=True
     )
     return batches.to_iter_dataset(_read_options(num_threads))
 
 
 def evaluation_batches(
-    source: FaceSource, neutrals: np.ndarray, *, batch_size: int, num_threads: int = 0
+    source: FaceSource | ImageSource, neutrals: np.ndarray | None = None, *, batch_size: int, num_threads: int = 0
 ) -> grain.IterDataset:
-    """Every face once, in order, in batches of one size.
+    """Every example once, in order, in batches of one size.
 
     Args:
-      source: faces to evaluate.
-      neutrals: [subjects, vertices, 3] float32, mm.
-      batch_size: faces of a batch.
+      source: faces or images to evaluate.
+      neutrals: as of `train_batches`.
+      batch_size: examples of a batch.
       num_threads: threads that read batches ahead; 0 reads them when they are asked for.
 
     Returns:
-      Batches as of `train_batches`, with `mask` [batch] float32: 1 for a face, 0 for the repeats of the last
-      face that fill up the last batch.
+      Batches as of `train_batches`, with `mask` [batch] float32: 1 for an example, 0 for the repeats of
+      the last one that fill up the last batch.
 
     Raises:
       InputError: where the source is empty or the batch is.
     """
     if not len(source):
-        raise InputError("faces to evaluate", "one or more", "none")
+        raise InputError("examples to evaluate", "one or more", "none")
     if batch_size < 1:
         raise InputError("batch_size", "1 or more", f"{batch_size}")
     last = len(source) - 1
@@ -88,8 +89,8 @@ def evaluation_batches(
     return batches.to_iter_dataset(_read_options(num_threads))
 
 
-def _with_neutral(face: Any, neutrals: np.ndarray) -> dict[str, Any]:
-    return {**face, "neutral": neutrals[face["subject"]]}
+def _with_neutral(example: Any, neutrals: np.ndarray | None) -> dict[str, Any]:
+    return dict(example) if neutrals is None else {**example, "neutral": neutrals[example["subject"]]}
 
 
 def _read_options(num_threads: int) -> grain.ReadOptions:

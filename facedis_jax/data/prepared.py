@@ -3,59 +3,22 @@
 import hashlib
 import os
 import sys
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import rich.console
 import rich.progress
 import tensorflow_datasets as tfds
 
-from facedis_jax.data.faces import Face, FaceSet
-from facedis_jax.data.meshes import UNITS
 from facedis_jax.errors import InputError
 
 T = TypeVar("T")
+Builder = TypeVar("Builder", bound="PreparedBuilder")
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What a builder knows of its files before it writes a record.
-
-    Attributes:
-      names, subject, expression, level: of each face, in the order of the names; the arrays are [faces].
-      subjects, expressions: the names that `subject` and `expression` index.
-      neutrals: [subjects, vertices, 3] float32.
-      triangles: [triangles, 3] int32.
-      unit: of all vertices here, "m" or "mm".
-      content_hash: sha256 over the files.
-      train, test: [faces] indices of the split.
-      shard: [faces] integers; faces of one shard are in memory together while they are written.
-      read: gives the vertices [vertices, 3] of a face by its index.
-    """
-
-    names: Sequence[str]
-    subject: np.ndarray
-    expression: np.ndarray
-    level: np.ndarray
-    subjects: Sequence[str]
-    expressions: Sequence[str]
-    neutrals: np.ndarray
-    triangles: np.ndarray
-    unit: str
-    content_hash: str
-    train: np.ndarray
-    test: np.ndarray
-    shard: np.ndarray
-    read: Callable[[int], np.ndarray]
-
-
-class FaceBuilder(tfds.core.ShardBasedBuilder):
-    """A TFDS builder of registered faces, with the splits `train`, `test` and `neutrals`.
+class PreparedBuilder(tfds.core.ShardBasedBuilder):
+    """A TFDS builder whose source files lie in the manual directory.
 
     Shard by shard, since `GeneratorBasedBuilder` gathers a whole split in memory, and past 1,000 MiB (CoMA's
     training half has 1,060) writes it out through TensorFlow, which is not here.
@@ -66,50 +29,13 @@ class FaceBuilder(tfds.core.ShardBasedBuilder):
     # importlib_resources, which it does not require.
     code_path = None
 
-    @abstractmethod
-    def survey(self, folder: Path) -> Survey:
-        """Reads the files in `folder` through, and checks them."""
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "vertices": tfds.features.Tensor(
-                    shape=(None, 3), dtype=np.float32, encoding=tfds.features.Encoding.BYTES
-                ),
-                "subject": np.int32,
-                "expression": np.int32,
-                "level": np.float32,
-                "index": np.int32,
-            }
-        )
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=type(self).__doc__,
-            features=features,
-            metadata=tfds.core.MetadataDict(),
-            disable_shuffling=True,
-        )
-
-    def _shard_iterators_per_split(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
-        survey = self.survey(Path(dl_manager.manual_dir))
-        self.info.metadata.update(
-            unit=survey.unit,
-            num_vertices=survey.neutrals.shape[1],
-            num_train=len(survey.train),
-            num_test=len(survey.test),
-            subjects=list(survey.subjects),
-            expressions=list(survey.expressions),
-            names=list(survey.names),
-            triangles=survey.triangles.tolist(),
-            content_hash=survey.content_hash,
-        )
-        split_of = {"train": survey.train, "test": survey.test}
-        return {
-            split: [partial(_face_records, survey, shard) for shard in _shards(survey, indices)]
-            for split, indices in split_of.items()
-        } | {"neutrals": [partial(_neutral_records, survey)]}
+    def _create_builder_config(
+        self, builder_config: str | tfds.core.BuilderConfig | None, version: str | tfds.core.Version | None
+    ) -> tfds.core.BuilderConfig | None:
+        # TFDS warns of a configuration that is none of the class's own; here settings make configurations.
+        if isinstance(builder_config, tfds.core.BuilderConfig):
+            return builder_config
+        return super()._create_builder_config(builder_config, version)
 
     def _log_download_bytes(self) -> None:
         """Nothing is downloaded, so nothing is printed about it."""
@@ -118,53 +44,22 @@ class FaceBuilder(tfds.core.ShardBasedBuilder):
         """See `_log_download_bytes`."""
 
 
-@dataclass(frozen=True)
-class PreparedSource:
-    """Random access to the faces of one split, in mm.
-
-    Attributes:
-      records: the split's data source.
-      millimetres: the unit of the records' vertices, in mm.
-    """
-
-    records: Sequence[Mapping[str, Any]]
-    millimetres: float
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Face:
-        record = self.records[index]
-        return Face(
-            vertices=record["vertices"] * np.float32(self.millimetres),
-            subject=np.int32(record["subject"]),  # type: ignore[typeddict-item]
-            expression=np.int32(record["expression"]),  # type: ignore[typeddict-item]
-            level=np.float32(record["level"]),  # type: ignore[typeddict-item]
-            index=np.int32(record["index"]),  # type: ignore[typeddict-item]
-        )
-
-
-def load_prepared(
-    make_builder: Callable[[Path], FaceBuilder],
-    name: str,
-    folder: Path,
-    files: Iterable[Path],
-    prepared_dir: str | Path | None,
-    *,
-    scale: float,
-) -> FaceSet:
+def open_prepared(
+    make_builder: Callable[[Path], Builder], folder: Path, files: Iterable[Path], prepared_dir: str | Path | None
+) -> Builder:
     """Opens the prepared copy of a data set, and prepares it first where there is none.
 
     A copy belongs to a folder and to the names, sizes and times of its files, so that a start with a prepared
-    copy reads no file, and one after a change prepares anew. It appears only when it is whole.
+    copy need not read them, and one after a change prepares anew. It appears only when it is whole.
 
     Args:
       make_builder: gives the builder that prepares in, or reads from, a data folder.
-      name: the face set's name.
       folder: where the files are.
       files: all that the builder is going to read.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
-      scale: the face set's scale.
+
+    Returns:
+      The builder, ready to be read.
 
     Raises:
       InputError: where the files cannot be used or the cache cannot be written.
@@ -188,7 +83,7 @@ def load_prepared(
     if missing:
         expected = "a whole prepared copy (delete it to prepare anew)"
         raise InputError(builder.data_path, expected, f"no {missing[0].name}")
-    return _face_set(builder, name, scale)
+    return builder
 
 
 def cache_dir() -> Path:
@@ -202,59 +97,16 @@ def track(items: Sequence[T], description: str) -> Iterable[T]:
     return rich.progress.track(items, description, console=console, transient=True, disable=not sys.stderr.isatty())
 
 
-def _is_prepared(builder: FaceBuilder) -> bool:
+def _is_prepared(builder: PreparedBuilder) -> bool:
     return (builder.data_path / "dataset_info.json").exists()
-
-
-def _face_set(builder: FaceBuilder, name: str, scale: float) -> FaceSet:
-    metadata = builder.info.metadata
-
-    def source(split: str) -> PreparedSource:
-        return PreparedSource(builder.as_data_source(split=split), UNITS[metadata["unit"]])
-
-    neutrals = source("neutrals")
-    return FaceSet(
-        name=name,
-        train=source("train"),
-        test=source("test"),
-        neutrals=np.stack([neutrals[i]["vertices"] for i in range(len(neutrals))]),
-        triangles=np.array(metadata["triangles"], np.int32),
-        subjects=tuple(metadata["subjects"]),
-        expressions=tuple(metadata["expressions"]),
-        names=tuple(metadata["names"]),
-        scale=scale,
-        content_hash=metadata["content_hash"],
-    )
-
-
-def _shards(survey: Survey, indices: np.ndarray) -> list[np.ndarray]:
-    shard = survey.shard[indices]
-    return [indices[shard == value] for value in np.unique(shard)]
-
-
-def _face_records(survey: Survey, indices: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-    for index in indices.tolist():
-        yield (
-            index,
-            {
-                "vertices": survey.read(index).astype(np.float32),
-                "subject": survey.subject[index],
-                "expression": survey.expression[index],
-                "level": survey.level[index],
-                "index": index,
-            },
-        )
-
-
-def _neutral_records(survey: Survey) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A neutral is no face of the set: its expression and index are -1."""
-    for subject, vertices in enumerate(survey.neutrals):
-        yield subject, {"vertices": vertices, "subject": subject, "expression": -1, "level": 0.0, "index": -1}
 
 
 def _listing_hash(folder: Path, files: Iterable[Path]) -> str:
     digest = hashlib.sha256(str(folder.resolve()).encode())
     for path in files:
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
         digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

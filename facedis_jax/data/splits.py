@@ -1,5 +1,6 @@
 """Which faces are learned from and which are held out, by name."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -56,6 +57,22 @@ def indices_of(split: str, is_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         found = f"{len(train)} and {len(test)} of {len(is_test)}"
         raise InputError(f"split {split!r}", "faces to train on and faces to test", found)
     return train, test
+
+
+def every_tenth(names: Sequence[str]) -> np.ndarray:
+    """Of images without a split of their own, those that are tested [names] bool: the first of every ten names."""
+    return np.arange(len(names)) % 10 == 0
+
+
+def first_by_hash(indices: np.ndarray, names: Sequence[str], count: int | None) -> np.ndarray:
+    """At most `count` of some indices, ascending: as random as the sha256 of their names, and the same everywhere.
+
+    A smaller choice is part of a larger one. All of them if `count` is None.
+    """
+    if count is None or count >= len(indices):
+        return indices
+    order = sorted(indices.tolist(), key=lambda i: hashlib.sha256(names[i].encode()).digest())
+    return np.sort(np.array(order[:count], indices.dtype))
 
 
 def _diagonal(sequences: Sequence[str]) -> set[str]:

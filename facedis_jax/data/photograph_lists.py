@@ -1,0 +1,96 @@
+"""Folders of photographs, and the text lists that come with them: one line for a photograph, its name first."""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from facedis_jax.data.photographs import PHOTOGRAPH_SUFFIXES
+from facedis_jax.errors import InputError
+
+T = TypeVar("T")
+
+
+def list_photographs(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
+    """The photographs in a folder by the endings of their names, sorted; hidden ones are left out.
+
+    Args:
+      folder: where they are.
+      layout: what the folder should hold, for errors.
+      deep: whether those in its folders, and theirs, belong to them.
+
+    Raises:
+      InputError: where there is no such folder, or no photograph in it.
+    """
+    if not folder.is_dir():
+        raise InputError(folder, f"a folder with {layout}", "no such folder")
+    paths = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if deep and not name.startswith(".")]
+        paths += [
+            Path(parent, name)
+            for name in files
+            if name.lower().endswith(PHOTOGRAPH_SUFFIXES) and not name.startswith(".")
+        ]
+    if not paths:
+        raise InputError(folder, f"{layout} in it", f"no photograph ({', '.join(PHOTOGRAPH_SUFFIXES)})")
+    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file; raises an InputError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, "a text file that can be read", str(error)) from None
+
+
+def read_list(
+    path: Path,
+    images: Collection[str],
+    columns: int,
+    parse: Callable[[Sequence[str]], T],
+    kind: str,
+    *,
+    skip: int = 0,
+    whole: bool = True,
+) -> dict[str, T]:
+    """What a list says of each image.
+
+    Args:
+      path: the list: an image's name and then its values on each line, separated by white space.
+      images: names of the images that there are.
+      columns: how many values each has.
+      parse: makes one thing of them; a ValueError says that it cannot.
+      kind: what they are, for errors ("5 points").
+      skip: how many lines come before the first image.
+      whole: whether every image must be listed.
+
+    Returns:
+      What `parse` made of them, by name, in the order of the list.
+
+    Raises:
+      InputError: where the list cannot be read, names an image twice or one that is not there, leaves one out, or
+        says something else of it; names the line.
+    """
+    known = set(images)
+    found: dict[str, T] = {}
+    for number, line in enumerate(read_lines(path)[skip:], skip + 1):
+        name, *values = line.split() or [""]
+        where = f"{path}, line {number}"
+        if not name:
+            raise InputError(where, f"an image's name and {kind}", "an empty line")
+        if name not in known:
+            raise InputError(where, "the name of an image that is there", repr(name))
+        if name in found:
+            raise InputError(where, "each image once", f"{name} again")
+        if len(values) != columns:
+            raise InputError(where, f"an image's name and {kind}", f"{len(values)} values")
+        try:
+            found[name] = parse(values)
+        except ValueError:
+            raise InputError(where, f"an image's name and {kind}", repr(" ".join(values))) from None
+    if whole and len(found) < len(known):
+        missing = min(known - found.keys())
+        raise InputError(path, f"a line for each of {len(known)} images", f"{len(found)}, and none for {missing}")
+    return found

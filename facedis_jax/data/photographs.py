@@ -1,0 +1,234 @@
+"""One photograph: an image file in, a square of pixels out, or one clear line of what is wrong with it."""
+
+import io
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from facedis_jax.errors import InputError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""What `decode_photograph` reads, in Pillow's names."""
+
+PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""How the names of such files end."""
+
+CROPS = ("none", "center_square", "celeba_140", "celeba_108")
+"""Which square of a photograph is kept.
+
+- "none": all of it; it must be square.
+- "center_square": the largest square, in the middle.
+- "celeba_140", "celeba_108": the central 140 x 140 (brow to chin and some hair) or 108 x 108 (features alone, as in
+  DCGAN) pixels of CelebA's aligned 178 x 218. A photograph that is square has been cropped before and is kept whole.
+"""
+
+CELEBA_SIZE = (178, 218)
+"""Width and height of CelebA's aligned images."""
+
+_MOST_PIXELS = 2**26
+# Deflate makes at most 1,032 bytes of one and a JPEG 512 pixels. A file that promises more holds no photograph, and
+# must not be given the memory it asks for.
+_MOST_PIXELS_PER_BYTE = 1100
+
+_REFUSED_MODES = {
+    "1": "a bilevel image",
+    "P": "a palette image",
+    "PA": "a palette image with transparency",
+    "LA": "an image with transparency",
+    "La": "an image with transparency",
+    "RGBA": "an image with transparency",
+    "RGBa": "an image with transparency",
+    "RGBX": "an image with a fourth channel",
+    "CMYK": "a CMYK image",
+    "I": "more than 8 bits a channel",
+    "F": "floating-point pixels",
+}
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What becomes of every photograph of a set: a square crop, resampled to one size.
+
+    Attributes:
+      size: height and width, a power of two from 8.
+      channels: 3 (RGB) or 1 (grey). Grey photographs are refused where colour is asked for; colour ones become grey
+        by their luma (ITU-R BT.601).
+      crop: one of `CROPS`.
+
+    Raises:
+      InputError: where one of them is another value.
+    """
+
+    size: int
+    channels: int = 3
+    crop: str = "center_square"
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or self.size & (self.size - 1):
+            raise InputError("size", "a power of two from 8", str(self.size))
+        if self.channels not in (1, 3):
+            raise InputError("channels", "1 (grey) or 3 (RGB)", str(self.channels))
+        if self.crop not in CROPS:
+            raise InputError("crop", f"one of {', '.join(CROPS)}", repr(self.crop))
+
+    def box(self, where: object, width: int, height: int) -> tuple[int, int, int]:
+        """Left, top and side of the square that is kept of a photograph, in its pixels.
+
+        Raises:
+          InputError: where the photograph does not suit the crop or is smaller than `size`; names `where`.
+        """
+        side = min(width, height)
+        if self.crop.startswith("celeba_") and width != height:
+            if (width, height) != CELEBA_SIZE:
+                expected = f"{_by(*CELEBA_SIZE)} pixels or a square (crop {self.crop})"
+                raise InputError(where, expected, _by(width, height))
+            side = int(self.crop.removeprefix("celeba_"))
+        if self.crop == "none" and width != height:
+            raise InputError(where, "a square photograph (or another crop than none)", _by(width, height))
+        if side < self.size:
+            found = f"a crop of {_by(side, side)} from {_by(width, height)}"
+            raise InputError(where, f"at least {_by(self.size, self.size)} pixels", found)
+        return (width - side) // 2, (height - side) // 2, side
+
+    def pixels(self, where: object, photograph: Image.Image) -> np.ndarray:
+        """The photograph's crop, resampled (Lanczos) to [size, size, channels] uint8.
+
+        Raises:
+          InputError: as `box`, and where the photograph is grey and colour is asked for.
+        """
+        if self.channels == 3 and photograph.mode == "L":
+            raise InputError(where, "a colour photograph (RGB)", "a greyscale one")
+        left, top, side = self.box(where, *photograph.size)
+        square = photograph.crop((left, top, left + side, top + side))
+        if self.channels == 1:
+            square = square.convert("L")
+        if side != self.size:
+            square = square.resize((self.size, self.size), Image.Resampling.LANCZOS)
+        return np.array(square, np.uint8).reshape(self.size, self.size, self.channels)
+
+    def points(self, where: object, points: np.ndarray, width: int, height: int) -> np.ndarray:
+        """Points [..., 2], (x, y) in a photograph's pixels, where they come to lie in `pixels`, float32.
+
+        In both, the corner pixel has its centre at (0, 0).
+        """
+        left, top, side = self.box(where, width, height)
+        return ((points - [left, top] + 0.5) * (self.size / side) - 0.5).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PhotographFiles:
+    """The photographs of a set, read one at a time.
+
+    Attributes:
+      paths: their files.
+      framing: what becomes of each.
+      size: width and height of the first.
+      sizes: those that are accepted.
+    """
+
+    paths: Sequence[Path]
+    framing: Framing
+    size: tuple[int, int]
+    sizes: Collection[tuple[int, int]]
+
+    def read(self, index: int) -> tuple[np.ndarray, bytes]:
+        """Pixels [size, size, channels] uint8 of a photograph, and the bytes of its file.
+
+        Raises:
+          InputError: where the file cannot be read, or holds no photograph of the set's size and channels.
+        """
+        path = self.paths[index]
+        data = read_file(path)
+        photograph = decode_photograph(path, data)
+        if photograph.size not in self.sizes:
+            expected = " or ".join(_by(*size) for size in sorted(self.sizes))
+            raise InputError(path, f"{expected} pixels, as its neighbours", _by(*photograph.size))
+        return self.framing.pixels(path, photograph), data
+
+
+def open_photographs(
+    paths: Sequence[Path], framing: Framing, *, usual_sizes: Collection[tuple[int, int]] = ()
+) -> PhotographFiles:
+    """The photographs of a set, all of which must have the size of the first.
+
+    Args:
+      paths: their files, at least one.
+      framing: what becomes of each.
+      usual_sizes: widths and heights that may stand beside each other, as in CK+.
+
+    Raises:
+      InputError: where the first cannot be used.
+    """
+    first = decode_photograph(paths[0], read_file(paths[0]))
+    framing.pixels(paths[0], first)
+    sizes = usual_sizes if first.size in usual_sizes else (first.size,)
+    return PhotographFiles(paths, framing, first.size, sizes)
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes; raises an InputError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
+
+
+def decode_photograph(path: object, data: bytes) -> Image.Image:
+    """A photograph from the bytes of its file, upright (as its EXIF tag says), of mode "RGB" or "L".
+
+    Memory follows the size of the file, whatever dimensions it promises.
+
+    Args:
+      path: named in errors.
+      data: the file's bytes.
+
+    Raises:
+      InputError: where the file is empty, truncated, damaged or in no known format; where it holds several images,
+        transparency, a palette, CMYK, or other than 8 bits a channel.
+    """
+    if not data:
+        raise InputError(path, "a photograph", "an empty file")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of small blemishes, such as a damaged EXIF block; of huge images it only warns too.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            _check_header(path, image, len(data))
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except InputError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise InputError(path, f"a photograph ({', '.join(FORMATS)})", "another or a damaged format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(path, f"a photograph of at most {_MOST_PIXELS:,} pixels", "one that promises more") from None
+    except Exception as error:
+        # Pillow's decoders let through whatever their parsers stumble upon, from struct.error to IndexError.
+        found = str(error) or type(error).__name__
+        raise InputError(path, "a whole photograph", f"a truncated or damaged one ({found})") from None
+
+
+def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
+    width, height = image.size
+    if width * height > min(_MOST_PIXELS, _MOST_PIXELS_PER_BYTE * num_bytes):
+        expected = f"a photograph of at most {_MOST_PIXELS:,} pixels, all in the file"
+        raise InputError(path, expected, f"{num_bytes} bytes that promise {_by(width, height)}")
+    # A MPO is a JPEG with previews of itself behind it.
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise InputError(path, "a single image", f"{frames} frames")
+    # Pillow reads 16-bit RGB as 8-bit; only the decoder's arguments tell.
+    if ";16" in f"{image.mode} {getattr(image, 'tile', '')}":
+        raise InputError(path, "8 bits a channel", "16 bits")
+    if image.mode not in ("RGB", "L"):
+        found = _REFUSED_MODES.get(image.mode, f"an image in {image.mode}")
+        raise InputError(path, "an RGB or a greyscale image of 8 bits a channel", found)
+
+
+def _by(width: int, height: int) -> str:
+    return f"{width} x {height}"
