@@ -1,17 +1,20 @@
 """From a command line to a function call: presets, options, and errors as one line with exit code 2."""
 
 import argparse
+import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+import jax
 import tyro
 
 from facedis_jax.errors import InputError
-from facedis_jax.training import TrainingDiverged
+from facedis_jax.training import FitResult, TrainingDiverged
 from facedis_jax.training.parallel import Method
 
 Config = TypeVar("Config")
@@ -36,6 +39,19 @@ class RunOptions:
     parallel: Method = "pmap"
     tensorboard: bool = False
     quiet: bool = False
+
+
+class RunInterrupted(Exception):
+    """Training ended early by a signal, with a checkpoint saved; the command's exit code says so.
+
+    Args:
+      result: of the training that was stopped.
+      num_steps: of the whole of it.
+    """
+
+    def __init__(self, result: FitResult, num_steps: int):
+        self.exit_code = result.exit_code
+        super().__init__(f"stopped at step {result.step} of {num_steps}; the same command resumes")
 
 
 @dataclass(frozen=True)
@@ -87,9 +103,41 @@ def exit_with(command: Callable[[], int]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except RunInterrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        code = interrupted.exit_code
     except TrainingDiverged as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
+
+
+def typed_command() -> str:
+    """The command that runs, as a person types it."""
+    program = Path(sys.argv[0])
+    return shlex.join(["python", "-m", f"experiments.{program.stem}", *sys.argv[1:]])
+
+
+def say(options: RunOptions, line: str) -> None:
+    """One line for a person, unless they asked for quiet."""
+    if not options.quiet:
+        print(line, flush=True)
+
+
+def chosen_devices(count: int) -> list[jax.Device]:
+    """The first `count` devices; all of them for 0.
+
+    Raises:
+      InputError: there are fewer.
+    """
+    devices = jax.devices()
+    if not 0 <= count <= len(devices):
+        raise InputError("--devices", f"0 to {len(devices)}", str(count))
+    return devices[: count or None]
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """Settings as plain JSON values."""
+    return json.loads(json.dumps(asdict(config), default=str))

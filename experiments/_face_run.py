@@ -1,17 +1,14 @@
 """The path that the IB-VAE's experiments share, from faces to a report; each experiment brings its own settings."""
 
-import json
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from experiments._command_line import RunOptions
+from experiments._command_line import RunInterrupted, RunOptions, as_json, chosen_devices, say, typed_command
 from facedis_jax.data.bu3dfe import load_bu3dfe
 from facedis_jax.data.coma import load_coma
 from facedis_jax.data.face_model import load_face_model
@@ -19,7 +16,6 @@ from facedis_jax.data.faces import ArraySource, FaceSet, FaceSource
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.precomputed import FeatureSource, map_vertices
 from facedis_jax.data.synthetic import SyntheticConfig, synthetic_scans, synthetic_sequences
-from facedis_jax.errors import InputError
 from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
 from facedis_jax.models import PointFeatureConfig, fourier_moments
 from facedis_jax.reports.codec import FaceCodec, codec_of
@@ -180,7 +176,11 @@ def open_face_run(
 
 
 def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
-    """Trains, from the last checkpoint if there is one."""
+    """Trains, from the last checkpoint if there is one.
+
+    Raises:
+      RunInterrupted: on Ctrl-C.
+    """
     config, face_set = run.config, run.face_set
     functions = face_functions(config.learner, run.constants)
     train, test = (
@@ -211,10 +211,7 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
         quiet=run.options.quiet,
     )
     if result.interrupted_by is not None:
-        print(
-            f"stopped at step {result.step} of {run.loop.num_steps}; the same command resumes",
-            file=sys.stderr,
-        )
+        raise RunInterrupted(result, run.loop.num_steps)
     return result
 
 
@@ -222,12 +219,12 @@ def train_faces(name: str, config: FaceRunConfig, options: RunOptions, arrangeme
     """Loads, trains (or resumes), evaluates and reports; returns the exit code."""
     run = open_face_run(name, config, options, arrangement)
     result = fit_faces(run, run.learner())
-    if result.interrupted_by is None and jax.process_index() == 0:
+    if jax.process_index() == 0:
         say(options, "evaluating")
         codec = codec_of(config.learner, run.constants, result.state, run.face_set.expressions)
         trained_faces(codec, run.constants, run.face_set).save(run.folder.path / MODEL_FILE)
         report_faces(run, codec, result, arrangement, title=title)
-    return result.exit_code
+    return 0
 
 
 def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arrangement, *, title: str) -> None:
@@ -269,18 +266,6 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
     say(run.options, f"report: {folder.report_file}")
 
 
-def typed_command() -> str:
-    """The command that runs, as a person types it."""
-    program = Path(sys.argv[0])
-    return shlex.join(["python", "-m", f"experiments.{program.stem}", *sys.argv[1:]])
-
-
-def say(options: RunOptions, line: str) -> None:
-    """One line for a person, unless they asked for quiet."""
-    if not options.quiet:
-        print(line, flush=True)
-
-
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:
     """Encodes the training faces; of a large set 5,000, evenly spread."""
     faces = spread_faces(face_set.train, 5000)
@@ -297,24 +282,7 @@ def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet)
     )
 
 
-def chosen_devices(count: int) -> list[jax.Device]:
-    """The first `count` devices; all of them for 0.
-
-    Raises:
-      InputError: there are fewer.
-    """
-    devices = jax.devices()
-    if not 0 <= count <= len(devices):
-        raise InputError("--devices", f"0 to {len(devices)}", str(count))
-    return devices[: count or None]
-
-
 def _with_features(source: FaceSource, features: Any, precompute: bool) -> FaceSource:
     if not precompute:
         return source
     return FeatureSource(source, map_vertices(features, source))  # type: ignore[return-value]
-
-
-def as_json(config: Any) -> dict[str, Any]:
-    """Settings as plain JSON values."""
-    return json.loads(json.dumps(asdict(config), default=str))

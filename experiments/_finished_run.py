@@ -71,7 +71,7 @@ def _last_state(folder: RunFolder, config: FaceRunConfig, trained: TrainedFaces)
 
 
 def from_json(kind: type[Config], value: Any, *, where: object, key: str = "config") -> Config:
-    """Makes settings of the plain values that `_face_run.as_json` made of them.
+    """Makes settings of the plain values that `_command_line.as_json` made of them.
 
     Args:
       kind: a dataclass of numbers, strings, paths, literals, tuples, optionals and further dataclasses.

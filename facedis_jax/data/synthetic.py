@@ -66,7 +66,7 @@ class SyntheticConfig:
 
 
 @dataclass(frozen=True)
-class _People:
+class People:
     """What tells subjects apart.
 
     Attributes:
@@ -129,7 +129,7 @@ def synthetic_sequences(model: FaceModel, config: SyntheticConfig, *, split: str
     recipes = _recipes(COMA_EXPRESSIONS, config)
     count = config.num_subjects or 12
     subjects = [f"subject_{i:0{max(2, len(str(count)))}d}" for i in range(1, count + 1)]
-    people = _draw_people(rng, model, count, config)
+    people = draw_people(rng, model, count, config)
 
     def perform(s: int, e: int, name: str, recipe: Recipe) -> _Rows:
         level, side = _tempo(rng, config.frames, is_two_sided=name in TWO_SIDED)
@@ -190,7 +190,7 @@ def synthetic_scans(model: FaceModel, config: SyntheticConfig, *, split: str = "
     women = round(_WOMEN * count)
     subjects = [f"F{i:04d}" for i in range(1, women + 1)]
     subjects += [f"M{i:04d}" for i in range(1, count - women + 1)]
-    people = _draw_people(rng, model, count, config)
+    people = draw_people(rng, model, count, config)
 
     def sit(s: int, e: int, name: str, recipe: Recipe) -> _Rows:
         grades = np.arange(1, _LEVELS + 1) if recipe else np.zeros(1, int)
@@ -235,7 +235,8 @@ def _recipes(known: Mapping[str, Recipe], config: SyntheticConfig, *, always: st
     return {name: recipe for name, recipe in known.items() if name in chosen}
 
 
-def _draw_people(rng: np.random.Generator, model: FaceModel, count: int, config: SyntheticConfig) -> _People:
+def draw_people(rng: np.random.Generator, model: FaceModel, count: int, config: SyntheticConfig) -> People:
+    """Draws people: whose face, how strongly they move each unit, and how unevenly."""
     names, sides = zip(*map(split_side, model.expression_names), strict=True)
     units, unit_of = np.unique(names, return_inverse=True)
     identity = rng.standard_normal((count, len(model.identity)))
@@ -243,7 +244,7 @@ def _draw_people(rng: np.random.Generator, model: FaceModel, count: int, config:
     asymmetry = config.asymmetry * rng.standard_normal(count)
     side = np.array([{"left": 1, "right": -1, "both": 0}[side] for side in sides])
     both_sides = gains[:, unit_of] * (1 + asymmetry[:, None] * side)
-    return _People(*(array.astype(np.float32) for array in (identity, both_sides, asymmetry)))
+    return People(*(array.astype(np.float32) for array in (identity, both_sides, asymmetry)))
 
 
 def _tempo(rng: np.random.Generator, frames: tuple[int, int], *, is_two_sided: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -264,7 +265,7 @@ def _tempo(rng: np.random.Generator, frames: tuple[int, int], *, is_two_sided: b
 
 
 def _scan(
-    rng: np.random.Generator, model: FaceModel, people: _People, rows: _Rows, config: SyntheticConfig
+    rng: np.random.Generator, model: FaceModel, people: People, rows: _Rows, config: SyntheticConfig
 ) -> tuple[np.ndarray, FaceTruth]:
     """The faces [faces, vertices, 3] in mm with their noise, and the truth behind them."""
     neutrals = model.vertices(people.identity, np.zeros((len(people.identity), len(model.expression))))

@@ -1,5 +1,6 @@
 """What is learned: pure `(init, step, evaluate)` triples that never see a file, a clock or a device list."""
 
+from facedis_jax.learners.abp import ABP_STATE_AXES, AbpConfig, AbpState, abp_functions, abp_learner
 from facedis_jax.learners.ensemble import ensemble_learner, members
 from facedis_jax.learners.ib_vae import (
     FaceConstants,
@@ -9,22 +10,41 @@ from facedis_jax.learners.ib_vae import (
     face_functions,
     ib_vae_learner,
 )
+from facedis_jax.learners.image_functions import ImageFunctions
+from facedis_jax.learners.image_vae import (
+    ImageVaeConfig,
+    ImageVaeState,
+    image_vae_functions,
+    image_vae_learner,
+)
+from facedis_jax.learners.langevin_inference import LangevinConfig
 from facedis_jax.learners.learner import Batch, Learner, Metrics, State
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 
 __all__ = [
+    "ABP_STATE_AXES",
+    "AbpConfig",
+    "AbpState",
     "Batch",
     "FaceConstants",
     "FaceFunctions",
     "IbVaeConfig",
     "IbVaeState",
+    "ImageFunctions",
+    "ImageVaeConfig",
+    "ImageVaeState",
+    "LangevinConfig",
     "Learner",
     "Metrics",
     "OptimiserConfig",
     "State",
+    "abp_functions",
+    "abp_learner",
     "ensemble_learner",
     "face_functions",
     "ib_vae_learner",
+    "image_vae_functions",
+    "image_vae_learner",
     "make_optimiser",
     "members",
 ]

@@ -16,18 +16,22 @@ class OptimiserConfig:
       learning_rate: at the start, or after the warm-up.
       weight_decay: strength of the L2 penalty or of the decay.
       schedule: "staircase" multiplies by `decay_rate` every `decay_epochs`; "cosine" falls to a hundredth by
-        the end.
+        the end; "steps" takes on the rates of `steps`.
       decay_rate, decay_epochs: of the staircase.
+      steps: pairs of an epoch and the learning rate from then on.
       warmup_steps: steps over which the rate rises linearly from 0.
+      beta_1: Adam's decay of the first moment.
     """
 
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 5e-5
     weight_decay: float = 1e-4
-    schedule: Literal["staircase", "cosine"] = "staircase"
+    schedule: Literal["staircase", "cosine", "steps"] = "staircase"
     decay_rate: float = 0.7
     decay_epochs: float = 50.0
+    steps: tuple[tuple[float, float], ...] = ()
     warmup_steps: int = 0
+    beta_1: float = 0.9
 
 
 def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int) -> optax.GradientTransformation:
@@ -48,8 +52,12 @@ def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps
     elif config.schedule == "staircase":
         every = max(1, round(config.decay_epochs * steps_per_epoch))
         rate = optax.exponential_decay(config.learning_rate, every, config.decay_rate, staircase=True)
+    elif config.schedule == "steps":
+        starts = [round(epoch * steps_per_epoch) for epoch, _ in config.steps]
+        constants = [optax.constant_schedule(value) for value in (config.learning_rate, *(r for _, r in config.steps))]
+        rate = optax.join_schedules(constants, starts)
     else:
-        raise ValueError(f"schedule must be 'staircase' or 'cosine', got {config.schedule!r}")
+        raise ValueError(f"schedule must be 'staircase', 'cosine' or 'steps', got {config.schedule!r}")
     if config.warmup_steps:
         # The schedule itself keeps the run's own count of steps.
         warmup, after = optax.linear_schedule(0.0, 1.0, config.warmup_steps), rate
@@ -58,7 +66,7 @@ def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps
             return warmup(step) * after(step)
 
     if config.name == "adamw":
-        return optax.adamw(rate, weight_decay=config.weight_decay)
+        return optax.adamw(rate, b1=config.beta_1, weight_decay=config.weight_decay)
     if not config.weight_decay:
-        return optax.adam(rate)
-    return optax.chain(optax.add_decayed_weights(config.weight_decay), optax.adam(rate))
+        return optax.adam(rate, b1=config.beta_1)
+    return optax.chain(optax.add_decayed_weights(config.weight_decay), optax.adam(rate, b1=config.beta_1))

@@ -7,6 +7,7 @@ from facedis_jax.losses.information import (
     mutual_information,
     mutual_information_offset,
 )
+from facedis_jax.losses.log_joint import log_joint
 from facedis_jax.losses.reconstruction import reconstruction_loss
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "gaussian_log_density",
     "ib_vae_loss",
     "lambda_2_schedule",
+    "log_joint",
     "mutual_information",
     "mutual_information_offset",
     "reconstruction_loss",

@@ -18,6 +18,8 @@ from facedis_jax.metrics.distances import (
     vertex_distance,
 )
 from facedis_jax.metrics.intersections import self_intersections
+from facedis_jax.metrics.landmarks import landmark_error
+from facedis_jax.metrics.views import view_covariance
 
 __all__ = [
     "Average",
@@ -29,9 +31,11 @@ __all__ = [
     "discretise",
     "disentanglement_error",
     "distance_statistics",
+    "landmark_error",
     "mutual_information_gap",
     "self_intersections",
     "separated_attribute_predictability",
     "squared_correlation",
     "vertex_distance",
+    "view_covariance",
 ]

@@ -1,6 +1,9 @@
-"""Networks as Linen modules: the point cloud transformer, the decoders and the VAE made of them."""
+"""Networks as Linen modules: the face VAE with its point cloud transformer, and the deformable generator."""
 
+from facedis_jax.models.critic import Critic, critic_of
+from facedis_jax.models.deformable import DeformableGenerator, GeneratorConfig, Latents, Refiner
 from facedis_jax.models.face_vae import FaceVae, FaceVaeConfig, MlpDecoder, Posterior, Reconstruction
+from facedis_jax.models.inference import InferenceNetwork, inference_network
 from facedis_jax.models.pct import OffsetAttention, PctConfig, PointCloudTransformer
 from facedis_jax.models.point_features import (
     Grouping,
@@ -10,11 +13,17 @@ from facedis_jax.models.point_features import (
     group_points,
     point_features,
 )
+from facedis_jax.models.upsampling import UpsamplingNetwork
 
 __all__ = [
+    "Critic",
+    "DeformableGenerator",
     "FaceVae",
     "FaceVaeConfig",
+    "GeneratorConfig",
     "Grouping",
+    "InferenceNetwork",
+    "Latents",
     "MlpDecoder",
     "OffsetAttention",
     "PctConfig",
@@ -23,7 +32,11 @@ __all__ = [
     "PointFeatures",
     "Posterior",
     "Reconstruction",
+    "Refiner",
+    "UpsamplingNetwork",
+    "critic_of",
     "fourier_moments",
     "group_points",
+    "inference_network",
     "point_features",
 ]

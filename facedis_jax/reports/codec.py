@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from facedis_jax.data.chunks import in_chunks
 from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions
 
 # Faces per call of the compiled functions.
@@ -61,8 +63,8 @@ def codecs_of(
     decode = jax.jit(functions.decode)
     return [
         FaceCodec(
-            encode=lambda *arrays, state=state: _in_chunks(encode, state, arrays),
-            decode=lambda *arrays, state=state: _in_chunks(decode, state, arrays),
+            encode=lambda *arrays, state=state: in_chunks(partial(encode, state), _as_float32(arrays), _CHUNK),
+            decode=lambda *arrays, state=state: in_chunks(partial(decode, state), _as_float32(arrays), _CHUNK),
             identity_latents=config.model.identity_latents,
             expression_latents=config.model.expression_latents,
             label_names=tuple(expressions) if config.conditional else (),
@@ -71,12 +73,5 @@ def codecs_of(
     ]
 
 
-def _in_chunks(function: Callable[..., Any], state: IbVaeState, arrays: tuple[Any, ...]) -> Any:
-    """Applies a compiled function to chunks of one size; the last is filled up with repeats."""
-    results = []
-    for first in range(0, len(arrays[0]), _CHUNK):
-        chunk = jax.tree.map(lambda x, first=first: np.asarray(x[first : first + _CHUNK], np.float32), arrays)
-        size = len(chunk[0])
-        filled = jax.tree.map(lambda x, size=size: np.concatenate([x, np.repeat(x[-1:], _CHUNK - size, axis=0)]), chunk)
-        results.append(jax.tree.map(lambda x, size=size: np.asarray(x)[:size], function(state, *filled)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+def _as_float32(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), arrays)

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from facedis_jax.data.faces import FaceSet
 from facedis_jax.reports import face_figures, named_figures, result_tables
 from facedis_jax.reports.codec import FaceCodec
 from facedis_jax.reports.evaluation import Predictions, vertex_distances
 from facedis_jax.reports.face_figures import Scene
-from facedis_jax.reports.figures import error_histogram, png, training_curves
-from facedis_jax.reports.page import Fact, Page
+from facedis_jax.reports.figures import error_histogram, training_curves
+from facedis_jax.reports.page import Fact, IllustratedPage
 from facedis_jax.reports.paper import DATA_NAMES, Paper
 
 _NOT_CURVES = ("step", "epoch", "seconds", "learning_rate")
@@ -48,12 +47,10 @@ def write_face_report(
       paper: whose published figures stand beside ours.
       figures_folder: where the PNGs go; made if it is missing.
     """
-    folder = Path(figures_folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    report = _Report(Page(title, subtitle), folder)
+    report = IllustratedPage(title, subtitle, Path(figures_folder))
     scene = Scene.of(codec, face_set, predictions)
     _glance(report, results, conditional=bool(codec.label_names))
-    report.page.command(command)
+    report.command(command)
     _reconstructions(report, scene)
     _codes(report, scene, results)
     if codec.label_names:
@@ -63,26 +60,12 @@ def write_face_report(
     _mixtures(report, scene)
     _results(report, scene, results, command, paper)
     _training(report, metrics_rows)
-    report.page.heading("Data")
-    report.page.table(result_tables.data_rows(face_set))
-    report.page.write(path)
+    report.heading("Data")
+    report.table(result_tables.data_rows(face_set))
+    report.write(path)
 
 
-class _Report:
-    """A page whose pictures are also files."""
-
-    def __init__(self, page: Page, folder: Path):
-        self.page, self.folder = page, folder
-
-    def figure(self, name: str, figure: Figure, *, alt: str, caption: str) -> None:
-        picture = png(figure)
-        partial = self.folder / f".{name}.png.partial"
-        partial.write_bytes(picture)
-        partial.replace(self.folder / f"{name}.png")
-        self.page.figure(picture, alt=alt, caption=caption)
-
-
-def _glance(report: _Report, results: Mapping[str, Any], *, conditional: bool) -> None:
+def _glance(report: IllustratedPage, results: Mapping[str, Any], *, conditional: bool) -> None:
     pca, linear = results["baselines"]["pca"], results["baselines"]["linear"]
     reconstruction, neutral = results["reconstruction_mm"]["mean"], results["neutral_mm"]["mean"]
     spread = results["disentanglement_mm"]["mean"]
@@ -90,7 +73,7 @@ def _glance(report: _Report, results: Mapping[str, Any], *, conditional: bool) -
     def beside(name: str) -> str:
         return f"linear model: {linear[name]['mean']:.3f} mm" if linear else ""
 
-    report.page.heading("At a glance")
+    report.heading("At a glance")
     facts = [
         Fact(
             "Reconstruction error, test faces",
@@ -112,10 +95,10 @@ def _glance(report: _Report, results: Mapping[str, Any], *, conditional: bool) -
                 f"by a linear classifier; chance: {100 * leak['chance']:.0f}%",
             )
         )
-    report.page.facts(facts)
+    report.facts(facts)
     if "truth" in results:
         truth = results["truth"]
-        report.page.paragraph(
+        report.paragraph(
             f"The test faces carry {truth['input_noise_mm']:.3f} mm of registration noise that no model can "
             "foresee. Against the noise-free faces, the reconstruction is off by "
             f"{truth['reconstruction_mm']:.3f} mm, and the predicted neutral is {truth['neutral_mm']:.3f} "
@@ -124,9 +107,9 @@ def _glance(report: _Report, results: Mapping[str, Any], *, conditional: bool) -
         )
 
 
-def _reconstructions(report: _Report, scene: Scene) -> None:
-    report.page.heading("Faces taken apart")
-    report.figure(
+def _reconstructions(report: IllustratedPage, scene: Scene) -> None:
+    report.heading("Faces taken apart")
+    report.illustration(
         "reconstructions",
         face_figures.reconstructions(scene, face_figures.showcase(scene.predictions, 5)),
         alt="Test faces, their reconstructions, neutral faces and maps of the errors",
@@ -136,10 +119,10 @@ def _reconstructions(report: _Report, scene: Scene) -> None:
     )
 
 
-def _codes(report: _Report, scene: Scene, results: Mapping[str, Any]) -> None:
-    report.page.heading("What the codes hold")
+def _codes(report: IllustratedPage, scene: Scene, results: Mapping[str, Any]) -> None:
+    report.heading("What the codes hold")
     if scene.codec.identity_latents > 1 and len(scene.predictions) > 1:
-        report.figure(
+        report.illustration(
             "identity_codes",
             face_figures.identity_scatter(scene),
             alt="Identity codes in the plane of their first two principal components",
@@ -147,7 +130,7 @@ def _codes(report: _Report, scene: Scene, results: Mapping[str, Any]) -> None:
             "paper's Figure 5). One point is one face and one colour and shape one person: the tighter the "
             "clusters, the less the expression moves the code.",
         )
-    report.page.table(
+    report.table(
         result_tables.code_rows(results),
         decimals=2,
         caption="What each code says. The classifiers are logistic regressions on posterior means of "
@@ -157,7 +140,7 @@ def _codes(report: _Report, scene: Scene, results: Mapping[str, Any]) -> None:
     )
     scores = result_tables.score_rows(results)
     if scores:
-        report.page.table(
+        report.table(
             scores,
             caption="Scores of all latents together against subject, expression and level. They are high "
             "where a single latent stands for a single factor; several latents that share the identity "
@@ -166,25 +149,25 @@ def _codes(report: _Report, scene: Scene, results: Mapping[str, Any]) -> None:
         )
 
 
-def _expressions(report: _Report, scene: Scene) -> None:
+def _expressions(report: IllustratedPage, scene: Scene) -> None:
     donors = face_figures.showcase(scene.predictions, 6)
     persons = face_figures.people(scene.predictions, 6)
-    report.page.heading("One person, many expressions; one expression, many people")
-    report.figure(
+    report.heading("One person, many expressions; one expression, many people")
+    report.illustration(
         "expressions_on_one_identity",
         face_figures.borrowed_expressions(scene, int(persons[0]), donors),
         alt="One person with the expressions of others",
         caption="Above, test faces of several people; below, one person given their expression codes (the "
         "upper row of the paper's Figure 6).",
     )
-    report.figure(
+    report.illustration(
         "one_expression_on_many",
         face_figures.one_expression(scene, int(donors[0]), persons),
         alt="One expression on several people",
         caption="Above, the neutrals that the model predicts for several people; below, all of them given "
         "one expression code (the lower row of the paper's Figure 6).",
     )
-    report.figure(
+    report.illustration(
         "level_sweep",
         face_figures.level_sweep(scene, donors[1:4] if len(donors) > 1 else donors),
         alt="Expressions of growing level",
@@ -193,13 +176,13 @@ def _expressions(report: _Report, scene: Scene) -> None:
     )
 
 
-def _named_expressions(report: _Report, scene: Scene, results: Mapping[str, Any]) -> None:
+def _named_expressions(report: IllustratedPage, scene: Scene, results: Mapping[str, Any]) -> None:
     every = np.arange(len(scene.codec.label_names))
     persons = face_figures.people(scene.predictions, 6)
     two, one = persons[:2], int(persons[0])
-    report.page.heading("Faces from named expressions")
+    report.heading("Faces from named expressions")
     for part, names in enumerate(np.array_split(every, -(-len(every) // 6)), 1):
-        report.figure(
+        report.illustration(
             f"named_expressions_{part}",
             named_figures.named_expressions(scene, two, names),
             alt="People with named expressions",
@@ -207,7 +190,7 @@ def _named_expressions(report: _Report, scene: Scene, results: Mapping[str, Any]
             "zero (the upper row of the paper's Figure 6).",
         )
     donor = int(face_figures.showcase(scene.predictions, 1)[0])
-    report.figure(
+    report.illustration(
         "one_expression_on_many",
         face_figures.one_expression(scene, donor, persons),
         alt="One expression on several people",
@@ -215,7 +198,7 @@ def _named_expressions(report: _Report, scene: Scene, results: Mapping[str, Any]
         "code of one test face (the lower row of the paper's Figure 6).",
     )
     some = every[np.linspace(0, len(every) - 1, min(4, len(every))).round().astype(int)]
-    report.figure(
+    report.illustration(
         "named_levels",
         named_figures.named_levels(scene, one, some),
         alt="Named expressions of growing level",
@@ -224,7 +207,7 @@ def _named_expressions(report: _Report, scene: Scene, results: Mapping[str, Any]
     known = list(scene.codec.label_names)
     name = known.index("mouth_side") if "mouth_side" in known else 0
     collapsed, of = results["collapsed_latents"]["expression"], results["latents"]["expression"]
-    report.figure(
+    report.illustration(
         "free_latent",
         named_figures.free_latent_sweep(scene, one, np.array([name])),
         alt="A named expression with one latent swept",
@@ -234,10 +217,10 @@ def _named_expressions(report: _Report, scene: Scene, results: Mapping[str, Any]
     )
 
 
-def _mixtures(report: _Report, scene: Scene) -> None:
-    report.page.heading("Mixed and new faces")
+def _mixtures(report: IllustratedPage, scene: Scene) -> None:
+    report.heading("Mixed and new faces")
     persons, donors = face_figures.people(scene.predictions, 4), face_figures.showcase(scene.predictions, 5)
-    report.figure(
+    report.illustration(
         "swaps",
         face_figures.swaps(scene, persons, donors),
         alt="Identities in rows, expressions in columns",
@@ -251,7 +234,7 @@ def _mixtures(report: _Report, scene: Scene) -> None:
             "The codes do not fill the prior evenly: the lower row is what the model stands for, and the "
             "upper one may leave the range of faces."
         )
-    report.figure(
+    report.illustration(
         "samples",
         face_figures.samples(scene),
         alt="Sampled faces",
@@ -260,13 +243,13 @@ def _mixtures(report: _Report, scene: Scene) -> None:
     )
 
 
-def _results(report: _Report, scene: Scene, results: Mapping[str, Any], command: str, paper: Paper) -> None:
+def _results(report: IllustratedPage, scene: Scene, results: Mapping[str, Any], command: str, paper: Paper) -> None:
     data, floors = DATA_NAMES[paper], results["baselines"]
     fitted = f"{floors['faces']} of the {results['faces']['train']}"
     if floors["faces"] == results["faces"]["train"]:
         fitted = f"all {floors['faces']}"
-    report.page.heading("Results")
-    report.page.table(
+    report.heading("Results")
+    report.table(
         result_tables.result_rows(results, paper, conditional=bool(scene.codec.label_names)),
         caption=f"Errors of {results['faces']['test']} test faces: statistics over meshes or, where pooled, "
         "over all vertices of all meshes; of disentanglement, over subjects. With ±, the standard "
@@ -276,35 +259,35 @@ def _results(report: _Report, scene: Scene, results: Mapping[str, Any], command:
         f"The paper's figures are for its own data, the real {data} scans, and compare in kind, not in "
         "size.",
     )
-    report.page.command(command)
+    report.command(command)
     errors = {
         "reconstruction": vertex_distances(scene.predictions.reconstruction, scene.predictions.vertices),
         "predicted neutral": vertex_distances(scene.predictions.neutral, scene.predictions.neutral_target),
     }
-    report.figure(
+    report.illustration(
         "errors",
         error_histogram({name: d.mean(axis=1) for name, d in errors.items()}, label="error per face (mm)"),
         alt="Histogram of errors per face",
         caption="Mean vertex distance of each test face, and of its predicted neutral to the person's neutral.",
     )
-    report.page.table(
+    report.table(
         result_tables.expression_rows(scene.predictions, scene.face_set),
         decimals={"mean level": 2},
         caption="Errors of the test faces by expression.",
     )
-    report.page.table(
+    report.table(
         result_tables.paper_rows(paper),
         caption=f"For scale: the paper's comparison, means, all on the real {data} scans.",
     )
 
 
-def _training(report: _Report, rows: Sequence[Mapping[str, object]]) -> None:
+def _training(report: IllustratedPage, rows: Sequence[Mapping[str, object]]) -> None:
     names = {key: None for row in rows for key, value in row.items() if isinstance(value, (int, float))}
     quantities = [key for key in names if key not in _NOT_CURVES and not key.endswith("_per_second")]
     if not quantities:
         return
-    report.page.heading("Training")
-    report.figure(
+    report.heading("Training")
+    report.illustration(
         "curves",
         training_curves(rows, quantities=quantities),
         alt="Curves of training and test metrics",

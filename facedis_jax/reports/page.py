@@ -188,6 +188,23 @@ class Page:
         partial.replace(path)
 
 
+class IllustratedPage(Page):
+    """A page whose pictures are also files in a folder, made if it is missing."""
+
+    def __init__(self, title: str, subtitle: str, folder: Path):
+        super().__init__(title, subtitle)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+
+    def illustration(self, name: str, figure: Figure, *, alt: str, caption: str) -> None:
+        """Adds a picture and writes it to `NAME.png`, whole or not at all."""
+        picture = png(figure)
+        partial = self.folder / f".{name}.png.partial"
+        partial.write_bytes(picture)
+        partial.replace(self.folder / f"{name}.png")
+        self.figure(picture, alt=alt, caption=caption)
+
+
 def _caption(text: str) -> str:
     return f"<figcaption>{escape(text)}</figcaption>" if text else ""
 

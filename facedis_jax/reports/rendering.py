@@ -1,8 +1,8 @@
 """Shaded pictures of faces, and heat maps on them, on any machine: no display, no OpenGL, no system library.
 
-Matplotlib's Agg fills Gouraud-shaded triangles, sorted from back to front, which is exact enough for meshes
-of small ones. The same face gives the same picture everywhere, and a machine without a graphics driver still
-shows faces, where an OpenGL renderer would take the run down with it.
+Gouraud-shaded triangles are filled from back to front, which is exact enough for meshes of small ones. The same
+face gives the same picture everywhere, and a machine without a graphics driver still shows faces, where an OpenGL
+renderer would take the run down with it.
 
 Faces stand upright (y up) and look along +z, as they do in CoMA, BU-3DFE, ICT-FaceKit and MakeHuman.
 """
@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import Normalize, to_rgb
-from matplotlib.transforms import IdentityTransform
+
+from facedis_jax.data.surfaces import boundary_loops, faces_away, unit, vertex_normals, visible_fragments
 
 SKIN = "#e6c3ad"
 HEAT_MAP = "viridis"
@@ -154,12 +154,12 @@ def render_faces(
             raise ValueError(f"scalars must be finite and {faces.shape[:2]}, got {scalars.shape}")
         low, high = (0.0, scalars.max()) if clim is None else clim
     camera = camera or Camera.framing(faces, view=view, size=size)
-    holes = _holes(triangles, faces.shape[1])
+    holes = boundary_loops(triangles, faces.shape[1])[:-1]
     rotation = _rotation(view)
     pictures = []
     for i, vertices in enumerate(faces):
         points = (vertices - camera.centre) @ rotation.T
-        normals = _vertex_normals(points, triangles)
+        normals = vertex_normals(points, triangles)
         if scalars is None:
             colors = _lit(normals, np.array(to_rgb(color)))
         else:
@@ -167,7 +167,7 @@ def render_faces(
             colors = shown * (1 - HEAT_MAP_RELIEF * (1 - np.abs(normals[:, 2:])))
         corners, corner_colors = points[triangles], colors[triangles]
         pixels = _project(corners, camera.height, size)
-        corner_colors[_faces_away(pixels)] = to_rgb(INSIDE)
+        corner_colors[faces_away(pixels)] = to_rgb(INSIDE)
         for plug, plug_colors in (_plug(vertices, hole) for hole in holes):
             plug = (plug - camera.centre) @ rotation.T
             corners = np.concatenate([corners, plug])
@@ -194,53 +194,14 @@ def _project(points: np.ndarray, height: float, size: tuple[int, int]) -> np.nda
     return (pixels + np.array(size) / 2) * SUPERSAMPLING
 
 
-def _faces_away(corners: np.ndarray) -> np.ndarray:
-    """Which of the triangles [n, 3, 2] run clockwise, and so show their back."""
-    a, b = (corners[:, 1:] - corners[:, :1]).swapaxes(0, 1)
-    return a[:, 0] * b[:, 1] < a[:, 1] * b[:, 0]
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def _vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Unit normals [vertices, 3], each the area-weighted mean over the triangles at the vertex."""
-    a, b, c = points[triangles].swapaxes(0, 1)
-    weighted = np.cross(b - a, c - a)
-    normals = [np.bincount(triangles.ravel(), np.repeat(weighted[:, k], 3), len(points)) for k in range(3)]
-    return _unit(np.stack(normals, -1))
-
-
 def _lit(normals: np.ndarray, color: np.ndarray) -> np.ndarray:
     """Blinn-Phong colours [vertices, 3] of a matte skin with a little gloss."""
     light = np.full(normals.shape, AMBIENT)
     for direction, strength, tint in LIGHTS:
-        light += strength * np.maximum(normals @ _unit(np.array(direction)), 0)[:, None] * np.array(tint)
-    halfway = _unit(_unit(np.array(LIGHTS[0][0])) + np.array([0.0, 0.0, 1.0]))
+        light += strength * np.maximum(normals @ unit(np.array(direction)), 0)[:, None] * np.array(tint)
+    halfway = unit(unit(np.array(LIGHTS[0][0])) + np.array([0.0, 0.0, 1.0]))
     gloss = GLOSS * np.maximum(normals @ halfway, 0)[:, None] ** GLOSS_EXPONENT
     return np.clip(light * color + gloss, 0, 1)
-
-
-def _holes(triangles: np.ndarray, num_vertices: int) -> list[np.ndarray]:
-    """The closed boundary loops of a mesh, as indices, but for the longest, which is its outline."""
-    edges = triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).astype(np.int64)
-    lone = ~np.isin(edges[:, 0] * num_vertices + edges[:, 1], edges[:, 1] * num_vertices + edges[:, 0])
-    following: dict[int, list[int]] = {}
-    for a, b in edges[lone].tolist():
-        following.setdefault(b, []).append(a)
-    loops = []
-    while following:
-        start = vertex = next(iter(following))
-        loop = []
-        while vertex in following:
-            loop.append(vertex)
-            vertex = following[vertex].pop()
-            if not following[loop[-1]]:
-                del following[loop[-1]]
-        if vertex == start:
-            loops.append(np.array(loop))
-    return sorted(loops, key=len)[:-1]
 
 
 def _plug(vertices: np.ndarray, hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -269,11 +230,12 @@ def _plug(vertices: np.ndarray, hole: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _rasterise(corners: np.ndarray, colors: np.ndarray, size: tuple[int, int], background: str | None) -> np.ndarray:
     """Fills triangles [n, 3, 2] with colours [n, 3, 3] in their order, then averages down to `size`."""
     width, height = size
-    renderer = RendererAgg(width * SUPERSAMPLING, height * SUPERSAMPLING, 72)
-    opaque = np.concatenate([colors, np.ones((*colors.shape[:-1], 1))], -1)
-    renderer.draw_gouraud_triangles(renderer.new_gc(), corners, opaque, IdentityTransform())
-    fine = np.asarray(renderer.buffer_rgba(), np.float32) / 255
-    fine[..., :3] *= fine[..., 3:]
+    fine_size = width * SUPERSAMPLING, height * SUPERSAMPLING
+    # From y up and corners of pixels to y down and their centres.
+    seen = visible_fragments(corners * (1, -1) + (-0.5, fine_size[1] - 0.5), fine_size)
+    fine = np.zeros((fine_size[0] * fine_size[1], 4), np.float32)
+    fine[seen.pixel, :3] = np.einsum("fc,fck->fk", seen.weights, colors.astype(np.float32)[seen.triangle])
+    fine[seen.pixel, 3] = 1
     picture = fine.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 4).mean((1, 3))
     alpha = picture[..., 3:]
     if background is None:

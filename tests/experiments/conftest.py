@@ -7,15 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments._face_run import (
-    AXIS,
-    MODEL_FILE,
-    FaceDataConfig,
-    FaceRunConfig,
-    as_json,
-    constants_of,
-    trained_faces,
-)
+from experiments._command_line import as_json
+from experiments._face_run import AXIS, MODEL_FILE, FaceDataConfig, FaceRunConfig, constants_of, trained_faces
 from facedis_jax.data.face_model import FaceModel
 from facedis_jax.data.faces import FaceSet
 from facedis_jax.data.pipeline import evaluation_batches, train_batches

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from experiments._face_run import FaceRunConfig, as_json
+from experiments._command_line import as_json
+from experiments._face_run import FaceRunConfig
 from experiments._finished_run import from_json, load_run
 from facedis_jax.errors import InputError
 from facedis_jax.reports.codec import codec_of

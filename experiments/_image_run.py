@@ -1,0 +1,283 @@
+"""What the deformable generator's experiments share: from photographs to trained models, one after another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from experiments._command_line import RunInterrupted, RunOptions, as_json, chosen_devices, say
+from facedis_jax.data.face_model import load_face_model
+from facedis_jax.data.images import ArrayImages, ImageSet, ImageSource
+from facedis_jax.data.photograph_sets import load_images
+from facedis_jax.data.pipeline import evaluation_batches, train_batches
+from facedis_jax.data.synthetic_photographs import PhotographConfig, synthetic_photographs
+from facedis_jax.errors import InputError
+from facedis_jax.learners import (
+    ABP_STATE_AXES,
+    AbpConfig,
+    ImageFunctions,
+    ImageVaeConfig,
+    Learner,
+    abp_functions,
+    abp_learner,
+    image_vae_functions,
+    image_vae_learner,
+)
+from facedis_jax.reports.image_codec import ImageCodec, image_codec
+from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
+from facedis_jax.training.logs import read_metrics
+
+AXIS = "devices"
+
+
+Kind = Literal["synthetic", "celeba", "mafl", "ck_plus", "multi_pie", "ffhq", "cifar10", "mnist", "folder"]
+
+
+@dataclass(frozen=True)
+class ImageDataConfig:
+    """Which photographs are learned from.
+
+    Attributes:
+      kind: a set of real photographs in its public layout, or synthetic ones.
+      folder: of the real set.
+      size: height and width in pixels, a power of two.
+      max_train, max_test: a fixed choice of so many images of a real set's halves; None for all.
+      category: of CIFAR-10's objects.
+      prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
+      face_model: what synthetic photographs show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
+      photographs: how synthetic photographs are taken.
+    """
+
+    kind: Kind = "synthetic"
+    folder: Path | None = None
+    size: int = 64
+    max_train: int | None = None
+    max_test: int | None = None
+    category: str | None = None
+    prepared: Path | None = None
+    face_model: Path | None = None
+    photographs: PhotographConfig = field(default_factory=PhotographConfig)
+
+
+def load_photographs(data: ImageDataConfig) -> ImageSet:
+    """Reads a set of real photographs, or takes synthetic ones.
+
+    Raises:
+      InputError: a real set without its folder, or one that cannot be used.
+    """
+    if data.kind == "synthetic":
+        if data.folder is not None:
+            raise InputError("--data.kind", "the kind of the photographs in --data.folder", "synthetic")
+        return synthetic_photographs(load_face_model(data.face_model), data.photographs, size=data.size)
+    if data.folder is None:
+        raise InputError("--data.folder", f"the folder of the set {data.kind}", "none")
+    settings = {"max_train": data.max_train, "max_test": data.max_test, "category": data.category}
+    return load_images(data.kind, data.folder, size=data.size, prepared_dir=data.prepared, **settings)
+
+
+def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:
+    """The models that Table 1 compares with, of one code as long as the two codes of the deformable one together."""
+    model = learner.model
+    latents = model.appearance_latents + model.geometry_latents
+    plain = replace(model, appearance_latents=latents, geometry_latents=0)
+    return {
+        "abp": replace(learner, model=plain),
+        "vae": ImageVaeConfig(plain, sigma=learner.sigma, optimiser=learner.optimiser),
+    }
+
+
+def device_label(run: "ImageRun") -> str:
+    """Which devices took part, for results."""
+    device = run.devices[0]
+    return f"{len(run.devices)} x {device.device_kind} ({device.platform})"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long a model is trained and what happens on the way.
+
+    Attributes:
+      epochs: how often the training set is seen.
+      batch_size: images of a step, over all devices.
+      log_every, evaluate_every, checkpoint_every: epochs between log lines, evaluations and checkpoints.
+      evaluation_images: of the test set, for the curves alone; the results are of all of it.
+    """
+
+    epochs: float = 1001
+    batch_size: int = 100
+    log_every: float = 1
+    evaluate_every: float = 50
+    checkpoint_every: float = 10
+    evaluation_images: int = 100
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """A run of one or more models, ready to train them.
+
+    Attributes:
+      name: of the experiment.
+      options: from the command line.
+      seed: of the initial weights, the noise and the order of the images.
+      devices: that take part.
+      folder: on disk; the models' own folders lie in it.
+    """
+
+    name: str
+    options: RunOptions
+    seed: int
+    devices: Sequence[jax.Device]
+    folder: RunFolder
+
+
+@dataclass(frozen=True)
+class TrainedImages:
+    """A trained model and how it came about.
+
+    Attributes:
+      codec: inference and generation.
+      params: the weights.
+      chains: the last `Latents` of the training images, for models that have chains.
+      rows: of its metrics.jsonl.
+      steps: of training.
+      seconds: of training.
+    """
+
+    codec: ImageCodec
+    params: Any
+    chains: Any
+    rows: list[dict[str, Any]]
+    steps: int
+    seconds: float
+
+
+def open_image_run(
+    name: str, config: Any, options: RunOptions, *, seed: int, batch_size: int, content_hash: Mapping[str, str] | str
+) -> ImageRun:
+    """Checks the devices and opens the run's folder.
+
+    Args:
+      name: of the experiment.
+      config: all settings; part of the run's identity.
+      options: from the command line.
+      seed: of everything random.
+      batch_size: of all its models.
+      content_hash: of the images; chains belong to images by their places, so that another order is another run.
+
+    Raises:
+      InputError: there are fewer devices than asked for, they do not divide the batch, or the folder is another run's.
+    """
+    devices = chosen_devices(options.devices)
+    check_batch_size(batch_size, len(devices))
+    made_by = {"experiment": name, "data": content_hash, "config": as_json(config)}
+    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
+    return ImageRun(name, options, seed, devices, folder)
+
+
+def train_images(
+    run: ImageRun,
+    name: str,
+    config: AbpConfig | ImageVaeConfig,
+    training: TrainingConfig,
+    train: ImageSource,
+    test: ImageSource,
+    *,
+    codes: np.ndarray | None = None,
+    test_codes: np.ndarray | None = None,
+    params: Any = None,
+) -> TrainedImages:
+    """Trains one model of a run, from its last checkpoint if there is one.
+
+    Args:
+      run: the run.
+      name: of the model, and of its folder in the run's.
+      config: what is learned; its type says by which method.
+      training: for how long.
+      train: images to learn from.
+      test: images for the curves.
+      codes, test_codes: appearance that is known, [images, latents] for either set.
+      params: weights to start from.
+
+    Raises:
+      InputError: there are fewer images than a batch has.
+      RunInterrupted: on Ctrl-C.
+    """
+    steps_per_epoch = len(train) / training.batch_size
+
+    def steps(epochs: float) -> int:
+        return max(1, round(epochs * steps_per_epoch))
+
+    loop = LoopConfig(
+        num_steps=steps(training.epochs),
+        log_every=steps(training.log_every),
+        evaluate_every=steps(training.evaluate_every),
+        checkpoint_every=steps(training.checkpoint_every),
+        keep_checkpoints=1,
+    )
+    schedule: dict[str, Any] = {
+        "steps_per_epoch": steps_per_epoch,
+        "num_steps": loop.num_steps,
+        "params": params,
+        "axis_name": AXIS,
+    }
+    learner: Learner
+    functions: ImageFunctions
+    if isinstance(config, AbpConfig):
+        learner = abp_learner(config, num_images=len(train), codes=codes, **schedule)
+        functions, axes = abp_functions(config), ABP_STATE_AXES
+    else:
+        learner = image_vae_learner(config, **schedule)
+        functions, axes = image_vae_functions(config), None
+    batches = train_batches(
+        train,
+        batch_size=training.batch_size,
+        seed=run.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        num_threads=1 if isinstance(train, ArrayImages) else 4,
+    )
+    few = _First(test, min(len(test), training.evaluation_images), test_codes)
+    num_devices = len(run.devices)
+    folder = RunFolder.open(run.folder.path / name, {**run.folder.config, "model": name})
+    say(run.options, f"training {name}: {loop.num_steps} steps")
+    result = fit(
+        learner,
+        iter(batches),
+        evaluation_batches(few, batch_size=-(-min(len(few), 50) // num_devices) * num_devices),
+        folder,
+        loop,
+        key=jax.random.key(run.seed),
+        devices=run.devices,
+        method=run.options.parallel,
+        axis_name=AXIS,
+        state_axes=axes,
+        tensorboard=run.options.tensorboard,
+        quiet=run.options.quiet,
+    )
+    if result.interrupted_by is not None:
+        raise RunInterrupted(result, loop.num_steps)
+    weights = jax.device_get(result.state.params)
+    chains = getattr(result.state, "chains", None)
+    if chains is not None and jax.process_count() == 1:
+        chains = jax.tree.map(lambda x: np.asarray(x)[: len(train)], chains)
+    rows = [*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")]
+    return TrainedImages(
+        image_codec(functions, weights, seed=run.seed), weights, chains, rows, result.step, result.seconds
+    )
+
+
+class _First:
+    """The first images of a source, with known codes where there are some."""
+
+    def __init__(self, source: ImageSource, count: int, codes: np.ndarray | None):
+        self._source, self._count, self._codes = source, count, codes
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Any:
+        example: dict[str, Any] = dict(self._source[index])
+        return example if self._codes is None else {**example, "code": self._codes[index].astype(np.float32)}

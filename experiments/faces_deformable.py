@@ -1,0 +1,165 @@
+"""What a face looks like apart from how it is bent, learned from photographs alone (Xing et al., section 5.1).
+
+Question   Do the two codes come apart without a label: does the view bend the face and leave its appearance alone?
+Data       Synthetic photographs of the embedded face (or of `--data.face-model`), whose views are known; or real ones:
+           `--data.kind celeba --data.folder CELEBA`, any folder of images by `--data.kind folder`.
+Command    python -m experiments.faces_deformable                       (demo, two CPU cores, no data set)
+           python -m experiments.faces_deformable --data.kind celeba --data.folder CELEBA --data.size 32
+           python -m experiments.faces_deformable --preset paper --data.kind celeba --data.folder CELEBA
+Method     Alternating back-propagation, one persistent chain per photograph. Beside it, on the same generators and for
+           as many epochs: the non-deformable ABP and a VAE, whose one code is as long as the two together.
+Output     report.html with Figures 2 to 7 and 11, results.json, figures/, and a folder per model.
+Expected   Eq. 21's covariance with the view is much larger for the geometric code than for the appearance (Figure 6).
+"""
+
+from dataclasses import dataclass, field, replace
+
+import jax
+import numpy as np
+
+from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._image_run import (
+    ImageDataConfig,
+    ImageRun,
+    TrainedImages,
+    TrainingConfig,
+    device_label,
+    load_photographs,
+    open_image_run,
+    train_images,
+    without_geometry,
+)
+from facedis_jax.data.images import ImageSet, stack_images
+from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
+from facedis_jax.models import GeneratorConfig, Latents
+from facedis_jax.reports.deformable_report import DeformableResults, write_deformable_report
+from facedis_jax.reports.image_evaluation import pose_spread, reconstructions, summary, view_results
+from facedis_jax.training import write_json
+
+
+@dataclass(frozen=True)
+class FacesConfig:
+    """The experiment.
+
+    Attributes:
+      data: the photographs.
+      learner: the deformable generator and how it is learned.
+      training: how long, for all models alike.
+      compare: also train the non-deformable ABP and the VAE.
+      reach: how far dimensions of the appearance and of the geometric code are moved to show them.
+      seed: of everything random.
+    """
+
+    data: ImageDataConfig = field(default_factory=ImageDataConfig)
+    learner: AbpConfig = field(default_factory=AbpConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    compare: bool = True
+    reach: tuple[float, float] = (10.0, 8.0)
+    seed: int = 0
+
+
+# 32 x 32 has a quarter of the pixels of 64 x 64: half the deviation weighs them against the prior as there.
+SMALL_LEARNER = AbpConfig(
+    model=GeneratorConfig(size=32, filters=64),
+    langevin=LangevinConfig(num_steps=10, inference_steps=100),
+    sigma=0.5,
+    early_sigma=0.75,
+    early_epochs=10,
+    optimiser=OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule="cosine"),
+)
+DEMO = FacesConfig(
+    data=ImageDataConfig(size=32, photographs=PhotographConfig(train_subjects=100, photos_per_subject=15)),
+    learner=SMALL_LEARNER,
+    training=TrainingConfig(epochs=40, batch_size=50, evaluate_every=5, checkpoint_every=5),
+    reach=(3.0, 3.0),
+)
+TINY = replace(
+    DEMO,
+    data=replace(
+        DEMO.data,
+        size=16,
+        photographs=PhotographConfig(train_subjects=6, photos_per_subject=5, test_subjects=3),
+    ),
+    learner=replace(
+        SMALL_LEARNER,
+        model=GeneratorConfig(size=16, filters=32, appearance_latents=16, geometry_latents=16),
+        langevin=LangevinConfig(num_steps=4, inference_steps=10),
+        sigma=0.25,
+        early_sigma=0.25,
+    ),
+    training=TrainingConfig(epochs=3, batch_size=10, evaluate_every=2, checkpoint_every=2, evaluation_images=10),
+)
+
+PRESETS = {"tiny": TINY, "demo": DEMO, "paper": FacesConfig()}
+
+
+def main(config: FacesConfig, options: RunOptions) -> int:
+    images = load_photographs(config.data)
+    run = open_image_run(
+        "faces_deformable",
+        config,
+        options,
+        seed=config.seed,
+        batch_size=config.training.batch_size,
+        content_hash=images.content_hash,
+    )
+    learners: dict[str, AbpConfig | ImageVaeConfig] = {"deformable": config.learner}
+    if config.compare:
+        learners |= without_geometry(config.learner)
+    models = {
+        name: train_images(run, name, learner, config.training, images.train.images, images.test.images)
+        for name, learner in learners.items()
+    }
+    if jax.process_index() == 0:
+        say(options, "evaluating")
+        results = evaluate(run, images, models)
+        write_json(run.folder.results_file, {**results.numbers, "command": typed_command(), "seed": config.seed})
+        say(options, "drawing the report")
+        write_deformable_report(run.folder, images, results, command=typed_command(), reach=config.reach)
+        say(options, f"report: {run.folder.report_file}")
+    return 0
+
+
+def evaluate(run: ImageRun, images: ImageSet, models: dict[str, TrainedImages]) -> DeformableResults:
+    """Measures every model on the test images; all that depends on views only where they are known."""
+    test = stack_images(images.test.images)
+    numbers: dict = {"images": {"train": len(images.train.images), "test": len(test)}, "device": device_label(run)}
+    latents: Latents | None = None
+    for name, model in models.items():
+        codes, predictions, errors = reconstructions(model.codec, test)
+        numbers[name] = {
+            "squared_error": summary(errors),
+            "steps": model.steps,
+            "seconds": round(model.seconds, 1),
+        }
+        if name == "deformable":
+            latents, shown = codes, predictions
+    assert latents is not None
+    codec, labels = models["deformable"].codec, images.test.labels
+    canonical = codec.canonical(latents.appearance)
+    covariances = None
+    if "view" in labels:
+        covariances = view_results(latents, labels["view"])
+        numbers["view_covariance"] = {
+            "geometry": covariances["geometry"]["largest"],
+            "appearance": covariances["appearance"]["largest"],
+            "ratio": covariances["ratio"],
+        }
+    if "sitting" in labels:
+        numbers["canonical_spread"] = pose_spread(test, canonical, labels["sitting"])
+    return DeformableResults(
+        numbers=numbers,
+        codec=codec,
+        images=test,
+        latents=latents,
+        predictions=shown,
+        canonical=canonical,
+        covariances=covariances,
+        rows={name: model.rows for name, model in models.items()},
+        labels={name: np.asarray(values) for name, values in labels.items()},
+    )
+
+
+if __name__ == "__main__":
+    run_experiment("faces_deformable", __doc__ or "", PRESETS, main)

@@ -1,0 +1,213 @@
+"""Alternating back-propagation (Algorithm 1): Langevin steps for the latents, then a gradient step for the weights."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from facedis_jax.learners.chains import gather_chains, num_chains, scatter_chains
+from facedis_jax.learners.image_functions import ImageFunctions, image_functions, keys_of, prior_sample
+from facedis_jax.learners.langevin_inference import LangevinConfig, langevin_inference, sample_posterior
+from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.losses import log_joint
+from facedis_jax.metrics import Average
+from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents
+
+Part = Literal["appearance", "geometry", "refiner"]
+
+# Epochs and the learning rates from then on, in the authors' code.
+PAPER_RATES = ((100, 8e-4), (200, 6e-4), (300, 5e-4), (400, 4e-4), (500, 3e-4), (700, 2e-4), (900, 1e-4))
+PAPER_OPTIMISER = OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule="steps", steps=PAPER_RATES)
+
+
+@dataclass(frozen=True)
+class AbpConfig:
+    """What is learned and how; the defaults are those of the authors' code for images of 64 x 64.
+
+    Attributes:
+      model: sizes of the generators; `geometry_latents=0` is the non-deformable ABP.
+      langevin: the sampler.
+      sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
+      early_sigma, early_epochs: the deviation before so many epochs.
+      frozen: networks that keep their weights.
+      optimiser: Adam's settings.
+    """
+
+    model: GeneratorConfig = field(default_factory=GeneratorConfig)
+    langevin: LangevinConfig = field(default_factory=LangevinConfig)
+    sigma: float = 1.0
+    early_sigma: float = 1.5
+    early_epochs: float = 100.0
+    frozen: tuple[Part, ...] = ()
+    optimiser: OptimiserConfig = PAPER_OPTIMISER
+
+
+class AbpState(struct.PyTreeNode):
+    """Everything that a run of the learner carries from step to step.
+
+    Attributes:
+      params: of the generators.
+      opt_state: the optimiser's.
+      chains: one `Latents` per training image, by its index; the one field that is split over devices.
+      key, step: of the noise.
+    """
+
+    params: Any
+    opt_state: Any
+    chains: Latents
+    key: jax.Array
+    step: jax.Array
+
+
+# For `training.data_parallel` and `training.fit`: which fields are split along their first axis.
+ABP_STATE_AXES: Any = AbpState(params=None, opt_state=None, chains=0, key=None, step=None)  # type: ignore[arg-type]
+
+
+def abp_functions(config: AbpConfig) -> ImageFunctions:
+    """Inference by Langevin dynamics from the prior, and generation."""
+    return image_functions(config.model, langevin_inference(config.model, config.langevin, config.sigma))
+
+
+def abp_learner(
+    config: AbpConfig,
+    *,
+    num_images: int,
+    steps_per_epoch: float,
+    num_steps: int,
+    codes: np.ndarray | None = None,
+    params: Any = None,
+    axis_name: str | None = None,
+) -> Learner:
+    """The learner of Algorithm 1, with one persistent chain per training image.
+
+    Batches have `image` [batch, size, size, channels] (uint8, or float32 in [0, 1]) and `index` [batch]
+    int32, the images' places in the training set; at evaluation `mask` [batch] and, with `codes`, `code` [batch,
+    appearance latents].
+
+    The noise of an image depends on the run's key, the step and the image's index alone, so that the sampled latents do
+    not depend on the batch that it is in, nor on the number of devices.
+
+    Args:
+      config: networks, sampler, optimiser.
+      num_images: size of the training set.
+      steps_per_epoch: steps in which the training set is seen once.
+      num_steps: length of the run, for schedules that end with it.
+      codes: [images, appearance latents], appearance that is known (a one-hot label) and not inferred.
+      params: weights to start from, as of a state; all or only some of the networks. Fresh ones by default.
+      axis_name: the device axis over which batch means are collective; None on one device.
+
+    Returns:
+      A `Learner`, whose state is split over devices as `ABP_STATE_AXES` says. The metrics of `step` are of the chains,
+      those of `evaluate` of codes inferred anew: `squared_error` per image, for pixels in [0, 1], and `energy_nats`,
+      minus the log-joint density of Eq. 8 without its constant.
+    """
+    functions = abp_functions(config)
+    optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+
+    def init(key: jax.Array, batch: Batch) -> AbpState:
+        start = initial_generators(config.model, jax.random.fold_in(key, 0), params)
+        chains = initial_chains(config.model, jax.random.fold_in(key, 1), num_images, codes)
+        return AbpState(start, optimiser.init(start), chains, jax.random.fold_in(key, 2), jnp.int32(0))
+
+    def step(state: AbpState, batch: Batch) -> tuple[AbpState, Metrics]:
+        images, index = functions.pixels(batch["image"]), batch["index"]
+        sigma = current_sigma(config, state.step, steps_per_epoch)
+        latents = move_chains(
+            config,
+            state.params,
+            images,
+            gather_chains(state.chains, index, axis_name),
+            keys_of(state.key, state.step, index),
+            sigma=sigma,
+            appearance_known=codes is not None,
+        )
+
+        def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            predictions = functions.decode(with_frozen(params, config.frozen), latents)
+            energies = image_energies(images, predictions, latents, sigma)
+            return energies.mean(), (energies, functions.squared_error(images, predictions))
+
+        gradients, (energies, errors) = jax.grad(loss, has_aux=True)(state.params)
+        if axis_name is not None:
+            gradients = jax.lax.pmean(gradients, axis_name)
+        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+        state = state.replace(
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            chains=scatter_chains(state.chains, index, latents, axis_name),
+            step=state.step + 1,
+        )
+        return state, {"squared_error": Average.of(errors), "energy_nats": Average.of(energies)}
+
+    def evaluate(state: AbpState, batch: Batch) -> Metrics:
+        images = functions.pixels(batch["image"])
+        keys = keys_of(state.key, state.step, batch["index"])
+        latents = functions.infer(state.params, images, keys, batch.get("code"))
+        errors = functions.squared_error(images, functions.decode(state.params, latents))
+        return {"squared_error": Average.of(errors, batch["mask"])}
+
+    return Learner(init, step, evaluate)
+
+
+def initial_generators(config: GeneratorConfig, key: jax.Array, params: Any = None) -> Any:
+    """Fresh parameters of the generators, or `params` for those networks that it has."""
+    latents = prior_sample(config, key)
+    return {**DeformableGenerator(config).init(key, *latents)["params"], **(params or {})}
+
+
+def initial_chains(config: GeneratorConfig, key: jax.Array, num_images: int, codes: np.ndarray | None) -> Latents:
+    """Chains of all images from N(0, I), with the appearance that is known."""
+    index = jnp.arange(num_chains(num_images))
+    chains = jax.vmap(lambda i: prior_sample(config, jax.random.fold_in(key, i)))(index)
+    if codes is None:
+        return chains
+    return chains._replace(appearance=chains.appearance.at[:num_images].set(jnp.asarray(codes, jnp.float32)))
+
+
+def current_sigma(config: AbpConfig, step: jax.Array, steps_per_epoch: float) -> jax.Array:
+    """The residual's deviation at a step."""
+    return jnp.where(step < config.early_epochs * steps_per_epoch, config.early_sigma, config.sigma)
+
+
+def move_chains(
+    config: AbpConfig,
+    params: Any,
+    images: jax.Array,
+    latents: Latents,
+    keys: jax.Array,
+    *,
+    sigma: jax.Array,
+    appearance_known: bool,
+) -> Latents:
+    """The inferential step of Algorithm 1 for a batch of images and its latents [batch, ...]."""
+
+    def move(image: jax.Array, start: Latents, key: jax.Array) -> Latents:
+        return sample_posterior(
+            config.model,
+            config.langevin,
+            params,
+            image,
+            start,
+            key,
+            sigma=sigma,
+            num_steps=config.langevin.num_steps,
+            appearance_known=appearance_known,
+        )
+
+    return jax.vmap(move)(images, latents, keys)
+
+
+def image_energies(images: jax.Array, predictions: jax.Array, latents: Latents, sigma: jax.Array) -> jax.Array:
+    """Minus Eq. 8, [batch] nats."""
+    return -jax.vmap(lambda x, f, z: log_joint(x, f, z, sigma=sigma))(images, predictions, latents)
+
+
+def with_frozen(params: Any, frozen: tuple[Part, ...]) -> Any:
+    """Parameters of which those of the frozen networks get no gradient."""
+    names = {"refiner" if part == "refiner" else f"{part}_network" for part in frozen}
+    return {name: jax.lax.stop_gradient(value) if name in names else value for name, value in params.items()}

@@ -1,0 +1,175 @@
+"""The adversarial extension (Eq. 22): a critic sharpens what maximum likelihood leaves blurred."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from facedis_jax.learners.abp import (
+    AbpConfig,
+    abp_functions,
+    current_sigma,
+    image_energies,
+    initial_chains,
+    initial_generators,
+    move_chains,
+)
+from facedis_jax.learners.chains import gather_chains, scatter_chains
+from facedis_jax.learners.image_functions import keys_of, prior_sample
+from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.metrics import Average
+from facedis_jax.models import Latents, critic_of
+
+CRITIC_OPTIMISER = OptimiserConfig(learning_rate=1e-4, weight_decay=0.0, schedule="steps", beta_1=0.5)
+
+
+@dataclass(frozen=True)
+class AdversarialConfig:
+    """What is learned and how; the weights are the paper's.
+
+    Attributes:
+      abp: the generators, the sampler and the generators' optimiser.
+      likelihood_weight: lambda_1 of Eq. 22.
+      penalty_weight: lambda_2, of the critic's squared gradient at real images (R1).
+      critic_optimiser: Adam's settings for the critic.
+    """
+
+    abp: AbpConfig = field(default_factory=AbpConfig)
+    likelihood_weight: float = 0.001
+    penalty_weight: float = 10.0
+    critic_optimiser: OptimiserConfig = CRITIC_OPTIMISER
+
+
+class AdversarialState(struct.PyTreeNode):
+    """Everything that a run of the learner carries from step to step; the first fields are `AbpState`'s."""
+
+    params: Any
+    opt_state: Any
+    chains: Latents
+    key: jax.Array
+    step: jax.Array
+    critic: Any
+    critic_opt_state: Any
+
+
+ADVERSARIAL_STATE_AXES: Any = AdversarialState(
+    params=None,
+    opt_state=None,
+    chains=0,  # type: ignore[arg-type]
+    key=None,  # type: ignore[arg-type]
+    step=None,  # type: ignore[arg-type]
+    critic=None,
+    critic_opt_state=None,
+)
+
+
+def adversarial_learner(
+    config: AdversarialConfig,
+    *,
+    num_images: int,
+    steps_per_epoch: float,
+    num_steps: int,
+    params: Any = None,
+    axis_name: str | None = None,
+) -> Learner:
+    """The learner of Eq. 22; batches, arguments and metrics as of `abp_learner`.
+
+    Every step moves the chains, then the generators by the likelihood of the batch and by the critic's opinion of as
+    many images from the prior (non-saturating: they maximise log D), then the critic by the same images and the batch,
+    with R1's penalty.
+
+    Returns:
+      A `Learner`, split over devices as `ADVERSARIAL_STATE_AXES` says. Its step's metrics have beside those of
+      `abp_learner` `generator_nats` and `critic_nats`, the two cross-entropies, and `penalty`, the critic's squared
+      gradient.
+    """
+    abp = config.abp
+    functions = abp_functions(abp)
+    network = critic_of(abp.model)
+    optimiser = make_optimiser(abp.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+    critic_optimiser = make_optimiser(config.critic_optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+
+    def logits(critic: Any, images: jax.Array) -> jax.Array:
+        return network.apply({"params": critic}, images)  # type: ignore[return-value]
+
+    def init(key: jax.Array, batch: Batch) -> AdversarialState:
+        start = initial_generators(abp.model, jax.random.fold_in(key, 0), params)
+        critic = network.init(jax.random.fold_in(key, 3), functions.pixels(batch["image"][:1]))["params"]
+        return AdversarialState(
+            params=start,
+            opt_state=optimiser.init(start),
+            chains=initial_chains(abp.model, jax.random.fold_in(key, 1), num_images, None),
+            key=jax.random.fold_in(key, 2),
+            step=jnp.int32(0),
+            critic=critic,
+            critic_opt_state=critic_optimiser.init(critic),
+        )
+
+    def step(state: AdversarialState, batch: Batch) -> tuple[AdversarialState, Metrics]:
+        images, index = functions.pixels(batch["image"]), batch["index"]
+        sigma = current_sigma(abp, state.step, steps_per_epoch)
+        keys = jax.vmap(jax.random.split)(keys_of(state.key, state.step, index))
+        latents = move_chains(
+            abp,
+            state.params,
+            images,
+            gather_chains(state.chains, index, axis_name),
+            keys[:, 0],
+            sigma=sigma,
+            appearance_known=False,
+        )
+        fresh = jax.vmap(lambda key: prior_sample(abp.model, key))(keys[:, 1])
+
+        def generator_loss(params: Any) -> tuple[jax.Array, Any]:
+            predictions = functions.decode(params, latents)
+            energies = image_energies(images, predictions, latents, sigma)
+            sampled = functions.decode(params, fresh)
+            entropy = -jax.nn.log_sigmoid(logits(state.critic, sampled))
+            total = config.likelihood_weight * energies + entropy
+            return total.mean(), (energies, functions.squared_error(images, predictions), entropy, sampled)
+
+        gradients, (energies, errors, entropy, sampled) = jax.grad(generator_loss, has_aux=True)(state.params)
+
+        def critic_loss(critic: Any) -> tuple[jax.Array, Any]:
+            real, fake = logits(critic, images), logits(critic, sampled)
+            cross_entropy = -jax.nn.log_sigmoid(real) - jax.nn.log_sigmoid(-fake)
+            slopes = jax.grad(lambda x: logits(critic, x).sum())(images)
+            penalty = jnp.sum(jnp.square(slopes), axis=(1, 2, 3))
+            total = cross_entropy + config.penalty_weight / 2 * penalty
+            return total.mean(), (cross_entropy, penalty)
+
+        critic_gradients, (cross_entropy, penalty) = jax.grad(critic_loss, has_aux=True)(state.critic)
+        if axis_name is not None:
+            gradients, critic_gradients = jax.lax.pmean((gradients, critic_gradients), axis_name)
+        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+        critic_updates, critic_opt_state = critic_optimiser.update(
+            critic_gradients, state.critic_opt_state, state.critic
+        )
+        state = state.replace(
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            chains=scatter_chains(state.chains, index, latents, axis_name),
+            step=state.step + 1,
+            critic=optax.apply_updates(state.critic, critic_updates),
+            critic_opt_state=critic_opt_state,
+        )
+        metrics = {
+            "squared_error": errors,
+            "energy_nats": energies,
+            "generator_nats": entropy,
+            "critic_nats": cross_entropy,
+            "penalty": penalty,
+        }
+        return state, {name: Average.of(values) for name, values in metrics.items()}
+
+    def evaluate(state: AdversarialState, batch: Batch) -> Metrics:
+        images = functions.pixels(batch["image"])
+        latents = functions.infer(state.params, images, keys_of(state.key, state.step, batch["index"]))
+        errors = functions.squared_error(images, functions.decode(state.params, latents))
+        return {"squared_error": Average.of(errors, batch["mask"])}
+
+    return Learner(init, step, evaluate)

@@ -1,0 +1,67 @@
+"""Persistent chains, one per training example, split over the devices and found by the example's index.
+
+Which device holds a chain has nothing to do with which one sees its example: the latents of a batch are a few numbers
+per example, so that every device gets its own from wherever they are. The same batches therefore give the same chains
+on any number of devices.
+"""
+
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+Tree = TypeVar("Tree")
+
+# Every number of devices up to 6, and each of 8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48, 60, 64 and more, divides it,
+# so that a run moves between them. The chains beyond the last example belong to nobody.
+CHAIN_MULTIPLE = 960
+
+
+def num_chains(num_examples: int) -> int:
+    """How many chains are kept for so many examples: the next multiple of `CHAIN_MULTIPLE`."""
+    return -(-num_examples // CHAIN_MULTIPLE) * CHAIN_MULTIPLE
+
+
+def gather_chains(chains: Tree, index: jax.Array, axis_name: str | None = None) -> Tree:
+    """The latents of this device's examples.
+
+    Args:
+      chains: pytree of [chains of this device, ...]; all chains in order, split evenly over the devices.
+      index: [batch] int32, the examples' places in the training set.
+      axis_name: the device axis; None on one device.
+
+    Returns:
+      Pytree of [batch, ...].
+    """
+    if axis_name is None:
+        return jax.tree.map(lambda x: x[index], chains)
+    everyones = jax.lax.all_gather(index, axis_name, tiled=True)
+    first = jax.lax.axis_index(axis_name) * len(index)
+
+    def gather(x: jax.Array) -> jax.Array:
+        place, mine = _place(x, everyones, axis_name)
+        values = jnp.where(mine.reshape(-1, *[1] * (x.ndim - 1)), x[place], 0)
+        return jax.lax.dynamic_slice_in_dim(jax.lax.psum(values, axis_name), first, len(index))
+
+    return jax.tree.map(gather, chains)
+
+
+def scatter_chains(chains: Tree, index: jax.Array, latents: Tree, axis_name: str | None = None) -> Tree:
+    """The chains with new latents [batch, ...] for this device's examples; see `gather_chains`."""
+    if axis_name is None:
+        return jax.tree.map(lambda x, new: x.at[index].set(new), chains, latents)
+    everyones = jax.lax.all_gather(index, axis_name, tiled=True)
+
+    def scatter(x: jax.Array, new: jax.Array) -> jax.Array:
+        place, mine = _place(x, everyones, axis_name)
+        new = jax.lax.all_gather(new, axis_name, tiled=True)
+        return x.at[jnp.where(mine, place, len(x))].set(new, mode="drop")
+
+    return jax.tree.map(scatter, chains, latents)
+
+
+def _place(x: jax.Array, index: jax.Array, axis_name: str) -> tuple[jax.Array, jax.Array]:
+    """Where examples are among this device's chains, and whether they are."""
+    place = index - jax.lax.axis_index(axis_name) * len(x)
+    mine = (place >= 0) & (place < len(x))
+    return jnp.where(mine, place, 0), mine

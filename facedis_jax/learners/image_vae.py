@@ -1,0 +1,125 @@
+"""A VAE on the generators of the deformable model, with an inference network in place of Langevin dynamics (Table 1).
+
+With `geometry_latents=0` it is the plain VAE; with more, the deformable generator learned by a VAE, which section 3.3
+mentions.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from facedis_jax.learners.abp import PAPER_OPTIMISER, Part, initial_generators, with_frozen
+from facedis_jax.learners.image_functions import ImageFunctions, image_functions, keys_of
+from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.losses import gaussian_kl
+from facedis_jax.metrics import Average
+from facedis_jax.models import GeneratorConfig, InferenceNetwork, Latents, inference_network
+
+
+@dataclass(frozen=True)
+class ImageVaeConfig:
+    """What is learned and how.
+
+    Attributes:
+      model: sizes of the generators; the inference network is the appearance generator's mirror.
+      sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
+      frozen: generators that keep their weights.
+      optimiser: Adam's settings.
+    """
+
+    model: GeneratorConfig = field(default_factory=GeneratorConfig)
+    sigma: float = 1.0
+    frozen: tuple[Part, ...] = ()
+    optimiser: OptimiserConfig = PAPER_OPTIMISER
+
+
+class ImageVaeState(struct.PyTreeNode):
+    """Everything that a run of the learner carries from step to step; `params` has the inference network beside the
+    generators' own."""
+
+    params: Any
+    opt_state: Any
+    key: jax.Array
+    step: jax.Array
+
+
+def image_vae_functions(config: ImageVaeConfig) -> ImageFunctions:
+    """Inference by the posterior mean, and generation."""
+    network = inference_network(config.model)
+
+    def infer(params: Any, images: jax.Array, keys: jax.Array, appearance: jax.Array | None = None) -> Latents:
+        del keys
+        if appearance is not None:
+            raise ValueError("an inference network takes no known appearance")
+        posterior: Any = network.apply({"params": params["inference"]}, images)
+        return _split(posterior.mean, config.model)
+
+    return image_functions(config.model, infer)
+
+
+def image_vae_learner(
+    config: ImageVaeConfig,
+    *,
+    steps_per_epoch: float,
+    num_steps: int,
+    params: Any = None,
+    axis_name: str | None = None,
+) -> Learner:
+    """The learner of the evidence lower bound; batches, arguments and metrics as of `abp_learner`.
+
+    `energy_nats` is minus the bound, without the residual's constant; `kl_nats` its part from the posterior.
+    """
+    functions = image_vae_functions(config)
+    network: InferenceNetwork = inference_network(config.model)
+    optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+    num_latents = config.model.appearance_latents + config.model.geometry_latents
+
+    def init(key: jax.Array, batch: Batch) -> ImageVaeState:
+        generators = initial_generators(config.model, jax.random.fold_in(key, 0))
+        inference = network.init(jax.random.fold_in(key, 1), functions.pixels(batch["image"][:1]))["params"]
+        start = {**generators, "inference": inference, **(params or {})}
+        return ImageVaeState(start, optimiser.init(start), jax.random.fold_in(key, 2), jnp.int32(0))
+
+    def step(state: ImageVaeState, batch: Batch) -> tuple[ImageVaeState, Metrics]:
+        images = functions.pixels(batch["image"])
+        keys = keys_of(state.key, state.step, batch["index"])
+        noise = jax.vmap(lambda key: jax.random.normal(key, (num_latents,)))(keys)
+
+        def loss(params: Any) -> tuple[jax.Array, Metrics]:
+            posterior: Any = network.apply({"params": params["inference"]}, images)
+            z = posterior.mean + jnp.exp(posterior.logvar / 2) * noise
+            predictions = functions.decode(with_frozen(params, config.frozen), _split(z, config.model))
+            residual = jnp.sum(jnp.square(images - predictions), axis=(-3, -2, -1))
+            kl = gaussian_kl(*posterior)
+            energies = residual / (2 * config.sigma**2) + kl
+            metrics = {
+                "squared_error": Average.of(functions.squared_error(images, predictions)),
+                "energy_nats": Average.of(energies),
+                "kl_nats": Average.of(kl),
+            }
+            return energies.mean(), metrics
+
+        gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
+        if axis_name is not None:
+            gradients = jax.lax.pmean(gradients, axis_name)
+        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
+
+    def evaluate(state: ImageVaeState, batch: Batch) -> Metrics:
+        images = functions.pixels(batch["image"])
+        latents = functions.infer(state.params, images, keys_of(state.key, state.step, batch["index"]))
+        errors = functions.squared_error(images, functions.decode(state.params, latents))
+        return {"squared_error": Average.of(errors, batch["mask"])}
+
+    return Learner(init, step, evaluate)
+
+
+def _split(z: jax.Array, config: GeneratorConfig) -> Latents:
+    geometry = z[..., config.appearance_latents :] if config.deformable else None
+    return Latents(z[..., : config.appearance_latents], geometry)

@@ -1,0 +1,35 @@
+"""The critic of the adversarial extension (section 5.3)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from facedis_jax.models.deformable import GeneratorConfig, generator_kernels, generator_widths
+
+LEAK = 0.2  # of the rectifiers below zero, as critics commonly have
+
+
+class Critic(nn.Module):
+    """D(X) of Eq. 22 before its sigmoid: strided convolutions, then one number; nothing that mixes examples.
+
+    Attributes:
+      filters: of the convolutions, each of which halves the image.
+      kernels: of the same.
+    """
+
+    filters: Sequence[int]
+    kernels: Sequence[int]
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits [batch] that images [batch, size, size, channels] are real."""
+        x = images
+        for filters, taps in zip(self.filters, self.kernels, strict=True):
+            x = nn.leaky_relu(nn.Conv(filters, (taps, taps), strides=2)(x), LEAK)
+        return nn.Dense(1)(x.reshape(len(x), -1))[:, 0]
+
+
+def critic_of(config: GeneratorConfig) -> Critic:
+    """The mirror of the generators of `config`, as wide as the geometric one."""
+    return Critic(filters=generator_widths(config)[::-1], kernels=generator_kernels(config)[::-1])

@@ -1,0 +1,137 @@
+"""The deformable generator (Eq. 1, Table 4): one network draws a canonical image, another bends it."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from facedis_jax.geometry import warp
+from facedis_jax.models.upsampling import UpsamplingNetwork
+
+FEWEST_FILTERS = 16  # Table 4's last hidden layer; wider images go on with as many
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Sizes of the generators; the defaults are Table 4's and the authors' code's.
+
+    Attributes:
+      size: height and width of an image, a power of two of at least 8.
+      channels: of an image.
+      appearance_latents: length of Z^a.
+      geometry_latents: length of Z^g; 0 leaves the geometric generator out, so that nothing is bent.
+      filters: of the geometric generator's 4 x 4 map; every layer that follows has half as many, down to 16.
+      filter_balance: alpha, the appearance generator's filters in relation to the geometric generator's.
+      weight_balance: beta, by which the geometric generator's weights are scaled at run time; None scales neither's.
+      output: of the appearance generator: "sigmoid" for images in [0, 1], "tanh" for images in [-1, 1].
+      displacement: the largest one, as a part of the image's size.
+      refine: put a small convolutional network after the warp.
+    """
+
+    size: int = 64
+    channels: int = 3
+    appearance_latents: int = 64
+    geometry_latents: int = 64
+    filters: int = 128
+    filter_balance: float = 0.625
+    weight_balance: float | None = None
+    output: Literal["sigmoid", "tanh"] = "sigmoid"
+    displacement: float = 20 / 64
+    refine: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or self.size & (self.size - 1):
+            raise ValueError(f"size must be a power of two of at least 8, got {self.size}")
+        if self.output not in ("sigmoid", "tanh"):
+            raise ValueError(f"output must be 'sigmoid' or 'tanh', got {self.output!r}")
+
+    @property
+    def deformable(self) -> bool:
+        return self.geometry_latents > 0
+
+
+class Latents(NamedTuple):
+    """The two codes of an image, or of a batch of them.
+
+    Attributes:
+      appearance: [..., appearance latents], Z^a.
+      geometry: [..., geometry latents], Z^g; None for a generator that bends nothing.
+    """
+
+    appearance: jax.Array
+    geometry: jax.Array | None
+
+
+class DeformableGenerator(nn.Module):
+    """F(Z^a, Z^g) of Eq. 1; codes may have any number of batch axes in front."""
+
+    config: GeneratorConfig
+
+    def setup(self) -> None:
+        config = self.config
+        beta = config.weight_balance
+        ratio = config.filter_balance
+        self.appearance_network = _network(config, ratio, config.channels, None if beta is None else 1.0)
+        if config.deformable:
+            self.geometry_network = _network(config, 1.0, 2, beta)
+        if config.refine:
+            self.refiner = Refiner(config.channels)
+
+    def __call__(self, appearance: jax.Array, geometry: jax.Array | None) -> jax.Array:
+        """Images [..., size, size, channels] from codes [..., latents]."""
+        return self.combine(self.appearance(appearance), None if geometry is None else self.flow(geometry))
+
+    def appearance(self, appearance: jax.Array) -> jax.Array:
+        """Canonical images [..., size, size, channels], before they are bent."""
+        squash = nn.sigmoid if self.config.output == "sigmoid" else jnp.tanh
+        return squash(self.appearance_network(appearance))
+
+    def flow(self, geometry: jax.Array) -> jax.Array:
+        """Displacements [..., size, size, 2] as (dx, dy) in pixels."""
+        return self.config.displacement * self.config.size * jnp.tanh(self.geometry_network(geometry))
+
+    def combine(self, image: jax.Array, flow: jax.Array | None) -> jax.Array:
+        """Bends canonical images, where there is a flow, and refines them if so configured."""
+        if flow is not None:
+            bend = warp
+            for _ in range(image.ndim - 3):
+                bend = jax.vmap(bend)
+            image = bend(image, flow)
+        return self.refiner(image) if self.config.refine else image
+
+
+class Refiner(nn.Module):
+    """The optional network after the warp (Figure 1): a residual, nothing at first."""
+
+    channels: int
+    filters: int = 16
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        x = nn.relu(nn.Conv(self.filters, (3, 3))(image))
+        return image + nn.Conv(self.channels, (3, 3), kernel_init=nn.initializers.zeros)(x)
+
+
+def generator_widths(config: GeneratorConfig) -> list[int]:
+    """Filters of the geometric generator's maps, from 4 x 4 to half the image's size."""
+    doublings = config.size.bit_length() - 3
+    return [max(FEWEST_FILTERS, config.filters >> i) for i in range(doublings)]
+
+
+def generator_kernels(config: GeneratorConfig) -> list[int]:
+    """Taps of the transposed convolutions: 3, and 5 in the last two."""
+    doublings = config.size.bit_length() - 3
+    return [5 if i >= doublings - 2 else 3 for i in range(doublings)]
+
+
+def _network(config: GeneratorConfig, ratio: float, channels: int, beta: float | None) -> UpsamplingNetwork:
+    widths = [int(width * ratio) for width in generator_widths(config)]
+    return UpsamplingNetwork(
+        first_filters=widths[0],
+        filters=(*widths[1:], channels),
+        kernels=generator_kernels(config),
+        strides=[2] * len(widths),
+        weight_balance=beta,
+    )

@@ -1,0 +1,44 @@
+"""The inference network of the VAEs that the deformable generator is compared with."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from facedis_jax.models.deformable import GeneratorConfig, generator_kernels, generator_widths
+from facedis_jax.models.face_vae import Posterior
+
+
+class InferenceNetwork(nn.Module):
+    """q(Z | X): strided convolutions, the mirror of the generators, then the mean and log-variance of every latent.
+
+    Attributes:
+      latents: how many.
+      filters: of the convolutions, each of which halves the image.
+      kernels: of the same.
+    """
+
+    latents: int
+    filters: Sequence[int]
+    kernels: Sequence[int]
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> Posterior:
+        """The posterior of images [batch, size, size, channels]."""
+        x = images
+        for filters, taps in zip(self.filters, self.kernels, strict=True):
+            x = nn.relu(nn.Conv(filters, (taps, taps), strides=2)(x))
+        x = x.reshape(len(x), -1)
+        mean, logvar = jnp.split(nn.Dense(2 * self.latents)(x), 2, axis=-1)
+        return Posterior(mean, logvar)
+
+
+def inference_network(config: GeneratorConfig) -> InferenceNetwork:
+    """The mirror of the generators of `config`, as wide as the geometric one."""
+    widths = generator_widths(config)
+    return InferenceNetwork(
+        latents=config.appearance_latents + config.geometry_latents,
+        filters=widths[::-1],
+        kernels=generator_kernels(config)[::-1],
+    )

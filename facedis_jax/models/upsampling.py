@@ -1,0 +1,103 @@
+"""From a code to a picture: a fully connected layer and transposed convolutions, as both generators are made."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# The authors' code draws weights and biases alike from a normal distribution of this deviation, cut at two of them.
+INITIAL_DEVIATION = 0.1
+
+Padding = Literal["SAME"]
+
+
+def transposed_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The plain transposed convolution with "SAME" padding, `stride` times as large; see `subpixel_convolution`.
+
+    Args:
+      images: [batch, height, width, channels].
+      kernel: [taps, taps, channels, filters].
+      stride: by which height and width grow.
+
+    Returns:
+      [batch, height * stride, width * stride, filters].
+    """
+    return jax.lax.conv_transpose(images, kernel, (stride, stride), "SAME")
+
+
+def subpixel_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Equals `transposed_convolution`, by a dense convolution to `stride**2` times the filters and depth-to-space.
+
+    Pixel `stride * p + r` of the output sums tap t of the kernel over input pixel p + o wherever
+    `t = stride * o + before - r`, so every remainder r is a small convolution of its own; they run as one. XLA's CPU
+    backend has a fast path for this and none for the other.
+    """
+    taps = kernel.shape[0]
+    # How lax.conv_transpose pads for "SAME".
+    before = taps - 1 if stride > taps - 1 else -(-(taps + stride - 2) // 2)
+    first, last = -(before // stride), (stride - 1 + taps - 1 - before) // stride
+    offset, remainder = np.meshgrid(np.arange(first, last + 1), np.arange(stride), indexing="ij")
+    tap = stride * offset + before - remainder
+    tap = np.where((tap >= 0) & (tap < taps), tap, taps)  # the last one is a zero
+    padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    dense = padded[tap[:, :, None, None], tap[None, None]]  # [rows, row remainder, columns, column remainder, in, out]
+    dense = dense.transpose(0, 2, 4, 1, 3, 5)
+    rows, columns, channels, _, _, filters = dense.shape
+    small = jax.lax.conv_general_dilated(
+        images,
+        dense.reshape(rows, columns, channels, stride * stride * filters),
+        (1, 1),
+        ((-first, last), (-first, last)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    batch, height, width, _ = small.shape
+    pixels = small.reshape(batch, height, width, stride, stride, filters).transpose(0, 1, 3, 2, 4, 5)
+    return pixels.reshape(batch, height * stride, width * stride, filters)
+
+
+class UpsamplingNetwork(nn.Module):
+    """Codes [..., latents] to maps [..., size, size, channels], before any activation of the last layer.
+
+    Attributes:
+      first_filters: channels of the 4 x 4 map that the fully connected layer makes.
+      filters: of the transposed convolutions, the last one's being the output's channels.
+      kernels, strides: of the same.
+      weight_balance: None draws weights with a deviation of 0.1 and uses them as they are. A number (beta of section
+        5.7, 1 for the appearance generator) draws them with a deviation of 1 and multiplies them at run time by He's
+        constant of their layer, times that number.
+    """
+
+    first_filters: int
+    filters: Sequence[int]
+    kernels: Sequence[int]
+    strides: Sequence[int]
+    weight_balance: float | None = None
+
+    @nn.compact
+    def __call__(self, codes: jax.Array) -> jax.Array:
+        leading = codes.shape[:-1]
+        x = codes.reshape(-1, codes.shape[-1])
+        weights, biases = self._layer("dense", (x.shape[-1], 16 * self.first_filters), x.shape[-1])
+        # The bias belongs to the channels of each of the 16 pixels.
+        x = nn.relu(x @ weights + biases).reshape(-1, 4, 4, self.first_filters)
+        layers = list(zip(self.filters, self.kernels, self.strides, strict=True))
+        for i, (filters, taps, stride) in enumerate(layers):
+            channels = x.shape[-1]
+            # Of the kernel's taps, a pixel of the output sums one in `stride` along either axis.
+            fan_in = channels * taps * taps / stride**2
+            kernel, bias = self._layer(f"upsample_{i}", (taps, taps, channels, filters), fan_in)
+            x = subpixel_convolution(x, kernel, stride) + bias
+            if i < len(layers) - 1:
+                x = nn.relu(x)
+        return x.reshape(*leading, *x.shape[1:])
+
+    def _layer(self, name: str, shape: tuple[int, ...], fan_in: float) -> tuple[jax.Array, jax.Array]:
+        normal = nn.initializers.truncated_normal(INITIAL_DEVIATION)
+        if self.weight_balance is None:
+            return self.param(f"{name}_kernel", normal, shape), self.param(f"{name}_bias", normal, shape[-1:])
+        kernel = self.param(f"{name}_kernel", nn.initializers.normal(1.0), shape)
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, shape[-1:])
+        return kernel * (self.weight_balance * np.sqrt(2 / fan_in)), bias

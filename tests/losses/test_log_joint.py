@@ -1,0 +1,66 @@
+import doctest
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from facedis_jax.losses import log_joint
+
+
+def draw(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def normalised(image, prediction, latents, sigma):
+    """Eq. 8 by SciPy's densities, in float64, constants included."""
+    noise = stats.norm.logpdf(image.astype(np.float64), prediction, sigma).sum()
+    return noise + sum(stats.norm.logpdf(z.astype(np.float64)).sum() for z in latents)
+
+
+@pytest.mark.parametrize("sigma", [0.15, 1.0, 1.5])
+@pytest.mark.parametrize("shape", [(8, 8, 3), (4, 6, 5, 3)], ids=["image", "clip"])
+def test_it_is_the_density_up_to_a_constant(sigma, shape):
+    differences = []
+    for seed in range(3):
+        image, prediction = draw(seed, *shape), draw(seed + 10, *shape)
+        latents = [draw(seed + 20, 5), draw(seed + 30, 4, 3)]
+        exact = normalised(image, prediction, latents, sigma)
+        differences.append(exact - log_joint(image, prediction, latents, sigma=sigma))
+        assert abs(exact) > 100
+    np.testing.assert_allclose(differences, differences[0], rtol=1e-5)
+
+
+def test_holding_one_latent_fixed_gives_the_papers_conditionals():
+    image, a, g = draw(0, 6), draw(1, 6), draw(2, 6)
+    sigma = 0.5
+    of_a, of_g = jax.grad(lambda a, g: log_joint(image, a * jnp.tanh(g), (a, g), sigma=sigma), (0, 1))(a, g)
+    residual = image.astype(np.float64) - a * np.tanh(g)
+    np.testing.assert_allclose(of_a, residual * np.tanh(g) / sigma**2 - a, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(of_g, residual * a * (1 - np.tanh(g) ** 2) / sigma**2 - g, rtol=1e-4, atol=1e-5)
+
+
+def test_latents_may_be_any_tree():
+    image, prediction, z0, xi = draw(0, 4, 2, 2, 3), draw(1, 4, 2, 2, 3), draw(2, 5), draw(3, 3, 5)
+    stacked = log_joint(image, prediction, np.concatenate([z0[None], xi]))
+    np.testing.assert_allclose(log_joint(image, prediction, {"first": z0, "later": list(xi)}), stacked, rtol=1e-6)
+    frames = sum(log_joint(x, p, ()) for x, p in zip(image, prediction, strict=True))
+    np.testing.assert_allclose(stacked, frames - 0.5 * np.sum(z0**2) - 0.5 * np.sum(xi**2), rtol=1e-5)
+
+
+def test_an_example_does_not_depend_on_its_batch():
+    images, predictions, latents = draw(0, 7, 3, 3, 1), draw(1, 7, 3, 3, 1), draw(2, 7, 4)
+    batched = jax.vmap(lambda *example: log_joint(*example, sigma=0.3))(images, predictions, latents)
+    alone = [log_joint(*example, sigma=0.3) for example in zip(images, predictions, latents, strict=True)]
+    np.testing.assert_allclose(batched, alone, rtol=1e-5)
+
+
+def test_unequal_shapes_are_an_error():
+    with pytest.raises(ValueError, match=r"\(4, 4, 3\).*\(4, 4, 1\)"):
+        log_joint(jnp.zeros([4, 4, 3]), jnp.zeros([4, 4, 1]), ())
+
+
+def test_examples_run():
+    assert doctest.testmod(sys.modules[log_joint.__module__]).failed == 0
