@@ -66,7 +66,7 @@ def sample_posterior(
         prediction: Any = generator.apply({"params": params}, *latents)
         return log_joint(image, prediction, latents, sigma=sigma)
 
-    steps = {"num_steps": num_steps, "step_size": config.step_size}
+    steps: Any = {"num_steps": num_steps, "step_size": config.step_size}
     if appearance_known:
         geometry = langevin(lambda z: log_density((start.appearance, z)), start.geometry, key, **steps)
         return start._replace(geometry=geometry)

@@ -1,7 +1,7 @@
 """The deformable generator (Eq. 1, Table 4): one network draws a canonical image, another bends it."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -53,15 +53,15 @@ class GeneratorConfig:
 
 
 class Latents(NamedTuple):
-    """The two codes of an image, or of a batch of them.
+    """The two codes of an image, or of a batch of them: arrays on the device or on the host.
 
     Attributes:
       appearance: [..., appearance latents], Z^a.
       geometry: [..., geometry latents], Z^g; None for a generator that bends nothing.
     """
 
-    appearance: jax.Array
-    geometry: jax.Array | None
+    appearance: Any
+    geometry: Any
 
 
 class DeformableGenerator(nn.Module):

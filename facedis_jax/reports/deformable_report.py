@@ -281,8 +281,8 @@ def _quantities(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _origin(codec: ImageCodec) -> Latents:
     return Latents(
-        np.zeros(codec.appearance_latents, np.float32),  # type: ignore[arg-type]
-        np.zeros(codec.geometry_latents, np.float32),  # type: ignore[arg-type]
+        np.zeros(codec.appearance_latents, np.float32),
+        np.zeros(codec.geometry_latents, np.float32),
     )
 
 

@@ -3,6 +3,7 @@
 from itertools import combinations
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.metrics import view_covariance
@@ -38,7 +39,7 @@ def view_results(latents: Latents, views: np.ndarray) -> dict[str, Any]:
         if code is None:
             continue
         mean = np.stack([code[views == angle].mean(axis=0) for angle in angles])
-        covariance = np.asarray(view_covariance(mean, angles))
+        covariance = np.asarray(view_covariance(jnp.asarray(mean), jnp.asarray(angles)))
         results[name] = {"mean": mean, "covariance": covariance, "largest": float(covariance.max())}
     if "geometry" in results:
         results["ratio"] = results["geometry"]["largest"] / results["appearance"]["largest"]

@@ -1,7 +1,8 @@
 """Evaluating once what a function computes from constants alone, before a loop calls it many times.
 
 The function's jaxpr becomes a flat list of steps, which is divided into those that depend on the argument and those
-that do not. XLA does not do this by itself: it moves neither large values nor what has effects out of a loop.
+that do not. XLA moves some of the latter out of a loop by itself, by rules of its backends; nothing out of a scan that
+also holds some of the former, nor anything with an effect.
 """
 
 import functools
@@ -28,8 +29,9 @@ def hoist(function: Callable[[Argument], Result], argument: Argument) -> Callabl
     (`jax.jit`, `jax.vmap`, `jax.grad`, an enclosing loop). To hoist from a derivative, pass the derivative: what its
     backward pass repeats is then evaluated once, too.
 
-    Jitted and rematerialised functions are opened, and a `jax.lax.scan` that mixes both kinds is split in two, as are
-    scans within it. A `jax.lax.while_loop` or `jax.lax.cond` that mixes them stays whole.
+    Jitted and rematerialised functions are opened (what remains of the latter is not rematerialised any more). A
+    `jax.lax.scan` that mixes both kinds is split in two, as are scans within it; a `jax.lax.while_loop` or
+    `jax.lax.cond` that mixes them stays whole.
 
     Args:
       function: of one pytree of arrays, any that JAX can trace.
