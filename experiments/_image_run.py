@@ -17,20 +17,26 @@ from facedis_jax.data.synthetic_photographs import PhotographConfig, synthetic_p
 from facedis_jax.errors import InputError
 from facedis_jax.learners import (
     ABP_STATE_AXES,
+    ADVERSARIAL_STATE_AXES,
     AbpConfig,
+    AdversarialConfig,
     ImageFunctions,
     ImageVaeConfig,
     Learner,
     abp_functions,
     abp_learner,
+    adversarial_learner,
     image_vae_functions,
     image_vae_learner,
 )
+from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.image_codec import ImageCodec, image_codec
 from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
 from facedis_jax.training.logs import read_metrics
+from facedis_jax.training.weights import save_weights
 
 AXIS = "devices"
+WEIGHTS_FILE = "model.npz"
 
 
 Kind = Literal["synthetic", "celeba", "mafl", "ck_plus", "multi_pie", "ffhq", "cifar10", "mnist", "folder"]
@@ -76,6 +82,17 @@ def load_photographs(data: ImageDataConfig) -> ImageSet:
         raise InputError("--data.folder", f"the folder of the set {data.kind}", "none")
     settings = {"max_train": data.max_train, "max_test": data.max_test, "category": data.category}
     return load_images(data.kind, data.folder, size=data.size, prepared_dir=data.prepared, **settings)
+
+
+def check_model(model: GeneratorConfig, images: ImageSet) -> None:
+    """Checks that a generator's images are of the photographs' kind, before anything is trained.
+
+    Raises:
+      InputError: their size or number of channels differs.
+    """
+    for option, made, taken in (("size", model.size, images.size), ("channels", model.channels, images.channels)):
+        if made != taken:
+            raise InputError(f"--learner.model.{option}", f"{taken}, as of the photographs", str(made))
 
 
 def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:
@@ -180,7 +197,7 @@ def open_image_run(
 def train_images(
     run: ImageRun,
     name: str,
-    config: AbpConfig | ImageVaeConfig,
+    config: AbpConfig | AdversarialConfig | ImageVaeConfig,
     training: TrainingConfig,
     train: ImageSource,
     test: ImageSource,
@@ -228,6 +245,9 @@ def train_images(
     if isinstance(config, AbpConfig):
         learner = abp_learner(config, num_images=len(train), codes=codes, **schedule)
         functions, axes = abp_functions(config), ABP_STATE_AXES
+    elif isinstance(config, AdversarialConfig):
+        learner = adversarial_learner(config, num_images=len(train), **schedule)
+        functions, axes = abp_functions(config.abp), ADVERSARIAL_STATE_AXES
     else:
         learner = image_vae_learner(config, **schedule)
         functions, axes = image_vae_functions(config), None
@@ -260,6 +280,8 @@ def train_images(
     if result.interrupted_by is not None:
         raise RunInterrupted(result, loop.num_steps)
     weights = jax.device_get(result.state.params)
+    if jax.process_index() == 0:
+        save_weights(folder.path / WEIGHTS_FILE, weights)
     chains = getattr(result.state, "chains", None)
     if chains is not None and jax.process_count() == 1:
         chains = jax.tree.map(lambda x: np.asarray(x)[: len(train)], chains)

@@ -1,6 +1,12 @@
 """What is learned: pure `(init, step, evaluate)` triples that never see a file, a clock or a device list."""
 
 from facedis_jax.learners.abp import ABP_STATE_AXES, AbpConfig, AbpState, abp_functions, abp_learner
+from facedis_jax.learners.adversarial import (
+    ADVERSARIAL_STATE_AXES,
+    AdversarialConfig,
+    AdversarialState,
+    adversarial_learner,
+)
 from facedis_jax.learners.ensemble import ensemble_learner, members
 from facedis_jax.learners.ib_vae import (
     FaceConstants,
@@ -20,14 +26,19 @@ from facedis_jax.learners.image_vae import (
 from facedis_jax.learners.langevin_inference import LangevinConfig
 from facedis_jax.learners.learner import Batch, Learner, Metrics, State
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.regression import FittedRegressor, RegressionConfig, fit_regressor
 
 __all__ = [
     "ABP_STATE_AXES",
+    "ADVERSARIAL_STATE_AXES",
     "AbpConfig",
     "AbpState",
+    "AdversarialConfig",
+    "AdversarialState",
     "Batch",
     "FaceConstants",
     "FaceFunctions",
+    "FittedRegressor",
     "IbVaeConfig",
     "IbVaeState",
     "ImageFunctions",
@@ -37,11 +48,14 @@ __all__ = [
     "Learner",
     "Metrics",
     "OptimiserConfig",
+    "RegressionConfig",
     "State",
     "abp_functions",
     "abp_learner",
+    "adversarial_learner",
     "ensemble_learner",
     "face_functions",
+    "fit_regressor",
     "ib_vae_learner",
     "image_vae_functions",
     "image_vae_learner",

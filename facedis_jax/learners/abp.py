@@ -137,7 +137,7 @@ def abp_learner(
             gradients = jax.lax.pmean(gradients, axis_name)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         state = state.replace(
-            params=optax.apply_updates(state.params, updates),
+            params=apply_updates(state.params, updates, config.frozen),
             opt_state=opt_state,
             chains=scatter_chains(state.chains, index, latents, axis_name),
             step=state.step + 1,
@@ -209,5 +209,17 @@ def image_energies(images: jax.Array, predictions: jax.Array, latents: Latents, 
 
 def with_frozen(params: Any, frozen: tuple[Part, ...]) -> Any:
     """Parameters of which those of the frozen networks get no gradient."""
-    names = {"refiner" if part == "refiner" else f"{part}_network" for part in frozen}
+    names = _networks(frozen)
     return {name: jax.lax.stop_gradient(value) if name in names else value for name, value in params.items()}
+
+
+def apply_updates(params: Any, updates: Any, frozen: tuple[Part, ...]) -> Any:
+    """Parameters after a step; those of the frozen networks as they were, for a weight decay would move them too."""
+    names = _networks(frozen)
+    return {
+        name: params[name] if name in names else value for name, value in optax.apply_updates(params, updates).items()
+    }
+
+
+def _networks(parts: tuple[Part, ...]) -> set[str]:
+    return {"refiner" if part == "refiner" else f"{part}_network" for part in parts}

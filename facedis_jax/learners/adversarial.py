@@ -11,11 +11,13 @@ from flax import struct
 from facedis_jax.learners.abp import (
     AbpConfig,
     abp_functions,
+    apply_updates,
     current_sigma,
     image_energies,
     initial_chains,
     initial_generators,
     move_chains,
+    with_frozen,
 )
 from facedis_jax.learners.chains import gather_chains, scatter_chains
 from facedis_jax.learners.image_functions import keys_of, prior_sample
@@ -125,6 +127,7 @@ def adversarial_learner(
         fresh = jax.vmap(lambda key: prior_sample(abp.model, key))(keys[:, 1])
 
         def generator_loss(params: Any) -> tuple[jax.Array, Any]:
+            params = with_frozen(params, abp.frozen)
             predictions = functions.decode(params, latents)
             energies = image_energies(images, predictions, latents, sigma)
             sampled = functions.decode(params, fresh)
@@ -150,7 +153,7 @@ def adversarial_learner(
             critic_gradients, state.critic_opt_state, state.critic
         )
         state = state.replace(
-            params=optax.apply_updates(state.params, updates),
+            params=apply_updates(state.params, updates, abp.frozen),
             opt_state=opt_state,
             chains=scatter_chains(state.chains, index, latents, axis_name),
             step=state.step + 1,

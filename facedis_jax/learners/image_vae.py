@@ -9,10 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
-from facedis_jax.learners.abp import PAPER_OPTIMISER, Part, initial_generators, with_frozen
+from facedis_jax.learners.abp import PAPER_OPTIMISER, Part, apply_updates, initial_generators, with_frozen
 from facedis_jax.learners.image_functions import ImageFunctions, image_functions, keys_of
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
@@ -108,7 +107,7 @@ def image_vae_learner(
         if axis_name is not None:
             gradients = jax.lax.pmean(gradients, axis_name)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = apply_updates(state.params, updates, config.frozen)
         return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
 
     def evaluate(state: ImageVaeState, batch: Batch) -> Metrics:

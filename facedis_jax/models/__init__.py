@@ -13,6 +13,7 @@ from facedis_jax.models.point_features import (
     group_points,
     point_features,
 )
+from facedis_jax.models.regressor import Regressor
 from facedis_jax.models.upsampling import UpsamplingNetwork
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Posterior",
     "Reconstruction",
     "Refiner",
+    "Regressor",
     "UpsamplingNetwork",
     "critic_of",
     "fourier_moments",

@@ -69,9 +69,12 @@ def write_deformable_report(
     _glance(page, results)
     page.command(command)
     _reconstructions(page, results)
-    _basis_functions(page, results, reach)
+    page.heading("What the dimensions of the codes do")
+    basis_functions(page, results.codec, results.latents.appearance[_spread(results, 4)], reach)
     _views(page, results, reach)
-    _recombinations(page, results)
+    page.heading("Codes recombined")
+    rows = _spread(results, 8)
+    recombinations(page, results.codec, results.images[rows], Latents(*(z[rows] for z in results.latents)))
     _tables(page, results)
     page.write(folder.report_file)
 
@@ -114,9 +117,15 @@ def _reconstructions(page: IllustratedPage, results: DeformableResults) -> None:
     )
 
 
-def _basis_functions(page: IllustratedPage, results: DeformableResults, reach: tuple[float, float]) -> None:
-    codec = results.codec
-    page.heading("What the dimensions of the codes do")
+def basis_functions(page: IllustratedPage, codec: ImageCodec, persons: np.ndarray, reach: tuple[float, float]) -> None:
+    """Figures 3 to 5: the strongest dimensions of both codes.
+
+    Args:
+      page: to add to.
+      codec: of the model.
+      persons: [n, latents], appearance codes of a few images.
+      reach: how far dimensions of the appearance and of the geometric code are moved.
+    """
     origin = _origin(codec)
     appearance_values, geometry_values = (np.linspace(-r, r, 10, dtype=np.float32) for r in reach)
     appearance = strongest_dimensions(codec, "appearance", origin, reach[0], 4)
@@ -131,7 +140,7 @@ def _basis_functions(page: IllustratedPage, results: DeformableResults, reach: t
         caption="The four dimensions of the appearance code that change the image most, all others at zero (the "
         "paper's Figure 3).",
     )
-    base = origin._replace(appearance=results.latents.appearance[_spread(results, 1)[0]])
+    base = origin._replace(appearance=persons[0])
     geometry = strongest_dimensions(codec, "geometry", base, reach[1], 4)
     page.illustration(
         "geometry_basis",
@@ -144,7 +153,6 @@ def _basis_functions(page: IllustratedPage, results: DeformableResults, reach: t
         caption="The four dimensions of the geometric code that change the image most, on the appearance of one "
         "photograph, all others at zero (the paper's Figure 4).",
     )
-    persons = results.latents.appearance[_spread(results, 4)]
     page.illustration(
         "geometry_on_others",
         image_grid(
@@ -198,17 +206,22 @@ def _views(page: IllustratedPage, results: DeformableResults, reach: tuple[float
     )
 
 
-def _recombinations(page: IllustratedPage, results: DeformableResults) -> None:
-    page.heading("Codes recombined")
-    rows = _spread(results, 8)
-    codes = Latents(*(z[rows] for z in results.latents))
-    first = Latents(*(np.repeat(z[:1], len(rows), axis=0) for z in codes))
-    bent = results.codec.decode(Latents(first.appearance, codes.geometry))
-    dressed = results.codec.decode(Latents(codes.appearance, first.geometry))
+def recombinations(page: IllustratedPage, codec: ImageCodec, images: np.ndarray, codes: Latents) -> None:
+    """Figure 11: the first image's appearance with the others' geometry, and the reverse.
+
+    Args:
+      page: to add to.
+      codec: of the model.
+      images: [n, size, size, channels] uint8.
+      codes: of those, [n, latents].
+    """
+    first = Latents(*(np.repeat(z[:1], len(images), axis=0) for z in codes))
+    bent = codec.decode(Latents(first.appearance, codes.geometry))
+    dressed = codec.decode(Latents(codes.appearance, first.geometry))
     page.illustration(
         "recombinations",
         image_grid(
-            [list(results.images[rows] / np.float32(255)), [None, *bent[1:]], [None, *dressed[1:]]],
+            [list(images / np.float32(255)), [None, *bent[1:]], [None, *dressed[1:]]],
             row_labels=["unseen photograph", "appearance of the first", "geometry of the first"],
         ),
         alt="Appearance and geometry of different photographs combined",
@@ -265,7 +278,7 @@ def _tables(page: IllustratedPage, results: DeformableResults) -> None:
     for name, curve in results.rows.items():
         page.illustration(
             f"curves_{name}",
-            training_curves(curve, quantities=_quantities(curve)),
+            training_curves(curve, quantities=metric_names(curve)),
             alt=f"Curves of the {MODEL_NAMES[name]}",
             caption=f"The {MODEL_NAMES[name]}: training images with the codes of their chains, test images with codes "
             "inferred from the prior on."
@@ -274,7 +287,8 @@ def _tables(page: IllustratedPage, results: DeformableResults) -> None:
         )
 
 
-def _quantities(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def metric_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The metrics among the columns of metrics.jsonl."""
     names = {key: None for row in rows for key, value in row.items() if isinstance(value, (int, float))}
     return [key for key in names if key not in ("step", "seconds")]
 

@@ -70,6 +70,15 @@ def pose_spread(images: np.ndarray, canonical: np.ndarray, subjects: np.ndarray)
     return {**means, "ratio": means["canonical"] / means["input"]}
 
 
+def sharpness(images: np.ndarray) -> np.ndarray:
+    """Root mean square of each image's Laplacian [images], for pixels in [0, 1]: what blur takes away first."""
+    if images.dtype == np.uint8:
+        images = images / np.float32(255)
+    inner = images[:, 1:-1, 1:-1]
+    neighbours = images[:, :-2, 1:-1] + images[:, 2:, 1:-1] + images[:, 1:-1, :-2] + images[:, 1:-1, 2:]
+    return np.sqrt(np.square(neighbours - 4 * inner).mean(axis=(1, 2, 3)))
+
+
 def reconstructions(codec: ImageCodec, images: np.ndarray) -> tuple[Latents, np.ndarray, np.ndarray]:
     """Codes, reconstructed images in [0, 1] and squared errors per image of unseen images."""
     latents = codec.infer(images)

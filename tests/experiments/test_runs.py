@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 
@@ -17,15 +16,8 @@ from facedis_jax.errors import InputError
 from facedis_jax.learners import IbVaeConfig
 from tests.experiments.conftest import MODEL, OPTIMISER, UNITS, WEIGHTS
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 LEARNER = IbVaeConfig(model=MODEL, weights=WEIGHTS, optimiser=OPTIMISER)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """The programs run for seconds: to optimise them would take longer."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def small(data, **changes):

@@ -1,14 +1,23 @@
-"""A learner small enough to compile in seconds, and made-up faces for it."""
+"""Learners small enough to compile in seconds, and made-up faces and images for them."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
-from facedis_jax.learners import FaceConstants, IbVaeConfig, OptimiserConfig, ib_vae_learner
-from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
+from facedis_jax.learners import (
+    AbpConfig,
+    FaceConstants,
+    IbVaeConfig,
+    LangevinConfig,
+    OptimiserConfig,
+    abp_learner,
+    ib_vae_learner,
+)
+from facedis_jax.models import DeformableGenerator, FaceVaeConfig, GeneratorConfig, Latents, PctConfig, PointFeatureConfig
 
 VERTICES = 30
 SCALE = 100.0
@@ -84,14 +93,6 @@ def make_batch(size, seed=0):
     }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These programs run for milliseconds and compile for seconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="session")
 def tiny():
     return SimpleNamespace(
@@ -101,4 +102,84 @@ def tiny():
         constants=make_constants,
         learner=make_learner,
         batch=make_batch,
+    )
+
+
+NUM_IMAGES = 20
+# Two steps are an epoch, the one whose images are taken to be noisier.
+ABP = AbpConfig(
+    model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4),
+    langevin=LangevinConfig(num_steps=2, inference_steps=3),
+    sigma=0.3,
+    early_sigma=0.6,
+    early_epochs=1,
+    optimiser=OptimiserConfig(learning_rate=3e-3, weight_decay=0.0),
+)
+
+
+def make_abp(config=ABP, **settings):
+    return abp_learner(config, **{"num_images": NUM_IMAGES, "steps_per_epoch": 2, "num_steps": 100, **settings})
+
+
+def make_images(index):
+    """Photographs [images, 8, 8, 3] uint8 of coloured discs, each at its own place."""
+    y, x = np.mgrid[:8, :8]
+    pictures = []
+    for i in index:
+        rng = np.random.default_rng(i)
+        row, column = rng.uniform(2, 5, 2)
+        disc = np.exp(-((x - column) ** 2 + (y - row) ** 2) / 4)
+        pictures.append(disc[..., None] * rng.uniform(0.2, 1, 3))
+    return np.round(255 * np.stack(pictures)).astype(np.uint8)
+
+
+def make_image_batch(index):
+    index = np.asarray(index, np.int32)
+    return {"image": make_images(index), "index": index, "mask": np.ones(len(index), np.float32)}
+
+
+@partial(jax.jit, static_argnums=0)
+def _decode(config, params, latents):
+    return DeformableGenerator(config).apply({"params": params}, *latents)
+
+
+def decode_in_float64(config, params, latents):
+    """Predictions of a generator, computed and returned in float64."""
+    with jax.enable_x64(True):
+        params, latents = jax.tree.map(np.float64, (jax.device_get(params), Latents(*latents)))
+        predictions = _decode(config, params, latents)
+        assert predictions.dtype == np.float64
+        return np.asarray(predictions)
+
+
+def directional_derivatives(function, params, directions, step=1e-6):
+    """Central differences of a function of float64 parameters along each direction."""
+
+    def moved(direction, amount):
+        return jax.tree.map(lambda x, d: x + amount * d, params, direction)
+
+    return [(function(moved(d, step)) - function(moved(d, -step))) / (2 * step) for d in directions]
+
+
+def random_directions(params, seed=0):
+    """One random direction for each network of the parameters, the others at rest; float64."""
+    rng = np.random.default_rng(seed)
+    draw = {name: jax.tree.map(lambda x: rng.normal(size=x.shape), tree) for name, tree in params.items()}
+    rest = jax.tree.map(np.zeros_like, draw)
+    return [{**rest, name: draw[name]} for name in params]
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Learners of 8 x 8 images, and a first state of 20 of them."""
+    state = jax.jit(make_abp().init)(jax.random.key(0), make_image_batch(range(10)))
+    return SimpleNamespace(
+        config=ABP,
+        learner=make_abp,
+        images=make_images,
+        batch=make_image_batch,
+        state=state,
+        decode=decode_in_float64,
+        derivatives=directional_derivatives,
+        directions=random_directions,
     )

@@ -18,7 +18,7 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("package", ["losses", "metrics", "geometry"])
+@pytest.mark.parametrize("package", ["losses", "metrics", "geometry", "sampling"])
 def test_pure_packages_import_jax_and_numpy_alone(package):
     code = f"import sys, facedis_jax.{package}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -27,7 +27,7 @@ def test_pure_packages_import_jax_and_numpy_alone(package):
     assert not imported & HEAVY
 
 
-@pytest.mark.parametrize("package", ["losses", "metrics", "geometry"])
+@pytest.mark.parametrize("package", ["losses", "metrics", "geometry", "sampling"])
 def test_public_names_exist(package):
     module = __import__(f"facedis_jax.{package}", fromlist=["__all__"])
     assert module.__all__ == sorted(module.__all__)

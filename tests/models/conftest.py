@@ -8,14 +8,6 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These programs run for milliseconds and compile for seconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="session")
 def random_variables() -> Callable[..., Any]:
     """`(module, *inputs) -> variables` as `module.init` makes them, normal numbers."""

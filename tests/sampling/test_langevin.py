@@ -114,7 +114,7 @@ def test_the_test_above_tells_a_wrong_noise_apart():
     assert statistic > 2 * stats.chi2.ppf(1 - 1e-4, 15)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ["joint", "alternating"])
 def test_a_chain_does_not_depend_on_its_batch(name):
     sampler = SAMPLERS[name][0]
     keys = jax.random.split(jax.random.key(3), 100)
@@ -240,14 +240,14 @@ def test_the_loops_of_a_block_hold_only_the_moving_generators_convolutions():
 @pytest.mark.parametrize("block", [1, 3])
 def test_statistics_are_those_of_the_steps_and_change_nothing(block):
     key, z = jax.random.key(5), (jnp.ones(2), -jnp.ones(3))
-    joint = {"num_steps": 4, "step_size": 0.2}
+    joint = {"num_steps": 3, "step_size": 0.2}
     plain = jax.jit(lambda z: langevin(log_density, z, key, **joint))(z)
     same, seen = jax.jit(lambda z: langevin_with_statistics(log_density, z, key, **joint))(z)
     jax.tree.map(np.testing.assert_array_equal, same, plain)
-    assert all(value.shape == (4,) for value in seen)
-    at = z
-    for s in range(4):
-        value, gradient = jax.value_and_grad(log_density)(at)
+    assert all(value.shape == (3,) for value in seen)
+    at, differentiate = z, jax.jit(jax.value_and_grad(log_density))
+    for s in range(3):
+        value, gradient = differentiate(at)
         norm = np.linalg.norm(np.concatenate(gradient))
         keys = jax.random.split(jax.random.fold_in(key, s), 2)
         noise = [np.asarray(jax.random.normal(k, leaf.shape)) for k, leaf in zip(keys, at, strict=True)]
@@ -259,9 +259,9 @@ def test_statistics_are_those_of_the_steps_and_change_nothing(block):
     plain = jax.jit(lambda z: alternating_langevin(log_density, z, key, **alternating))(z)
     same, seen = jax.jit(lambda z: alternating_langevin_with_statistics(log_density, z, key, **alternating))(z)
     jax.tree.map(np.testing.assert_array_equal, same, plain)
-    assert all(value.shape == (4, 2, block) for value in seen)
+    assert all(value.shape == (3, 2, block) for value in seen)
     np.testing.assert_allclose(seen.energy[0, 0, 0], -log_density(z), rtol=1e-6)
-    gradient = jax.grad(log_density)(z)
+    _, gradient = differentiate(z)
     np.testing.assert_allclose(seen.gradient_norm[0, 0, 0], jnp.linalg.norm(gradient[0]), rtol=1e-5)
     np.testing.assert_allclose(seen.drift, 0.02 * seen.gradient_norm, rtol=1e-5)
 

@@ -1,0 +1,261 @@
+"""Geometry learned on one set of faces, carried over to another of which only frontal faces are seen (section 5.2).
+
+Question   Does a model that has learned to bend faces reconstruct views that it has never seen of these people?
+Data       Synthetic photographs in two styles, of different people; or real ones:
+           `--source.kind celeba --source.folder CELEBA --target.kind multi_pie --target.folder MULTI_PIE`.
+Command    python -m experiments.geometry_transfer                      (demo, two CPU cores, no data set)
+           python -m experiments.geometry_transfer --preset paper --source.kind celeba --source.folder CELEBA
+               --target.kind multi_pie --target.folder MULTI_PIE
+Method     The deformable generator, the non-deformable ABP and a VAE of as many latents learn the source equally long,
+           then frontal faces of the target: the first one with its geometry frozen, the others with all they have.
+Output     report.html with Table 1, results.json, figures/, and a folder per independent run, with one per model in it.
+Expected   At 30 degrees to either side the deformable generator's error is at least 15 % below the others' (Table 1).
+"""
+
+from dataclasses import dataclass, field, replace
+
+import jax
+import numpy as np
+from facedis_jax.reports.transfer_report import TransferResults, errors_over_runs, margins, write_transfer_report
+
+from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._image_run import (
+    ImageDataConfig,
+    ImageRun,
+    TrainedImages,
+    TrainingConfig,
+    check_model,
+    device_label,
+    load_photographs,
+    open_image_run,
+    train_images,
+    without_geometry,
+)
+from experiments.faces_deformable import SMALL_LEARNER
+from experiments.faces_deformable import TINY as TINY_FACES
+from facedis_jax.data.face_model import load_face_model
+from facedis_jax.data.images import ArrayImages, ImageSet, stack_images
+from facedis_jax.data.splits import first_by_hash
+from facedis_jax.data.synthetic_photographs import PhotographConfig, TransferSets, transfer_photographs
+from facedis_jax.errors import InputError
+from facedis_jax.learners import AbpConfig, ImageVaeConfig
+from facedis_jax.models import Latents
+from facedis_jax.reports.image_evaluation import reconstruction_by_view, reconstructions
+from facedis_jax.training import RunFolder, check_batch_size, write_json
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """The experiment.
+
+    Attributes:
+      source: the photographs that geometry is learned from.
+      target: those that it is carried over to. If both are synthetic, the target is made like the source, of other
+        people in another style, and takes no settings but its size.
+      frontal: how many frontal faces of the target's training half are seen, a fixed choice; None for all.
+      learner: the deformable generator and how it is learned.
+      training: how long the source is learned, by all models alike.
+      fine_tuning: how long the frontal faces are, by all models alike.
+      runs: independent ones, each with weights, noise and an order of the photographs of its own.
+      reach: how far dimensions of the geometric code are moved to show them.
+      seed: of the first run; the others' follow.
+    """
+
+    source: ImageDataConfig = field(default_factory=ImageDataConfig)
+    target: ImageDataConfig = field(default_factory=ImageDataConfig)
+    frontal: int | None = 1000
+    learner: AbpConfig = field(default_factory=AbpConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    fine_tuning: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=300, evaluate_every=25))
+    runs: int = 10
+    reach: float = 8.0
+    seed: int = 0
+
+
+PAPER = TransferConfig(
+    source=ImageDataConfig(max_train=10_000, photographs=PhotographConfig(train_subjects=625)),
+    target=ImageDataConfig(max_test=5000),
+)
+DEMO = TransferConfig(
+    source=ImageDataConfig(size=32, photographs=PhotographConfig(train_subjects=100, photos_per_subject=10)),
+    target=ImageDataConfig(size=32),
+    frontal=300,
+    learner=SMALL_LEARNER,
+    training=TrainingConfig(epochs=30, batch_size=20, evaluate_every=10, checkpoint_every=5),
+    fine_tuning=TrainingConfig(epochs=40, batch_size=20, evaluate_every=10, checkpoint_every=10),
+    runs=1,
+    reach=3.0,
+)
+TINY = replace(
+    DEMO,
+    source=TINY_FACES.data,
+    target=ImageDataConfig(size=TINY_FACES.data.size),
+    frontal=20,
+    learner=TINY_FACES.learner,
+    training=TINY_FACES.training,
+    fine_tuning=TINY_FACES.training,
+)
+
+PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
+
+
+def main(config: TransferConfig, options: RunOptions) -> int:
+    if config.runs < 1:
+        raise InputError("--runs", "at least 1", str(config.runs))
+    sets = load_sets(config)
+    front = frontal_faces(config, sets.target)
+    for images in sets:
+        check_model(config.learner.model, images)
+    run = open_image_run(
+        "geometry_transfer",
+        config,
+        options,
+        seed=config.seed,
+        batch_size=config.training.batch_size,
+        content_hash={"source": sets.source.content_hash, "target": sets.target.content_hash},
+    )
+    check_batch_size(config.fine_tuning.batch_size, len(run.devices))
+    test, views = sets.target.test.images, sets.target.test.labels["view"]
+    errors, shown = [], None
+    for number in range(config.runs):
+        say(options, f"run {number + 1} of {config.runs}")
+        stages = transferred(nth_run(run, number), config, sets, front)
+        if jax.process_index() == 0:
+            say(options, "reconstructing unseen views")
+            unseen = {name: reconstructions(stage.target.codec, stack_images(test)) for name, stage in stages.items()}
+            errors.append({name: reconstruction_by_view(each, views) for name, (_, _, each) in unseen.items()})
+            shown = shown or Shown(stages, unseen)
+    if shown is not None:
+        results = results_of(run, sets, front, errors, shown)
+        write_json(run.folder.results_file, {**results.numbers, "command": typed_command(), "seed": config.seed})
+        say(options, "drawing the report")
+        write_transfer_report(run.folder, sets.source, sets.target, results, command=typed_command(), reach=config.reach)
+        say(options, f"report: {run.folder.report_file}")
+    return 0
+
+
+def load_sets(config: TransferConfig) -> TransferSets:
+    """Reads both sets, or takes the photographs of both.
+
+    Raises:
+      InputError: their sizes or channels differ, a synthetic target has settings of its own beside a synthetic source,
+        or a set of real photographs cannot be used.
+    """
+    source, target = config.source, config.target
+    if source.size != target.size:
+        raise InputError("--target.size", f"{source.size}, as of the source", str(target.size))
+    if source.kind == target.kind == "synthetic":
+        if target != ImageDataConfig(size=target.size, max_test=target.max_test):
+            raise InputError("--target", "no settings where both sets are synthetic: it follows --source", "some")
+        return transfer_photographs(load_face_model(source.face_model), source.photographs, size=source.size)
+    sets = TransferSets(load_photographs(source), load_photographs(target))
+    if sets.source.channels != sets.target.channels:
+        found = f"{sets.source.channels} and {sets.target.channels}"
+        raise InputError("--target.kind", "photographs with as many colour channels as the source's", found)
+    return sets
+
+
+def frontal_faces(config: TransferConfig, target: ImageSet) -> ArrayImages:
+    """The frontal faces that are seen of the target.
+
+    Raises:
+      InputError: its views are not known, or there are fewer frontal faces than a batch has.
+    """
+    for split in (target.train, target.test):
+        if "view" not in split.labels:
+            raise InputError("--target.kind", "photographs of known views (multi_pie or synthetic)", target.name)
+    rows = np.flatnonzero(target.train.labels["view"] == 0)
+    rows = first_by_hash(rows, target.train.names, config.frontal)
+    if len(rows) < config.fine_tuning.batch_size:
+        expected = f"{config.fine_tuning.batch_size} or more frontal faces to learn from, a batch"
+        raise InputError(target.name, expected, str(len(rows)))
+    return ArrayImages(np.stack([target.train.images[int(row)]["image"] for row in rows]))
+
+
+def nth_run(run: ImageRun, number: int) -> ImageRun:
+    """An independent run in a folder of its own."""
+    folder = RunFolder.open(run.folder.path / f"run_{number}", {**run.folder.config, "run": number})
+    return replace(run, folder=folder, seed=run.seed + number)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """One model after the source, and after the frontal faces of the target."""
+
+    source: TrainedImages
+    target: TrainedImages
+
+
+def transferred(run: ImageRun, config: TransferConfig, sets: TransferSets, front: ArrayImages) -> dict[str, Stages]:
+    """Trains all models on the source, then on the frontal faces."""
+    models: dict[str, AbpConfig | ImageVaeConfig] = {
+        "deformable": config.learner,
+        **without_geometry(config.learner),
+    }
+    stages = {}
+    for name, learner in models.items():
+        source, target = sets.source, sets.target
+        first = train_images(run, name, learner, config.training, source.train.images, source.test.images)
+        second = train_images(
+            run,
+            f"{name}_fine_tuned",
+            fine_tuned(learner),
+            config.fine_tuning,
+            front,
+            target.test.images,
+            params=first.params,
+        )
+        stages[name] = Stages(first, second)
+    return stages
+
+
+def fine_tuned(learner: AbpConfig | ImageVaeConfig) -> AbpConfig | ImageVaeConfig:
+    """How a model goes on with the target: geometry as it is, all else as at the end of the first stage."""
+    if isinstance(learner, ImageVaeConfig):
+        return learner
+    return replace(learner, early_epochs=0.0, frozen=("geometry",) if learner.model.deformable else ())
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The run whose pictures are shown: its models, and codes, reconstructions and errors of unseen views by model."""
+
+    stages: dict[str, Stages]
+    unseen: dict[str, tuple[Latents, np.ndarray, np.ndarray]]
+
+
+def results_of(
+    run: ImageRun, sets: TransferSets, front: ArrayImages, errors: list[dict[str, dict[str, float]]], shown: Shown
+) -> TransferResults:
+    """Table 1 from the errors of every run, and what the pictures are made from."""
+    test = sets.target.test
+    table = {name: errors_over_runs([each[name] for each in errors]) for name in shown.stages}
+    numbers = {
+        "images": {"source": len(sets.source.train.images), "frontal": len(front), "test": len(test.images)},
+        "device": device_label(run),
+        "runs": len(errors),
+        "squared_error": table,
+        "margin": margins(table),
+        "training": {
+            name: {
+                stage: {"steps": trained.steps, "seconds": round(trained.seconds, 1)}
+                for stage, trained in (("source", stages.source), ("frontal", stages.target))
+            }
+            for name, stages in shown.stages.items()
+        },
+    }
+    return TransferResults(
+        numbers=numbers,
+        codec=shown.stages["deformable"].target.codec,
+        front=front.images,
+        images=stack_images(test.images),
+        latents=shown.unseen["deformable"][0],
+        predictions={name: predictions for name, (_, predictions, _) in shown.unseen.items()},
+        source_rows={name: stages.source.rows for name, stages in shown.stages.items()},
+        target_rows={name: stages.target.rows for name, stages in shown.stages.items()},
+        labels=test.labels,
+    )
+
+
+if __name__ == "__main__":
+    run_experiment("geometry_transfer", __doc__ or "", PRESETS, main)

@@ -1,0 +1,217 @@
+"""Beyond faces: bent digits, cars, and bends of faces carried over to other pictures (Xing et al., section 5.4).
+
+Question   Do warped templates explain digits well enough to tell them apart, and is a bend learned on one set of use on
+           another?
+Data       Digits: synthetic ones, or MNIST by `--digits.folder MNIST`. Cars: `--cars.folder CIFAR10` (the binary
+           version); left out without it. Faces: synthetic photographs or `--faces.kind ... --faces.folder ...`; what
+           their bends are carried over to: synthetic photographs of another style, or `--others.folder PICTURES`.
+Command    python -m experiments.objects_deformable                       (demo, two CPU cores, no data set)
+           python -m experiments.objects_deformable --digits.folder MNIST --cars.folder CIFAR10
+Method     Digits have a known appearance, the one-hot label, so that ten templates are learned, and one geometric code
+           per image. A held-out digit is classified by the template that explains it with the lowest energy.
+Output     report.html with Figures 12 and 13, results.json, figures/, and a folder per model.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._image_run import (
+    ImageDataConfig,
+    TrainingConfig,
+    device_label,
+    load_photographs,
+    open_image_run,
+    train_images,
+)
+from experiments.faces_deformable import DEMO as FACES_DEMO
+from experiments.faces_deformable import TINY as FACES_TINY
+from facedis_jax.data.images import ImageSet, stack_images
+from facedis_jax.data.photograph_sets import load_images
+from facedis_jax.data.synthetic_digits import DigitConfig, synthetic_digits
+from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.errors import InputError
+from facedis_jax.learners import AbpConfig, LangevinConfig, OptimiserConfig
+from facedis_jax.models import GeneratorConfig
+from facedis_jax.reports.image_codec import ImageCodec
+from facedis_jax.reports.objects_report import CarriedBends, Digits, ObjectResults, write_objects_report
+from facedis_jax.reports.template_energies import classify_by_energy
+from facedis_jax.training import write_json
+
+
+@dataclass(frozen=True)
+class DigitDataConfig:
+    """Which digits are learned.
+
+    Attributes:
+      folder: MNIST's idx files; None for synthetic digits.
+      max_train, max_test: a fixed choice of so many of MNIST's images; None for all.
+      prepared: where the prepared copy of MNIST is kept; None for a cache in the user's home.
+      synthetic: how synthetic digits are bent.
+    """
+
+    folder: Path | None = None
+    max_train: int | None = None
+    max_test: int | None = None
+    prepared: Path | None = None
+    synthetic: DigitConfig = field(default_factory=DigitConfig)
+
+
+@dataclass(frozen=True)
+class ObjectsConfig:
+    """The experiment.
+
+    Attributes:
+      digits: the digits.
+      digit_learner: templates and their bends; the appearance code has ten numbers.
+      digit_training: how long.
+      cars: objects of one category; left out where neither folder nor set is given.
+      faces: where bends are learned.
+      others: pictures that they are carried over to.
+      learner: the deformable generator for cars and faces.
+      training: how long, for either.
+      reach: how far dimensions of the geometric code are moved to show them.
+      seed: of everything random.
+    """
+
+    digits: DigitDataConfig = field(default_factory=DigitDataConfig)
+    digit_learner: AbpConfig = field(default_factory=AbpConfig)
+    digit_training: TrainingConfig = field(default_factory=TrainingConfig)
+    cars: ImageDataConfig = field(
+        default_factory=lambda: ImageDataConfig(kind="cifar10", category="automobile", size=32)
+    )
+    faces: ImageDataConfig = field(default_factory=ImageDataConfig)
+    others: ImageDataConfig = field(default_factory=ImageDataConfig)
+    learner: AbpConfig = field(default_factory=AbpConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    reach: float = 8.0
+    seed: int = 0
+
+
+GARDEN = PhotographConfig(train_subjects=1, photos_per_subject=1, test_subjects=4, style="garden", seed=1)
+
+DEMO = ObjectsConfig(
+    digits=DigitDataConfig(max_train=2000, max_test=200),
+    digit_learner=AbpConfig(
+        model=GeneratorConfig(size=32, channels=1, appearance_latents=10, geometry_latents=16, filters=64),
+        langevin=LangevinConfig(num_steps=6, inference_steps=60),
+        sigma=0.3,
+        early_sigma=0.5,
+        early_epochs=2,
+        optimiser=OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine"),
+    ),
+    digit_training=TrainingConfig(epochs=15, batch_size=20, evaluate_every=5, checkpoint_every=5, evaluation_images=50),
+    faces=FACES_DEMO.data,
+    others=replace(FACES_DEMO.data, photographs=GARDEN),
+    learner=FACES_DEMO.learner,
+    training=replace(FACES_DEMO.training, epochs=20),
+    reach=3.0,
+)
+TINY = replace(
+    DEMO,
+    digits=DigitDataConfig(max_train=40, max_test=20, synthetic=DigitConfig(train=40, test=20)),
+    digit_learner=replace(
+        DEMO.digit_learner,
+        model=replace(DEMO.digit_learner.model, size=16, filters=32, geometry_latents=8),
+        langevin=LangevinConfig(num_steps=3, inference_steps=5),
+    ),
+    digit_training=TrainingConfig(epochs=2, batch_size=10, evaluate_every=2, checkpoint_every=2, evaluation_images=10),
+    cars=replace(DEMO.cars, max_train=40, max_test=10),
+    faces=FACES_TINY.data,
+    others=replace(FACES_TINY.data, photographs=GARDEN),
+    learner=FACES_TINY.learner,
+    training=FACES_TINY.training,
+)
+PAPER = ObjectsConfig(
+    digit_learner=AbpConfig(
+        model=GeneratorConfig(size=32, channels=1, appearance_latents=10), sigma=0.5, early_sigma=0.75
+    ),
+    others=ImageDataConfig(photographs=GARDEN),
+)
+
+PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
+
+
+def main(config: ObjectsConfig, options: RunOptions) -> int:
+    size = config.digit_learner.model.size
+    if config.digits.folder is None:
+        digits = synthetic_digits(config.digits.synthetic, size=size)
+    else:
+        choice: dict[str, Any] = {"max_train": config.digits.max_train, "max_test": config.digits.max_test}
+        digits = load_images("mnist", config.digits.folder, size=size, prepared_dir=config.digits.prepared, **choice)
+    if config.digit_learner.model.appearance_latents != 10:
+        raise InputError("--digit-learner.model.appearance-latents", "10, one for each digit", "another number")
+    cars = load_photographs(config.cars) if config.cars.folder else None
+    faces, others = load_photographs(config.faces), load_photographs(config.others)
+    run = open_image_run(
+        "objects_deformable",
+        config,
+        options,
+        seed=config.seed,
+        batch_size=config.training.batch_size,
+        content_hash={
+            "digits": digits.content_hash,
+            "cars": cars.content_hash if cars else "",
+            "faces": faces.content_hash,
+            "others": others.content_hash,
+        },
+    )
+
+    codes, test_codes = (np.eye(10, dtype=np.float32)[half.labels["category"]] for half in (digits.train, digits.test))
+    digit_model = train_images(
+        run,
+        "digits",
+        config.digit_learner,
+        config.digit_training,
+        digits.train.images,
+        digits.test.images,
+        codes=codes,
+        test_codes=test_codes,
+    )
+    models = {}
+    for name, images in (("faces", faces), ("cars", cars)):
+        if images is not None:
+            learner = replace(config.learner, model=replace(config.learner.model, size=images.size))
+            models[name] = train_images(run, name, learner, config.training, images.train.images, images.test.images)
+    if jax.process_index() == 0:
+        say(options, "classifying digits")
+        results = ObjectResults(
+            digits=classified(digits, digit_model.codec, config.digit_learner.sigma),
+            cars=models["cars"].codec if cars else None,
+            bends=CarriedBends(models["faces"].codec, stack_images(others.test.images), others.name),
+            rows={"digits": digit_model.rows, **{name: model.rows for name, model in models.items()}},
+        )
+        write_json(
+            run.folder.results_file,
+            {
+                "command": typed_command(),
+                "seed": config.seed,
+                "device": device_label(run),
+                "digits": {
+                    "accuracy": results.digits.accuracy,
+                    "images": {"train": len(digits.train.images), "test": len(digits.test.images)},
+                    "steps": digit_model.steps,
+                    "seconds": round(digit_model.seconds, 1),
+                },
+                **{name: {"steps": model.steps, "seconds": round(model.seconds, 1)} for name, model in models.items()},
+            },
+        )
+        say(options, "drawing the report")
+        write_objects_report(run.folder, results, command=typed_command(), reach=config.reach, device=device_label(run))
+        say(options, f"report: {run.folder.report_file}")
+    return 0
+
+
+def classified(digits: ImageSet, codec: ImageCodec, sigma: float) -> Digits:
+    """Every held-out digit explained by each template, and named after the one of the lowest energy."""
+    images = stack_images(digits.test.images)
+    predicted, energies, geometry = classify_by_energy(codec, images, np.eye(10, dtype=np.float32), sigma=sigma)
+    return Digits(codec, images, digits.test.labels["category"], predicted, energies, geometry, digits.name)
+
+
+if __name__ == "__main__":
+    run_experiment("objects_deformable", __doc__ or "", PRESETS, main)

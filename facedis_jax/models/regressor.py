@@ -1,0 +1,22 @@
+"""The two-layer perceptron that reads landmarks off deformation fields (section 5.5)."""
+
+import flax.linen as nn
+import jax
+
+
+class Regressor(nn.Module):
+    """One hidden layer of ReLUs, then one output per coordinate.
+
+    Attributes:
+      hidden: width of the hidden layer.
+      outputs: how many numbers are predicted.
+    """
+
+    hidden: int = 100
+    outputs: int = 10
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Predictions [..., outputs] from features [..., inputs]."""
+        hidden = nn.relu(nn.Dense(self.hidden, name="hidden_layer")(features))
+        return nn.Dense(self.outputs, name="output_layer")(hidden)

@@ -1,0 +1,169 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+
+from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+SMALL = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4)
+
+
+def codes(config, *leading, seed=0):
+    rng = np.random.default_rng(seed)
+    widths = (config.appearance_latents, config.geometry_latents)
+    return Latents(*(rng.normal(size=(*leading, n)).astype(np.float32) if n else None for n in widths))
+
+
+def shapes(config):
+    module = DeformableGenerator(config)
+    latents = codes(config, 2)
+    variables = jax.eval_shape(module.init, jax.random.key(0), *latents)
+    return variables["params"], jax.eval_shape(module.apply, variables, *latents)
+
+
+def kernels(params, network):
+    return {name: leaf.shape for name, leaf in params[network].items() if name.endswith("kernel")}
+
+
+@pytest.mark.parametrize("size", [8, 16, 32, 64, 128, 256])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_have_the_size_and_channels_that_are_asked_for(size, channels):
+    params, images = shapes(GeneratorConfig(size=size, channels=channels))
+    assert images.shape == (2, size, size, channels)
+    # From 4 x 4, each layer doubles.
+    assert len(kernels(params, "geometry_network")) == 1 + np.log2(size / 4)
+
+
+def test_layers_at_size_64_are_table_4s():
+    params, _ = shapes(GeneratorConfig())
+    assert set(params) == {"appearance_network", "geometry_network"}
+    assert kernels(params, "appearance_network") == {
+        "dense_kernel": (64, 16 * 80),
+        "upsample_0_kernel": (3, 3, 80, 40),
+        "upsample_1_kernel": (3, 3, 40, 20),
+        "upsample_2_kernel": (5, 5, 20, 10),
+        "upsample_3_kernel": (5, 5, 10, 3),
+    }
+    assert kernels(params, "geometry_network") == {
+        "dense_kernel": (64, 16 * 128),
+        "upsample_0_kernel": (3, 3, 128, 64),
+        "upsample_1_kernel": (3, 3, 64, 32),
+        "upsample_2_kernel": (5, 5, 32, 16),
+        "upsample_3_kernel": (5, 5, 16, 2),
+    }
+
+
+def test_wider_images_go_on_with_as_few_filters():
+    params, _ = shapes(GeneratorConfig(size=256, filter_balance=0.5))
+    assert [shape[-1] for shape in kernels(params, "geometry_network").values()] == [16 * 128, 64, 32, 16, 16, 16, 2]
+    assert [shape[-1] for shape in kernels(params, "appearance_network").values()] == [16 * 64, 32, 16, 8, 8, 8, 3]
+
+
+@pytest.fixture(scope="module")
+def saturated(random_variables):
+    """A generator of 64 x 64 with few filters, and weights so large that its squashing functions reach their ends."""
+    config = GeneratorConfig(filters=16, appearance_latents=3, geometry_latents=4)
+    latents = codes(config, 5)
+    variables = random_variables(DeformableGenerator(config), *latents)
+    return config, jax.tree.map(lambda x: 10 * x, variables), latents
+
+
+def test_displacements_reach_20_pixels_of_64_and_no_further(saturated):
+    config, variables, latents = saturated
+    flow = np.asarray(DeformableGenerator(config).apply(variables, latents.geometry, method="flow"))
+    assert flow.shape == (5, 64, 64, 2)
+    for direction in np.moveaxis(flow, -1, 0):
+        np.testing.assert_allclose([direction.min(), direction.max()], [-20, 20], rtol=1e-3)
+    np.testing.assert_array_less(np.abs(flow), 20 + 1e-4)
+
+
+@pytest.mark.parametrize(("output", "low"), [("sigmoid", 0), ("tanh", -1)])
+def test_images_are_in_the_range_of_the_output(saturated, output, low):
+    config, variables, latents = saturated
+    generator = DeformableGenerator(replace(config, output=output))
+    images = np.asarray(jax.jit(generator.apply)(variables, *latents))
+    np.testing.assert_allclose([images.min(), images.max()], [low, 1], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def small(random_variables):
+    latents = codes(SMALL, 2, 3)
+    variables = random_variables(DeformableGenerator(SMALL), *latents)
+    return variables, latents, np.asarray(jax.jit(DeformableGenerator(SMALL).apply)(variables, *latents))
+
+
+def test_an_image_is_the_canonical_one_bent_by_the_flow(small):
+    variables, latents, images = small
+    generator = DeformableGenerator(SMALL)
+    canonical = np.asarray(generator.apply(variables, latents.appearance, method="appearance"))
+    flow = np.asarray(generator.apply(variables, latents.geometry, method="flow"))
+    assert images.shape == canonical.shape == (2, 3, 8, 8, 3)
+    assert np.abs(flow).max() > 0.5
+    y, x = np.mgrid[:8, :8].astype(np.float64)
+    for place in np.ndindex(2, 3):
+        coordinates = [y + flow[place][..., 1], x + flow[place][..., 0]]
+        for channel in range(3):
+            bent = map_coordinates(canonical[place][..., channel], coordinates, order=1, mode="nearest")
+            np.testing.assert_allclose(images[place][..., channel], bent, atol=1e-5)
+
+
+def test_without_geometry_an_image_is_its_appearance(small):
+    variables, latents, _ = small
+    config = replace(SMALL, geometry_latents=0)
+    generator = DeformableGenerator(config)
+    params, _ = shapes(config)
+    assert set(params) == {"appearance_network"}
+    assert not config.deformable
+    canonical = generator.apply(variables, latents.appearance, method="appearance")
+    np.testing.assert_array_equal(generator.apply(variables, latents.appearance, None), canonical)
+
+
+def test_the_refiner_changes_nothing_at_first(small):
+    variables, latents, images = small
+    generator = DeformableGenerator(replace(SMALL, refine=True))
+    first = jax.jit(generator.init)(jax.random.key(0), *latents)["params"]
+    assert set(first) == {"appearance_network", "geometry_network", "refiner"}
+    params = {**variables["params"], "refiner": first["refiner"]}
+    apply = jax.jit(generator.apply)
+    np.testing.assert_allclose(apply({"params": params}, *latents), images, rtol=1e-6)
+    params["refiner"] = jax.tree.map(lambda x: x + 0.1, first["refiner"])
+    assert np.abs(apply({"params": params}, *latents) - images).max() > 0.05
+
+
+def test_beta_scales_the_weights_of_the_geometric_generator_alone(small):
+    """Its kernels are multiplied by beta: the same map as of parameters that were multiplied beforehand."""
+    variables, latents, _ = small
+    balanced, scaled = (DeformableGenerator(replace(SMALL, weight_balance=beta)) for beta in (1.0, 0.3))
+    geometry = {
+        name: 0.3 * leaf if name.endswith("kernel") else leaf
+        for name, leaf in variables["params"]["geometry_network"].items()
+    }
+    beforehand = {"params": {**variables["params"], "geometry_network": geometry}}
+    found = scaled.apply(variables, latents.geometry, method="flow")
+    np.testing.assert_allclose(found, balanced.apply(beforehand, latents.geometry, method="flow"), rtol=1e-5)
+    assert np.abs(found - balanced.apply(variables, latents.geometry, method="flow")).max() > 0.1
+    of_appearance = [g.apply(variables, latents.appearance, method="appearance") for g in (scaled, balanced)]
+    np.testing.assert_array_equal(*of_appearance)
+
+
+@pytest.mark.parametrize("size", [0, 4, 48, 100])
+def test_sizes_that_are_no_power_of_two_from_8_are_refused(size):
+    with pytest.raises(ValueError, match=f"power of two of at least 8, got {size}"):
+        GeneratorConfig(size=size)
+
+
+def test_unknown_outputs_are_refused():
+    with pytest.raises(ValueError, match="'sigmoid' or 'tanh', got 'relu'"):
+        GeneratorConfig(output="relu")  # type: ignore[arg-type]
+
+
+def test_codes_may_have_any_number_of_batch_axes(small):
+    variables, latents, images = small
+    generator = DeformableGenerator(SMALL)
+    one = generator.apply(variables, *(jnp.asarray(z)[1, 2] for z in latents))
+    np.testing.assert_allclose(one, images[1, 2], rtol=1e-5)
