@@ -29,6 +29,7 @@ from facedis_jax.learners import (
     image_vae_functions,
     image_vae_learner,
 )
+from facedis_jax.learners.chains import CHAIN_MULTIPLE
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.image_codec import ImageCodec, image_codec
 from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
@@ -68,18 +69,22 @@ class ImageDataConfig:
     photographs: PhotographConfig = field(default_factory=PhotographConfig)
 
 
-def load_photographs(data: ImageDataConfig) -> ImageSet:
+def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     """Reads a set of real photographs, or takes synthetic ones.
+
+    Args:
+      data: which.
+      option: where a command takes it from, for errors.
 
     Raises:
       InputError: a real set without its folder, or one that cannot be used.
     """
     if data.kind == "synthetic":
         if data.folder is not None:
-            raise InputError("--data.kind", "the kind of the photographs in --data.folder", "synthetic")
+            raise InputError(f"{option}.kind", f"the kind of the photographs in {option}.folder", "synthetic")
         return synthetic_photographs(load_face_model(data.face_model), data.photographs, size=data.size)
     if data.folder is None:
-        raise InputError("--data.folder", f"the folder of the set {data.kind}", "none")
+        raise InputError(f"{option}.folder", f"the folder of the set {data.kind}", "none")
     settings = {"max_train": data.max_train, "max_test": data.max_test, "category": data.category}
     return load_images(data.kind, data.folder, size=data.size, prepared_dir=data.prepared, **settings)
 
@@ -95,11 +100,25 @@ def check_model(model: GeneratorConfig, images: ImageSet) -> None:
             raise InputError(f"--learner.model.{option}", f"{taken}, as of the photographs", str(made))
 
 
+def check_training(training: "TrainingConfig", images: ImageSource) -> None:
+    """Checks that there is a batch of images to train on, before a run's folder is made.
+
+    Raises:
+      InputError: a batch has more.
+    """
+    if training.batch_size > len(images):
+        found = f"{training.batch_size} for {len(images)} images"
+        raise InputError("--training.batch-size", "no more than there are images to train on", found)
+
+
 def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:
-    """The models that Table 1 compares with, of one code as long as the two codes of the deformable one together."""
+    """The models that Table 1 compares with, of one code as long as the two codes of the deformable one together.
+
+    Their generator is as wide as the deformable model's geometric one, which is the wider of its two.
+    """
     model = learner.model
     latents = model.appearance_latents + model.geometry_latents
-    plain = replace(model, appearance_latents=latents, geometry_latents=0)
+    plain = replace(model, appearance_latents=latents, geometry_latents=0, filter_balance=max(1.0, model.filter_balance))
     return {
         "abp": replace(learner, model=plain),
         "vae": ImageVaeConfig(plain, sigma=learner.sigma, optimiser=learner.optimiser),
@@ -121,6 +140,9 @@ class TrainingConfig:
       batch_size: images of a step, over all devices.
       log_every, evaluate_every, checkpoint_every: epochs between log lines, evaluations and checkpoints.
       evaluation_images: of the test set, for the curves alone; the results are of all of it.
+
+    Raises:
+      InputError: for no epochs, or no images to evaluate.
     """
 
     epochs: float = 1001
@@ -129,6 +151,12 @@ class TrainingConfig:
     evaluate_every: float = 50
     checkpoint_every: float = 10
     evaluation_images: int = 100
+
+    def __post_init__(self) -> None:
+        if not self.epochs > 0:
+            raise InputError("epochs", "more than 0", str(self.epochs))
+        if self.evaluation_images < 1:
+            raise InputError("evaluation_images", "1 or more", str(self.evaluation_images))
 
 
 @dataclass(frozen=True)
@@ -185,10 +213,13 @@ def open_image_run(
       content_hash: of the images; chains belong to images by their places, so that another order is another run.
 
     Raises:
-      InputError: there are fewer devices than asked for, they do not divide the batch, or the folder is another run's.
+      InputError: there are fewer devices than asked for, they do not divide the batch or the chains, or the folder is
+        another run's.
     """
     devices = chosen_devices(options.devices)
     check_batch_size(batch_size, len(devices))
+    if CHAIN_MULTIPLE % len(devices):
+        raise InputError("--devices", f"a divisor of {CHAIN_MULTIPLE}", str(len(devices)))
     made_by = {"experiment": name, "data": content_hash, "config": as_json(config)}
     folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
     return ImageRun(name, options, seed, devices, folder)

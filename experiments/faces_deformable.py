@@ -23,6 +23,8 @@ from experiments._image_run import (
     ImageRun,
     TrainedImages,
     TrainingConfig,
+    check_model,
+    check_training,
     device_label,
     load_photographs,
     open_image_run,
@@ -96,6 +98,8 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": FacesConfig()}
 
 def main(config: FacesConfig, options: RunOptions) -> int:
     images = load_photographs(config.data)
+    check_model(config.learner.model, images)
+    check_training(config.training, images.train.images)
     run = open_image_run(
         "faces_deformable",
         config,
@@ -139,14 +143,14 @@ def evaluate(run: ImageRun, images: ImageSet, models: dict[str, TrainedImages]) 
     codec, labels = models["deformable"].codec, images.test.labels
     canonical = codec.canonical(latents.appearance)
     covariances = None
-    if "view" in labels:
+    if len(np.unique(labels.get("view", ()))) > 1:
         covariances = view_results(latents, labels["view"])
         numbers["view_covariance"] = {
             "geometry": covariances["geometry"]["largest"],
             "appearance": covariances["appearance"]["largest"],
             "ratio": covariances["ratio"],
         }
-    if "sitting" in labels:
+    if len(np.unique(labels.get("sitting", ()))) < len(labels.get("sitting", ())):
         numbers["canonical_spread"] = pose_spread(test, canonical, labels["sitting"])
     return DeformableResults(
         numbers=numbers,

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
-from facedis_jax.reports.transfer_report import TransferResults, errors_over_runs, margins, write_transfer_report
 
 from experiments._command_line import RunOptions, run_experiment, say, typed_command
 from experiments._image_run import (
@@ -25,6 +24,7 @@ from experiments._image_run import (
     TrainedImages,
     TrainingConfig,
     check_model,
+    check_training,
     device_label,
     load_photographs,
     open_image_run,
@@ -39,8 +39,10 @@ from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.synthetic_photographs import PhotographConfig, TransferSets, transfer_photographs
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpConfig, ImageVaeConfig
+from facedis_jax.learners.abp import Part
 from facedis_jax.models import Latents
 from facedis_jax.reports.image_evaluation import reconstruction_by_view, reconstructions
+from facedis_jax.reports.transfer_report import TransferResults, errors_over_runs, margins, write_transfer_report
 from facedis_jax.training import RunFolder, check_batch_size, write_json
 
 
@@ -104,8 +106,8 @@ def main(config: TransferConfig, options: RunOptions) -> int:
         raise InputError("--runs", "at least 1", str(config.runs))
     sets = load_sets(config)
     front = frontal_faces(config, sets.target)
-    for images in sets:
-        check_model(config.learner.model, images)
+    check_model(config.learner.model, sets.source)
+    check_training(config.training, sets.source.train.images)
     run = open_image_run(
         "geometry_transfer",
         config,
@@ -129,7 +131,9 @@ def main(config: TransferConfig, options: RunOptions) -> int:
         results = results_of(run, sets, front, errors, shown)
         write_json(run.folder.results_file, {**results.numbers, "command": typed_command(), "seed": config.seed})
         say(options, "drawing the report")
-        write_transfer_report(run.folder, sets.source, sets.target, results, command=typed_command(), reach=config.reach)
+        write_transfer_report(
+            run.folder, sets.source, sets.target, results, command=typed_command(), reach=config.reach
+        )
         say(options, f"report: {run.folder.report_file}")
     return 0
 
@@ -148,7 +152,7 @@ def load_sets(config: TransferConfig) -> TransferSets:
         if target != ImageDataConfig(size=target.size, max_test=target.max_test):
             raise InputError("--target", "no settings where both sets are synthetic: it follows --source", "some")
         return transfer_photographs(load_face_model(source.face_model), source.photographs, size=source.size)
-    sets = TransferSets(load_photographs(source), load_photographs(target))
+    sets = TransferSets(load_photographs(source, "--source"), load_photographs(target, "--target"))
     if sets.source.channels != sets.target.channels:
         found = f"{sets.source.channels} and {sets.target.channels}"
         raise InputError("--target.kind", "photographs with as many colour channels as the source's", found)
@@ -213,7 +217,8 @@ def fine_tuned(learner: AbpConfig | ImageVaeConfig) -> AbpConfig | ImageVaeConfi
     """How a model goes on with the target: geometry as it is, all else as at the end of the first stage."""
     if isinstance(learner, ImageVaeConfig):
         return learner
-    return replace(learner, early_epochs=0.0, frozen=("geometry",) if learner.model.deformable else ())
+    frozen: tuple[Part, ...] = ("geometry",) if learner.model.deformable else ()
+    return replace(learner, early_epochs=0.0, frozen=frozen)
 
 
 @dataclass(frozen=True)

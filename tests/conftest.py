@@ -1,6 +1,7 @@
 """Four virtual devices, made before jax is imported, so that every test may use one, two or four."""
 
 import os
+from functools import partial
 
 import pytest
 
@@ -16,3 +17,14 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def small_pictures():
+    """For the modules that write pages: their pictures are drawn in a moment."""
+    from facedis_jax.reports import page
+    from facedis_jax.reports.figures import png
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "png", partial(png, dpi=40))
+        yield

@@ -46,6 +46,8 @@ class PhotographConfig:
       shift: standard deviation of the place in the picture, in heights of the picture.
       scale: standard deviation of the logarithm of the size.
       neutral_share: share of photographs of a face at rest; the others show the six emotions at any level.
+      lamp_share: range of the share of the light that comes from the lamp, the rest being from everywhere. The lamp
+        stays where it is while the head turns, so that the larger it is, the more the view changes a face's colours.
       style: a name among `facedis_jax.data.synthetic_people.STYLES`.
       seed: of everything that is drawn.
 
@@ -64,6 +66,7 @@ class PhotographConfig:
     shift: float = 0.012
     scale: float = 0.03
     neutral_share: float = 0.25
+    lamp_share: tuple[float, float] = (0.2, 0.5)
     style: str = "studio"
     seed: int = 0
 
@@ -79,6 +82,8 @@ class PhotographConfig:
             raise InputError("views, train_views, max_yaw", "yaws between -90 and 90 degrees", found)
         if not 0 <= self.neutral_share <= 1:
             raise InputError("neutral_share", "a share from 0 to 1", f"{self.neutral_share}")
+        if not 0 <= self.lamp_share[0] <= self.lamp_share[1] <= 1:
+            raise InputError("lamp_share", "a range of shares from 0 to 1", f"{self.lamp_share}")
         if self.style not in STYLES:
             raise InputError("style", f"one of {', '.join(STYLES)}", self.style)
 
@@ -173,7 +178,7 @@ def _draw_photo(
     if is_neutral:
         emotion, level = "neutral", 0.0
     azimuth, elevation = np.radians([rng.uniform(-70, 70), rng.uniform(-10, 50)])
-    total, share = rng.uniform(1.0, 1.2), rng.uniform(0.4, 0.75)
+    total, share = rng.uniform(1.0, 1.2), rng.uniform(*config.lamp_share)
     tint = np.array(STYLES[config.style].tint) * rng.normal(1, 0.02, 3)
     return person | {
         "subject": np.int32(place[1]),

@@ -25,7 +25,7 @@ class ImageVaeConfig:
     """What is learned and how.
 
     Attributes:
-      model: sizes of the generators; the inference network is the appearance generator's mirror.
+      model: sizes of the generators; the inference network is the geometric generator's mirror.
       sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
       frozen: generators that keep their weights.
       optimiser: Adam's settings.

@@ -21,7 +21,7 @@ class RegressionConfig:
       epochs: the longest fit; validation chooses how much of it is run.
       batch_size: examples of a step.
       learning_rate: Adam's, which falls to zero along a cosine over all `epochs`.
-      weight_decays: of AdamW, among which validation chooses.
+      weight_decays: of AdamW, of all but the biases; validation chooses among them.
       validation_share: the part of the training set that validates.
     """
 
@@ -39,13 +39,13 @@ class Standardisation(NamedTuple):
     Attributes:
       mean, scale: [inputs], of each feature.
       target_mean: [outputs].
-      target_scale: a scalar, the same for all outputs, so that the L1 loss weighs them as they are.
+      target_scale: one for all outputs, so that the L1 loss weighs them as they are.
     """
 
-    mean: jax.Array
-    scale: jax.Array
-    target_mean: jax.Array
-    target_scale: jax.Array
+    mean: np.ndarray
+    scale: np.ndarray
+    target_mean: np.ndarray
+    target_scale: np.float32
 
 
 class FittedRegressor(NamedTuple):
@@ -64,6 +64,12 @@ class FittedRegressor(NamedTuple):
     epochs: int
     validation_error: float
 
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Predictions [examples, outputs] from features [examples, inputs]."""
+        network, statistics = Regressor(*self.weights["output_layer"]["kernel"].shape), self.standardisation
+        outputs: Any = network.apply({"params": self.weights}, _scaled(features, statistics.mean, statistics.scale))
+        return np.asarray(outputs) * statistics.target_scale + statistics.target_mean
+
 
 def fit_regressor(
     features: np.ndarray,
@@ -76,52 +82,52 @@ def fit_regressor(
     """Fits a two-layer perceptron with the L1 loss, as section 5.5 of the deformable generator.
 
     The weight decay and the number of epochs are those of the lowest error on a part of the training set that is held
-    out; the regressor itself is then fitted with them on all of it.
+    out; the regressor itself is then fitted with them on all of it, in as many steps.
 
     Args:
       features: [examples, inputs] float32.
       targets: [examples, outputs] float32.
       config: the choices.
-      key: of the held-out part, the initial weights and the order of the examples.
-      groups: [examples], who is on the picture: no group is both fitted and validated on. Each example alone if None.
+      key: of the initial weights, the held-out part and the order of the examples.
+      groups: [examples], who is on the picture: nobody is both fitted and validated on. Each example alone if None.
 
     Raises:
       ValueError: where the shapes do not match or there are fewer than two groups.
 
     Example:
       >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
-      >>> fitted = fit_regressor(x, 3 * x + 5, RegressionConfig(hidden=16), jax.random.key(0))
-      >>> bool(np.abs(predict(fitted, x) - (3 * x + 5)).mean() < 0.3)
+      >>> fitted = fit_regressor(x, 3 * x + 5, RegressionConfig(batch_size=8), jax.random.key(0))
+      >>> bool(np.abs(fitted.predict(x) - (3 * x + 5)).mean() < 0.2)
       True
     """
     features, targets = np.asarray(features, np.float32), np.asarray(targets, np.float32)
     if features.ndim != 2 or targets.ndim != 2 or len(features) != len(targets):
         raise ValueError(f"need [examples, n] twice, got shapes {features.shape} and {targets.shape}")
-    split_key, fit_key = jax.random.split(key)
-    held = validation_rows(len(features), config.validation_share, split_key, groups)
-    examples = standardised(features[~held], targets[~held])
-    decays = jnp.asarray(config.weight_decays, jnp.float32)
-    errors = np.asarray(
-        _validation_errors(config, *examples, jnp.asarray(features[held]), jnp.asarray(targets[held]), decays, fit_key)
-    )
-    decay, epoch = np.unravel_index(np.nanargmin(errors), errors.shape)
-    standardisation, inputs, outputs = standardised(features, targets)
-    weights = _fitted(config, inputs, outputs, decays[decay], jnp.int32(epoch + 1), fit_key)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    start = _initial_weights(rng, Regressor(config.hidden, targets.shape[1]), features.shape[1])
+    held = validation_rows(len(features), config.validation_share, rng, groups)
+
+    def fit(rows: np.ndarray, weight_decay: float, epochs: int) -> tuple[Any, np.ndarray, Standardisation]:
+        statistics = standardisation_of(features[rows], targets[rows])
+        inputs = _scaled(features, statistics.mean, statistics.scale)
+        outputs = _scaled(targets, statistics.target_mean, statistics.target_scale)
+        batches = _batches(rng, rows, len(features), config)
+        weights, errors = _fitted(config, start, inputs, outputs, batches, held, np.float32(weight_decay), epochs)
+        return weights, np.asarray(errors) * statistics.target_scale, statistics
+
+    searched = [fit(np.flatnonzero(~held), decay, config.epochs)[1] for decay in config.weight_decays]
+    decay, epoch = np.unravel_index(np.argmin(searched), (len(searched), config.epochs))
+    weights, _, statistics = fit(np.arange(len(features)), config.weight_decays[decay], int(epoch) + 1)
     return FittedRegressor(
         jax.device_get(weights),
-        jax.device_get(standardisation),
+        statistics,
         weight_decay=config.weight_decays[decay],
         epochs=int(epoch) + 1,
-        validation_error=float(errors[decay, epoch]),
+        validation_error=float(searched[decay][epoch]),
     )
 
 
-def predict(fitted: FittedRegressor, features: jax.Array | np.ndarray) -> np.ndarray:
-    """Predictions [examples, outputs] from features [examples, inputs]."""
-    return np.asarray(_predict(fitted.weights, fitted.standardisation, jnp.asarray(features, jnp.float32)))
-
-
-def validation_rows(count: int, share: float, key: jax.Array, groups: np.ndarray | None = None) -> np.ndarray:
+def validation_rows(count: int, share: float, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
     """Which of `count` examples validate, [count] bool: whole groups at random, until they make up the share.
 
     At least one group is on either side.
@@ -133,102 +139,83 @@ def validation_rows(count: int, share: float, key: jax.Array, groups: np.ndarray
     sizes = np.bincount(members)
     if len(sizes) < 2:
         raise ValueError(f"need two groups or more to validate, got {len(sizes)}")
-    order = np.asarray(jax.random.permutation(key, len(sizes)))
+    order = rng.permutation(len(sizes))
     enough = int(np.searchsorted(np.cumsum(sizes[order]), share * count)) + 1
     return np.isin(members, order[: min(enough, len(sizes) - 1)])
 
 
-def standardised(features: np.ndarray, targets: np.ndarray) -> tuple[Standardisation, jax.Array, jax.Array]:
-    """Statistics of training examples, and the examples brought to zero mean and unit scale by them."""
+def standardisation_of(features: np.ndarray, targets: np.ndarray) -> Standardisation:
+    """Statistics of training examples, [examples, inputs] and [examples, outputs]."""
     deviation = features.std(axis=0)
+    # What hardly varies in training stays small: blown up, it would throw off what is predicted later.
+    scale = np.maximum(deviation, 1e-3 * deviation.max())
     target_mean = targets.mean(axis=0)
     target_scale = np.sqrt(np.mean(np.square(targets - target_mean)))
-    # What hardly varies in training stays as small as it is: blown up, it would throw off what is predicted later.
-    scale = np.maximum(deviation, 1e-3 * deviation.max())
-    standardisation = Standardisation(
-        *(jnp.asarray(x) for x in (features.mean(axis=0), np.where(scale > 0, scale, 1), target_mean)),
-        target_scale=jnp.asarray(np.where(target_scale > 0, target_scale, np.float32(1))),
+    return Standardisation(
+        features.mean(axis=0), np.where(scale > 0, scale, 1), target_mean, np.float32(target_scale or 1.0)
     )
-    inputs = (features - standardisation.mean) / standardisation.scale
-    return standardisation, inputs, (targets - standardisation.target_mean) / standardisation.target_scale
 
 
-@jax.jit
-def _predict(weights: Any, standardisation: Standardisation, features: jax.Array) -> jax.Array:
-    inputs = (features - standardisation.mean) / standardisation.scale
-    outputs = _network(weights).apply({"params": weights}, inputs)
-    return outputs * standardisation.target_scale + standardisation.target_mean
+def _scaled(values: np.ndarray, mean: np.ndarray, scale: np.ndarray | np.float32) -> np.ndarray:
+    return ((values - mean) / scale).astype(np.float32)
 
 
-def _network(weights: Any) -> Regressor:
-    return Regressor(*weights["output_layer"]["kernel"].shape)
+def _batches(rng: np.random.Generator, rows: np.ndarray, count: int, config: RegressionConfig) -> np.ndarray:
+    """Rows of every batch, [epochs, steps, batch] int32: as many steps as `count` examples make, of those in `rows`."""
+    size = min(config.batch_size, count)
+    used = count // size * size
+    repeats = -(-used // len(rows))
+    epochs = [np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:used] for _ in range(config.epochs)]
+    return np.stack(epochs).astype(np.int32).reshape(config.epochs, -1, size)
 
 
-@partial(jax.jit, static_argnums=0)
-def _validation_errors(
-    config: RegressionConfig,
-    standardisation: Standardisation,
-    inputs: jax.Array,
-    outputs: jax.Array,
-    held_features: jax.Array,
-    held_targets: jax.Array,
-    weight_decays: jax.Array,
-    key: jax.Array,
-) -> jax.Array:
-    """Mean absolute error on held-out examples after each epoch: [decays, epochs]."""
+def _initial_weights(rng: np.random.Generator, network: Regressor, inputs: int) -> Any:
+    """Kernels that keep the variance, biases of zero."""
 
-    def errors(weight_decay: jax.Array) -> jax.Array:
-        start, epoch = _training(config, inputs, outputs, weight_decay, key)
+    # Drawn on the host, since a compiled draw takes longer to compile than all else here.
+    def draw(entry: jax.ShapeDtypeStruct) -> np.ndarray:
+        spread = 1 / np.sqrt(entry.shape[0]) if len(entry.shape) == 2 else 0.0
+        return rng.normal(scale=spread, size=entry.shape).astype(np.float32)
 
-        def validated(state: Any, number: jax.Array) -> tuple[Any, jax.Array]:
-            state = epoch(number, state)
-            predictions = _predict(state[0], standardisation, held_features)
-            return state, jnp.abs(predictions - held_targets).mean()
-
-        return jax.lax.scan(validated, start, jnp.arange(config.epochs))[1]
-
-    return jax.vmap(errors)(weight_decays)
+    return jax.tree.map(draw, jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(inputs))["params"])
 
 
 @partial(jax.jit, static_argnums=0)
 def _fitted(
     config: RegressionConfig,
+    weights: Any,
     inputs: jax.Array,
     outputs: jax.Array,
+    batches: jax.Array,
+    held: jax.Array,
     weight_decay: jax.Array,
     num_epochs: jax.Array,
-    key: jax.Array,
-) -> Any:
-    """Weights after some of the epochs of a fit."""
-    start, epoch = _training(config, inputs, outputs, weight_decay, key)
-    return jax.lax.fori_loop(0, num_epochs, epoch, start)[0]
-
-
-def _training(
-    config: RegressionConfig, inputs: jax.Array, outputs: jax.Array, weight_decay: jax.Array, key: jax.Array
-) -> tuple[Any, Any]:
-    """The state at the start, (weights, the optimiser's), and a function (number of the epoch, state) -> state."""
+) -> tuple[Any, jax.Array]:
+    """Weights after some of the epochs, and the mean absolute error on the held-out rows after each, [epochs]."""
     network = Regressor(config.hidden, outputs.shape[1])
-    batch_size = min(config.batch_size, len(inputs))
-    num_batches = len(inputs) // batch_size
-    rate = optax.cosine_decay_schedule(config.learning_rate, config.epochs * num_batches)
+    rate = optax.cosine_decay_schedule(config.learning_rate, config.epochs * batches.shape[1])
     optimiser = optax.chain(
-        optax.scale_by_adam(), optax.add_decayed_weights(weight_decay), optax.scale_by_learning_rate(rate)
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay, mask=lambda weights: jax.tree.map(lambda x: x.ndim > 1, weights)),
+        optax.scale_by_learning_rate(rate),
     )
-    weights = network.init(jax.random.fold_in(key, 0), inputs[0])["params"]
 
-    def loss(weights: Any, rows: jax.Array) -> jax.Array:
-        predictions: Any = network.apply({"params": weights}, inputs[rows])
-        return jnp.abs(predictions - outputs[rows]).mean()
+    def distances(weights: Any, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
+        predictions: Any = network.apply({"params": weights}, inputs)
+        return jnp.abs(predictions - outputs).mean(axis=-1)
 
     def step(state: Any, rows: jax.Array) -> tuple[Any, None]:
         weights, opt_state = state
-        updates, opt_state = optimiser.update(jax.grad(loss)(weights, rows), opt_state, weights)
+        gradients = jax.grad(lambda weights: distances(weights, inputs[rows], outputs[rows]).mean())(weights)
+        updates, opt_state = optimiser.update(gradients, opt_state, weights)
         return (optax.apply_updates(weights, updates), opt_state), None
 
-    def epoch(number: jax.Array, state: Any) -> Any:
-        order = jax.random.permutation(jax.random.fold_in(key, number + 1), len(inputs))
-        batches = order[: num_batches * batch_size].reshape(num_batches, batch_size)
-        return jax.lax.scan(step, state, batches)[0]
+    def epoch(number: jax.Array, carry: Any) -> Any:
+        state, errors = carry
+        state, _ = jax.lax.scan(step, state, batches[number])
+        error = distances(state[0], inputs, outputs).mean(where=held)
+        return state, errors.at[number].set(error)
 
-    return (weights, optimiser.init(weights)), epoch
+    state = (weights, optimiser.init(weights))
+    (weights, _), errors = jax.lax.fori_loop(0, num_epochs, epoch, (state, jnp.full(config.epochs, jnp.inf)))
+    return weights, errors

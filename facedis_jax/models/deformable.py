@@ -25,6 +25,9 @@ class GeneratorConfig:
       filters: of the geometric generator's 4 x 4 map; every layer that follows has half as many, down to 16.
       filter_balance: alpha, the appearance generator's filters in relation to the geometric generator's.
       weight_balance: beta, by which the geometric generator's weights are scaled at run time; None scales neither's.
+      geometry_gain: multiplies the geometric code on its way into its network. Above 1, the same prior reaches further
+        and is learned faster through geometry than through appearance: a third balance between what either explains
+        away, beside alpha and beta.
       output: of the appearance generator: "sigmoid" for images in [0, 1], "tanh" for images in [-1, 1].
       displacement: the largest one, as a part of the image's size.
       refine: put a small convolutional network after the warp.
@@ -37,6 +40,7 @@ class GeneratorConfig:
     filters: int = 128
     filter_balance: float = 0.625
     weight_balance: float | None = None
+    geometry_gain: float = 1.0
     output: Literal["sigmoid", "tanh"] = "sigmoid"
     displacement: float = 20 / 64
     refine: bool = False
@@ -90,7 +94,8 @@ class DeformableGenerator(nn.Module):
 
     def flow(self, geometry: jax.Array) -> jax.Array:
         """Displacements [..., size, size, 2] as (dx, dy) in pixels."""
-        return self.config.displacement * self.config.size * jnp.tanh(self.geometry_network(geometry))
+        config = self.config
+        return config.displacement * config.size * jnp.tanh(self.geometry_network(config.geometry_gain * geometry))
 
     def combine(self, image: jax.Array, flow: jax.Array | None) -> jax.Array:
         """Bends canonical images, where there is a flow, and refines them if so configured."""

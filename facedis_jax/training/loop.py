@@ -157,7 +157,9 @@ def fit(
         restored = checkpoints.restore(train.abstract_state(jax.eval_shape(learner.init, key, sample)))
         if restored is None:
             train_batches.set_state(beginning)
-            state = train.place_state(jax.jit(learner.init)(key, sample))
+            # It runs once, and to optimise its random draws takes longer than they do.
+            init = jax.jit(learner.init, compiler_options={"xla_backend_optimization_level": 0})
+            state = train.place_state(init(key, sample))
             first_step, seconds_before, window = 0, 0.0, None
         else:
             train_batches.set_state(restored.progress["batches"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from facedis_jax.data.faces import ArraySource
+from facedis_jax.data.images import ArrayImages, stack_images
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.errors import InputError
 
@@ -121,3 +122,40 @@ def test_an_empty_evaluation_is_refused():
         evaluation_batches(_source(0), _NEUTRALS, batch_size=4)
     with pytest.raises(InputError, match="batch_size"):
         evaluation_batches(_source(3), _NEUTRALS, batch_size=0)
+
+
+IMAGES = ArrayImages(np.random.default_rng(0).integers(256, size=(10, 8, 8, 3), dtype=np.uint8))
+
+
+def test_images_come_with_the_index_of_their_chain_and_without_neutrals():
+    seen = []
+    for batch in itertools.islice(iter(train_batches(IMAGES, batch_size=4, seed=0)), 5):
+        shapes = {key: (value.shape, value.dtype.name) for key, value in batch.items()}
+        assert shapes == {"image": ((4, 8, 8, 3), "uint8"), "index": ((4,), "int32")}
+        np.testing.assert_array_equal(batch["image"], IMAGES.images[batch["index"]])
+        seen += batch["index"].tolist()
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+
+
+def test_images_are_evaluated_once_in_order():
+    batches = list(evaluation_batches(IMAGES, batch_size=4))
+    assert set(batches[0]) == {"image", "index", "mask"}
+    mask = np.concatenate([batch["mask"] for batch in batches])
+    images = np.concatenate([batch["image"] for batch in batches])
+    np.testing.assert_array_equal(images[mask == 1], IMAGES.images)
+
+
+def test_taken_images_get_indices_of_their_own():
+    some = IMAGES.take(np.array([7, 2]))
+    np.testing.assert_array_equal(some[1]["image"], IMAGES.images[2])
+    assert (len(some), some[1]["index"]) == (2, 1)
+
+    class Listed:
+        def __len__(self):
+            return len(some)
+
+        def __getitem__(self, index):
+            return some[index]
+
+    np.testing.assert_array_equal(stack_images(Listed()), IMAGES.images[[7, 2]])

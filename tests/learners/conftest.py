@@ -5,6 +5,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +18,14 @@ from facedis_jax.learners import (
     abp_learner,
     ib_vae_learner,
 )
-from facedis_jax.models import DeformableGenerator, FaceVaeConfig, GeneratorConfig, Latents, PctConfig, PointFeatureConfig
+from facedis_jax.models import (
+    DeformableGenerator,
+    FaceVaeConfig,
+    GeneratorConfig,
+    Latents,
+    PctConfig,
+    PointFeatureConfig,
+)
 
 VERTICES = 30
 SCALE = 100.0
@@ -138,6 +146,25 @@ def make_image_batch(index):
     return {"image": make_images(index), "index": index, "mask": np.ones(len(index), np.float32)}
 
 
+def make_state(learner):
+    """A first state without the initialisers, whose compilation takes seconds: normal weights and chains."""
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), make_image_batch([0]))
+    rng = np.random.default_rng(2)
+
+    def draw(leaf):
+        fan_in = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 10
+        return rng.normal(scale=fan_in**-0.5, size=leaf.shape).astype(np.float32)
+
+    fields = {"key": jax.random.key(1), "step": jnp.int32(0)}
+    for name in ("params", "critic"):
+        fields[name] = jax.tree.map(draw, getattr(shapes, name, None))
+    for name in ("opt_state", "critic_opt_state"):
+        fields[name] = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), getattr(shapes, name, None))
+    if hasattr(shapes, "chains"):
+        fields["chains"] = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes.chains)
+    return shapes.replace(**{name: value for name, value in fields.items() if hasattr(shapes, name)})
+
+
 @partial(jax.jit, static_argnums=0)
 def _decode(config, params, latents):
     return DeformableGenerator(config).apply({"params": params}, *latents)
@@ -171,14 +198,16 @@ def random_directions(params, seed=0):
 
 @pytest.fixture(scope="session")
 def small():
-    """Learners of 8 x 8 images, and a first state of 20 of them."""
-    state = jax.jit(make_abp().init)(jax.random.key(0), make_image_batch(range(10)))
+    """Learners of 8 x 8 images, a first state of 20 of them, and the compiled step, for batches of 12."""
+    state = jax.jit(make_abp().init)(jax.random.key(0), make_image_batch([0]))
     return SimpleNamespace(
         config=ABP,
         learner=make_abp,
         images=make_images,
         batch=make_image_batch,
+        make_state=make_state,
         state=state,
+        step=jax.jit(make_abp().step),
         decode=decode_in_float64,
         derivatives=directional_derivatives,
         directions=random_directions,

@@ -9,14 +9,14 @@ GRADIENTS = np.random.default_rng(0).normal(size=(14, 3))
 START = np.array([1.0, -2.0, 0.5])
 
 
-def adam_in_numpy(rates, *, l2=0.0, decay=0.0):
+def adam_in_numpy(rates, *, l2=0.0, decay=0.0, beta_1=0.9):
     """Kingma and Ba's algorithm 1 in float64, with an L2 penalty in the gradient or decay of the weights."""
     weights, mean, square = START.copy(), np.zeros(3), np.zeros(3)
     for t, (rate, gradient) in enumerate(zip(rates, GRADIENTS, strict=True), start=1):
         gradient = gradient + l2 * weights
-        mean = 0.9 * mean + 0.1 * gradient
+        mean = beta_1 * mean + (1 - beta_1) * gradient
         square = 0.999 * square + 0.001 * gradient**2
-        direction = mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+        direction = mean / (1 - beta_1**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
         weights = weights - rate * (direction + decay * weights)
     return weights
 
@@ -67,6 +67,17 @@ def test_cosine_falls_to_a_hundredth_by_the_end(warmup):
     np.testing.assert_allclose(cosine[10:], 1e-3)
     rates = cosine * np.minimum(1, steps / warmup) if warmup else cosine
     np.testing.assert_allclose(adam_of(config, num_steps=10), adam_in_numpy(rates), rtol=1e-5)
+
+
+def test_steps_take_on_their_rates_after_their_epochs():
+    config = OptimiserConfig(learning_rate=0.1, weight_decay=0.0, schedule="steps", steps=((2, 0.05), (2.5, 0.2)))
+    rates = np.repeat([0.1, 0.05, 0.2], [8, 2, 4])
+    np.testing.assert_allclose(adam_of(config, steps_per_epoch=4), adam_in_numpy(rates), rtol=1e-5)
+
+
+def test_without_steps_the_rate_stays_and_beta_1_is_the_first_moments_decay():
+    config = OptimiserConfig(learning_rate=0.1, weight_decay=0.0, schedule="steps", beta_1=0.5)
+    np.testing.assert_allclose(adam_of(config), adam_in_numpy(np.full(14, 0.1), beta_1=0.5), rtol=1e-5)
 
 
 def test_defaults_are_the_papers():

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents
+from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents, Refiner
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -24,6 +25,10 @@ def shapes(config):
     latents = codes(config, 2)
     variables = jax.eval_shape(module.init, jax.random.key(0), *latents)
     return variables["params"], jax.eval_shape(module.apply, variables, *latents)
+
+
+def method(name, config=SMALL):
+    return jax.jit(partial(DeformableGenerator(config).apply, method=name))
 
 
 def kernels(params, network):
@@ -75,7 +80,7 @@ def saturated(random_variables):
 
 def test_displacements_reach_20_pixels_of_64_and_no_further(saturated):
     config, variables, latents = saturated
-    flow = np.asarray(DeformableGenerator(config).apply(variables, latents.geometry, method="flow"))
+    flow = np.asarray(method("flow", config)(variables, latents.geometry))
     assert flow.shape == (5, 64, 64, 2)
     for direction in np.moveaxis(flow, -1, 0):
         np.testing.assert_allclose([direction.min(), direction.max()], [-20, 20], rtol=1e-3)
@@ -99,9 +104,8 @@ def small(random_variables):
 
 def test_an_image_is_the_canonical_one_bent_by_the_flow(small):
     variables, latents, images = small
-    generator = DeformableGenerator(SMALL)
-    canonical = np.asarray(generator.apply(variables, latents.appearance, method="appearance"))
-    flow = np.asarray(generator.apply(variables, latents.geometry, method="flow"))
+    canonical = np.asarray(method("appearance")(variables, latents.appearance))
+    flow = np.asarray(method("flow")(variables, latents.geometry))
     assert images.shape == canonical.shape == (2, 3, 8, 8, 3)
     assert np.abs(flow).max() > 0.5
     y, x = np.mgrid[:8, :8].astype(np.float64)
@@ -119,35 +123,35 @@ def test_without_geometry_an_image_is_its_appearance(small):
     params, _ = shapes(config)
     assert set(params) == {"appearance_network"}
     assert not config.deformable
-    canonical = generator.apply(variables, latents.appearance, method="appearance")
-    np.testing.assert_array_equal(generator.apply(variables, latents.appearance, None), canonical)
+    canonical = method("appearance", config)(variables, latents.appearance)
+    np.testing.assert_array_equal(jax.jit(generator.apply)(variables, latents.appearance, None), canonical)
 
 
 def test_the_refiner_changes_nothing_at_first(small):
     variables, latents, images = small
-    generator = DeformableGenerator(replace(SMALL, refine=True))
-    first = jax.jit(generator.init)(jax.random.key(0), *latents)["params"]
-    assert set(first) == {"appearance_network", "geometry_network", "refiner"}
-    params = {**variables["params"], "refiner": first["refiner"]}
+    config = replace(SMALL, refine=True)
+    assert set(shapes(config)[0]) == {"appearance_network", "geometry_network", "refiner"}
+    generator, first = DeformableGenerator(config), Refiner(3).init(jax.random.key(0), images)["params"]
+    params = {**variables["params"], "refiner": first}
     apply = jax.jit(generator.apply)
     np.testing.assert_allclose(apply({"params": params}, *latents), images, rtol=1e-6)
-    params["refiner"] = jax.tree.map(lambda x: x + 0.1, first["refiner"])
+    params["refiner"] = jax.tree.map(lambda x: x + 0.1, first)
     assert np.abs(apply({"params": params}, *latents) - images).max() > 0.05
 
 
 def test_beta_scales_the_weights_of_the_geometric_generator_alone(small):
     """Its kernels are multiplied by beta: the same map as of parameters that were multiplied beforehand."""
     variables, latents, _ = small
-    balanced, scaled = (DeformableGenerator(replace(SMALL, weight_balance=beta)) for beta in (1.0, 0.3))
+    balanced, scaled = (replace(SMALL, weight_balance=beta) for beta in (1.0, 0.3))
     geometry = {
         name: 0.3 * leaf if name.endswith("kernel") else leaf
         for name, leaf in variables["params"]["geometry_network"].items()
     }
     beforehand = {"params": {**variables["params"], "geometry_network": geometry}}
-    found = scaled.apply(variables, latents.geometry, method="flow")
-    np.testing.assert_allclose(found, balanced.apply(beforehand, latents.geometry, method="flow"), rtol=1e-5)
-    assert np.abs(found - balanced.apply(variables, latents.geometry, method="flow")).max() > 0.1
-    of_appearance = [g.apply(variables, latents.appearance, method="appearance") for g in (scaled, balanced)]
+    found, flow_of = method("flow", scaled)(variables, latents.geometry), method("flow", balanced)
+    np.testing.assert_allclose(found, flow_of(beforehand, latents.geometry), rtol=1e-5, atol=1e-6)
+    assert np.abs(found - flow_of(variables, latents.geometry)).max() > 0.1
+    of_appearance = [method("appearance", config)(variables, latents.appearance) for config in (scaled, balanced)]
     np.testing.assert_array_equal(*of_appearance)
 
 
@@ -165,5 +169,5 @@ def test_unknown_outputs_are_refused():
 def test_codes_may_have_any_number_of_batch_axes(small):
     variables, latents, images = small
     generator = DeformableGenerator(SMALL)
-    one = generator.apply(variables, *(jnp.asarray(z)[1, 2] for z in latents))
+    one = jax.jit(generator.apply)(variables, *(jnp.asarray(z)[1, 2] for z in latents))
     np.testing.assert_allclose(one, images[1, 2], rtol=1e-5)

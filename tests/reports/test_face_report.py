@@ -1,13 +1,12 @@
 import re
-from functools import partial
 
 import pytest
 from PIL import Image
 
-from facedis_jax.reports import face_report
 from facedis_jax.reports.evaluation import evaluate, predict
 from facedis_jax.reports.face_report import write_face_report
-from facedis_jax.reports.figures import png
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
 
 COMMAND = "python -m experiments.coma_ib --preset tiny --note '<&>'"
 ROWS = [
@@ -33,13 +32,6 @@ def write(folder, codec, face_set, **options):
         **options,
     )
     return (folder / "report.html").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(face_report, "png", partial(png, dpi=40))
-        yield
 
 
 @pytest.fixture(scope="module")

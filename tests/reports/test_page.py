@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from facedis_jax.reports.figures import face_grid, png
-from facedis_jax.reports.page import Fact, Page
+from facedis_jax.reports.page import Fact, IllustratedPage, Page
 
 VOID = {"meta", "img", "br", "hr", "link"}
 
@@ -155,3 +155,13 @@ def test_a_page_is_written_whole_and_over_the_last_one(tmp_path):
     page.write(path)
     assert path.read_text(encoding="utf-8") == page.html()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_illustrations_are_on_the_page_and_files_beside_it(tmp_path):
+    page = IllustratedPage("Faces", "made up", tmp_path / "deep" / "figures")
+    page.illustration("grid", figure(), alt="a face", caption="Figure 2.")
+    assert [path.name for path in page.folder.iterdir()] == ["grid.png"]
+    ((_, attributes),) = (tag for tag in Outline(page.html()).tags if tag[0] == "img")
+    assert base64.b64decode(attributes["src"].partition(",")[2]) == (page.folder / "grid.png").read_bytes()
+    assert attributes["alt"] == "a face"
+    assert Outline(page.html()).inside("figcaption") == ["Figure 2."]

@@ -1,0 +1,233 @@
+"""Where eyes, nose and mouth are, read off deformation fields that were learned without a label (section 5.5).
+
+Question   Does the geometry of the deformable generator, learned from photographs alone, know where landmarks are?
+Data       Synthetic photographs of the embedded face (or of `--data.face-model`), whose landmarks are known; or real
+           ones: `--data.kind celeba --data.folder CELEBA`, or mafl in its place.
+Command    python -m experiments.landmarks                              (demo, two CPU cores, no data set)
+           python -m experiments.landmarks --data.kind celeba --data.folder CELEBA
+           python -m experiments.landmarks --preset paper --data.kind mafl --data.folder CELEBA
+Method     The deformable generator learns the training photographs without their landmarks. A two-layer perceptron then
+           learns the landmarks from the deformation field of each; beside it the same one from the codes, and from raw
+           pixels, and the mean shape.
+Output     report.html with Figure 14 and Table 2, results.json, figures/, and the model's folder.
+Expected   The error from deformation fields is below half of the mean shape's, and below that from raw pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._image_run import (
+    ImageDataConfig,
+    ImageRun,
+    TrainedImages,
+    TrainingConfig,
+    check_model,
+    check_training,
+    device_label,
+    load_photographs,
+    open_image_run,
+    train_images,
+)
+from experiments.faces_deformable import SMALL_LEARNER
+from experiments.faces_deformable import TINY as TINY_FACES
+from facedis_jax.data.images import ImageSet, stack_images
+from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.errors import InputError
+from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
+from facedis_jax.metrics import landmark_error
+from facedis_jax.models import Latents
+from facedis_jax.reports.image_codec import ImageCodec, squared_errors
+from facedis_jax.reports.image_evaluation import summary
+from facedis_jax.reports.landmark_report import LandmarkResults, write_landmark_report
+from facedis_jax.training import write_json
+
+
+@dataclass(frozen=True)
+class LandmarksConfig:
+    """The experiment.
+
+    Attributes:
+      data: the photographs, with their landmarks.
+      learner: the deformable generator and how it is learned.
+      training: for how long.
+      codes: of the training photographs, from which the regressor learns: "inferred" anew as those of unseen ones are,
+        so that both come from one distribution, or the last ones of their "chains", which cost nothing.
+      samples: how often codes are inferred for a photograph; what the regressor sees is the mean over them, with less
+        of the sampler's noise the more they are.
+      regression: how the regressor is fitted.
+      seed: of everything random.
+    """
+
+    data: ImageDataConfig = field(default_factory=ImageDataConfig)
+    learner: AbpConfig = field(default_factory=AbpConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    codes: Literal["inferred", "chains"] = "inferred"
+    samples: int = 1
+    regression: RegressionConfig = field(default_factory=RegressionConfig)
+    seed: int = 0
+
+
+DEMO = LandmarksConfig(
+    data=ImageDataConfig(size=32, photographs=PhotographConfig(train_subjects=100, photos_per_subject=15)),
+    learner=SMALL_LEARNER,
+    training=TrainingConfig(epochs=40, batch_size=20, evaluate_every=10, checkpoint_every=5),
+)
+TINY = replace(
+    DEMO,
+    data=TINY_FACES.data,
+    learner=TINY_FACES.learner,
+    training=TINY_FACES.training,
+    samples=2,
+    regression=RegressionConfig(hidden=8, epochs=3, batch_size=10, weight_decays=(0.3, 3.0)),
+)
+
+PRESETS = {"tiny": TINY, "demo": DEMO, "paper": LandmarksConfig()}
+
+
+def main(config: LandmarksConfig, options: RunOptions) -> int:
+    if config.samples < 1:
+        raise InputError("--samples", "at least 1", str(config.samples))
+    images = load_photographs(config.data)
+    check_landmarks(images)
+    check_model(config.learner.model, images)
+    check_training(config.training, images.train.images)
+    run = open_image_run(
+        "landmarks",
+        config,
+        options,
+        seed=config.seed,
+        batch_size=config.training.batch_size,
+        content_hash=images.content_hash,
+    )
+    model = train_images(run, "deformable", config.learner, config.training, images.train.images, images.test.images)
+    if jax.process_index() == 0:
+        results = evaluate(run, config, images, model, lambda line: say(options, line))
+        write_json(run.folder.results_file, {**results.numbers, "command": typed_command(), "seed": config.seed})
+        say(options, "drawing the report")
+        write_landmark_report(run.folder, images, results, command=typed_command())
+        say(options, f"report: {run.folder.report_file}")
+    return 0
+
+
+def check_landmarks(images: ImageSet) -> None:
+    """Checks that errors can be measured, before anything is trained.
+
+    Raises:
+      InputError: there are no landmarks, or both eyes of a face are at one place.
+    """
+    for split in (images.train, images.test):
+        if "landmarks" not in split.labels:
+            expected = "photographs with landmarks (celeba with its list of them, mafl, or synthetic)"
+            raise InputError("--data.kind", expected, f"{images.name} without any")
+    eyes = images.test.labels["landmarks"][:, :2]
+    at_once = np.flatnonzero(np.all(eyes[:, 0] == eyes[:, 1], axis=-1))
+    if len(at_once):
+        raise InputError(images.test.names[at_once[0]], "eyes apart from each other", "both at one place")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes of photographs, `samples` of each.
+
+    Attributes:
+      latents: [samples, images, latents].
+      codec: whose they are.
+    """
+
+    latents: Latents
+    codec: ImageCodec
+
+    @staticmethod
+    def infer(codec: ImageCodec, images: np.ndarray, samples: int) -> "Codes":
+        # An image's noise depends on its place in the call: in one call, repeats are independent samples.
+        repeated = np.tile(images, (samples, 1, 1, 1))
+        return Codes(jax.tree.map(lambda z: z.reshape(samples, len(images), -1), codec.infer(repeated)), codec)
+
+    def features(self) -> dict[str, np.ndarray]:
+        """What regressors see, means over the samples: [images, features] by name."""
+        appearance, geometry = (z.mean(axis=0) for z in self.latents)
+        fields = np.mean([self.codec.flow(z) for z in self.latents.geometry], axis=0)
+        return {
+            "deformation_fields": fields.reshape(len(fields), -1),
+            "geometric_latents": geometry,
+            "both_latents": np.concatenate([appearance, geometry], axis=-1),
+        }
+
+
+def training_codes(config: LandmarksConfig, model: TrainedImages, images: np.ndarray) -> Codes:
+    """Codes of the training photographs."""
+    if config.codes == "chains":
+        return Codes(jax.tree.map(lambda z: z[None], model.chains), model.codec)
+    return Codes.infer(model.codec, images, config.samples)
+
+
+def evaluate(
+    run: ImageRun, config: LandmarksConfig, images: ImageSet, model: TrainedImages, report: Callable[[str], None]
+) -> LandmarkResults:
+    """Fits a regressor on each kind of features and measures all of them on the test images."""
+    train, test = stack_images(images.train.images), stack_images(images.test.images)
+    report("inferring codes")
+    seen = Codes.infer(model.codec, test, config.samples)
+    learned = training_codes(config, model, train).features() | {"pixels": _unit(train)}
+    measured = seen.features() | {"pixels": _unit(test)}
+
+    shapes, truth = images.train.labels["landmarks"], images.test.labels["landmarks"]
+    landmarks = {"mean_shape": np.repeat(shapes.mean(axis=0)[None], len(truth), axis=0)}
+    chosen = {}
+    for name, features in learned.items():
+        report(f"fitting landmarks to {name.replace('_', ' ')}")
+        fitted = fit_regressor(
+            features,
+            shapes.reshape(len(shapes), -1),
+            config.regression,
+            jax.random.key(config.seed),
+            groups=images.train.labels.get("subject"),
+        )
+        landmarks[name] = fitted.predict(measured[name]).reshape(truth.shape)
+        chosen[name] = {
+            "features": features.shape[1],
+            "weight_decay": fitted.weight_decay,
+            "epochs": fitted.epochs,
+            "validation_error_pixels": fitted.validation_error,
+        }
+    distance = jax.vmap(landmark_error)
+    errors = {name: np.asarray(distance(jnp.asarray(points), jnp.asarray(truth))) for name, points in landmarks.items()}
+    latents = Latents(*(z[0] for z in seen.latents))
+    predictions = model.codec.decode(latents)
+    numbers = {
+        "images": {"train": len(train), "test": len(test)},
+        "device": device_label(run),
+        "deformable": {
+            "squared_error": summary(squared_errors(test, predictions)),
+            "steps": model.steps,
+            "seconds": round(model.seconds, 1),
+        },
+        "landmark_error_percent": {name: summary(each) for name, each in errors.items()},
+        "regressors": chosen,
+    }
+    return LandmarkResults(
+        numbers=numbers,
+        codec=model.codec,
+        images=test,
+        latents=latents,
+        predictions=predictions,
+        truth=truth,
+        landmarks=landmarks,
+        errors=errors,
+        rows=model.rows,
+    )
+
+
+def _unit(images: np.ndarray) -> np.ndarray:
+    """Pixels in [0, 1], [images, pixels and channels]."""
+    return images.reshape(len(images), -1) / np.float32(255)
+
+
+if __name__ == "__main__":
+    run_experiment("landmarks", __doc__ or "", PRESETS, main)

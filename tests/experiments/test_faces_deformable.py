@@ -1,0 +1,228 @@
+"""A whole run on photographs of 8 x 8, stopped by Ctrl-C on its way."""
+
+import json
+import signal
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import _image_run, faces_deformable
+from experiments._command_line import RunInterrupted, RunOptions
+from experiments._image_run import ImageDataConfig, ImageRun, TrainedImages, TrainingConfig, without_geometry
+from experiments.faces_deformable import FacesConfig
+from facedis_jax.data.pipeline import train_batches
+from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.errors import InputError
+from facedis_jax.learners import AbpConfig, LangevinConfig
+from facedis_jax.models import GeneratorConfig, Latents
+from facedis_jax.reports.image_codec import ImageCodec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
+
+CONFIG = FacesConfig(
+    data=ImageDataConfig(
+        size=8,
+        photographs=PhotographConfig(train_subjects=2, photos_per_subject=5, test_subjects=2, views=(-30, 0, 30)),
+    ),
+    learner=AbpConfig(
+        model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3),
+        langevin=LangevinConfig(num_steps=2, inference_steps=2),
+    ),
+    training=TrainingConfig(epochs=4, batch_size=5, evaluate_every=4, checkpoint_every=4, evaluation_images=4),
+    reach=(3.0, 3.0),
+)
+
+
+def options(workdir, **changes):
+    return RunOptions(**{"preset": "tiny", "workdir": workdir, "devices": 1, "quiet": True, **changes})
+
+
+class Watched:
+    """Batches before one of which, counted over all models, somebody presses Ctrl-C."""
+
+    def __init__(self, batches, given, stop_at):
+        self.batches, self.given, self.stop_at = batches, given, stop_at
+        self.get_state, self.set_state = batches.get_state, batches.set_state
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.given.append(1)
+        if len(self.given) == self.stop_at:
+            signal.raise_signal(signal.SIGINT)
+        return next(self.batches)
+
+
+def start(path, stop_at=None):
+    """Runs the experiment; returns how many batches were taken."""
+    given = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            _image_run, "train_batches", lambda *a, **k: Watched(iter(train_batches(*a, **k)), given, stop_at)
+        )
+        if stop_at is None:
+            assert faces_deformable.main(CONFIG, options(path)) == 0
+        else:
+            with pytest.raises(RunInterrupted, match="stopped at step 3 of 8; the same command resumes") as stopped:
+                faces_deformable.main(CONFIG, options(path))
+            assert stopped.value.exit_code == 130
+    return len(given)
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return _image_run.load_photographs(CONFIG.data)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def taken_once(photographs):
+    """The photographs of the configuration, without taking them again for each run."""
+
+    def load(data):
+        return photographs if data == CONFIG.data else _image_run.load_photographs(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faces_deformable, "load_photographs", load)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run that was stopped within its second model and finished by the same command."""
+    path = tmp_path_factory.mktemp("faces") / "run"
+    # A model looks at one batch to begin with, and trains on eight.
+    start(path, stop_at=9 + 4)
+    assert not (path / "results.json").exists()
+    # The first model is finished, the second has five steps to go.
+    assert start(path) == 1 + (1 + 5) + 9
+    return path
+
+
+def test_a_run_leaves_its_results_behind(run):
+    assert {path.name for path in run.iterdir()} == {
+        "config.json", "results.json", "report.html", "figures", "deformable", "abp", "vae",
+    }  # fmt: skip
+    results = json.loads((run / "results.json").read_text())
+    assert results["images"] == {"train": 10, "test": 6}
+    for name in ("deformable", "abp", "vae"):
+        assert results[name]["steps"] == 8
+        assert 0 < results[name]["squared_error"]["mean"] < 8 * 8 * 3
+    assert results["deformable"]["squared_error"] != results["abp"]["squared_error"]
+    assert results["view_covariance"]["ratio"] > 0
+    assert 0 < results["canonical_spread"]["ratio"] < 10
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(list((run / "figures").glob("*.png"))) == 11
+
+
+def test_every_step_is_logged_once_though_the_run_was_stopped(run):
+    for name in ("deformable", "abp", "vae"):
+        lines = [json.loads(line) for line in (run / name / "metrics.jsonl").read_text().splitlines()]
+        assert [(line["step"], line["split"]) for line in lines] == [
+            (2, "train"), (4, "train"), (6, "train"), (8, "train"), (8, "test"),
+        ]  # fmt: skip
+
+
+def test_another_configuration_and_other_images_do_not_touch_it(run, photographs, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    with pytest.raises(InputError, match=r"a run with config\.seed = 1, found config\.seed = 0"):
+        faces_deformable.main(replace(CONFIG, seed=1), options(run))
+    # The same images in another order: their chains would be each other's.
+    other = replace(photographs, content_hash="another order")
+    monkeypatch.setattr(faces_deformable, "load_photographs", lambda data: other)
+    with pytest.raises(InputError, match=r"a run with data = .another order"):
+        faces_deformable.main(CONFIG, options(run))
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def with_model(**changes):
+    return {"learner": replace(CONFIG.learner, model=replace(CONFIG.learner.model, **changes))}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (with_model(size=16), "--learner.model.size: expected 8"),
+        (with_model(channels=1), "--learner.model.channels: expected 3"),
+        ({"training": replace(CONFIG.training, batch_size=16)}, "--training.batch-size"),
+        ({"training": replace(CONFIG.training, batch_size=6)}, "--batch-size"),
+        ({"data": ImageDataConfig(kind="celeba")}, "--data.folder"),
+        ({"data": ImageDataConfig(folder="photographs")}, "--data.kind"),
+        ({"data": ImageDataConfig(kind="folder", folder="nowhere")}, "nowhere"),
+        ({"data": replace(CONFIG.data, size=48)}, "size: expected a power of two"),
+    ],
+)
+def test_bad_input_leaves_no_run_behind(tmp_path, changes, named):
+    with pytest.raises(InputError, match=named) as raised:
+        faces_deformable.main(replace(CONFIG, **changes), options(tmp_path / "run", devices=4))
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 0}, {"epochs": -1.0}, {"evaluation_images": 0}])
+def test_training_on_nothing_is_refused(changes):
+    with pytest.raises(InputError, match=f"^{next(iter(changes))}: expected"):
+        TrainingConfig(**changes)
+
+
+def test_devices_that_cannot_share_the_chains_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_image_run, "CHAIN_MULTIPLE", 10)
+    config = replace(CONFIG, training=replace(CONFIG.training, batch_size=8))
+    with pytest.raises(InputError, match="--devices: expected a divisor of 10, found 4"):
+        faces_deformable.main(config, options(tmp_path / "run", devices=4))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("views", [(0.0,), (-30.0, 30.0)])
+def test_nothing_is_said_about_views_where_there_is_one(photographs, views):
+    rows = np.flatnonzero(np.isin(photographs.test.labels["view"], views))
+    test = replace(
+        photographs.test,
+        images=photographs.test.images.take(rows),
+        labels={name: values[rows] for name, values in photographs.test.labels.items()},
+    )
+    codes = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
+    codec = ImageCodec(
+        infer=lambda images: Latents(codes, codes),
+        decode=lambda latents: np.full((len(rows), 8, 8, 3), 0.5),
+        canonical=lambda appearance: np.full((len(rows), 8, 8, 3), 0.5),
+        flow=lambda geometry: np.zeros((len(rows), 8, 8, 2)),
+        appearance_latents=3,
+        geometry_latents=3,
+    )
+    run = ImageRun("x", options(None), 0, jax.devices()[:1], None)
+    model = TrainedImages(codec, None, None, [], 1, 1.0)
+    found = faces_deformable.evaluate(run, replace(photographs, test=test), {"deformable": model})
+    assert (found.covariances is not None) == (len(views) > 1)
+    for name in ("view_covariance", "canonical_spread"):
+        assert (name in found.numbers) == (len(views) > 1)
+
+
+def test_the_models_to_compare_with_have_as_many_latents():
+    models = without_geometry(CONFIG.learner)
+    for model in (models["abp"].model, models["vae"].model):
+        assert (model.appearance_latents, model.geometry_latents) == (6, 0)
+        assert model.filters == CONFIG.learner.model.filters
+    assert models["vae"].sigma == CONFIG.learner.sigma
+    assert models["abp"].langevin == CONFIG.learner.langevin
+
+
+def test_it_has_its_card_and_its_presets():
+    assert set(faces_deformable.PRESETS) == {"tiny", "demo", "paper"}
+    for heading in ("Question", "Data", "Command", "Method", "Output", "Expected"):
+        assert heading in faces_deformable.__doc__
+    for config in faces_deformable.PRESETS.values():
+        assert config.data.size == config.learner.model.size
+
+
+def test_the_paper_preset_is_the_paper_and_its_code():
+    config = faces_deformable.PRESETS["paper"]
+    model, learner, langevin = config.learner.model, config.learner, config.learner.langevin
+    assert (model.size, model.appearance_latents, model.geometry_latents) == (64, 64, 64)
+    assert (model.filters, model.filter_balance, model.displacement * model.size) == (128, 0.625, 20)
+    assert (langevin.scheme, langevin.num_steps, langevin.step_size) == ("alternating", 20, 0.1)
+    assert (learner.sigma, learner.early_sigma, learner.early_epochs) == (1.0, 1.5, 100)
+    assert (config.training.epochs, config.training.batch_size) == (1001, 100)
+    assert config.reach == (10, 8)

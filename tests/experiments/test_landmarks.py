@@ -1,0 +1,138 @@
+"""Landmarks from deformation fields, from photographs to a report, with networks of a few units."""
+
+import json
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from experiments import landmarks
+from experiments._command_line import RunOptions
+from experiments._image_run import ImageDataConfig, TrainingConfig, load_photographs
+from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.errors import InputError
+from facedis_jax.learners import LangevinConfig, RegressionConfig
+from facedis_jax.models import GeneratorConfig, Latents
+from facedis_jax.reports.image_codec import ImageCodec
+from facedis_jax.reports.landmark_report import METHODS
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+CONFIG = replace(
+    landmarks.TINY,
+    data=ImageDataConfig(size=8, photographs=PhotographConfig(train_subjects=4, photos_per_subject=2, test_subjects=2)),
+    learner=replace(
+        landmarks.TINY.learner,
+        model=GeneratorConfig(size=8, filters=16, appearance_latents=4, geometry_latents=3),
+        langevin=LangevinConfig(num_steps=1, inference_steps=2),
+    ),
+    training=TrainingConfig(epochs=1, batch_size=4, evaluation_images=4),
+    regression=RegressionConfig(hidden=4, epochs=2, batch_size=4, weight_decays=(0.1,)),
+)
+
+
+def options(workdir):
+    return RunOptions(preset="tiny", workdir=workdir, devices=1, quiet=True)
+
+
+def run(config, folder):
+    assert landmarks.main(config, options(folder)) == 0
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("landmarks") / "run"
+    return folder, run(CONFIG, folder)
+
+
+def test_every_method_of_the_table_is_measured(finished):
+    folder, results = finished
+    assert set(results["landmark_error_percent"]) == set(METHODS)
+    features = {name: chosen["features"] for name, chosen in results["regressors"].items()}
+    assert features == {
+        "deformation_fields": 8 * 8 * 2, "geometric_latents": 3, "both_latents": 7, "pixels": 8 * 8 * 3,
+    }  # fmt: skip
+    assert (folder / "report.html").read_text().count("data:image/png;base64,") == 4
+
+
+def test_the_mean_shape_is_that_of_the_training_images(finished):
+    images = load_photographs(CONFIG.data)
+    shape = images.train.labels["landmarks"].astype(np.float64).mean(axis=0)
+    truth = images.test.labels["landmarks"].astype(np.float64)
+    apart = np.linalg.norm(truth[:, 0] - truth[:, 1], axis=1)
+    errors = 100 * np.linalg.norm(truth - shape, axis=2).mean(axis=1) / apart
+    assert finished[1]["landmark_error_percent"]["mean_shape"]["mean"] == pytest.approx(errors.mean(), rel=1e-5)
+
+
+def test_the_same_command_trains_no_more(finished):
+    folder, results = finished
+    metrics = (folder / "deformable" / "metrics.jsonl").read_bytes()
+    assert run(CONFIG, folder)["landmark_error_percent"] == results["landmark_error_percent"]
+    assert (folder / "deformable" / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_codes_of_training_images_are_inferred_or_the_chains_last():
+    inferred = Latents(np.zeros((8, 3), np.float32), np.zeros((8, 2), np.float32))
+    chains = Latents(*(z[:4] + 1 for z in inferred))
+    codec = SimpleNamespace(infer=lambda images: Latents(*(z[: len(images)] for z in inferred)))
+    model, images = SimpleNamespace(codec=codec, chains=chains), np.zeros((4, 8, 8, 3), np.uint8)
+    for kind, expected, shape in (("inferred", 0, (2, 4, 2)), ("chains", 1, (1, 4, 2))):
+        codes = landmarks.training_codes(replace(CONFIG, codes=kind), model, images).latents.geometry
+        np.testing.assert_array_equal(codes, np.full(shape, expected))
+
+
+def test_features_are_means_over_samples():
+    def infer(images):
+        noise = np.random.default_rng(0).normal(size=(len(images), 5)).astype(np.float32)
+        codes = images.mean(axis=(1, 2, 3))[:, None] + noise
+        return Latents(codes[:, :2], codes[:, 2:])
+
+    def flow(geometry):
+        return np.repeat(geometry[:, None, :2] ** 2, 4, axis=1).reshape(-1, 2, 2, 2)
+
+    codec = ImageCodec(infer, None, None, flow, appearance_latents=2, geometry_latents=3)
+    images = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    codes = landmarks.Codes.infer(codec, images, 400)
+    assert codes.latents.geometry.shape == (400, 6, 3)
+    features = codes.features()
+    expected = np.arange(6)[:, None]
+    np.testing.assert_allclose(features["geometric_latents"], np.repeat(expected, 3, axis=1), atol=0.2)
+    np.testing.assert_allclose(features["both_latents"], np.repeat(expected, 5, axis=1), atol=0.2)
+    # The mean of the fields, not the field of the mean: E[z^2] is one more than E[z]^2.
+    np.testing.assert_allclose(features["deformation_fields"], np.repeat(expected**2 + 1, 8, axis=1), atol=2)
+    assert abs(features["deformation_fields"][0].mean() - 1) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"samples": 0}, "--samples"),
+        ({"learner": landmarks.TINY.learner}, "--learner.model.size"),
+        ({"data": ImageDataConfig(kind="celeba")}, "--data.folder"),
+    ],
+)
+def test_bad_input_leaves_no_run_behind(tmp_path, changes, named):
+    with pytest.raises(InputError, match=named) as raised:
+        landmarks.main(replace(CONFIG, **changes), options(tmp_path / "run"))
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_landmarks_are_checked_before_anything_is_trained():
+    images = load_photographs(CONFIG.data)
+    with pytest.raises(InputError, match="without any"):
+        landmarks.check_landmarks(replace(images, train=replace(images.train, labels={})))
+    points = images.test.labels["landmarks"].copy()
+    points[3, 0] = points[3, 1]
+    with pytest.raises(InputError, match=re.escape(images.test.names[3])):
+        landmarks.check_landmarks(replace(images, test=replace(images.test, labels={"landmarks": points})))
+
+
+def test_the_card_and_the_presets():
+    assert set(landmarks.PRESETS) == {"tiny", "demo", "paper"}
+    for heading in ("Question", "Data", "Command", "Output"):
+        assert heading in landmarks.__doc__
+    paper = landmarks.PRESETS["paper"]
+    assert (paper.training.epochs, paper.data.size, paper.regression.hidden) == (1001, 64, 100)
