@@ -118,7 +118,9 @@ def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig
     """
     model = learner.model
     latents = model.appearance_latents + model.geometry_latents
-    plain = replace(model, appearance_latents=latents, geometry_latents=0, filter_balance=max(1.0, model.filter_balance))
+    plain = replace(
+        model, appearance_latents=latents, geometry_latents=0, filter_balance=max(1.0, model.filter_balance)
+    )
     return {
         "abp": replace(learner, model=plain),
         "vae": ImageVaeConfig(plain, sigma=learner.sigma, optimiser=learner.optimiser),

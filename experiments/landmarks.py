@@ -34,10 +34,9 @@ from experiments._image_run import (
     open_image_run,
     train_images,
 )
-from experiments.faces_deformable import SMALL_LEARNER
+from experiments.faces_deformable import SMALL_LEARNER, SMALL_PHOTOGRAPHS
 from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.images import ImageSet, stack_images
-from facedis_jax.data.synthetic_photographs import PhotographConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
 from facedis_jax.metrics import landmark_error
@@ -74,9 +73,9 @@ class LandmarksConfig:
 
 
 DEMO = LandmarksConfig(
-    data=ImageDataConfig(size=32, photographs=PhotographConfig(train_subjects=100, photos_per_subject=15)),
+    data=ImageDataConfig(size=32, photographs=replace(SMALL_PHOTOGRAPHS, test_subjects=40)),
     learner=SMALL_LEARNER,
-    training=TrainingConfig(epochs=40, batch_size=20, evaluate_every=10, checkpoint_every=5),
+    training=TrainingConfig(epochs=60, batch_size=20, evaluate_every=20, checkpoint_every=5, evaluation_images=50),
 )
 TINY = replace(
     DEMO,

@@ -90,7 +90,7 @@ def _bent(template: np.ndarray, config: DigitConfig, which: int, index: int) -> 
     slant = np.array([[1.0, 0.0], [rng.normal(0, config.slant), 1.0]])  # rows are (y, x)
     stretch = np.diag(np.exp(rng.normal(0, config.stretch, 2)))
     middle = (size - 1) / 2
-    places = np.stack(np.mgrid[:size, :size]).astype(np.float64) - middle
+    places = np.indices((size, size), dtype=np.float64) - middle
     source = np.tensordot(turn @ slant @ stretch, places, 1) + middle
     source += size * rng.normal(0, config.shift, (2, 1, 1))
     ripple = np.stack([gaussian_filter(rng.normal(size=(size, size)), size / 8, mode="nearest") for _ in range(2)])

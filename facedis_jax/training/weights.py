@@ -15,10 +15,11 @@ from facedis_jax.errors import InputError
 def save_weights(path: str | os.PathLike, params: Any) -> None:
     """Writes nested dictionaries of arrays as one `.npz`, named by their keys with slashes, whole or not at all."""
     path = Path(path)
+    arrays: dict[str, Any] = {key: np.asarray(value) for key, value in flatten_dict(params, sep="/").items()}
     incomplete = path.with_name(f".{path.name}.incomplete")
     try:
         with open(incomplete, "wb") as file:
-            np.savez(file, **{key: np.asarray(value) for key, value in flatten_dict(params, sep="/").items()})
+            np.savez(file, **arrays)
         os.replace(incomplete, path)
     finally:
         incomplete.unlink(missing_ok=True)
