@@ -75,12 +75,12 @@ SMALL_LEARNER = AbpConfig(
     optimiser=OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine"),
 )
 # As many test photographs of every view as in the paper.
-SMALL_PHOTOGRAPHS = PhotographConfig(train_subjects=100, photos_per_subject=10, test_subjects=100, max_yaw=35.0)
+SMALL_PHOTOGRAPHS = PhotographConfig(train_subjects=100, photos_per_subject=8, test_subjects=100, max_yaw=35.0)
 
 DEMO = FacesConfig(
     data=ImageDataConfig(size=32, photographs=SMALL_PHOTOGRAPHS),
     learner=SMALL_LEARNER,
-    training=TrainingConfig(epochs=60, batch_size=20, evaluate_every=10, checkpoint_every=5, evaluation_images=50),
+    training=TrainingConfig(epochs=30, batch_size=20, evaluate_every=10, checkpoint_every=5, evaluation_images=50),
     reach=(3.0, 3.0),
 )
 TINY = replace(
@@ -131,7 +131,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
 
 
 def evaluate(run: ImageRun, images: ImageSet, models: dict[str, TrainedImages]) -> DeformableResults:
-    """Measures every model on the test images; all that depends on views only where they are known."""
+    """Measures every model on the test images; all that depends on views only where several are known."""
     test = stack_images(images.test.images)
     numbers: dict = {"images": {"train": len(images.train.images), "test": len(test)}, "device": device_label(run)}
     latents: Latents | None = None
@@ -147,16 +147,17 @@ def evaluate(run: ImageRun, images: ImageSet, models: dict[str, TrainedImages]) 
     assert latents is not None
     codec, labels = models["deformable"].codec, images.test.labels
     canonical = codec.canonical(latents.appearance)
+    views, sittings = labels.get("view", ()), labels.get("sitting", ())
     covariances = None
-    if len(np.unique(labels.get("view", ()))) > 1:
-        covariances = view_results(latents, labels["view"])
+    if len(np.unique(views)) > 1:
+        covariances = view_results(latents, np.asarray(views))
         numbers["view_covariance"] = {
             "geometry": covariances["geometry"]["largest"],
             "appearance": covariances["appearance"]["largest"],
             "ratio": covariances["ratio"],
         }
-    if len(np.unique(labels.get("sitting", ()))) < len(labels.get("sitting", ())):
-        numbers["canonical_spread"] = pose_spread(test, canonical, labels["sitting"])
+    if len(np.unique(sittings)) < len(sittings):
+        numbers["canonical_spread"] = pose_spread(test, canonical, np.asarray(sittings))
     return DeformableResults(
         numbers=numbers,
         codec=codec,

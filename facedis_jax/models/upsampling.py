@@ -1,7 +1,6 @@
 """From a code to a picture: a fully connected layer and transposed convolutions, as both generators are made."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -10,8 +9,6 @@ import numpy as np
 
 # The authors' code draws weights and biases alike from a normal distribution of this deviation, cut at two of them.
 INITIAL_DEVIATION = 0.1
-
-Padding = Literal["SAME"]
 
 
 def transposed_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
