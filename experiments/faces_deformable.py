@@ -68,7 +68,7 @@ SMALL_LEARNER = AbpConfig(
     model=GeneratorConfig(
         size=32, appearance_latents=16, geometry_latents=16, filters=128, filter_balance=0.125, geometry_gain=2.0
     ),
-    langevin=LangevinConfig(num_steps=6, inference_steps=100),
+    langevin=LangevinConfig(num_steps=6, inference_steps=100, average_last=50),
     sigma=0.2,
     early_sigma=0.4,
     early_epochs=3,

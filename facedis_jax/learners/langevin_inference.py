@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.errors import InputError
 from facedis_jax.learners.image_functions import prior_sample
 from facedis_jax.losses import log_joint
 from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents
@@ -24,7 +25,12 @@ class LangevinConfig:
       step_size: delta of Eq. 7.
       block: steps of either latent in a sweep.
       inference_steps: as `num_steps`, from the prior to the posterior of an unseen image (section 5.3).
+      average_last: of an unseen image's chain, so many of the last latents are averaged, which estimates the
+        posterior's mean; 0 takes the last ones as they are, a sample.
       restarts: independent chains per unseen image, of which the one of lowest energy is kept.
+
+    Raises:
+      InputError: where more latents are to be averaged than there are.
     """
 
     scheme: Literal["alternating", "joint"] = "alternating"
@@ -32,7 +38,12 @@ class LangevinConfig:
     step_size: float = 0.1
     block: int = 1
     inference_steps: int = 300
+    average_last: int = 0
     restarts: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.average_last <= self.inference_steps:
+            raise InputError("average_last", f"0 to {self.inference_steps}, inference_steps", str(self.average_last))
 
 
 def sample_posterior(
@@ -85,17 +96,17 @@ def langevin_inference(model: GeneratorConfig, config: LangevinConfig, sigma: fl
             start = prior_sample(model, start_key)
             if code is not None:
                 start = start._replace(appearance=code)
-            latents = sample_posterior(
-                model,
-                config,
-                params,
-                image,
-                start,
-                sample_key,
-                sigma=sigma,
-                num_steps=config.inference_steps,
-                appearance_known=code is not None,
-            )
+
+            def moved(latents: Latents, key: jax.Array, num_steps: int) -> Latents:
+                known = code is not None
+                return sample_posterior(
+                    model, config, params, image, latents, key, sigma=sigma, num_steps=num_steps, appearance_known=known
+                )
+
+            if config.average_last:
+                latents = _mean_of_last(moved, start, sample_key, config.inference_steps, config.average_last)
+            else:
+                latents = moved(start, sample_key, config.inference_steps)
             prediction: Any = generator.apply({"params": params}, *latents)
             return -log_joint(image, prediction, latents, sigma=sigma), latents
 
@@ -109,3 +120,18 @@ def langevin_inference(model: GeneratorConfig, config: LangevinConfig, sigma: fl
         return jax.vmap(one)(images, keys, appearance)
 
     return infer
+
+
+def _mean_of_last(
+    moved: Callable[[Latents, jax.Array, int], Latents], start: Latents, key: jax.Array, num_steps: int, last: int
+) -> Latents:
+    """Moves latents step by step and averages over the last ones."""
+
+    def step(carry: tuple[Latents, Latents], i: jax.Array) -> tuple[tuple[Latents, Latents], None]:
+        latents, mean = carry
+        latents = moved(latents, jax.random.fold_in(key, i), 1)
+        weight = jnp.where(i >= num_steps - last, 1 / last, 0.0)
+        return (latents, jax.tree.map(lambda m, z: m + weight * z, mean, latents)), None
+
+    (_, mean), _ = jax.lax.scan(step, (start, jax.tree.map(jnp.zeros_like, start)), jnp.arange(num_steps))
+    return mean

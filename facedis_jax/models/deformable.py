@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.errors import InputError
 from facedis_jax.geometry import warp
 from facedis_jax.models.upsampling import UpsamplingNetwork
 
@@ -31,6 +32,9 @@ class GeneratorConfig:
       output: of the appearance generator: "sigmoid" for images in [0, 1], "tanh" for images in [-1, 1].
       displacement: the largest one, as a part of the image's size.
       refine: put a small convolutional network after the warp.
+
+    Raises:
+      InputError: for a size that is no power of two, or an unknown output.
     """
 
     size: int = 64
@@ -47,9 +51,9 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         if self.size < 8 or self.size & (self.size - 1):
-            raise ValueError(f"size must be a power of two of at least 8, got {self.size}")
+            raise InputError("model.size", "a power of two of at least 8", str(self.size))
         if self.output not in ("sigmoid", "tanh"):
-            raise ValueError(f"output must be 'sigmoid' or 'tanh', got {self.output!r}")
+            raise InputError("model.output", "sigmoid or tanh", repr(self.output))
 
     @property
     def deformable(self) -> bool:

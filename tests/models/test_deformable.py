@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
+from facedis_jax.errors import InputError
 from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents, Refiner
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -157,12 +158,12 @@ def test_beta_scales_the_weights_of_the_geometric_generator_alone(small):
 
 @pytest.mark.parametrize("size", [0, 4, 48, 100])
 def test_sizes_that_are_no_power_of_two_from_8_are_refused(size):
-    with pytest.raises(ValueError, match=f"power of two of at least 8, got {size}"):
+    with pytest.raises(InputError, match=f"power of two of at least 8, found {size}"):
         GeneratorConfig(size=size)
 
 
 def test_unknown_outputs_are_refused():
-    with pytest.raises(ValueError, match="'sigmoid' or 'tanh', got 'relu'"):
+    with pytest.raises(InputError, match="sigmoid or tanh, found 'relu'"):
         GeneratorConfig(output="relu")  # type: ignore[arg-type]
 
 
