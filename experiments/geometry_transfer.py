@@ -81,10 +81,10 @@ PAPER = TransferConfig(
 DEMO = TransferConfig(
     source=ImageDataConfig(size=32, photographs=replace(SMALL_PHOTOGRAPHS, test_subjects=40)),
     target=ImageDataConfig(size=32),
-    frontal=300,
+    frontal=200,
     learner=SMALL_LEARNER,
-    training=TrainingConfig(epochs=30, batch_size=20, evaluate_every=10, checkpoint_every=5, evaluation_images=50),
-    fine_tuning=TrainingConfig(epochs=40, batch_size=20, evaluate_every=10, checkpoint_every=10, evaluation_images=50),
+    training=TrainingConfig(epochs=20, batch_size=20, evaluate_every=10, checkpoint_every=5, evaluation_images=50),
+    fine_tuning=TrainingConfig(epochs=30, batch_size=20, evaluate_every=10, checkpoint_every=10, evaluation_images=50),
     runs=1,
     reach=3.0,
 )

@@ -11,6 +11,7 @@ from facedis_jax.reports.figures import COLORS, MARKERS, MUTED, STYLE, WIDTH, fa
 
 PICTURE = 160  # pixels; small photographs are shown at least so large, so that a grid on them is legible
 GRID_LINES = 9
+_GAP = 3  # pixels of white around each picture of a grid
 GRID_COLOR = np.array([0.05, 0.35, 0.95])
 
 
@@ -59,7 +60,10 @@ def image_grid(
     """Images in rows: [size, size, channels] in [0, 1], or uint8 pictures as `bent_grid` makes them."""
 
     def shown(image: np.ndarray | None) -> np.ndarray | None:
-        return image if image is None or image.dtype == np.uint8 else picture(image)
+        if image is None:
+            return None
+        pixels = image if image.dtype == np.uint8 else picture(image)
+        return np.pad(pixels, ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255)
 
     images = [[shown(image) for image in row] for row in rows]
     return face_grid(images, row_labels=row_labels, column_labels=column_labels, title=title)
