@@ -19,6 +19,8 @@ from experiments._image_run import (
     ImageDataConfig,
     TrainedImages,
     TrainingConfig,
+    check_model,
+    check_training,
     device_label,
     load_photographs,
     open_image_run,
@@ -87,6 +89,8 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": AdversarialFacesConfig()}
 
 def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
     images = load_photographs(config.data)
+    check_model(config.learner.abp.model, images)
+    check_training(config.training, images.train.images)
     run = open_image_run(
         "faces_adversarial",
         config,

@@ -23,6 +23,7 @@ from experiments._command_line import RunOptions, run_experiment, say, typed_com
 from experiments._image_run import (
     ImageDataConfig,
     TrainingConfig,
+    check_training,
     device_label,
     load_photographs,
     open_image_run,
@@ -145,8 +146,12 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         digits = load_images("mnist", config.digits.folder, size=size, prepared_dir=config.digits.prepared, **choice)
     if config.digit_learner.model.appearance_latents != 10:
         raise InputError("--digit-learner.model.appearance-latents", "10, one for each digit", "another number")
-    cars = load_photographs(config.cars) if config.cars.folder else None
-    faces, others = load_photographs(config.faces), load_photographs(config.others)
+    check_training(config.digit_training, digits.train.images)
+    cars = load_photographs(config.cars, "--cars") if config.cars.folder else None
+    faces, others = load_photographs(config.faces, "--faces"), load_photographs(config.others, "--others")
+    for images in (faces, cars):
+        if images is not None:
+            check_training(config.training, images.train.images)
     run = open_image_run(
         "objects_deformable",
         config,

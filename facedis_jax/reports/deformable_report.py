@@ -251,8 +251,8 @@ def _tables(page: IllustratedPage, results: DeformableResults) -> None:
         rows,
         decimals={"median": 2, "minutes": 1},
         caption=f"Squared error of {numbers['images']['test']} unseen images, summed over pixels and channels in "
-        "[0, 1], mean and standard deviation over images. All have the same number of latents and see the training "
-        "images equally often.",
+        "[0, 1], mean and standard deviation over images. Every model has as many latents and sees the training "
+        "images as often.",
     )
     if "view_covariance" in numbers:
         covariance = numbers["view_covariance"]

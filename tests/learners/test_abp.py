@@ -192,47 +192,31 @@ def test_frozen_networks_keep_their_weights_whatever_the_decay(digits):
         assert np.all(leaf != before)
 
 
-def test_known_codes_are_kept_at_inference(small, digits):
+def test_known_codes_are_kept_at_evaluation_and_masked_images_do_not_count(small, digits):
     """Shown on a generator that bends nothing, so that its images are of the known codes alone."""
     config, codes, _, _, after = digits
     params = {**after.params, "geometry_network": jax.tree.map(jnp.zeros_like, after.params["geometry_network"])}
-    batch = {**small.batch([1, 4, 5]), "code": np.float32(codes[[1, 4, 5]])}
+    batch = {**small.batch([1, 4, 5, 0]), "code": np.float32(codes[[1, 4, 5, 0]])}
+    batch["image"] = np.float32(batch["image"] / 255)
+    batch["mask"][3], batch["image"][3] = 0, np.nan
     evaluate = jax.jit(small.learner(config, codes=codes).evaluate)
     error = evaluate(after.replace(params=params), batch)["squared_error"]
     predictions = small.decode(config.model, params, (codes[[1, 4, 5]], np.zeros((3, 4))))
-    np.testing.assert_allclose(error.sum, np.square(batch["image"] / 255 - predictions).sum(), rtol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def infer(small):
-    """`(params, images, keys) -> codes` of six images, from the prior on."""
-    compiled = jax.jit(abp_functions(small.config).infer)
-    return lambda *arguments: rows(compiled(*arguments), range(6))
-
-
-def test_evaluation_is_of_inferred_codes_without_masked_images(small, infer):
-    index = np.array([3, 1, 4, 0, 9, 2])
-    batch = small.batch(index)
-    batch["mask"][3:] = 0
-    batch["image"] = np.float32(batch["image"] / 255)
-    batch["image"][4] = np.nan
-    state = small.state.replace(step=jnp.int32(6))
-    error = jax.jit(small.learner().evaluate)(state, batch)["squared_error"]
-    step_key = jax.random.fold_in(state.key, 6)
-    codes = infer(state.params, batch["image"], jnp.stack([jax.random.fold_in(step_key, i) for i in index]))
-    predictions = small.decode(small.config.model, state.params, split(codes[:3]))
     assert error.count == 3
     np.testing.assert_allclose(error.sum, np.square(batch["image"][:3] - predictions).sum(), rtol=1e-4)
 
 
-def test_of_several_restarts_the_one_of_lowest_energy_is_kept(small, infer):
+def test_of_several_restarts_the_one_of_lowest_energy_is_kept(small):
     images, params = np.float32(small.images(range(6)) / 255), small.state.params
     keys = jax.random.split(jax.random.key(3), 6)
-    config = replace(small.config, langevin=replace(small.config.langevin, restarts=3))
-    found = rows(jax.jit(abp_functions(config).infer)(params, images, keys), range(6))
 
-    own = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
-    codes = np.stack([infer(params, images, own[:, i]) for i in range(3)])
+    def infer(restarts):
+        config = replace(small.config, langevin=replace(small.config.langevin, restarts=restarts))
+        compiled = jax.jit(abp_functions(config).infer)
+        return lambda keys: rows(compiled(params, images, keys), range(6))
+
+    found, alone, own = infer(3)(keys), infer(1), jax.vmap(lambda key: jax.random.split(key, 3))(keys)
+    codes = np.stack([alone(own[:, i]) for i in range(3)])
     energy = np.stack([energies(small, params, small.images(range(6)), z, sigma=0.3) for z in codes])
     best = energy.argmin(axis=0)
     assert len(set(best.tolist())) > 1
