@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from experiments._command_line import RunInterrupted, RunOptions, as_json, chosen_devices, say
 from facedis_jax.data.face_model import load_face_model
@@ -29,12 +30,13 @@ from facedis_jax.learners import (
     image_vae_functions,
     image_vae_learner,
 )
+from facedis_jax.learners.abp import initial_generators
 from facedis_jax.learners.chains import CHAIN_MULTIPLE
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.image_codec import ImageCodec, image_codec
 from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
 from facedis_jax.training.logs import read_metrics
-from facedis_jax.training.weights import save_weights
+from facedis_jax.training.weights import load_weights, save_weights
 
 AXIS = "devices"
 WEIGHTS_FILE = "model.npz"
@@ -322,6 +324,21 @@ def train_images(
     return TrainedImages(
         image_codec(functions, weights, seed=run.seed), weights, chains, rows, result.step, result.seconds
     )
+
+
+def loaded_images(config: AbpConfig, path: Path, *, seed: int) -> TrainedImages:
+    """A model that another run has trained, from the `model.npz` in its folder.
+
+    Raises:
+      InputError: the file is missing, or its networks are not those of `config`.
+    """
+    params = load_weights(path)
+    wanted = jax.eval_shape(lambda: initial_generators(config.model, jax.random.key(0)))
+    shapes = [{key: leaf.shape for key, leaf in flatten_dict(tree, sep="/").items()} for tree in (wanted, params)]
+    if shapes[0] != shapes[1]:
+        odd = sorted(shapes[0].items() ^ shapes[1].items())[0]
+        raise InputError(path, "weights of the networks that the settings describe", f"another {odd[0]}")
+    return TrainedImages(image_codec(abp_functions(config), params, seed=seed), params, None, [], 0, 0.0)
 
 
 class _First:

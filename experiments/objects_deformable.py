@@ -4,7 +4,8 @@ Question   Do warped templates explain digits well enough to tell them apart, an
            another?
 Data       Digits: synthetic ones, or MNIST by `--digits.folder MNIST`. Cars: `--cars.folder CIFAR10` (the binary
            version); left out without it. Faces: synthetic photographs or `--faces.kind ... --faces.folder ...`; what
-           their bends are carried over to: synthetic photographs of another style, or `--others.folder PICTURES`.
+           their bends are carried over to: synthetic photographs of another style, or
+           `--others.kind folder --others.folder PICTURES`.
 Command    python -m experiments.objects_deformable                       (demo, two CPU cores, no data set)
            python -m experiments.objects_deformable --digits.folder MNIST --cars.folder CIFAR10
 Method     Digits have a known appearance, the one-hot label, so that ten templates are learned, and one geometric code
@@ -26,6 +27,7 @@ from experiments._image_run import (
     check_training,
     device_label,
     load_photographs,
+    loaded_images,
     open_image_run,
     train_images,
 )
@@ -72,6 +74,7 @@ class ObjectsConfig:
       digit_training: how long.
       cars: objects of one category; left out where neither folder nor set is given.
       faces: where bends are learned.
+      faces_model: a finished deformable model's model.npz, in place of learning bends anew; of the same `learner.model`.
       others: pictures that they are carried over to.
       learner: the deformable generator for cars and faces.
       training: how long, for either.
@@ -86,6 +89,7 @@ class ObjectsConfig:
         default_factory=lambda: ImageDataConfig(kind="cifar10", category="automobile", size=32)
     )
     faces: ImageDataConfig = field(default_factory=ImageDataConfig)
+    faces_model: Path | None = None
     others: ImageDataConfig = field(default_factory=ImageDataConfig)
     learner: AbpConfig = field(default_factory=AbpConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -178,8 +182,10 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         test_codes=test_codes,
     )
     models = {}
+    if config.faces_model is not None:
+        models["faces"] = loaded_images(config.learner, config.faces_model, seed=config.seed)
     for name, images in (("faces", faces), ("cars", cars)):
-        if images is not None:
+        if images is not None and name not in models:
             learner = replace(config.learner, model=replace(config.learner.model, size=images.size))
             models[name] = train_images(run, name, learner, config.training, images.train.images, images.test.images)
     if jax.process_index() == 0:
@@ -188,7 +194,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
             digits=classified(digits, digit_model.codec, config.digit_learner.sigma),
             cars=models["cars"].codec if cars else None,
             bends=CarriedBends(models["faces"].codec, stack_images(others.test.images), others.name),
-            rows={"digits": digit_model.rows, **{name: model.rows for name, model in models.items()}},
+            rows={"digits": digit_model.rows, **{name: model.rows for name, model in models.items() if model.rows}},
         )
         write_json(
             run.folder.results_file,

@@ -1,0 +1,73 @@
+"""A whole run on digits and faces of 8 x 8."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from experiments import objects_deformable
+from experiments._command_line import RunOptions
+from experiments._image_run import ImageDataConfig, TrainingConfig
+from experiments.objects_deformable import DigitDataConfig, ObjectsConfig
+from facedis_jax.data.synthetic_digits import DigitConfig
+from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.errors import InputError
+from facedis_jax.learners import AbpConfig, LangevinConfig
+from facedis_jax.models import GeneratorConfig
+
+pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
+
+SMALL = AbpConfig(
+    model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3),
+    langevin=LangevinConfig(num_steps=2, inference_steps=2),
+)
+TRAINING = TrainingConfig(epochs=2, batch_size=4, evaluate_every=2, checkpoint_every=2, evaluation_images=2)
+FEW = ImageDataConfig(size=8, photographs=PhotographConfig(train_subjects=1, photos_per_subject=4, test_subjects=1))
+CONFIG = ObjectsConfig(
+    digits=DigitDataConfig(synthetic=DigitConfig(train=20, test=10)),
+    digit_learner=replace(SMALL, model=replace(SMALL.model, channels=1, appearance_latents=10)),
+    digit_training=TRAINING,
+    faces=FEW,
+    others=FEW,
+    learner=SMALL,
+    training=TRAINING,
+    reach=3.0,
+)
+
+
+def options(workdir):
+    return RunOptions(preset="tiny", workdir=workdir, devices=1, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("objects") / "run"
+    assert objects_deformable.main(CONFIG, options(path)) == 0
+    return path
+
+
+def test_a_run_leaves_its_results_behind(run):
+    expected = {"config.json", "results.json", "report.html", "figures", "digits", "faces"}
+    assert {path.name for path in run.iterdir()} == expected
+    results = json.loads((run / "results.json").read_text())
+    assert results["digits"]["images"] == {"train": 20, "test": 10}
+    assert 0 <= results["digits"]["accuracy"] <= 1
+    assert results["digits"]["steps"] == 10
+    page = (run / "report.html").read_text()
+    assert "Digits told apart" in page
+    assert "Bends carried over" in page
+    assert "<h2>Cars</h2>" not in page
+
+
+def test_digits_need_a_code_of_ten(tmp_path):
+    config = replace(CONFIG, digit_learner=SMALL)
+    with pytest.raises(InputError, match="10, one for each digit"):
+        objects_deformable.main(config, options(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_digits_for_a_batch_leave_no_folder(tmp_path):
+    config = replace(CONFIG, digit_training=replace(TRAINING, batch_size=21))
+    with pytest.raises(InputError, match="no more than there are images"):
+        objects_deformable.main(config, options(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

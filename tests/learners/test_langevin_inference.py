@@ -1,0 +1,47 @@
+"""Inference for unseen images by Langevin dynamics from the prior."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from facedis_jax.errors import InputError
+from facedis_jax.learners import LangevinConfig
+from facedis_jax.learners.abp import initial_generators
+from facedis_jax.learners.image_functions import prior_sample
+from facedis_jax.learners.langevin_inference import langevin_inference, sample_posterior
+from facedis_jax.models import GeneratorConfig
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+MODEL = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=2)
+SIGMA = 0.3
+
+
+def test_averaged_latents_are_the_mean_over_the_end_of_the_chain():
+    config = LangevinConfig(inference_steps=6, average_last=4)
+    params = initial_generators(MODEL, jax.random.key(0))
+    images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
+    keys = jax.random.split(jax.random.key(2), 2)
+    found = jax.jit(langevin_inference(MODEL, config, SIGMA))(params, images, keys)
+
+    @jax.jit
+    def step(image, latents, key):
+        return sample_posterior(MODEL, config, params, image, latents, key, sigma=SIGMA, num_steps=1)
+
+    for i, image in enumerate(images):
+        start_key, key = jax.random.split(keys[i])
+        latents, chain = prior_sample(MODEL, start_key), []
+        for place in range(6):
+            latents = step(image, latents, jax.random.fold_in(key, place))
+            chain.append(latents)
+        for name in latents._fields:
+            expected = np.mean([getattr(each, name) for each in chain[2:]], axis=0, dtype=np.float64)
+            np.testing.assert_allclose(getattr(found, name)[i], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("average_last", [-1, 7])
+def test_no_more_latents_are_averaged_than_there_are(average_last):
+    with pytest.raises(InputError, match="0 to 6"):
+        replace(LangevinConfig(inference_steps=6), average_last=average_last)
