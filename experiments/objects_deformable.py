@@ -74,7 +74,7 @@ class ObjectsConfig:
       digit_training: how long.
       cars: objects of one category; left out where neither folder nor set is given.
       faces: where bends are learned.
-      faces_model: a finished deformable model's model.npz, in place of learning bends anew; of the same `learner.model`.
+      faces_model: a finished deformable model's model.npz, of the same `learner.model`, in place of learning anew.
       others: pictures that they are carried over to.
       learner: the deformable generator for cars and faces.
       training: how long, for either.
