@@ -100,7 +100,8 @@ def test_the_grid_is_drawn_over_the_picture():
 def test_image_grids_take_images_pictures_and_empty_places():
     rows = [[np.full((8, 8, 1), 0.2), picture(BLACK)], [None, np.ones((8, 8, 3))]]
     shown = [axes.images[0].get_array() for axes in image_grid(rows, row_labels=["a", "b"]).axes if axes.images]
-    assert [image.shape for image in shown] == [(160, 160, 3)] * 3
+    # Each has a margin of three white pixels.
+    assert [image.shape for image in shown] == [(166, 166, 3)] * 3
     assert [image.mean() for image in shown] == [51, 0, 255]
 
 
