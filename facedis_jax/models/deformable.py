@@ -31,6 +31,9 @@ class GeneratorConfig:
         away, beside alpha and beta.
       output: of the appearance generator: "sigmoid" for images in [0, 1], "tanh" for images in [-1, 1].
       displacement: the largest one, as a part of the image's size.
+      initial_flow: multiplies the first weights and biases of the layer that makes the flow. At 1, the authors', an
+        untrained network tears the image into pixels that the appearance has to fit; much below 1, it starts from the
+        image as it is, and learns to bend it.
       refine: put a small convolutional network after the warp.
 
     Raises:
@@ -47,6 +50,7 @@ class GeneratorConfig:
     geometry_gain: float = 1.0
     output: Literal["sigmoid", "tanh"] = "sigmoid"
     displacement: float = 20 / 64
+    initial_flow: float = 1.0
     refine: bool = False
 
     def __post_init__(self) -> None:
@@ -83,7 +87,7 @@ class DeformableGenerator(nn.Module):
         ratio = config.filter_balance
         self.appearance_network = _network(config, ratio, config.channels, None if beta is None else 1.0)
         if config.deformable:
-            self.geometry_network = _network(config, 1.0, 2, beta)
+            self.geometry_network = _network(config, 1.0, 2, beta, config.initial_flow)
         if config.refine:
             self.refiner = Refiner(config.channels)
 
@@ -135,7 +139,9 @@ def generator_kernels(config: GeneratorConfig) -> list[int]:
     return [5 if i >= doublings - 2 else 3 for i in range(doublings)]
 
 
-def _network(config: GeneratorConfig, ratio: float, channels: int, beta: float | None) -> UpsamplingNetwork:
+def _network(
+    config: GeneratorConfig, ratio: float, channels: int, beta: float | None, initial_output: float = 1.0
+) -> UpsamplingNetwork:
     widths = [int(width * ratio) for width in generator_widths(config)]
     return UpsamplingNetwork(
         first_filters=widths[0],
@@ -143,4 +149,5 @@ def _network(config: GeneratorConfig, ratio: float, channels: int, beta: float |
         kernels=generator_kernels(config),
         strides=[2] * len(widths),
         weight_balance=beta,
+        initial_output=initial_output,
     )

@@ -65,6 +65,7 @@ class UpsamplingNetwork(nn.Module):
       weight_balance: None draws weights with a deviation of 0.1 and uses them as they are. A number (beta of section
         5.7, 1 for the appearance generator) draws them with a deviation of 1 and multiplies them at run time by He's
         constant of their layer, times that number.
+      initial_output: multiplies the last layer's first weights and biases.
     """
 
     first_filters: int
@@ -72,6 +73,7 @@ class UpsamplingNetwork(nn.Module):
     kernels: Sequence[int]
     strides: Sequence[int]
     weight_balance: float | None = None
+    initial_output: float = 1.0
 
     @nn.compact
     def __call__(self, codes: jax.Array) -> jax.Array:
@@ -85,16 +87,19 @@ class UpsamplingNetwork(nn.Module):
             channels = x.shape[-1]
             # Of the kernel's taps, a pixel of the output sums one in `stride` along either axis.
             fan_in = channels * taps * taps / stride**2
-            kernel, bias = self._layer(f"upsample_{i}", (taps, taps, channels, filters), fan_in)
+            scale = self.initial_output if i == len(layers) - 1 else 1.0
+            kernel, bias = self._layer(f"upsample_{i}", (taps, taps, channels, filters), fan_in, scale)
             x = subpixel_convolution(x, kernel, stride) + bias
             if i < len(layers) - 1:
                 x = nn.relu(x)
         return x.reshape(*leading, *x.shape[1:])
 
-    def _layer(self, name: str, shape: tuple[int, ...], fan_in: float) -> tuple[jax.Array, jax.Array]:
-        normal = nn.initializers.truncated_normal(INITIAL_DEVIATION)
+    def _layer(
+        self, name: str, shape: tuple[int, ...], fan_in: float, scale: float = 1.0
+    ) -> tuple[jax.Array, jax.Array]:
+        normal = nn.initializers.truncated_normal(INITIAL_DEVIATION * scale)
         if self.weight_balance is None:
             return self.param(f"{name}_kernel", normal, shape), self.param(f"{name}_bias", normal, shape[-1:])
-        kernel = self.param(f"{name}_kernel", nn.initializers.normal(1.0), shape)
+        kernel = self.param(f"{name}_kernel", nn.initializers.normal(scale), shape)
         bias = self.param(f"{name}_bias", nn.initializers.zeros, shape[-1:])
         return kernel * (self.weight_balance * np.sqrt(2 / fan_in)), bias

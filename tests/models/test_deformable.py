@@ -1,6 +1,7 @@
 from dataclasses import replace
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,6 +155,33 @@ def test_beta_scales_the_weights_of_the_geometric_generator_alone(small):
     assert np.abs(found - flow_of(variables, latents.geometry)).max() > 0.1
     of_appearance = [method("appearance", config)(variables, latents.appearance) for config in (scaled, balanced)]
     np.testing.assert_array_equal(*of_appearance)
+
+
+def test_the_initial_flow_scales_the_last_layer_and_nothing_else():
+    def first_weights(initial_flow: float):
+        config = GeneratorConfig(
+            size=16, filters=16, appearance_latents=3, geometry_latents=3, initial_flow=initial_flow
+        )
+        codes = Latents(jnp.zeros(3), jnp.zeros(3))
+        return DeformableGenerator(config).init(jax.random.key(0), *codes)["params"]
+
+    whole, small = first_weights(1.0), first_weights(0.05)
+    last = sorted(name for name in whole["geometry_network"] if name.startswith("upsample"))[-2:]
+    for name, values in whole["geometry_network"].items():
+        factor = 0.05 if name in last else 1.0
+        np.testing.assert_allclose(small["geometry_network"][name], factor * values, rtol=1e-5)
+    chex.assert_trees_all_equal(whole["appearance_network"], small["appearance_network"])
+
+
+def test_the_gain_multiplies_the_geometric_code():
+    config = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3)
+    code = jax.random.normal(jax.random.key(1), (3,))
+    variables = DeformableGenerator(config).init(jax.random.key(0), jnp.zeros(3), code)
+    gained = DeformableGenerator(replace(config, geometry_gain=2.0))
+    np.testing.assert_array_equal(
+        gained.apply(variables, code, method="flow"),
+        DeformableGenerator(config).apply(variables, 2 * code, method="flow"),
+    )
 
 
 @pytest.mark.parametrize("size", [0, 4, 48, 100])
