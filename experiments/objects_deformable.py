@@ -100,12 +100,21 @@ class ObjectsConfig:
 GARDEN = PhotographConfig(train_subjects=1, photos_per_subject=1, test_subjects=4, style="garden", seed=1)
 
 DEMO = ObjectsConfig(
-    digits=DigitDataConfig(max_train=2000, max_test=200),
+    digits=DigitDataConfig(max_train=5000, max_test=200, synthetic=DigitConfig(train=3000)),
     digit_learner=AbpConfig(
-        model=GeneratorConfig(size=32, channels=1, appearance_latents=10, geometry_latents=16, filters=64),
-        langevin=LangevinConfig(num_steps=6, inference_steps=60),
-        sigma=0.3,
-        early_sigma=0.5,
+        # Few and short bends, smooth at first: free ones turn any template into any digit.
+        model=GeneratorConfig(
+            size=32,
+            channels=1,
+            appearance_latents=10,
+            geometry_latents=8,
+            filters=64,
+            displacement=0.15,
+            initial_flow=0.05,
+        ),
+        langevin=LangevinConfig(num_steps=6, inference_steps=100, average_last=30),
+        sigma=0.5,
+        early_sigma=0.75,
         early_epochs=2,
         optimiser=OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine"),
     ),
