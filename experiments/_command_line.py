@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -136,6 +136,11 @@ def chosen_devices(count: int) -> list[jax.Device]:
     if not 0 <= count <= len(devices):
         raise InputError("--devices", f"0 to {len(devices)}", str(count))
     return devices[: count or None]
+
+
+def device_label(devices: Sequence[jax.Device]) -> str:
+    """Which devices took part, for results."""
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
 
 
 def as_json(config: Any) -> dict[str, Any]:

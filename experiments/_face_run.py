@@ -8,7 +8,15 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments._command_line import RunInterrupted, RunOptions, as_json, chosen_devices, say, typed_command
+from experiments._command_line import (
+    RunInterrupted,
+    RunOptions,
+    as_json,
+    chosen_devices,
+    device_label,
+    say,
+    typed_command,
+)
 from facedis_jax.data.bu3dfe import load_bu3dfe
 from facedis_jax.data.coma import load_coma
 from facedis_jax.data.face_model import load_face_model
@@ -243,7 +251,7 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
             "seed": run.config.seed,
             "steps": result.step,
             "seconds": round(result.seconds, 1),
-            "device": f"{len(run.devices)} x {device.device_kind} ({device.platform})",
+            "device": device_label(run.devices),
         },
     )
     say(run.options, "drawing the report")

@@ -9,7 +9,14 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from experiments._command_line import RunInterrupted, RunOptions, as_json, chosen_devices, say
+from experiments._command_line import (
+    RunInterrupted,
+    RunOptions,
+    as_json,
+    chosen_devices,
+    say,
+    typed_command,
+)
 from facedis_jax.data.face_model import load_face_model
 from facedis_jax.data.images import ArrayImages, ImageSet, ImageSource
 from facedis_jax.data.photograph_sets import load_images
@@ -34,9 +41,9 @@ from facedis_jax.learners.abp import initial_generators
 from facedis_jax.learners.chains import CHAIN_MULTIPLE
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.image_codec import ImageCodec, image_codec
-from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
+from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit, write_json
+from facedis_jax.training.arrays import load_weights, save_weights
 from facedis_jax.training.logs import read_metrics
-from facedis_jax.training.weights import load_weights, save_weights
 
 AXIS = "devices"
 WEIGHTS_FILE = "model.npz"
@@ -91,26 +98,36 @@ def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     return load_images(data.kind, data.folder, size=data.size, prepared_dir=data.prepared, **settings)
 
 
-def check_model(model: GeneratorConfig, images: ImageSet) -> None:
+def check_model(model: GeneratorConfig, images: ImageSet, where: str = "--learner.model") -> None:
     """Checks that a generator's images are of the photographs' kind, before anything is trained.
+
+    Args:
+      model: of the generator.
+      images: what it is to learn.
+      where: a command takes it from, for errors.
 
     Raises:
       InputError: their size or number of channels differs.
     """
     for option, made, taken in (("size", model.size, images.size), ("channels", model.channels, images.channels)):
         if made != taken:
-            raise InputError(f"--learner.model.{option}", f"{taken}, as of the photographs", str(made))
+            raise InputError(f"{where}.{option}", f"{taken}, as of the photographs", str(made))
 
 
-def check_training(training: "TrainingConfig", images: ImageSource) -> None:
+def check_training(training: "TrainingConfig", images: ImageSource, where: str = "--training") -> None:
     """Checks that there is a batch of images to train on, before a run's folder is made.
+
+    Args:
+      training: how long.
+      images: what is trained on.
+      where: a command takes it from, for errors.
 
     Raises:
       InputError: a batch has more.
     """
     if training.batch_size > len(images):
         found = f"{training.batch_size} for {len(images)} images"
-        raise InputError("--training.batch-size", "no more than there are images to train on", found)
+        raise InputError(f"{where}.batch-size", "no more than there are images to train on", found)
 
 
 def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:
@@ -127,12 +144,6 @@ def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig
         "abp": replace(learner, model=plain),
         "vae": ImageVaeConfig(plain, sigma=learner.sigma, optimiser=learner.optimiser),
     }
-
-
-def device_label(run: "ImageRun") -> str:
-    """Which devices took part, for results."""
-    device = run.devices[0]
-    return f"{len(run.devices)} x {device.device_kind} ({device.platform})"
 
 
 @dataclass(frozen=True)
@@ -204,16 +215,20 @@ class TrainedImages:
 
 
 def open_image_run(
-    name: str, config: Any, options: RunOptions, *, seed: int, batch_size: int, content_hash: Mapping[str, str] | str
+    name: str,
+    config: Any,
+    options: RunOptions,
+    *,
+    trainings: Sequence[TrainingConfig],
+    content_hash: Mapping[str, str] | str,
 ) -> ImageRun:
     """Checks the devices and opens the run's folder.
 
     Args:
       name: of the experiment.
-      config: all settings; part of the run's identity.
+      config: all settings, `seed` among them; part of the run's identity.
       options: from the command line.
-      seed: of everything random.
-      batch_size: of all its models.
+      trainings: of all its models.
       content_hash: of the images; chains belong to images by their places, so that another order is another run.
 
     Raises:
@@ -221,12 +236,18 @@ def open_image_run(
         another run's.
     """
     devices = chosen_devices(options.devices)
-    check_batch_size(batch_size, len(devices))
+    for training in trainings:
+        check_batch_size(training.batch_size, len(devices))
     if CHAIN_MULTIPLE % len(devices):
         raise InputError("--devices", f"a divisor of {CHAIN_MULTIPLE}", str(len(devices)))
     made_by = {"experiment": name, "data": content_hash, "config": as_json(config)}
     folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
-    return ImageRun(name, options, seed, devices, folder)
+    return ImageRun(name, options, config.seed, devices, folder)
+
+
+def write_results(run: ImageRun, numbers: Mapping[str, Any]) -> None:
+    """Writes results.json: what was measured, with the command and the seed that it came from."""
+    write_json(run.folder.results_file, {**numbers, "command": typed_command(), "seed": run.seed})
 
 
 def train_images(

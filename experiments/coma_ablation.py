@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from experiments import coma_ib
-from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
 from experiments._face_run import FaceRun, FaceRunConfig, fit_faces, open_face_run
 from facedis_jax.data.synthetic import SyntheticConfig
 from facedis_jax.errors import InputError
@@ -28,8 +28,8 @@ from facedis_jax.learners import IbVaeState, ensemble_learner, members
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.reports.codec import codecs_of
 from facedis_jax.reports.evaluation import face_errors, predict
-from facedis_jax.reports.figures import save_figure, tradeoff
-from facedis_jax.reports.page import Page
+from facedis_jax.reports.figures import tradeoff
+from facedis_jax.reports.page import IllustratedPage
 from facedis_jax.training import write_json
 
 
@@ -110,7 +110,7 @@ def main(config: AblationConfig, options: RunOptions) -> int:
             run.folder.results_file,
             {
                 "command": typed_command(),
-                "device": f"{len(run.devices)} x {run.devices[0].device_kind}",
+                "device": device_label(run.devices),
                 "steps": result.step,
                 "seconds": round(result.seconds, 1),
                 "members": rows,
@@ -168,18 +168,17 @@ def write_report(
     run: FaceRun, rows: Sequence[Mapping[str, float]], summary: Sequence[Mapping[str, Any]], seconds: float
 ) -> None:
     """Figure 3 and the tables on one page."""
-    run.folder.figures.mkdir(exist_ok=True)
     count = len({row["seed"] for row in rows})
-    page = Page(
+    page = IllustratedPage(
         "What the bottleneck's weights do",
         f"{len(rows)} models trained together in {seconds / 60:.1f} min on {run.devices[0].device_kind}; "
         f"{run.face_set.name}, {count} seeds",
+        run.folder.figures,
     )
     page.command(typed_command())
-    figure = tradeoff(rows)
-    save_figure(figure, run.folder.figures / "figure_3_tradeoff.png")
-    page.figure(
-        figure,
+    page.illustration(
+        "figure_3_tradeoff",
+        tradeoff(rows),
         alt="Disentanglement and reconstruction error against beta_mi, one line for each beta_id",
         caption="Figure 3. Mean over seeds; the band runs from the lowest to the highest seed.",
     )

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field, replace
 
 import jax
 
-from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
 from experiments._image_run import (
     ImageDataConfig,
     TrainedImages,
     TrainingConfig,
     check_model,
     check_training,
-    device_label,
     load_photographs,
     open_image_run,
     train_images,
+    write_results,
 )
 from experiments.faces_deformable import DEMO as FACES_DEMO
 from experiments.faces_deformable import TINY as FACES_TINY
@@ -34,7 +34,6 @@ from facedis_jax.learners import AbpConfig, AdversarialConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.adversarial_report import AdversarialResults, write_adversarial_report
 from facedis_jax.reports.image_evaluation import reconstructions, sharpness, summary
-from facedis_jax.training import write_json
 
 
 @dataclass(frozen=True)
@@ -89,14 +88,13 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": AdversarialFacesConfig()}
 
 def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
     images = load_photographs(config.data)
-    check_model(config.learner.abp.model, images)
+    check_model(config.learner.abp.model, images, "--learner.abp.model")
     check_training(config.training, images.train.images)
     run = open_image_run(
         "faces_adversarial",
         config,
         options,
-        seed=config.seed,
-        batch_size=config.training.batch_size,
+        trainings=[config.training],
         content_hash=images.content_hash,
     )
     models: dict[str, TrainedImages] = {}
@@ -107,9 +105,7 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
         test = stack_images(images.test.images)
         found = {name: reconstructions(model.codec, test) for name, model in models.items()}
         numbers = {
-            "command": typed_command(),
-            "seed": config.seed,
-            "device": device_label(run),
+            "device": device_label(run.devices),
             "images": {"train": len(images.train.images), "test": len(test)},
             "sharpness_of_photographs": float(sharpness(test).mean()),
             **{
@@ -122,7 +118,7 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
                 for name, (_, predictions, errors) in found.items()
             },
         }
-        write_json(run.folder.results_file, numbers)
+        write_results(run, numbers)
         say(options, "drawing the report")
         results = AdversarialResults(
             numbers=numbers,

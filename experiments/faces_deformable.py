@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import jax
 import numpy as np
 
-from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
 from experiments._image_run import (
     ImageDataConfig,
     ImageRun,
@@ -25,11 +25,11 @@ from experiments._image_run import (
     TrainingConfig,
     check_model,
     check_training,
-    device_label,
     load_photographs,
     open_image_run,
     train_images,
     without_geometry,
+    write_results,
 )
 from facedis_jax.data.images import ImageSet, stack_images
 from facedis_jax.data.synthetic_photographs import PhotographConfig
@@ -37,7 +37,6 @@ from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, Opti
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.reports.deformable_report import DeformableResults, write_deformable_report
 from facedis_jax.reports.image_evaluation import pose_spread, reconstructions, summary, view_results
-from facedis_jax.training import write_json
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
         "faces_deformable",
         config,
         options,
-        seed=config.seed,
-        batch_size=config.training.batch_size,
+        trainings=[config.training],
         content_hash=images.content_hash,
     )
     learners: dict[str, AbpConfig | ImageVaeConfig] = {"deformable": config.learner}
@@ -123,7 +121,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
     if jax.process_index() == 0:
         say(options, "evaluating")
         results = evaluate(run, images, models)
-        write_json(run.folder.results_file, {**results.numbers, "command": typed_command(), "seed": config.seed})
+        write_results(run, results.numbers)
         say(options, "drawing the report")
         write_deformable_report(run.folder, images, results, command=typed_command(), reach=config.reach)
         say(options, f"report: {run.folder.report_file}")
@@ -133,7 +131,10 @@ def main(config: FacesConfig, options: RunOptions) -> int:
 def evaluate(run: ImageRun, images: ImageSet, models: dict[str, TrainedImages]) -> DeformableResults:
     """Measures every model on the test images; all that depends on views only where several are known."""
     test = stack_images(images.test.images)
-    numbers: dict = {"images": {"train": len(images.train.images), "test": len(test)}, "device": device_label(run)}
+    numbers: dict = {
+        "images": {"train": len(images.train.images), "test": len(test)},
+        "device": device_label(run.devices),
+    }
     latents: Latents | None = None
     for name, model in models.items():
         codes, predictions, errors = reconstructions(model.codec, test)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import jax
 import numpy as np
 
-from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
 from experiments._image_run import (
     ImageDataConfig,
     ImageRun,
@@ -25,11 +25,11 @@ from experiments._image_run import (
     TrainingConfig,
     check_model,
     check_training,
-    device_label,
     load_photographs,
     open_image_run,
     train_images,
     without_geometry,
+    write_results,
 )
 from experiments.faces_deformable import SMALL_LEARNER, SMALL_PHOTOGRAPHS
 from experiments.faces_deformable import TINY as TINY_FACES
@@ -43,7 +43,7 @@ from facedis_jax.learners.abp import Part
 from facedis_jax.models import Latents
 from facedis_jax.reports.image_evaluation import reconstruction_by_view, reconstructions
 from facedis_jax.reports.transfer_report import TransferResults, errors_over_runs, margins, write_transfer_report
-from facedis_jax.training import RunFolder, check_batch_size, write_json
+from facedis_jax.training import RunFolder
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,9 @@ def main(config: TransferConfig, options: RunOptions) -> int:
         "geometry_transfer",
         config,
         options,
-        seed=config.seed,
-        batch_size=config.training.batch_size,
+        trainings=[config.training, config.fine_tuning],
         content_hash={"source": sets.source.content_hash, "target": sets.target.content_hash},
     )
-    check_batch_size(config.fine_tuning.batch_size, len(run.devices))
     test, views = sets.target.test.images, sets.target.test.labels["view"]
     errors, shown = [], None
     for number in range(config.runs):
@@ -129,7 +127,7 @@ def main(config: TransferConfig, options: RunOptions) -> int:
             shown = shown or Shown(stages, unseen)
     if shown is not None:
         results = results_of(run, sets, front, errors, shown)
-        write_json(run.folder.results_file, {**results.numbers, "command": typed_command(), "seed": config.seed})
+        write_results(run, results.numbers)
         say(options, "drawing the report")
         write_transfer_report(
             run.folder, sets.source, sets.target, results, command=typed_command(), reach=config.reach
@@ -237,7 +235,7 @@ def results_of(
     table = {name: errors_over_runs([each[name] for each in errors]) for name in shown.stages}
     numbers = {
         "images": {"source": len(sets.source.train.images), "frontal": len(front), "test": len(test.images)},
-        "device": device_label(run),
+        "device": device_label(run.devices),
         "runs": len(errors),
         "squared_error": table,
         "margin": margins(table),

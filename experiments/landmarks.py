@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
 from experiments._image_run import (
     ImageDataConfig,
     ImageRun,
@@ -29,10 +29,10 @@ from experiments._image_run import (
     TrainingConfig,
     check_model,
     check_training,
-    device_label,
     load_photographs,
     open_image_run,
     train_images,
+    write_results,
 )
 from experiments.faces_deformable import SMALL_LEARNER, SMALL_PHOTOGRAPHS
 from experiments.faces_deformable import TINY as TINY_FACES
@@ -44,7 +44,6 @@ from facedis_jax.models import Latents
 from facedis_jax.reports.image_codec import ImageCodec, squared_errors
 from facedis_jax.reports.image_evaluation import summary
 from facedis_jax.reports.landmark_report import LandmarkResults, write_landmark_report
-from facedis_jax.training import write_json
 
 
 @dataclass(frozen=True)
@@ -100,14 +99,13 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
         "landmarks",
         config,
         options,
-        seed=config.seed,
-        batch_size=config.training.batch_size,
+        trainings=[config.training],
         content_hash=images.content_hash,
     )
     model = train_images(run, "deformable", config.learner, config.training, images.train.images, images.test.images)
     if jax.process_index() == 0:
         results = evaluate(run, config, images, model, lambda line: say(options, line))
-        write_json(run.folder.results_file, {**results.numbers, "command": typed_command(), "seed": config.seed})
+        write_results(run, results.numbers)
         say(options, "drawing the report")
         write_landmark_report(run.folder, images, results, command=typed_command())
         say(options, f"report: {run.folder.report_file}")
@@ -201,7 +199,7 @@ def evaluate(
     predictions = model.codec.decode(latents)
     numbers = {
         "images": {"train": len(train), "test": len(test)},
-        "device": device_label(run),
+        "device": device_label(run.devices),
         "deformable": {
             "squared_error": summary(squared_errors(test, predictions)),
             "steps": model.steps,

@@ -15,26 +15,24 @@ Output     report.html with Figures 12 and 13, results.json, figures/, and a fol
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from experiments._command_line import RunOptions, run_experiment, say, typed_command
+from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
 from experiments._image_run import (
     ImageDataConfig,
     TrainingConfig,
     check_training,
-    device_label,
     load_photographs,
     loaded_images,
     open_image_run,
     train_images,
+    write_results,
 )
 from experiments.faces_deformable import DEMO as FACES_DEMO
 from experiments.faces_deformable import TINY as FACES_TINY
 from facedis_jax.data.images import ImageSet, stack_images
-from facedis_jax.data.photograph_sets import load_images
 from facedis_jax.data.synthetic_digits import DigitConfig, synthetic_digits
 from facedis_jax.data.synthetic_photographs import PhotographConfig
 from facedis_jax.errors import InputError
@@ -43,7 +41,6 @@ from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.image_codec import ImageCodec
 from facedis_jax.reports.objects_report import CarriedBends, Digits, ObjectResults, write_objects_report
 from facedis_jax.reports.template_energies import classify_by_energy
-from facedis_jax.training import write_json
 
 
 @dataclass(frozen=True)
@@ -151,17 +148,14 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 
 def main(config: ObjectsConfig, options: RunOptions) -> int:
-    size = config.digit_learner.model.size
-    if config.digits.folder is None:
-        digits = synthetic_digits(config.digits.synthetic, size=size)
-    else:
-        choice: dict[str, Any] = {"max_train": config.digits.max_train, "max_test": config.digits.max_test}
-        digits = load_images("mnist", config.digits.folder, size=size, prepared_dir=config.digits.prepared, **choice)
-    if config.digit_learner.model.appearance_latents != 10:
-        raise InputError("--digit-learner.model.appearance-latents", "10, one for each digit", "another number")
-    check_training(config.digit_training, digits.train.images)
+    codes_of_digits = config.digit_learner.model.appearance_latents
+    if codes_of_digits != 10:
+        raise InputError("--digit-learner.model.appearance-latents", "10, one for each digit", str(codes_of_digits))
+    digits = load_digits(config.digits, config.digit_learner.model.size)
+    check_training(config.digit_training, digits.train.images, "--digit-training")
     cars = load_photographs(config.cars, "--cars") if config.cars.folder else None
-    faces, others = load_photographs(config.faces, "--faces"), load_photographs(config.others, "--others")
+    faces = load_photographs(config.faces, "--faces") if config.faces_model is None else None
+    others = load_photographs(config.others, "--others")
     for images in (faces, cars):
         if images is not None:
             check_training(config.training, images.train.images)
@@ -169,12 +163,11 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         "objects_deformable",
         config,
         options,
-        seed=config.seed,
-        batch_size=config.training.batch_size,
+        trainings=[config.digit_training, config.training],
         content_hash={
             "digits": digits.content_hash,
             "cars": cars.content_hash if cars else "",
-            "faces": faces.content_hash,
+            "faces": faces.content_hash if faces else "",
             "others": others.content_hash,
         },
     )
@@ -194,7 +187,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
     if config.faces_model is not None:
         models["faces"] = loaded_images(config.learner, config.faces_model, seed=config.seed)
     for name, images in (("faces", faces), ("cars", cars)):
-        if images is not None and name not in models:
+        if images is not None:
             learner = replace(config.learner, model=replace(config.learner.model, size=images.size))
             models[name] = train_images(run, name, learner, config.training, images.train.images, images.test.images)
     if jax.process_index() == 0:
@@ -205,12 +198,10 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
             bends=CarriedBends(models["faces"].codec, stack_images(others.test.images), others.name),
             rows={"digits": digit_model.rows, **{name: model.rows for name, model in models.items() if model.rows}},
         )
-        write_json(
-            run.folder.results_file,
+        write_results(
+            run,
             {
-                "command": typed_command(),
-                "seed": config.seed,
-                "device": device_label(run),
+                "device": device_label(run.devices),
                 "digits": {
                     "accuracy": results.digits.accuracy,
                     "images": {"train": len(digits.train.images), "test": len(digits.test.images)},
@@ -221,9 +212,19 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
             },
         )
         say(options, "drawing the report")
-        write_objects_report(run.folder, results, command=typed_command(), reach=config.reach, device=device_label(run))
+        write_objects_report(
+            run.folder, results, command=typed_command(), reach=config.reach, device=device_label(run.devices)
+        )
         say(options, f"report: {run.folder.report_file}")
     return 0
+
+
+def load_digits(data: DigitDataConfig, size: int) -> ImageSet:
+    """Reads MNIST, or makes synthetic digits."""
+    if data.folder is None:
+        return synthetic_digits(data.synthetic, size=size)
+    mnist = ImageDataConfig("mnist", data.folder, size, data.max_train, data.max_test, prepared=data.prepared)
+    return load_photographs(mnist, "--digits")
 
 
 def classified(digits: ImageSet, codec: ImageCodec, sigma: float) -> Digits:

@@ -10,7 +10,13 @@ import optax
 from flax import struct
 
 from facedis_jax.learners.chains import gather_chains, num_chains, scatter_chains
-from facedis_jax.learners.image_functions import ImageFunctions, image_functions, keys_of, prior_sample
+from facedis_jax.learners.image_functions import (
+    ImageFunctions,
+    image_functions,
+    keys_of,
+    prior_sample,
+    reconstruction_evaluation,
+)
 from facedis_jax.learners.langevin_inference import LangevinConfig, langevin_inference, sample_posterior
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
@@ -144,14 +150,7 @@ def abp_learner(
         )
         return state, {"squared_error": Average.of(errors), "energy_nats": Average.of(energies)}
 
-    def evaluate(state: AbpState, batch: Batch) -> Metrics:
-        images = functions.pixels(batch["image"])
-        keys = keys_of(state.key, state.step, batch["index"])
-        latents = functions.infer(state.params, images, keys, batch.get("code"))
-        errors = functions.squared_error(images, functions.decode(state.params, latents))
-        return {"squared_error": Average.of(errors, batch["mask"])}
-
-    return Learner(init, step, evaluate)
+    return Learner(init, step, reconstruction_evaluation(functions))
 
 
 def initial_generators(config: GeneratorConfig, key: jax.Array, params: Any = None) -> Any:

@@ -20,7 +20,7 @@ from facedis_jax.learners.abp import (
     with_frozen,
 )
 from facedis_jax.learners.chains import gather_chains, scatter_chains
-from facedis_jax.learners.image_functions import keys_of, prior_sample
+from facedis_jax.learners.image_functions import keys_of, prior_sample, reconstruction_evaluation
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 from facedis_jax.metrics import Average
@@ -169,10 +169,4 @@ def adversarial_learner(
         }
         return state, {name: Average.of(values) for name, values in metrics.items()}
 
-    def evaluate(state: AdversarialState, batch: Batch) -> Metrics:
-        images = functions.pixels(batch["image"])
-        latents = functions.infer(state.params, images, keys_of(state.key, state.step, batch["index"]))
-        errors = functions.squared_error(images, functions.decode(state.params, latents))
-        return {"squared_error": Average.of(errors, batch["mask"])}
-
-    return Learner(init, step, evaluate)
+    return Learner(init, step, reconstruction_evaluation(functions))

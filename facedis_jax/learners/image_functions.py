@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.learners.learner import Batch, Metrics
+from facedis_jax.metrics import Average
 from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents
 
 
@@ -65,6 +67,22 @@ def image_functions(config: GeneratorConfig, infer: Callable[..., Latents]) -> I
         return jnp.sum(jnp.square(unit(images) - unit(predictions)), axis=(-3, -2, -1))
 
     return ImageFunctions(config, pixels, unit, infer, decode, canonical, flow, squared_error)
+
+
+def reconstruction_evaluation(functions: ImageFunctions) -> Callable[[Any, Batch], Metrics]:
+    """A learner's `evaluate`: unseen images are given codes anew and rebuilt from them.
+
+    Its states have `params`, `key` and `step`; the batches are as at `abp_learner`.
+    """
+
+    def evaluate(state: Any, batch: Batch) -> Metrics:
+        images = functions.pixels(batch["image"])
+        keys = keys_of(state.key, state.step, batch["index"])
+        latents = functions.infer(state.params, images, keys, batch.get("code"))
+        errors = functions.squared_error(images, functions.decode(state.params, latents))
+        return {"squared_error": Average.of(errors, batch["mask"])}
+
+    return evaluate
 
 
 def prior_sample(config: GeneratorConfig, key: jax.Array) -> Latents:

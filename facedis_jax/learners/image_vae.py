@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from facedis_jax.learners.abp import PAPER_OPTIMISER, Part, apply_updates, initial_generators, with_frozen
-from facedis_jax.learners.image_functions import ImageFunctions, image_functions, keys_of
+from facedis_jax.learners.image_functions import ImageFunctions, image_functions, keys_of, reconstruction_evaluation
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 from facedis_jax.losses import gaussian_kl
@@ -110,13 +110,7 @@ def image_vae_learner(
         params = apply_updates(state.params, updates, config.frozen)
         return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
 
-    def evaluate(state: ImageVaeState, batch: Batch) -> Metrics:
-        images = functions.pixels(batch["image"])
-        latents = functions.infer(state.params, images, keys_of(state.key, state.step, batch["index"]))
-        errors = functions.squared_error(images, functions.decode(state.params, latents))
-        return {"squared_error": Average.of(errors, batch["mask"])}
-
-    return Learner(init, step, evaluate)
+    return Learner(init, step, reconstruction_evaluation(functions))
 
 
 def _split(z: jax.Array, config: GeneratorConfig) -> Latents:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from facedis_jax.models import Latents
-from facedis_jax.reports.deformable_report import basis_functions, metric_names, recombinations
+from facedis_jax.reports.deformable_report import basis_functions, recombinations
 from facedis_jax.reports.figures import training_curves
 from facedis_jax.reports.image_codec import ImageCodec
 from facedis_jax.reports.image_figures import bent_grid, image_grid
 from facedis_jax.reports.page import Fact, IllustratedPage
+from facedis_jax.reports.spread import evenly_spread
 from facedis_jax.training import RunFolder
 
 LABELS = {"likelihood": "likelihood alone", "adversarial": "with the critic"}
@@ -68,7 +69,7 @@ def write_adversarial_report(
     _reconstructions(page, results)
     page.heading("What the dimensions of the codes do")
     codec, latents = results.codecs["adversarial"], results.latents["adversarial"]
-    rows = _rows(results, 8)
+    rows = evenly_spread(len(results.images), 8)
     basis_functions(page, codec, latents.appearance[rows[:4]], reach)
     page.heading("Codes recombined")
     recombinations(page, codec, results.images[rows], Latents(*(z[rows] for z in latents)))
@@ -94,7 +95,7 @@ def write_adversarial_report(
     for name, label in LABELS.items():
         page.illustration(
             f"curves_{name}",
-            training_curves(results.rows[name], quantities=metric_names(results.rows[name])),
+            training_curves(results.rows[name]),
             alt=f"Curves, {label}",
             caption=f"Metrics over the steps of training, {label}.",
         )
@@ -103,7 +104,7 @@ def write_adversarial_report(
 
 def _reconstructions(page: IllustratedPage, results: AdversarialResults) -> None:
     page.heading("Reconstructions")
-    rows = _rows(results, _SHOWN)
+    rows = evenly_spread(len(results.images), _SHOWN)
     codec, latents = results.codecs["adversarial"], results.latents["adversarial"]
     canonical, flows = codec.canonical(latents.appearance[rows]), codec.flow(latents.geometry[rows])
     predictions = results.predictions["adversarial"][rows]
@@ -125,8 +126,3 @@ def _reconstructions(page: IllustratedPage, results: AdversarialResults) -> None
         caption="Unseen photographs, their reconstructions by the likelihood alone and with the critic, and of the "
         "latter the appearance before it is bent, with the grids (the paper's Figure 9).",
     )
-
-
-def _rows(results: AdversarialResults, count: int) -> np.ndarray:
-    total = len(results.images)
-    return np.linspace(0, total - 1, min(count, total)).round().astype(int)

@@ -13,6 +13,7 @@ from facedis_jax.reports.image_codec import ImageCodec
 from facedis_jax.reports.image_evaluation import strongest_dimensions, traversal
 from facedis_jax.reports.image_figures import bent_grid, covariance_bars, image_grid, latents_against_view
 from facedis_jax.reports.page import Fact, IllustratedPage
+from facedis_jax.reports.spread import evenly_spread
 from facedis_jax.training import RunFolder
 
 MODEL_NAMES = {"deformable": "deformable generator", "abp": "non-deformable ABP", "vae": "VAE"}
@@ -278,19 +279,13 @@ def _tables(page: IllustratedPage, results: DeformableResults) -> None:
     for name, curve in results.rows.items():
         page.illustration(
             f"curves_{name}",
-            training_curves(curve, quantities=metric_names(curve)),
+            training_curves(curve),
             alt=f"Curves of the {MODEL_NAMES[name]}",
             caption=f"The {MODEL_NAMES[name]}: training images with the codes of their chains, test images with codes "
             "inferred from the prior on."
             if name != "vae"
             else "The VAE: training images with sampled codes, test images with posterior means.",
         )
-
-
-def metric_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The metrics among the columns of metrics.jsonl."""
-    names = {key: None for row in rows for key, value in row.items() if isinstance(value, (int, float))}
-    return [key for key in names if key not in ("step", "seconds")]
 
 
 def _origin(codec: ImageCodec) -> Latents:
@@ -304,7 +299,7 @@ def _spread(results: DeformableResults, count: int) -> np.ndarray:
     """Rows of images spread over the set, of several people and, where they are known, several views."""
     total = len(results.images)
     if "sitting" not in results.labels:
-        return np.linspace(0, total - 1, min(count, total)).round().astype(int)
+        return evenly_spread(total, count)
     sittings = np.unique(results.labels["sitting"])
     chosen = []
     for i in range(min(count, total)):

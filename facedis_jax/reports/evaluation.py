@@ -23,6 +23,7 @@ from facedis_jax.reports.baselines import fit_linear_model, fit_pca
 from facedis_jax.reports.codec import FaceCodec
 from facedis_jax.reports.latent_scores import latent_scores
 from facedis_jax.reports.probes import leakage
+from facedis_jax.reports.spread import evenly_spread
 
 _FACES_AT_A_TIME = 256
 
@@ -57,7 +58,7 @@ def spread_faces(source: FaceSource, count: int) -> ArraySource:
     """Reads at most `count` faces, evenly spread over a source; all of them where it has no more."""
     if isinstance(source, ArraySource) and len(source) <= count:
         return source
-    rows = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)
+    rows = evenly_spread(len(source), count)
     if isinstance(source, ArraySource):
         return source.take(rows)
     return _stacked([source[int(row)] for row in rows])
@@ -203,7 +204,7 @@ def _disentanglement(neutrals: np.ndarray, subject: np.ndarray) -> dict[str, dic
 
 def _intersections(predictions: Predictions, triangles: np.ndarray, count: int) -> dict[str, float]:
     """Mean number of self-intersecting triangles per mesh."""
-    rows = np.linspace(0, len(predictions) - 1, min(count, len(predictions))).round().astype(int)
+    rows = evenly_spread(len(predictions), count)
 
     kinds = {"true": predictions.vertices, "reconstructed": predictions.reconstruction}
     counts = {name: [self_intersections(faces[row], triangles) for row in rows] for name, faces in kinds.items()}

@@ -11,6 +11,7 @@ from facedis_jax.reports.codec import FaceCodec
 from facedis_jax.reports.evaluation import Predictions, vertex_distances
 from facedis_jax.reports.figures import ColorScale, code_scatter, face_grid
 from facedis_jax.reports.rendering import Camera, render_faces
+from facedis_jax.reports.spread import evenly_spread
 
 SIZE = (240, 300)  # pixels of one face
 
@@ -101,7 +102,7 @@ def people(predictions: Predictions, count: int) -> np.ndarray:
     """One row of `predictions` for each of at most `count` subjects, their faces of the lowest level."""
     order = np.argsort(predictions.level, kind="stable")
     _, first = np.unique(predictions.subject[order], return_index=True)
-    return order[first[np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int)]]
+    return order[first[evenly_spread(len(first), count)]]
 
 
 def reconstructions(scene: Scene, rows: np.ndarray) -> Figure:

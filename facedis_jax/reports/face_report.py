@@ -12,11 +12,10 @@ from facedis_jax.reports import face_figures, named_figures, result_tables
 from facedis_jax.reports.codec import FaceCodec
 from facedis_jax.reports.evaluation import Predictions, vertex_distances
 from facedis_jax.reports.face_figures import Scene
-from facedis_jax.reports.figures import error_histogram, training_curves
+from facedis_jax.reports.figures import error_histogram, metric_names, training_curves
 from facedis_jax.reports.page import Fact, IllustratedPage
 from facedis_jax.reports.paper import DATA_NAMES, Paper
-
-_NOT_CURVES = ("step", "epoch", "seconds", "learning_rate")
+from facedis_jax.reports.spread import evenly_spread
 
 
 def write_face_report(
@@ -197,7 +196,7 @@ def _named_expressions(report: IllustratedPage, scene: Scene, results: Mapping[s
         caption="Above, the neutrals that the model predicts; below, all of them with the label and the "
         "code of one test face (the lower row of the paper's Figure 6).",
     )
-    some = every[np.linspace(0, len(every) - 1, min(4, len(every))).round().astype(int)]
+    some = every[evenly_spread(len(every), 4)]
     report.illustration(
         "named_levels",
         named_figures.named_levels(scene, one, some),
@@ -282,14 +281,12 @@ def _results(report: IllustratedPage, scene: Scene, results: Mapping[str, Any], 
 
 
 def _training(report: IllustratedPage, rows: Sequence[Mapping[str, object]]) -> None:
-    names = {key: None for row in rows for key, value in row.items() if isinstance(value, (int, float))}
-    quantities = [key for key in names if key not in _NOT_CURVES and not key.endswith("_per_second")]
-    if not quantities:
+    if not metric_names(rows):
         return
     report.heading("Training")
     report.illustration(
         "curves",
-        training_curves(rows, quantities=quantities),
+        training_curves(rows),
         alt="Curves of training and test metrics",
         caption="Metrics over the steps of training, from metrics.jsonl.",
     )

@@ -29,6 +29,7 @@ INK, MUTED, GRID = "#262626", "#6b6b6b", "#e4e4e4"
 # Okabe and Ito's colours, told apart with any colour vision, the yellow left out as too pale for a line.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5b5b5b")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+_NOT_METRICS = ("step", "epoch", "seconds", "learning_rate")
 UNITS = {"mm": "mm", "nats": "nats", "percent": "%", "seconds": "s"}
 
 STYLE: dict[Any, Any] = {
@@ -179,11 +180,9 @@ def training_curves(rows: Sequence[Mapping[str, object]], *, quantities: Sequenc
     Args:
       rows: of `metrics.jsonl`: `step`, `split` ("train" or "test") and numbers by name, which may
         end in a unit ("kl_nats").
-      quantities: which ones to show, in this order; by default every number but the step and the epoch.
+      quantities: which ones to show, in this order; by default all of `metric_names`.
     """
-    if not quantities:
-        named = {key: None for row in rows for key, value in row.items() if isinstance(value, (int, float))}
-        quantities = [key for key in named if key not in ("step", "epoch")]
+    quantities = quantities or metric_names(rows)
     columns = min(3, max(1, len(quantities)))
     panels = math.ceil(len(quantities) / columns)
     figure = Figure(figsize=(WIDTH, 2.2 * max(1, panels) + 0.3), layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.06))
@@ -207,6 +206,12 @@ def training_curves(rows: Sequence[Mapping[str, object]], *, quantities: Sequenc
         if i == 0:
             axes.legend()
     return figure
+
+
+def metric_names(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """The metrics among the numbers in rows of `metrics.jsonl`, without counters, clocks and rates."""
+    names = {key: None for row in rows for key, value in row.items() if isinstance(value, (int, float))}
+    return [key for key in names if key not in _NOT_METRICS and not key.endswith("_per_second")]
 
 
 @matplotlib.rc_context(STYLE)
@@ -288,7 +293,12 @@ def png(figure: Figure, *, dpi: int = DPI) -> bytes:
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> None:
     """Writes the figure as PNG, whole or not at all."""
+    write_whole(path, png(figure, dpi=dpi))
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file whole or not at all."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(png(figure, dpi=dpi))
+    partial.write_bytes(data)
     partial.replace(path)

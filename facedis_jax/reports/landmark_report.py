@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from facedis_jax.data.images import ImageSet
 from facedis_jax.models import Latents
-from facedis_jax.reports.deformable_report import metric_names
 from facedis_jax.reports.figures import COLORS, STYLE, WIDTH, training_curves
 from facedis_jax.reports.image_codec import ImageCodec
 from facedis_jax.reports.image_figures import bent_grid, image_grid, picture
 from facedis_jax.reports.page import Fact, IllustratedPage
+from facedis_jax.reports.spread import evenly_spread
 from facedis_jax.training import RunFolder
 
 METHODS = {
@@ -93,7 +93,7 @@ def write_landmark_report(
     page.heading("Training")
     page.illustration(
         "curves",
-        training_curves(results.rows, quantities=metric_names(results.rows)),
+        training_curves(results.rows),
         alt="Curves of the deformable generator",
         caption="The deformable generator, which sees no landmarks: training images with the codes of their chains, "
         "test images with codes inferred from the prior on.",
@@ -139,8 +139,7 @@ def _glance(page: IllustratedPage, results: LandmarkResults) -> None:
 
 def _faces(page: IllustratedPage, results: LandmarkResults) -> None:
     page.heading("Unseen faces")
-    total = len(results.images)
-    rows = np.linspace(0, total - 1, min(8, total)).round().astype(int)
+    rows = evenly_spread(len(results.images), 8)
     canonical = results.codec.canonical(results.latents.appearance[rows])
     flows = results.codec.flow(results.latents.geometry[rows])
     page.illustration(

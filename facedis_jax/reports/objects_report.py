@@ -10,12 +10,12 @@ import numpy as np
 
 from facedis_jax.geometry import warp
 from facedis_jax.models import Latents
-from facedis_jax.reports.deformable_report import metric_names
 from facedis_jax.reports.figures import training_curves
 from facedis_jax.reports.image_codec import ImageCodec
 from facedis_jax.reports.image_evaluation import strongest_dimensions, traversal
 from facedis_jax.reports.image_figures import bent_grid, image_grid
 from facedis_jax.reports.page import Fact, IllustratedPage
+from facedis_jax.reports.spread import evenly_spread
 from facedis_jax.training import RunFolder
 
 _STEPS = 10  # pictures along a dimension, as in the paper
@@ -92,7 +92,7 @@ def write_objects_report(folder: RunFolder, results: ObjectResults, *, command: 
     for name, rows in results.rows.items():
         page.illustration(
             f"curves_{name}",
-            training_curves(rows, quantities=metric_names(rows)),
+            training_curves(rows),
             alt=f"Curves of {name}",
             caption=f"{name.capitalize()}: metrics over the steps of training.",
         )
@@ -186,7 +186,7 @@ def _bends(page: IllustratedPage, bends: CarriedBends, reach: float) -> None:
     page.heading("Bends carried over")
     base = Latents(np.zeros(codec.appearance_latents, np.float32), np.zeros(codec.geometry_latents, np.float32))
     values = np.linspace(-reach, reach, _STEPS, dtype=np.float32)
-    rows = np.linspace(0, len(bends.images) - 1, min(3, len(bends.images))).round().astype(int)
+    rows = evenly_spread(len(bends.images), 3)
     for place, dimension in enumerate(strongest_dimensions(codec, "geometry", base, reach, 2), 1):
         code = np.zeros((_STEPS, codec.geometry_latents), np.float32)
         code[:, dimension] = values

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from PIL import Image
 
-from facedis_jax.reports.figures import DPI, png
+from facedis_jax.reports.figures import DPI, png, write_whole
 
 PIXELS_PER_INCH = 100  # on the page, so that the text of every figure has one size
 
@@ -182,10 +182,7 @@ class Page:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the page, whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(self.html(), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, self.html().encode())
 
 
 class IllustratedPage(Page):
@@ -199,9 +196,7 @@ class IllustratedPage(Page):
     def illustration(self, name: str, figure: Figure, *, alt: str, caption: str) -> None:
         """Adds a picture and writes it to `NAME.png`, whole or not at all."""
         picture = png(figure)
-        partial = self.folder / f".{name}.png.partial"
-        partial.write_bytes(picture)
-        partial.replace(self.folder / f"{name}.png")
+        write_whole(self.folder / f"{name}.png", picture)
         self.figure(picture, alt=alt, caption=caption)
 
 

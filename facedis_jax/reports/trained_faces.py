@@ -1,8 +1,5 @@
 """What a finished run keeps beside its checkpoint so that faces can be edited without the data set."""
 
-import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +8,7 @@ import numpy as np
 
 from facedis_jax.errors import InputError
 from facedis_jax.learners import FaceConstants
+from facedis_jax.training.arrays import load_arrays, save_arrays
 
 
 @dataclass(frozen=True)
@@ -40,28 +38,24 @@ class TrainedFaces:
     def save(self, path: Path) -> None:
         """Writes one `.npz` of plain arrays, whole or not at all."""
         constants = self.constants
-        incomplete = path.with_name(f".{path.name}.incomplete")
-        try:
-            with open(incomplete, "wb") as file:
-                np.savez_compressed(
-                    file,
-                    mean_face=constants.mean_face,
-                    scale=constants.scale,
-                    num_faces=constants.num_faces,
-                    moment_mean=constants.moment_mean,
-                    moment_deviation=constants.moment_deviation,
-                    triangles=self.triangles,
-                    subjects=np.array(self.subjects),
-                    expressions=np.array(self.expressions),
-                    neutrals=self.neutrals,
-                    codes=self.codes,
-                    subject=self.subject,
-                    expression=self.expression,
-                    level=self.level,
-                )
-            os.replace(incomplete, path)
-        finally:
-            incomplete.unlink(missing_ok=True)
+        save_arrays(
+            path,
+            {
+                "mean_face": constants.mean_face,
+                "scale": constants.scale,
+                "num_faces": constants.num_faces,
+                "moment_mean": constants.moment_mean,
+                "moment_deviation": constants.moment_deviation,
+                "triangles": self.triangles,
+                "subjects": np.array(self.subjects),
+                "expressions": np.array(self.expressions),
+                "neutrals": self.neutrals,
+                "codes": self.codes,
+                "subject": self.subject,
+                "expression": self.expression,
+                "level": self.level,
+            },
+        )
 
     @classmethod
     def load(cls, path: Path) -> "TrainedFaces":
@@ -70,9 +64,9 @@ class TrainedFaces:
         Raises:
           InputError: the file is missing or something else.
         """
+        expected = "the model file of a finished run"
+        arrays = load_arrays(path, expected)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
             expressions = [str(name) for name in arrays["expressions"]]
             return cls(
                 constants=FaceConstants(
@@ -87,7 +81,5 @@ class TrainedFaces:
                 expressions=expressions,
                 **{name: arrays[name] for name in ("triangles", "neutrals", "codes", "subject", "expression", "level")},
             )
-        except FileNotFoundError as error:
-            raise InputError(path, "the model file of a finished run", "nothing there") from error
-        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(path, "the model file of a finished run", f"{error}") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(path, expected, f"{error}") from error

@@ -16,6 +16,7 @@ from facedis_jax.reports.image_codec import ImageCodec
 from facedis_jax.reports.image_evaluation import strongest_dimensions, traversal
 from facedis_jax.reports.image_figures import bent_grid, image_grid
 from facedis_jax.reports.page import Fact, IllustratedPage
+from facedis_jax.reports.spread import evenly_spread
 from facedis_jax.training import RunFolder
 
 SHORT_NAMES = {"vae": "VAE", "abp": "ABP", "deformable": "deformable"}
@@ -323,4 +324,4 @@ def _view_labels(results: TransferResults) -> list[str]:
 
 def _few(values: np.ndarray, count: int) -> np.ndarray:
     """Some of the values, spread over all of them."""
-    return values[np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)]
+    return values[evenly_spread(len(values), count)]

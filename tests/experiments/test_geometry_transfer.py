@@ -16,7 +16,7 @@ from facedis_jax.data.synthetic_photographs import PhotographConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig
 from facedis_jax.models import GeneratorConfig
-from facedis_jax.training.weights import load_weights
+from facedis_jax.training.arrays import load_weights
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_images=4)
@@ -72,7 +72,9 @@ def test_the_bends_stay_as_they_were_and_all_else_is_tuned(finished):
 
 
 def test_runs_have_seeds_and_folders_of_their_own(tmp_path):
-    run = open_image_run("x", CONFIG, options(tmp_path / "run"), seed=5, batch_size=4, content_hash="hash")
+    run = open_image_run(
+        "x", replace(CONFIG, seed=5), options(tmp_path / "run"), trainings=[CONFIG.training], content_hash="hash"
+    )
     runs = [geometry_transfer.nth_run(run, number) for number in range(2)]
     assert [each.seed for each in runs] == [5, 6]
     assert [each.folder.path.name for each in runs] == ["run_0", "run_1"]

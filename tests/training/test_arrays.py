@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facedis_jax.errors import InputError
-from facedis_jax.training.weights import load_weights, save_weights
+from facedis_jax.training.arrays import load_weights, save_weights
 
 
 def test_weights_come_back_as_they_were(tmp_path):
