@@ -1,6 +1,6 @@
 """The deformable generator (Eq. 1, Table 4): one network draws a canonical image, another bends it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import warp
-from facedis_jax.models.upsampling import UpsamplingNetwork
+from facedis_jax.models.upsampling import UpsamplingNetwork, enlarge
 
 FEWEST_FILTERS = 16  # Table 4's last hidden layer; wider images go on with as many
 
@@ -34,10 +34,14 @@ class GeneratorConfig:
       initial_flow: multiplies the first weights and biases of the layer that makes the flow. At 1, the authors', an
         untrained network tears the image into pixels that the appearance has to fit; much below 1, it starts from the
         image as it is, and learns to bend it.
+      flow_scale: the geometric generator makes displacements for every so-many-th pixel, and those between are
+        interpolated: its last layers, which double the size, are left out. Above 1, ours, a flow is smooth by
+        construction: it can turn a face or open its mouth, but not draw one by picking pixels of the colours it needs.
       refine: put a small convolutional network after the warp.
 
     Raises:
-      InputError: for a size that is no power of two, or an unknown output.
+      InputError: for a size that is no power of two, a scale that is none or leaves less than 8 x 8 displacements, or
+        an unknown output.
     """
 
     size: int = 64
@@ -51,11 +55,15 @@ class GeneratorConfig:
     output: Literal["sigmoid", "tanh"] = "sigmoid"
     displacement: float = 20 / 64
     initial_flow: float = 1.0
+    flow_scale: int = 1
     refine: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 8 or self.size & (self.size - 1):
             raise InputError("model.size", "a power of two of at least 8", str(self.size))
+        if self.flow_scale < 1 or self.flow_scale & (self.flow_scale - 1) or 8 * self.flow_scale > self.size:
+            expected = f"a power of two, at most an eighth of the size of {self.size}"
+            raise InputError("model.flow_scale", expected, str(self.flow_scale))
         if self.output not in ("sigmoid", "tanh"):
             raise InputError("model.output", "sigmoid or tanh", repr(self.output))
 
@@ -87,7 +95,8 @@ class DeformableGenerator(nn.Module):
         ratio = config.filter_balance
         self.appearance_network = _network(config, ratio, config.channels, None if beta is None else 1.0)
         if config.deformable:
-            self.geometry_network = _network(config, 1.0, 2, beta, config.initial_flow)
+            coarse = replace(config, size=config.size // config.flow_scale, flow_scale=1)
+            self.geometry_network = _network(coarse, 1.0, 2, beta, config.initial_flow)
         if config.refine:
             self.refiner = Refiner(config.channels)
 
@@ -103,7 +112,8 @@ class DeformableGenerator(nn.Module):
     def flow(self, geometry: jax.Array) -> jax.Array:
         """Displacements [..., size, size, 2] as (dx, dy) in pixels."""
         config = self.config
-        return config.displacement * config.size * jnp.tanh(self.geometry_network(config.geometry_gain * geometry))
+        flow = jnp.tanh(self.geometry_network(config.geometry_gain * geometry))
+        return config.displacement * config.size * enlarge(flow, config.flow_scale)
 
     def combine(self, image: jax.Array, flow: jax.Array | None) -> jax.Array:
         """Bends canonical images, where there is a flow, and refines them if so configured."""

@@ -43,16 +43,51 @@ def subpixel_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> j
     dense = padded[tap[:, :, None, None], tap[None, None]]  # [rows, row remainder, columns, column remainder, in, out]
     dense = dense.transpose(0, 2, 4, 1, 3, 5)
     rows, columns, channels, _, _, filters = dense.shape
-    small = jax.lax.conv_general_dilated(
-        images,
-        dense.reshape(rows, columns, channels, stride * stride * filters),
-        (1, 1),
-        ((-first, last), (-first, last)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    small = _convolution(images, dense.reshape(rows, columns, channels, stride * stride * filters), -first)
     batch, height, width, _ = small.shape
     pixels = small.reshape(batch, height, width, stride, stride, filters).transpose(0, 1, 3, 2, 4, 5)
     return pixels.reshape(batch, height * stride, width * stride, filters)
+
+
+def _plain_convolution(images: jax.Array, kernel: jax.Array, before: int) -> jax.Array:
+    """A convolution of stride 1 that keeps the size, padded by `before` pixels above and to the left."""
+    padding = (before, kernel.shape[0] - 1 - before)
+    return jax.lax.conv_general_dilated(
+        images, kernel, (1, 1), (padding, padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+# Its derivative is what JAX would make of it, with one difference: the kernel of the images' gradient is turned around
+# and transposed behind a barrier. XLA would else make both a part of the convolution, and for such ones its CPU backend
+# has only a slow loop, which made Langevin steps 3.6 times as slow.
+_convolution = jax.custom_vjp(_plain_convolution, nondiff_argnums=(2,))
+
+
+def _convolution_forward(
+    images: jax.Array, kernel: jax.Array, before: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _plain_convolution(images, kernel, before), (images, kernel)
+
+
+def _convolution_backward(
+    before: int, kept: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    images, kernel = kept
+    turned = jax.lax.optimization_barrier(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+    of_images = _plain_convolution(cotangent, turned, kernel.shape[0] - 1 - before)
+    (of_kernel,) = jax.linear_transpose(lambda k: _plain_convolution(images, k, before), kernel)(cotangent)
+    return of_images, of_kernel
+
+
+_convolution.defvjp(_convolution_forward, _convolution_backward)
+
+
+def enlarge(maps: jax.Array, scale: int) -> jax.Array:
+    """Maps [..., height, width, channels], `scale` times as large by linear interpolation."""
+    if scale == 1:
+        return maps
+    height, width, channels = maps.shape[-3:]
+    return jax.image.resize(maps, (*maps.shape[:-3], scale * height, scale * width, channels), "linear")
 
 
 class UpsamplingNetwork(nn.Module):

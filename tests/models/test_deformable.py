@@ -184,6 +184,29 @@ def test_the_gain_multiplies_the_geometric_code():
     )
 
 
+def test_a_coarse_flow_is_interpolated_between_fewer_displacements():
+    config = GeneratorConfig(size=32, filters=16, appearance_latents=3, geometry_latents=4, flow_scale=4)
+    latents = codes(config)
+    variables = DeformableGenerator(config).init(jax.random.key(0), *latents)
+    # From 4 x 4 to 8 x 8 in one layer, and no further.
+    assert list(kernels(variables["params"], "geometry_network")) == ["dense_kernel", "upsample_0_kernel"]
+    flow = method("flow", config)(variables, latents.geometry)
+    coarse = replace(config, size=8, flow_scale=1)
+    small = method("flow", coarse)(variables, latents.geometry) * 4  # the same part of an image four times as large
+    # Displacement k of the coarse ones belongs to the middle of the pixels 4k to 4k + 3.
+    places = (np.arange(32) + 0.5) / 4 - 0.5
+    rows, columns = np.meshgrid(places, places, indexing="ij")
+    for axis in range(2):
+        expected = map_coordinates(np.asarray(small[..., axis], np.float64), [rows, columns], order=1, mode="nearest")
+        np.testing.assert_allclose(flow[..., axis], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0, 3, 8])
+def test_scales_that_leave_no_flow_are_refused(scale):
+    with pytest.raises(InputError, match=f"at most an eighth of the size of 32, found {scale}"):
+        GeneratorConfig(size=32, flow_scale=scale)
+
+
 @pytest.mark.parametrize("size", [0, 4, 48, 100])
 def test_sizes_that_are_no_power_of_two_from_8_are_refused(size):
     with pytest.raises(InputError, match=f"power of two of at least 8, found {size}"):
