@@ -7,6 +7,7 @@ import numpy as np
 
 from facedis_jax.data.faces import FaceSource
 from facedis_jax.data.images import ImageSource
+from facedis_jax.data.videos import ClipSource
 from facedis_jax.errors import InputError
 
 # Batches read ahead by each thread: enough to hide a slow read, little memory.
@@ -14,7 +15,7 @@ _AHEAD = 2
 
 
 def train_batches(
-    source: FaceSource | ImageSource,
+    source: FaceSource | ImageSource | ClipSource,
     neutrals: np.ndarray | None = None,
     *,
     batch_size: int,
@@ -31,7 +32,7 @@ def train_batches(
     `get_state` and `set_state` continue exactly, also under another number of processes or threads.
 
     Args:
-      source: faces or images to train on.
+      source: faces, images or clips to train on.
       neutrals: [subjects, vertices, 3] float32, mm, for faces, which get that of their subject.
       batch_size: examples of a step, over all processes.
       seed: of the shuffling.
@@ -39,8 +40,8 @@ def train_batches(
       num_threads: threads that read batches ahead; 0 reads them when they are asked for.
 
     Returns:
-      Batches of `batch_size / process_count` examples: the fields of a `Face` with `neutral`, or of an `Image`, each
-      stacked along a first axis.
+      Batches of `batch_size / process_count` examples: the fields of a `Face` with `neutral`, of an `Image` or of a
+      `Clip`, each stacked along a first axis.
 
     Raises:
       InputError: where the batch is larger than the source or the processes do not divide it.
@@ -58,12 +59,16 @@ def train_batches(
 
 
 def evaluation_batches(
-    source: FaceSource | ImageSource, neutrals: np.ndarray | None = None, *, batch_size: int, num_threads: int = 0
+    source: FaceSource | ImageSource | ClipSource,
+    neutrals: np.ndarray | None = None,
+    *,
+    batch_size: int,
+    num_threads: int = 0,
 ) -> grain.IterDataset:
     """Every example once, in order, in batches of one size.
 
     Args:
-      source: faces or images to evaluate.
+      source: faces, images or clips to evaluate.
       neutrals: as of `train_batches`.
       batch_size: examples of a batch.
       num_threads: threads that read batches ahead; 0 reads them when they are asked for.
