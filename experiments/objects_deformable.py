@@ -99,15 +99,16 @@ GARDEN = PhotographConfig(train_subjects=1, photos_per_subject=1, test_subjects=
 DEMO = ObjectsConfig(
     digits=DigitDataConfig(max_train=5000, max_test=200, synthetic=DigitConfig(train=3000)),
     digit_learner=AbpConfig(
-        # Few and short bends, smooth at first: free ones turn any template into any digit.
+        # Few, short and smooth bends: free ones turn any template into any digit.
         model=GeneratorConfig(
             size=32,
             channels=1,
             appearance_latents=10,
             geometry_latents=8,
             filters=64,
-            displacement=0.15,
+            displacement=0.2,
             initial_flow=0.05,
+            flow_scale=4,
         ),
         langevin=LangevinConfig(num_steps=6, inference_steps=100, average_last=30),
         sigma=0.5,
@@ -115,7 +116,7 @@ DEMO = ObjectsConfig(
         early_epochs=2,
         optimiser=OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine"),
     ),
-    digit_training=TrainingConfig(epochs=15, batch_size=20, evaluate_every=5, checkpoint_every=5, evaluation_images=50),
+    digit_training=TrainingConfig(epochs=12, batch_size=20, evaluate_every=5, checkpoint_every=5, evaluation_images=50),
     faces=FACES_DEMO.data,
     others=replace(FACES_DEMO.data, photographs=GARDEN),
     learner=FACES_DEMO.learner,
@@ -127,7 +128,7 @@ TINY = replace(
     digits=DigitDataConfig(max_train=40, max_test=20, synthetic=DigitConfig(train=40, test=20)),
     digit_learner=replace(
         DEMO.digit_learner,
-        model=replace(DEMO.digit_learner.model, size=16, filters=32, geometry_latents=8),
+        model=replace(DEMO.digit_learner.model, size=16, filters=32, flow_scale=2),
         langevin=LangevinConfig(num_steps=3, inference_steps=5),
     ),
     digit_training=TrainingConfig(epochs=2, batch_size=10, evaluate_every=2, checkpoint_every=2, evaluation_images=10),
