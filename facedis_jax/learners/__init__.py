@@ -1,6 +1,12 @@
 """What is learned: pure `(init, step, evaluate)` triples that never see a file, a clock or a device list."""
 
 from facedis_jax.learners.abp import ABP_STATE_AXES, AbpConfig, AbpState, abp_functions, abp_learner
+from facedis_jax.learners.abp_video import (
+    ABP_VIDEO_STATE_AXES,
+    AbpVideoConfig,
+    abp_video_functions,
+    abp_video_learner,
+)
 from facedis_jax.learners.adversarial import (
     ADVERSARIAL_STATE_AXES,
     AdversarialConfig,
@@ -25,20 +31,32 @@ from facedis_jax.learners.image_vae import (
 )
 from facedis_jax.learners.langevin_inference import LangevinConfig
 from facedis_jax.learners.learner import Batch, Learner, Metrics, State
+from facedis_jax.learners.mocogan import (
+    MocoganFunctions,
+    MocoganLearnerConfig,
+    MocoganState,
+    mocogan_functions,
+    mocogan_learner,
+)
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.recognition import FoldResults, RecognitionConfig, classify_folds, recognition_learner
 from facedis_jax.learners.regression import FittedRegressor, RegressionConfig, fit_regressor
+from facedis_jax.learners.video_functions import VideoFunctions
 
 __all__ = [
     "ABP_STATE_AXES",
+    "ABP_VIDEO_STATE_AXES",
     "ADVERSARIAL_STATE_AXES",
     "AbpConfig",
     "AbpState",
+    "AbpVideoConfig",
     "AdversarialConfig",
     "AdversarialState",
     "Batch",
     "FaceConstants",
     "FaceFunctions",
     "FittedRegressor",
+    "FoldResults",
     "IbVaeConfig",
     "IbVaeState",
     "ImageFunctions",
@@ -47,12 +65,20 @@ __all__ = [
     "LangevinConfig",
     "Learner",
     "Metrics",
+    "MocoganFunctions",
+    "MocoganLearnerConfig",
+    "MocoganState",
     "OptimiserConfig",
+    "RecognitionConfig",
     "RegressionConfig",
     "State",
+    "VideoFunctions",
     "abp_functions",
     "abp_learner",
+    "abp_video_functions",
+    "abp_video_learner",
     "adversarial_learner",
+    "classify_folds",
     "ensemble_learner",
     "face_functions",
     "fit_regressor",
@@ -61,4 +87,7 @@ __all__ = [
     "image_vae_learner",
     "make_optimiser",
     "members",
+    "mocogan_functions",
+    "mocogan_learner",
+    "recognition_learner",
 ]

@@ -1,5 +1,6 @@
 """Alternating back-propagation (Algorithm 1): Langevin steps for the latents, then a gradient step for the weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,16 +14,17 @@ from facedis_jax.learners.chains import gather_chains, num_chains, scatter_chain
 from facedis_jax.learners.image_functions import (
     ImageFunctions,
     image_functions,
+    image_model,
     keys_of,
     prior_sample,
     reconstruction_evaluation,
 )
-from facedis_jax.learners.langevin_inference import LangevinConfig, langevin_inference, sample_posterior
+from facedis_jax.learners.langevin_inference import LangevinConfig, LatentModel, langevin_inference, sample_posterior
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 from facedis_jax.losses import log_joint
 from facedis_jax.metrics import Average
-from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents
+from facedis_jax.models import DeformableGenerator, GeneratorConfig
 
 Part = Literal["appearance", "geometry", "refiner"]
 
@@ -59,13 +61,14 @@ class AbpState(struct.PyTreeNode):
     Attributes:
       params: of the generators.
       opt_state: the optimiser's.
-      chains: one `Latents` per training image, by its index; the one field that is split over devices.
+      chains: one `Latents` per training image, by its index, or one `DynamicLatents` per clip; the one field that is
+        split over devices.
       key, step: of the noise.
     """
 
     params: Any
     opt_state: Any
-    chains: Latents
+    chains: Any
     key: jax.Array
     step: jax.Array
 
@@ -76,7 +79,7 @@ ABP_STATE_AXES: Any = AbpState(params=None, opt_state=None, chains=0, key=None, 
 
 def abp_functions(config: AbpConfig) -> ImageFunctions:
     """Inference by Langevin dynamics from the prior, and generation."""
-    return image_functions(config.model, langevin_inference(config.model, config.langevin, config.sigma))
+    return image_functions(config.model, langevin_inference(image_model(config.model), config.langevin, config.sigma))
 
 
 def abp_learner(
@@ -117,40 +120,82 @@ def abp_learner(
 
     def init(key: jax.Array, batch: Batch) -> AbpState:
         start = initial_generators(config.model, jax.random.fold_in(key, 0), params)
-        chains = initial_chains(config.model, jax.random.fold_in(key, 1), num_images, codes)
+        chains = initial_chains(lambda key: prior_sample(config.model, key), jax.random.fold_in(key, 1), num_images)
+        if codes is not None:
+            appearance = chains.appearance.at[:num_images].set(jnp.asarray(codes, jnp.float32))
+            chains = chains._replace(appearance=appearance)
         return AbpState(start, optimiser.init(start), chains, jax.random.fold_in(key, 2), jnp.int32(0))
 
+    step = alternating_step(
+        image_model(config.model),
+        functions,
+        config.langevin,
+        optimiser,
+        observed="image",
+        sigma_at=lambda step: current_sigma(config, step, steps_per_epoch),
+        frozen=config.frozen,
+        appearance_known=codes is not None,
+        axis_name=axis_name,
+    )
+    return Learner(init, step, reconstruction_evaluation(functions))
+
+
+def alternating_step(
+    model: LatentModel,
+    functions: Any,
+    langevin: LangevinConfig,
+    optimiser: optax.GradientTransformation,
+    *,
+    observed: str,
+    sigma_at: Callable[[jax.Array], jax.Array],
+    frozen: tuple[Part, ...] = (),
+    appearance_known: bool = False,
+    axis_name: str | None = None,
+) -> Callable[[AbpState, Batch], tuple[AbpState, Metrics]]:
+    """One step of Algorithm 1 or 2, a learner's `step`; see `abp_learner`.
+
+    Args:
+      model: the generator of one example.
+      functions: `ImageFunctions` or its like for clips.
+      langevin: the sampler.
+      optimiser: of the weights.
+      observed: under which name a batch has the examples.
+      sigma_at: the residual's deviation by the step.
+      frozen, appearance_known, axis_name: as at `abp_learner`.
+    """
+
     def step(state: AbpState, batch: Batch) -> tuple[AbpState, Metrics]:
-        images, index = functions.pixels(batch["image"]), batch["index"]
-        sigma = current_sigma(config, state.step, steps_per_epoch)
+        examples, index = functions.pixels(batch[observed]), batch["index"]
+        sigma = sigma_at(state.step)
         latents = move_chains(
-            config,
+            model,
+            langevin,
             state.params,
-            images,
+            examples,
             gather_chains(state.chains, index, axis_name),
             keys_of(state.key, state.step, index),
             sigma=sigma,
-            appearance_known=codes is not None,
+            appearance_known=appearance_known,
         )
 
         def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            predictions = functions.decode(with_frozen(params, config.frozen), latents)
-            energies = image_energies(images, predictions, latents, sigma)
-            return energies.mean(), (energies, functions.squared_error(images, predictions))
+            predictions = functions.decode(with_frozen(params, frozen), latents)
+            energies = example_energies(examples, predictions, latents, sigma)
+            return energies.mean(), (energies, functions.squared_error(examples, predictions))
 
         gradients, (energies, errors) = jax.grad(loss, has_aux=True)(state.params)
         if axis_name is not None:
             gradients = jax.lax.pmean(gradients, axis_name)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         state = state.replace(
-            params=apply_updates(state.params, updates, config.frozen),
+            params=apply_updates(state.params, updates, frozen),
             opt_state=opt_state,
             chains=scatter_chains(state.chains, index, latents, axis_name),
             step=state.step + 1,
         )
         return state, {"squared_error": Average.of(errors), "energy_nats": Average.of(energies)}
 
-    return Learner(init, step, reconstruction_evaluation(functions))
+    return step
 
 
 def initial_generators(config: GeneratorConfig, key: jax.Array, params: Any = None) -> Any:
@@ -159,13 +204,9 @@ def initial_generators(config: GeneratorConfig, key: jax.Array, params: Any = No
     return {**DeformableGenerator(config).init(key, *latents)["params"], **(params or {})}
 
 
-def initial_chains(config: GeneratorConfig, key: jax.Array, num_images: int, codes: np.ndarray | None) -> Latents:
-    """Chains of all images from N(0, I), with the appearance that is known."""
-    index = jnp.arange(num_chains(num_images))
-    chains = jax.vmap(lambda i: prior_sample(config, jax.random.fold_in(key, i)))(index)
-    if codes is None:
-        return chains
-    return chains._replace(appearance=chains.appearance.at[:num_images].set(jnp.asarray(codes, jnp.float32)))
+def initial_chains(prior: Callable[[jax.Array], Any], key: jax.Array, num_examples: int) -> Any:
+    """Chains of all examples, each from the prior by a key of its own."""
+    return jax.vmap(lambda i: prior(jax.random.fold_in(key, i)))(jnp.arange(num_chains(num_examples)))
 
 
 def current_sigma(config: AbpConfig, step: jax.Array, steps_per_epoch: float) -> jax.Array:
@@ -174,36 +215,37 @@ def current_sigma(config: AbpConfig, step: jax.Array, steps_per_epoch: float) ->
 
 
 def move_chains(
-    config: AbpConfig,
+    model: LatentModel,
+    langevin: LangevinConfig,
     params: Any,
-    images: jax.Array,
-    latents: Latents,
+    examples: jax.Array,
+    latents: Any,
     keys: jax.Array,
     *,
     sigma: jax.Array,
-    appearance_known: bool,
-) -> Latents:
-    """The inferential step of Algorithm 1 for a batch of images and its latents [batch, ...]."""
+    appearance_known: bool = False,
+) -> Any:
+    """The inferential step of Algorithms 1 and 2 for a batch of examples and its latents [batch, ...]."""
 
-    def move(image: jax.Array, start: Latents, key: jax.Array) -> Latents:
+    def move(example: jax.Array, start: Any, key: jax.Array) -> Any:
         return sample_posterior(
-            config.model,
-            config.langevin,
+            model,
+            langevin,
             params,
-            image,
+            example,
             start,
             key,
             sigma=sigma,
-            num_steps=config.langevin.num_steps,
+            num_steps=langevin.num_steps,
             appearance_known=appearance_known,
         )
 
-    return jax.vmap(move)(images, latents, keys)
+    return jax.vmap(move)(examples, latents, keys)
 
 
-def image_energies(images: jax.Array, predictions: jax.Array, latents: Latents, sigma: jax.Array) -> jax.Array:
-    """Minus Eq. 8, [batch] nats."""
-    return -jax.vmap(lambda x, f, z: log_joint(x, f, z, sigma=sigma))(images, predictions, latents)
+def example_energies(examples: jax.Array, predictions: jax.Array, latents: Any, sigma: jax.Array) -> jax.Array:
+    """Minus Eq. 8 or 17, [batch] nats."""
+    return -jax.vmap(lambda x, f, z: log_joint(x, f, z, sigma=sigma))(examples, predictions, latents)
 
 
 def with_frozen(params: Any, frozen: tuple[Part, ...]) -> Any:

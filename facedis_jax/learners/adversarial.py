@@ -1,5 +1,6 @@
 """The adversarial extension (Eq. 22): a critic sharpens what maximum likelihood leaves blurred."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +14,14 @@ from facedis_jax.learners.abp import (
     abp_functions,
     apply_updates,
     current_sigma,
-    image_energies,
+    example_energies,
     initial_chains,
     initial_generators,
     move_chains,
     with_frozen,
 )
 from facedis_jax.learners.chains import gather_chains, scatter_chains
-from facedis_jax.learners.image_functions import keys_of, prior_sample, reconstruction_evaluation
+from facedis_jax.learners.image_functions import image_model, keys_of, prior_sample, reconstruction_evaluation
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 from facedis_jax.metrics import Average
@@ -104,7 +105,7 @@ def adversarial_learner(
         return AdversarialState(
             params=start,
             opt_state=optimiser.init(start),
-            chains=initial_chains(abp.model, jax.random.fold_in(key, 1), num_images, None),
+            chains=initial_chains(lambda key: prior_sample(abp.model, key), jax.random.fold_in(key, 1), num_images),
             key=jax.random.fold_in(key, 2),
             step=jnp.int32(0),
             critic=critic,
@@ -116,20 +117,20 @@ def adversarial_learner(
         sigma = current_sigma(abp, state.step, steps_per_epoch)
         keys = jax.vmap(jax.random.split)(keys_of(state.key, state.step, index))
         latents = move_chains(
-            abp,
+            image_model(abp.model),
+            abp.langevin,
             state.params,
             images,
             gather_chains(state.chains, index, axis_name),
             keys[:, 0],
             sigma=sigma,
-            appearance_known=False,
         )
         fresh = jax.vmap(lambda key: prior_sample(abp.model, key))(keys[:, 1])
 
         def generator_loss(params: Any) -> tuple[jax.Array, Any]:
             params = with_frozen(params, abp.frozen)
             predictions = functions.decode(params, latents)
-            energies = image_energies(images, predictions, latents, sigma)
+            energies = example_energies(images, predictions, latents, sigma)
             sampled = functions.decode(params, fresh)
             entropy = -jax.nn.log_sigmoid(logits(state.critic, sampled))
             total = config.likelihood_weight * energies + entropy
@@ -138,10 +139,7 @@ def adversarial_learner(
         gradients, (energies, errors, entropy, sampled) = jax.grad(generator_loss, has_aux=True)(state.params)
 
         def critic_loss(critic: Any) -> tuple[jax.Array, Any]:
-            real, fake = logits(critic, images), logits(critic, sampled)
-            cross_entropy = -jax.nn.log_sigmoid(real) - jax.nn.log_sigmoid(-fake)
-            slopes = jax.grad(lambda x: logits(critic, x).sum())(images)
-            penalty = jnp.sum(jnp.square(slopes), axis=(1, 2, 3))
+            cross_entropy, penalty = critic_terms(lambda x: logits(critic, x), images, sampled)
             total = cross_entropy + config.penalty_weight / 2 * penalty
             return total.mean(), (cross_entropy, penalty)
 
@@ -170,3 +168,17 @@ def adversarial_learner(
         return state, {name: Average.of(values) for name, values in metrics.items()}
 
     return Learner(init, step, reconstruction_evaluation(functions))
+
+
+def critic_terms(
+    logits: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """A critic's cross-entropy and R1's penalty, [batch] each.
+
+    Args:
+      logits: [batch] from examples; nothing in it may mix them.
+      real, fake: examples [batch, ...]; the penalty is the squared gradient at the real ones.
+    """
+    cross_entropy = -jax.nn.log_sigmoid(logits(real)) - jax.nn.log_sigmoid(-logits(fake))
+    slopes = jax.grad(lambda x: logits(x).sum())(real)
+    return cross_entropy, jnp.sum(jnp.square(slopes), axis=range(1, slopes.ndim))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.learners.langevin_inference import LatentModel
 from facedis_jax.learners.learner import Batch, Metrics
 from facedis_jax.metrics import Average
 from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents
@@ -44,18 +45,7 @@ def image_functions(config: GeneratorConfig, infer: Callable[..., Latents]) -> I
       infer: as in `ImageFunctions`.
     """
     model = DeformableGenerator(config)
-    signed = config.output == "tanh"
-
-    def pixels(images: jax.Array) -> jax.Array:
-        if images.dtype == jnp.uint8:
-            images = images.astype(jnp.float32) / 255
-        return images * 2 - 1 if signed else images
-
-    def unit(images: jax.Array) -> jax.Array:
-        return (images + 1) / 2 if signed else images
-
-    def decode(params: Any, latents: Latents) -> jax.Array:
-        return model.apply({"params": params}, *latents)  # type: ignore[return-value]
+    pixels, unit = ranges(config.output)
 
     def canonical(params: Any, appearance: jax.Array) -> jax.Array:
         return model.apply({"params": params}, appearance, method="appearance")  # type: ignore[return-value]
@@ -66,23 +56,53 @@ def image_functions(config: GeneratorConfig, infer: Callable[..., Latents]) -> I
     def squared_error(images: jax.Array, predictions: jax.Array) -> jax.Array:
         return jnp.sum(jnp.square(unit(images) - unit(predictions)), axis=(-3, -2, -1))
 
-    return ImageFunctions(config, pixels, unit, infer, decode, canonical, flow, squared_error)
+    return ImageFunctions(config, pixels, unit, infer, image_model(config).decode, canonical, flow, squared_error)
 
 
-def reconstruction_evaluation(functions: ImageFunctions) -> Callable[[Any, Batch], Metrics]:
-    """A learner's `evaluate`: unseen images are given codes anew and rebuilt from them.
+def ranges(output: str) -> tuple[Callable[[jax.Array], jax.Array], Callable[[jax.Array], jax.Array]]:
+    """`pixels` and `unit` of `ImageFunctions`, for images and clips, by the name of the generator's output."""
+    signed = output == "tanh"
 
-    Its states have `params`, `key` and `step`; the batches are as at `abp_learner`.
+    def pixels(images: jax.Array) -> jax.Array:
+        if images.dtype == jnp.uint8:
+            images = images.astype(jnp.float32) / 255
+        return images * 2 - 1 if signed else images
+
+    def unit(images: jax.Array) -> jax.Array:
+        return (images + 1) / 2 if signed else images
+
+    return pixels, unit
+
+
+def reconstruction_evaluation(functions: Any, observed: str = "image") -> Callable[[Any, Batch], Metrics]:
+    """A learner's `evaluate`: unseen examples are given codes anew and rebuilt from them.
+
+    Args:
+      functions: `ImageFunctions` or its like for clips.
+      observed: under which name a batch has the examples.
+
+    Returns:
+      A function of states, which have `params`, `key` and `step`, and of batches, as at `abp_learner`.
     """
 
     def evaluate(state: Any, batch: Batch) -> Metrics:
-        images = functions.pixels(batch["image"])
+        images = functions.pixels(batch[observed])
         keys = keys_of(state.key, state.step, batch["index"])
         latents = functions.infer(state.params, images, keys, batch.get("code"))
         errors = functions.squared_error(images, functions.decode(state.params, latents))
         return {"squared_error": Average.of(errors, batch["mask"])}
 
     return evaluate
+
+
+def image_model(config: GeneratorConfig) -> LatentModel:
+    """The generator of one image for the sampler."""
+    model = DeformableGenerator(config)
+
+    def decode(params: Any, latents: Latents) -> jax.Array:
+        return model.apply({"params": params}, *latents)  # type: ignore[return-value]
+
+    return LatentModel(lambda key, image: prior_sample(config, key), decode, config.deformable)
 
 
 def prior_sample(config: GeneratorConfig, key: jax.Array) -> Latents:

@@ -111,7 +111,7 @@ def fit_regressor(
         statistics = standardisation_of(features[rows], targets[rows])
         inputs = _scaled(features, statistics.mean, statistics.scale)
         outputs = _scaled(targets, statistics.target_mean, statistics.target_scale)
-        batches = _batches(rng, rows, len(features), config)
+        batches = shuffled_rows(rng, rows, len(features), batch_size=config.batch_size, epochs=config.epochs)
         weights, errors = _fitted(config, start, inputs, outputs, batches, held, np.float32(weight_decay), epochs)
         return weights, np.asarray(errors) * statistics.target_scale, statistics
 
@@ -160,13 +160,15 @@ def _scaled(values: np.ndarray, mean: np.ndarray, scale: np.ndarray | np.float32
     return ((values - mean) / scale).astype(np.float32)
 
 
-def _batches(rng: np.random.Generator, rows: np.ndarray, count: int, config: RegressionConfig) -> np.ndarray:
+def shuffled_rows(
+    rng: np.random.Generator, rows: np.ndarray, count: int, *, batch_size: int, epochs: int
+) -> np.ndarray:
     """Rows of every batch, [epochs, steps, batch] int32: as many steps as `count` examples make, of those in `rows`."""
-    size = min(config.batch_size, count)
+    size = min(batch_size, count)
     used = count // size * size
     repeats = -(-used // len(rows))
-    epochs = [np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:used] for _ in range(config.epochs)]
-    return np.stack(epochs).astype(np.int32).reshape(config.epochs, -1, size)
+    orders = [np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:used] for _ in range(epochs)]
+    return np.stack(orders).astype(np.int32).reshape(epochs, -1, size)
 
 
 def _initial_weights(rng: np.random.Generator, network: Regressor, inputs: int) -> Any:

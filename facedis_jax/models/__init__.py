@@ -1,9 +1,17 @@
-"""Networks as Linen modules: the face VAE with its point cloud transformer, and the deformable generator."""
+"""Networks as Linen modules: the face VAE with its point cloud transformer, and the deformable generators."""
 
 from facedis_jax.models.critic import Critic, critic_of
 from facedis_jax.models.deformable import DeformableGenerator, GeneratorConfig, Latents, Refiner
+from facedis_jax.models.dynamic import DynamicConfig, DynamicGenerator, DynamicLatents, Trajectory, Transition
 from facedis_jax.models.face_vae import FaceVae, FaceVaeConfig, MlpDecoder, Posterior, Reconstruction
 from facedis_jax.models.inference import InferenceNetwork, inference_network
+from facedis_jax.models.mocogan import (
+    MocoganConfig,
+    MocoganGenerator,
+    MocoganLatents,
+    VideoCritic,
+    mocogan_critics,
+)
 from facedis_jax.models.pct import OffsetAttention, PctConfig, PointCloudTransformer
 from facedis_jax.models.point_features import (
     Grouping,
@@ -14,11 +22,15 @@ from facedis_jax.models.point_features import (
     point_features,
 )
 from facedis_jax.models.regressor import Regressor
+from facedis_jax.models.sequence import SequenceClassifier
 from facedis_jax.models.upsampling import UpsamplingNetwork
 
 __all__ = [
     "Critic",
     "DeformableGenerator",
+    "DynamicConfig",
+    "DynamicGenerator",
+    "DynamicLatents",
     "FaceVae",
     "FaceVaeConfig",
     "GeneratorConfig",
@@ -26,6 +38,9 @@ __all__ = [
     "InferenceNetwork",
     "Latents",
     "MlpDecoder",
+    "MocoganConfig",
+    "MocoganGenerator",
+    "MocoganLatents",
     "OffsetAttention",
     "PctConfig",
     "PointCloudTransformer",
@@ -35,10 +50,15 @@ __all__ = [
     "Reconstruction",
     "Refiner",
     "Regressor",
+    "SequenceClassifier",
+    "Trajectory",
+    "Transition",
     "UpsamplingNetwork",
+    "VideoCritic",
     "critic_of",
     "fourier_moments",
     "group_points",
     "inference_network",
+    "mocogan_critics",
     "point_features",
 ]

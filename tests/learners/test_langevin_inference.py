@@ -9,7 +9,7 @@ import pytest
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig
 from facedis_jax.learners.abp import initial_generators
-from facedis_jax.learners.image_functions import prior_sample
+from facedis_jax.learners.image_functions import image_model, prior_sample
 from facedis_jax.learners.langevin_inference import langevin_inference, sample_posterior
 from facedis_jax.models import GeneratorConfig
 
@@ -24,11 +24,11 @@ def test_averaged_latents_are_the_mean_over_the_end_of_the_chain():
     params = initial_generators(MODEL, jax.random.key(0))
     images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
     keys = jax.random.split(jax.random.key(2), 2)
-    found = jax.jit(langevin_inference(MODEL, config, SIGMA))(params, images, keys)
+    found = jax.jit(langevin_inference(image_model(MODEL), config, SIGMA))(params, images, keys)
 
     @jax.jit
     def step(image, latents, key):
-        return sample_posterior(MODEL, config, params, image, latents, key, sigma=SIGMA, num_steps=1)
+        return sample_posterior(image_model(MODEL), config, params, image, latents, key, sigma=SIGMA, num_steps=1)
 
     for i, image in enumerate(images):
         start_key, key = jax.random.split(keys[i])

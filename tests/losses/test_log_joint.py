@@ -50,6 +50,31 @@ def test_latents_may_be_any_tree():
     np.testing.assert_allclose(stacked, frames - 0.5 * np.sum(z0**2) - 0.5 * np.sum(xi**2), rtol=1e-5)
 
 
+def test_it_is_equation_17_for_clips():
+    """Both lines as they are printed, sums over frames and innovations, in float64; sigma = 1."""
+    clip, predictions = draw(0, 4, 3, 3, 1), [draw(seed, 4, 3, 3, 1) for seed in (1, 2)]
+    appearance, geometry = ((draw(seed, 5), draw(seed + 1, 3, 2)) for seed in (3, 5))
+
+    def line(predicted, latents):
+        first, noise = (np.float64(z) for z in latents)
+        total = sum(np.sum((np.float64(clip[t]) - predicted[t]) ** 2) for t in range(4))
+        total += np.sum(first**2)
+        for xi in noise:
+            total += np.sum(xi**2)
+        return -total / 2
+
+    # The joint of both has one residual and either's prior; a line leaves the other's prior out, a constant to it.
+    for predicted in predictions:
+        residual = -np.sum((np.float64(clip) - predicted) ** 2) / 2
+        expected = line(predicted, appearance) + line(predicted, geometry) - residual
+        found = log_joint(clip, predicted, {"appearance": appearance, "geometry": geometry})
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    moved = tuple(2 * z for z in appearance)
+    by_line = line(predictions[1], moved) - line(predictions[0], appearance)
+    joints = [log_joint(clip, f, (z, geometry)) for f, z in zip(predictions, (appearance, moved), strict=True)]
+    np.testing.assert_allclose(joints[1] - joints[0], by_line, rtol=1e-5)
+
+
 def test_an_example_does_not_depend_on_its_batch():
     images, predictions, latents = draw(0, 7, 3, 3, 1), draw(1, 7, 3, 3, 1), draw(2, 7, 4)
     batched = jax.vmap(lambda *example: log_joint(*example, sigma=0.3))(images, predictions, latents)

@@ -1,0 +1,104 @@
+"""Alternating back-propagation through time (Algorithm 2): that of images, for clips and the transitions' weights."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from facedis_jax.learners.abp import ABP_STATE_AXES, AbpState, alternating_step, initial_chains
+from facedis_jax.learners.image_functions import reconstruction_evaluation
+from facedis_jax.learners.langevin_inference import LangevinConfig, langevin_inference
+from facedis_jax.learners.learner import Batch, Learner
+from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.video_functions import VideoFunctions, prior_clip, video_functions, video_model
+from facedis_jax.models import DynamicConfig, DynamicGenerator
+
+# The paper says nothing of these for clips; they are those of the public code that comes nearest to it.
+VIDEO_LANGEVIN = LangevinConfig(num_steps=15, step_size=0.03)
+VIDEO_OPTIMISER = OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="steps", beta_1=0.5)
+
+# For `training.data_parallel` and `training.fit`: the state is that of images, with chains of clips.
+ABP_VIDEO_STATE_AXES: Any = ABP_STATE_AXES
+
+
+@dataclass(frozen=True)
+class AbpVideoConfig:
+    """What is learned and how.
+
+    Attributes:
+      model: sizes of the generators and transitions.
+      langevin: the sampler, for appearance and geometry trajectories in turn.
+      sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
+      optimiser: Adam's settings.
+    """
+
+    model: DynamicConfig = field(default_factory=DynamicConfig)
+    langevin: LangevinConfig = VIDEO_LANGEVIN
+    sigma: float = 1.0
+    optimiser: OptimiserConfig = VIDEO_OPTIMISER
+
+
+def abp_video_functions(config: AbpVideoConfig) -> VideoFunctions:
+    """Inference by Langevin dynamics from the prior, and generation."""
+    return video_functions(config.model, langevin_inference(video_model(config.model), config.langevin, config.sigma))
+
+
+def abp_video_learner(
+    config: AbpVideoConfig,
+    *,
+    num_clips: int,
+    steps_per_epoch: float,
+    num_steps: int,
+    params: Any = None,
+    axis_name: str | None = None,
+) -> Learner:
+    """The learner of Algorithm 2, with one persistent chain per training clip.
+
+    A chain is the `DynamicLatents` of its clip, (Z_0, xi_1, ..., xi_T) of either kind. Gradients with respect to them
+    (Eq. 18) and to the weights (Eq. 20) go back through time by automatic differentiation.
+
+    Batches have `frames` [batch, frames, size, size, channels] (uint8, or float32 in [0, 1]), all of one length, and
+    `index` [batch] int32, the clips' places in the training set; at evaluation `mask` [batch].
+
+    As at `abp_learner`, the noise of a clip depends on the run's key, the step and the clip's index alone.
+
+    Args:
+      config: networks, sampler, optimiser.
+      num_clips: size of the training set.
+      steps_per_epoch: steps in which the training set is seen once.
+      num_steps: length of the run, for schedules that end with it.
+      params: weights to start from, as of a state; all or only some of the networks. Fresh ones by default.
+      axis_name: the device axis over which batch means are collective; None on one device.
+
+    Returns:
+      A `Learner`, whose state is an `AbpState`, split over devices as `ABP_VIDEO_STATE_AXES` says. The metrics of
+      `step` are of the chains, those of `evaluate` of latents inferred anew: `squared_error` per frame, for pixels in
+      [0, 1], and `energy_nats` per clip, minus the log-joint density of Eq. 17 without its constant.
+    """
+    functions = abp_video_functions(config)
+    optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+
+    def init(key: jax.Array, batch: Batch) -> AbpState:
+        start = {**initial_dynamics(config.model, jax.random.fold_in(key, 0)), **(params or {})}
+        num_frames = batch["frames"].shape[1]
+        chains = initial_chains(
+            lambda key: prior_clip(config.model, key, num_frames), jax.random.fold_in(key, 1), num_clips
+        )
+        return AbpState(start, optimiser.init(start), chains, jax.random.fold_in(key, 2), jnp.int32(0))
+
+    step = alternating_step(
+        video_model(config.model),
+        functions,
+        config.langevin,
+        optimiser,
+        observed="frames",
+        sigma_at=lambda step: jnp.float32(config.sigma),
+        axis_name=axis_name,
+    )
+    return Learner(init, step, reconstruction_evaluation(functions, "frames"))
+
+
+def initial_dynamics(config: DynamicConfig, key: jax.Array) -> Any:
+    """Fresh parameters of the generators and transitions."""
+    return DynamicGenerator(config).init(key, prior_clip(config, key, 2))["params"]

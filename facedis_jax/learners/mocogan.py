@@ -1,0 +1,195 @@
+"""Learns a MoCoGAN, and infers the latents of given clips through its generator by Langevin dynamics."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from facedis_jax.learners.adversarial import critic_terms
+from facedis_jax.learners.image_functions import keys_of, ranges, reconstruction_evaluation
+from facedis_jax.learners.langevin_inference import LangevinConfig, LatentModel, langevin_inference
+from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.video_functions import error_per_frame
+from facedis_jax.metrics import Average
+from facedis_jax.models import MocoganConfig, MocoganGenerator, MocoganLatents, mocogan_critics
+
+GAN_OPTIMISER = OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule="steps", beta_1=0.5)
+GAN_CRITIC_OPTIMISER = OptimiserConfig(learning_rate=2e-4, weight_decay=0.0, schedule="steps", beta_1=0.5)
+
+
+@dataclass(frozen=True)
+class MocoganLearnerConfig:
+    """What is learned and how.
+
+    Attributes:
+      model: sizes of the networks.
+      window: how many frames in a row, from a random one on, the critic of clips sees of each clip (16 in the paper).
+      penalty_weight: of either critic's squared gradient at real examples (R1), as of `AdversarialConfig`.
+      optimiser, critic_optimiser: Adam's settings for the generator and for both critics. The generator's weights are
+        scaled at run time, so that its rate is to be held against a deviation of 1.
+      langevin: the sampler of a given clip's latents, which all move together.
+      sigma: standard deviation of a pixel's residual there.
+    """
+
+    model: MocoganConfig = field(default_factory=MocoganConfig)
+    window: int = 16
+    penalty_weight: float = 10.0
+    optimiser: OptimiserConfig = GAN_OPTIMISER
+    critic_optimiser: OptimiserConfig = GAN_CRITIC_OPTIMISER
+    langevin: LangevinConfig = field(default_factory=lambda: LangevinConfig(scheme="joint"))
+    sigma: float = 1.0
+
+
+class MocoganState(struct.PyTreeNode):
+    """Everything that a run of the learner carries from step to step; the same on all devices.
+
+    Attributes:
+      params: of the generator.
+      critics: of the critics, `image` and `video`.
+      opt_state, critic_opt_state: the optimisers'.
+      key, step: of the noise.
+    """
+
+    params: Any
+    critics: Any
+    opt_state: Any
+    critic_opt_state: Any
+    key: jax.Array
+    step: jax.Array
+
+
+class MocoganFunctions(NamedTuple):
+    """Inference and generation; the fields that `VideoFunctions` has too mean the same, with `MocoganLatents`.
+
+    Attributes:
+      motion: (params, noise) -> motion codes [batch, frames, motion latents].
+    """
+
+    config: MocoganConfig
+    pixels: Callable[[jax.Array], jax.Array]
+    unit: Callable[[jax.Array], jax.Array]
+    infer: Callable[..., MocoganLatents]
+    decode: Callable[[Any, MocoganLatents], jax.Array]
+    motion: Callable[[Any, jax.Array], jax.Array]
+    squared_error: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def mocogan_functions(config: MocoganLearnerConfig) -> MocoganFunctions:
+    """Inference by Langevin dynamics from the prior, and generation."""
+    model = MocoganGenerator(config.model)
+    pixels, unit = ranges(config.model.output)
+
+    def decode(params: Any, latents: MocoganLatents) -> jax.Array:
+        return model.apply({"params": params}, latents)  # type: ignore[return-value]
+
+    def motion(params: Any, noise: jax.Array) -> jax.Array:
+        return model.apply({"params": params}, noise, method="motion")  # type: ignore[return-value]
+
+    sampled = LatentModel(lambda key, clip: prior_mocogan(config.model, key, len(clip)), decode, alternates=False)
+    infer = langevin_inference(sampled, config.langevin, config.sigma)
+    return MocoganFunctions(config.model, pixels, unit, infer, decode, motion, error_per_frame(unit))
+
+
+def mocogan_learner(
+    config: MocoganLearnerConfig, *, steps_per_epoch: float, num_steps: int, axis_name: str | None = None
+) -> Learner:
+    """The learner of a MoCoGAN; batches and arguments as of `abp_video_learner`, without chains.
+
+    Every step moves the generator by both critics' opinion of clips from the prior (non-saturating), then the critics
+    by the same clips and the batch, with R1's penalty. Of every clip, the critic of frames sees one frame at random.
+
+    Returns:
+      A `Learner`, whose state is the same on all devices. The metrics of `step` are `image_generator_nats` and
+      `video_generator_nats`, `image_critic_nats` and `video_critic_nats`, the cross-entropies, and `image_penalty` and
+      `video_penalty`; that of `evaluate` is `squared_error` per frame, of latents that are inferred.
+    """
+    functions = mocogan_functions(config)
+    networks = dict(zip(("image", "video"), mocogan_critics(config.model), strict=True))
+    optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+    critic_optimiser = make_optimiser(config.critic_optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+
+    def logits(name: str, critics: Any, examples: jax.Array) -> jax.Array:
+        return networks[name].apply({"params": critics[name]}, examples)  # type: ignore[return-value]
+
+    def init(key: jax.Array, batch: Batch) -> MocoganState:
+        generator_key, image_key, video_key, noise_key = jax.random.split(key, 4)
+        params = initial_mocogan(config.model, generator_key)
+        clips = functions.pixels(batch["frames"][:1])
+        critics = {
+            "image": networks["image"].init(image_key, clips[:, 0])["params"],
+            "video": networks["video"].init(video_key, clips)["params"],
+        }
+        return MocoganState(
+            params, critics, optimiser.init(params), critic_optimiser.init(critics), noise_key, jnp.int32(0)
+        )
+
+    def step(state: MocoganState, batch: Batch) -> tuple[MocoganState, Metrics]:
+        frames = batch["frames"]
+        window = min(config.window, frames.shape[1])
+        keys = keys_of(state.key, state.step, batch["index"])
+        prior_keys, window_keys, frame_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
+
+        def windows(clip: jax.Array, key: jax.Array) -> jax.Array:
+            start = jax.random.randint(key, (), 0, frames.shape[1] - window + 1)
+            return jax.lax.dynamic_slice_in_dim(clip, start, window)
+
+        def views(clips: jax.Array) -> dict[str, jax.Array]:
+            one = jax.vmap(lambda clip, key: clip[jax.random.randint(key, (), 0, window)])(clips, frame_keys)
+            return {"image": one, "video": clips}
+
+        real = views(functions.pixels(jax.vmap(windows)(frames, window_keys)))
+        latents = jax.vmap(lambda key: prior_mocogan(config.model, key, window))(prior_keys)
+
+        def generator_loss(params: Any) -> tuple[jax.Array, Any]:
+            fake = views(functions.decode(params, latents))
+            entropies = {name: -jax.nn.log_sigmoid(logits(name, state.critics, x)) for name, x in fake.items()}
+            return entropies["image"].mean() + entropies["video"].mean(), (entropies, fake)
+
+        gradients, (entropies, fake) = jax.grad(generator_loss, has_aux=True)(state.params)
+
+        def critic_loss(critics: Any) -> tuple[jax.Array, Any]:
+            terms = {name: critic_terms(partial(logits, name, critics), real[name], fake[name]) for name in networks}
+            totals = [entropy + config.penalty_weight / 2 * penalty for entropy, penalty in terms.values()]
+            return jnp.stack(totals).sum(axis=0).mean(), terms
+
+        critic_gradients, terms = jax.grad(critic_loss, has_aux=True)(state.critics)
+        if axis_name is not None:
+            gradients, critic_gradients = jax.lax.pmean((gradients, critic_gradients), axis_name)
+        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+        critic_updates, critic_opt_state = critic_optimiser.update(
+            critic_gradients, state.critic_opt_state, state.critics
+        )
+        state = state.replace(
+            params=optax.apply_updates(state.params, updates),
+            critics=optax.apply_updates(state.critics, critic_updates),
+            opt_state=opt_state,
+            critic_opt_state=critic_opt_state,
+            step=state.step + 1,
+        )
+        metrics = {f"{name}_generator_nats": Average.of(entropy) for name, entropy in entropies.items()}
+        for name, (cross_entropy, penalty) in terms.items():
+            metrics[f"{name}_critic_nats"] = Average.of(cross_entropy)
+            metrics[f"{name}_penalty"] = Average.of(penalty)
+        return state, metrics
+
+    return Learner(init, step, reconstruction_evaluation(functions, "frames"))
+
+
+def prior_mocogan(config: MocoganConfig, key: jax.Array, num_frames: int) -> MocoganLatents:
+    """The latents of one clip from N(0, I)."""
+    content_key, noise_key = jax.random.split(key)
+    return MocoganLatents(
+        jax.random.normal(content_key, (config.content_latents,)),
+        jax.random.normal(noise_key, (num_frames, config.motion_noise)),
+    )
+
+
+def initial_mocogan(config: MocoganConfig, key: jax.Array) -> Any:
+    """Fresh parameters of the generator."""
+    return MocoganGenerator(config).init(key, prior_mocogan(config, key, 2))["params"]

@@ -1,0 +1,263 @@
+"""Recognition of expressions from sequences of features, and its cross-validation in one program (Table 3)."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.regression import shuffled_rows
+from facedis_jax.metrics import Average
+from facedis_jax.models import SequenceClassifier
+
+RECOGNITION_OPTIMISER = OptimiserConfig(learning_rate=3e-3, weight_decay=0.0, schedule="cosine")
+# Of the iteration that finds principal axes: further axes that it carries along, and its rounds.
+SPARE_AXES, ROUNDS = 16, 6
+
+
+@dataclass(frozen=True)
+class RecognitionConfig:
+    """The classifier and how it is trained.
+
+    Attributes:
+      hidden, pooling: of `SequenceClassifier`.
+      epochs: in which every training clip is seen once.
+      batch_size: clips of a step.
+      components: features beyond so many are first projected on the training clips' principal axes.
+      scaling: of the features: "each" to unit deviation; "common" by one number, so that they keep their proportions.
+      optimiser: Adam's settings.
+    """
+
+    hidden: int = 30
+    pooling: Literal["last", "mean"] = "last"
+    epochs: int = 60
+    batch_size: int = 32
+    components: int = 64
+    scaling: Literal["each", "common"] = "each"
+    optimiser: OptimiserConfig = RECOGNITION_OPTIMISER
+
+
+class RecognitionState(struct.PyTreeNode):
+    """Everything that a run of the learner carries from step to step."""
+
+    params: Any
+    opt_state: Any
+    key: jax.Array
+    step: jax.Array
+
+
+class FoldResults(NamedTuple):
+    """What classifiers say of clips that they were not trained on.
+
+    Attributes:
+      accuracy: [folds], the part of a fold's clips that are classified right.
+      predictions: [clips] int, each by the classifier of its own fold.
+      probabilities: [clips, classes], by the same.
+    """
+
+    accuracy: np.ndarray
+    predictions: np.ndarray
+    probabilities: np.ndarray
+
+
+def recognition_learner(
+    config: RecognitionConfig,
+    *,
+    num_classes: int,
+    steps_per_epoch: float,
+    num_steps: int,
+    axis_name: str | None = None,
+) -> Learner:
+    """The learner of the classifier.
+
+    Batches have `sequence` [batch, frames, features] float32, standardised, and `label` [batch] int32; at evaluation
+    `mask` [batch].
+
+    Args:
+      config: the classifier and its optimiser.
+      num_classes: how many.
+      steps_per_epoch: steps in which the training set is seen once.
+      num_steps: length of the run.
+      axis_name: the device axis over which batch means are collective; None on one device.
+
+    Returns:
+      A `Learner`, whose metrics are `accuracy` and `cross_entropy_nats`.
+    """
+    network = SequenceClassifier(num_classes, config.hidden, config.pooling)
+    optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+
+    def init(key: jax.Array, batch: Batch) -> RecognitionState:
+        params = network.init(jax.random.fold_in(key, 0), batch["sequence"][:1])["params"]
+        return RecognitionState(params, optimiser.init(params), jax.random.fold_in(key, 1), jnp.int32(0))
+
+    def scores(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        logits: Any = network.apply({"params": params}, batch["sequence"])
+        right = jnp.argmax(logits, axis=-1) == batch["label"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]), right.astype(jnp.float32)
+
+    def step(state: RecognitionState, batch: Batch) -> tuple[RecognitionState, Metrics]:
+        def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            entropy, right = scores(params, batch)
+            return entropy.mean(), (entropy, right)
+
+        gradients, (entropy, right) = jax.grad(loss, has_aux=True)(state.params)
+        if axis_name is not None:
+            gradients = jax.lax.pmean(gradients, axis_name)
+        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        state = state.replace(params=params, opt_state=opt_state, step=state.step + 1)
+        return state, {"accuracy": Average.of(right), "cross_entropy_nats": Average.of(entropy)}
+
+    def evaluate(state: RecognitionState, batch: Batch) -> Metrics:
+        entropy, right = scores(state.params, batch)
+        return {
+            "accuracy": Average.of(right, batch["mask"]),
+            "cross_entropy_nats": Average.of(entropy, batch["mask"]),
+        }
+
+    return Learner(init, step, evaluate)
+
+
+def classify_folds(
+    sequences: np.ndarray, labels: np.ndarray, folds: np.ndarray, key: jax.Array, config: RecognitionConfig
+) -> FoldResults:
+    """Cross-validates the classifier: one per fold, trained on all other folds, all of them in one program.
+
+    Whatever is fitted is fitted on the training clips alone: the weights, the mean and scale of the features, and,
+    where there are more features than `config.components`, their principal axes.
+
+    Args:
+      sequences: [clips, frames, features] float32, as they are.
+      labels: [clips] int, from 0 on.
+      folds: [clips] int, the fold that tests each; from 0 on, and none empty.
+      key: of the initial weights and of the order of the clips.
+      config: the choices.
+
+    Raises:
+      ValueError: where the shapes do not match, labels are negative, or there are fewer than two folds or an empty one.
+
+    Example:
+      >>> rng = np.random.default_rng(0)
+      >>> labels, folds = np.arange(40) % 2, np.arange(40) // 10
+      >>> slope = np.where(labels, 1, -1)[:, None, None] * np.linspace(-1, 1, 5)[:, None]
+      >>> sequences = slope + 0.1 * rng.normal(size=(40, 5, 1))
+      >>> results = classify_folds(sequences, labels, folds, jax.random.key(0), RecognitionConfig(batch_size=10))
+      >>> results.accuracy.tolist()
+      [1.0, 1.0, 1.0, 1.0]
+    """
+    sequences = np.asarray(sequences, np.float32)
+    labels, folds = np.asarray(labels, np.int32), np.asarray(folds, np.int32)
+    if sequences.ndim != 3 or labels.shape != folds.shape or labels.shape != (len(sequences),):
+        shapes = f"{sequences.shape}, {labels.shape} and {folds.shape}"
+        raise ValueError(f"need [clips, frames, features], [clips] and [clips], got shapes {shapes}")
+    sizes = np.bincount(folds) if folds.size and folds.min() >= 0 else np.zeros(0)
+    if len(sizes) < 2 or not sizes.all():
+        raise ValueError(f"need two folds or more, numbered from 0 on and none empty, got {np.unique(folds).tolist()}")
+    if labels.min() < 0:
+        raise ValueError(f"labels must be 0 or more, got {labels.min()}")
+    training = folds[None] != np.arange(len(sizes))[:, None]
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    longest = int(training.sum(axis=1).max())
+    orders = [
+        shuffled_rows(rng, np.flatnonzero(rows), longest, batch_size=config.batch_size, epochs=config.epochs)
+        for rows in training
+    ]
+    batches = np.stack(orders).reshape(len(training), -1, orders[0].shape[-1])
+    probabilities = _cross_validated(config, int(labels.max()) + 1, sequences, labels, training, batches, key)
+    own = np.asarray(probabilities)[folds, np.arange(len(folds))]
+    predictions = own.argmax(axis=-1)
+    right = predictions == labels
+    return FoldResults(np.array([right[folds == fold].mean() for fold in range(len(sizes))]), predictions, own)
+
+
+def principal_axes(rows: jax.Array, used: jax.Array, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and principal axes of many subsets of the same rows, by orthogonal iteration on all of them at once.
+
+    The covariance of a deformation field has too many entries to be made; products with it are cheap. Axes whose
+    variance is that of the noise around them converge slowly and span nothing that matters.
+
+    Args:
+      rows: [rows, features].
+      used: [subsets, rows], 1 for the rows of a subset and else 0.
+      count: of axes, at most as many as there are rows or features.
+      key: of the first guess.
+
+    Returns:
+      [subsets, features] and [subsets, features, count], axes of length 1, of the largest variance first.
+    """
+    mean = used @ rows / used.sum(axis=1, keepdims=True)
+    width = min(count + SPARE_AXES, *rows.shape)
+
+    def scores(axes: jax.Array) -> jax.Array:
+        projected = jnp.einsum("nf,sfa->sna", rows, axes) - jnp.einsum("sf,sfa->sa", mean, axes)[:, None]
+        return projected * used[..., None]
+
+    def improve(_: int, axes: jax.Array) -> jax.Array:
+        found = scores(axes)
+        product = jnp.einsum("nf,sna->sfa", rows, found) - mean[..., None] * found.sum(axis=1)[:, None]
+        return jnp.linalg.qr(product)[0]
+
+    guess = jnp.linalg.qr(jax.random.normal(key, (len(used), rows.shape[1], width)))[0]
+    axes = jax.lax.fori_loop(0, ROUNDS, improve, guess)
+    found = scores(axes)
+    _, rotation = jnp.linalg.eigh(jnp.einsum("sna,snb->sab", found, found))
+    return mean, axes @ rotation[..., ::-1][..., :count]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _cross_validated(
+    config: RecognitionConfig,
+    num_classes: int,
+    sequences: jax.Array,
+    labels: jax.Array,
+    training: jax.Array,
+    batches: jax.Array,
+    key: jax.Array,
+) -> jax.Array:
+    """Probabilities [folds, clips, classes] by the classifier of each fold; `batches` [folds, steps, batch]."""
+    clips, frames, features = sequences.shape
+    rows = sequences.reshape(-1, features)
+    used = jnp.repeat(training.astype(jnp.float32), frames, axis=1)
+    project = features > config.components
+    if project:
+        axes = principal_axes(rows, used, config.components, jax.random.fold_in(key, 0))
+    num_steps = batches.shape[1]
+    learner = recognition_learner(
+        config, num_classes=num_classes, steps_per_epoch=num_steps / config.epochs, num_steps=num_steps
+    )
+    network = SequenceClassifier(num_classes, config.hidden, config.pooling)
+
+    def one(fold: Any) -> jax.Array:
+        inputs = (rows - fold["mean"]) @ fold["axes"] if project else rows
+        inputs = _standardised(inputs, fold["used"], config.scaling).reshape(clips, frames, -1)
+
+        def step(state: RecognitionState, index: jax.Array) -> tuple[RecognitionState, None]:
+            return learner.step(state, {"sequence": inputs[index], "label": labels[index]})[0], None
+
+        state, _ = jax.lax.scan(step, learner.init(fold["key"], {"sequence": inputs}), fold["batches"])
+        logits: Any = network.apply({"params": state.params}, inputs)
+        return jax.nn.softmax(logits)
+
+    each = {"used": used, "batches": batches, "key": jax.random.split(jax.random.fold_in(key, 1), len(training))}
+    if project:
+        each.update(mean=axes[0], axes=axes[1])
+    return jax.vmap(one)(each)
+
+
+def _standardised(inputs: jax.Array, used: jax.Array, scaling: str) -> jax.Array:
+    """Rows [rows, features] with the mean and scale of those that are used."""
+    weights = (used / used.sum())[:, None]
+    mean = jnp.sum(weights * inputs, axis=0)
+    variance = jnp.sum(weights * jnp.square(inputs - mean), axis=0)
+    if scaling == "common":
+        scale = jnp.sqrt(variance.mean())
+    else:
+        # What hardly varies in training stays small, as in `regression.standardisation_of`.
+        scale = jnp.sqrt(jnp.maximum(variance, 1e-6 * variance.max()))
+    return (inputs - mean) / jnp.where(scale > 0, scale, 1)

@@ -1,0 +1,252 @@
+"""The dynamic deformable generator (section 4, Table 5): two codes that move over time, and what they draw."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from facedis_jax.errors import InputError
+from facedis_jax.geometry import warp
+from facedis_jax.models.deformable import Latents
+from facedis_jax.models.upsampling import UpsamplingNetwork, enlarge
+
+FEWEST_FILTERS = 8  # of a hidden layer, however small the first one is
+
+
+@dataclass(frozen=True)
+class DynamicConfig:
+    """Sizes of the generators and of the transitions; the defaults are Table 5's.
+
+    The length of a clip is not among them: the same weights make clips of any.
+
+    Attributes:
+      size: height and width of a frame, a power of two of at least 16. Table 5 is of 64; other sizes leave out or add
+        layers at the end of either network: the appearance's, which double, and the geometry's, two or more that
+        multiply the size by 4 as long as that fits and by 2 after that (4, 4 at 64; 4, 2 at 32; 2, 2 at 16).
+      channels: of a frame.
+      appearance_latents, geometry_latents: lengths of Z^a_t and Z^g_t, and of the hidden states s_t.
+      appearance_noise, geometry_noise: lengths of xi^a_t and xi^g_t.
+      transition_hidden: width of the two hidden layers of either transition.
+      appearance_filters, geometry_filters: of the networks' 4 x 4 maps. The appearance's next layer has as many, every
+        other one half as many as the one before, down to 8.
+      weight_balance: beta, by which the geometric generator's weights are scaled at run time; None scales neither's.
+      transition: "residual" is s' = tanh(MLP([s, xi]) + s), as in the public code that comes nearest to the paper's;
+        "plain" is Table 5 as printed, s' = tanh(MLP([s, xi])).
+      output: of the appearance generator: "tanh" for frames in [-1, 1], "sigmoid" for frames in [0, 1].
+      displacement, geometry_gain, initial_flow, flow_scale: as of `GeneratorConfig`.
+      frames_at_once: how many frames are made together; None makes all. A number bounds the memory that a long clip
+        takes: no more frames' feature maps are held at a time, and gradients make them anew.
+
+    Raises:
+      InputError: for a size that is no power of two, a scale that is none or leaves less than 8 x 8 displacements, an
+        unknown output or transition, or no frames at once.
+    """
+
+    size: int = 64
+    channels: int = 3
+    appearance_latents: int = 60
+    geometry_latents: int = 30
+    appearance_noise: int = 3
+    geometry_noise: int = 10
+    transition_hidden: int = 20
+    appearance_filters: int = 512
+    geometry_filters: int = 256
+    weight_balance: float | None = 0.3
+    transition: Literal["residual", "plain"] = "residual"
+    output: Literal["tanh", "sigmoid"] = "tanh"
+    displacement: float = 20 / 64
+    geometry_gain: float = 1.0
+    initial_flow: float = 1.0
+    flow_scale: int = 1
+    frames_at_once: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.size & (self.size - 1):
+            raise InputError("model.size", "a power of two of at least 16", str(self.size))
+        if self.flow_scale < 1 or self.flow_scale & (self.flow_scale - 1) or 8 * self.flow_scale > self.size:
+            expected = f"a power of two, at most an eighth of the size of {self.size}"
+            raise InputError("model.flow_scale", expected, str(self.flow_scale))
+        if self.output not in ("tanh", "sigmoid"):
+            raise InputError("model.output", "tanh or sigmoid", repr(self.output))
+        if self.transition not in ("residual", "plain"):
+            raise InputError("model.transition", "residual or plain", repr(self.transition))
+        if self.frames_at_once is not None and self.frames_at_once < 1:
+            raise InputError("model.frames_at_once", "at least 1, or None", str(self.frames_at_once))
+
+
+class Trajectory(NamedTuple):
+    """What one of the codes is made of over a clip, a priori N(0, I).
+
+    The hidden states follow from `noise` alone, so that another `first` with the same noise is another shape (or
+    person) with the same motion.
+
+    Attributes:
+      first: [..., latents], Z_0.
+      noise: [..., frames - 1, noise], xi_1 to xi_T.
+    """
+
+    first: Any
+    noise: Any
+
+
+class DynamicLatents(NamedTuple):
+    """The latents of a clip, or of a batch of them: a `Trajectory` of either kind, of the same number of frames."""
+
+    appearance: Trajectory
+    geometry: Trajectory
+
+
+class Transition(nn.Module):
+    """f of Eq. 11: the next hidden state from the last one and fresh noise.
+
+    Attributes:
+      hidden: width of the two hidden layers.
+      latents: length of the state.
+      residual: add the last state before the hyperbolic tangent.
+    """
+
+    hidden: int
+    latents: int
+    residual: bool
+
+    @nn.compact
+    def __call__(self, state: jax.Array, noise: jax.Array) -> jax.Array:
+        """s_{t+1} [..., latents] from s_t [..., latents] and xi_{t+1} [..., noise]."""
+        x = jnp.concatenate([state, noise], axis=-1)
+        for _ in range(2):
+            x = nn.relu(nn.Dense(self.hidden)(x))
+        x = nn.Dense(self.latents)(x)
+        return jnp.tanh(x + state if self.residual else x)
+
+
+class DynamicGenerator(nn.Module):
+    """F(Z^a, Z^g) of Eq. 13; latents and codes may have any number of batch axes in front.
+
+    Example:
+      >>> config = DynamicConfig(size=16, appearance_filters=8, geometry_filters=8)
+      >>> model = DynamicGenerator(config)
+      >>> def latents(frames):
+      ...     appearance = Trajectory(jnp.ones(60), jnp.ones([frames - 1, 3]))
+      ...     return DynamicLatents(appearance, Trajectory(jnp.ones(30), jnp.ones([frames - 1, 10])))
+      >>> clip, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), latents(5))
+      >>> clip.shape
+      (5, 16, 16, 3)
+    """
+
+    config: DynamicConfig
+
+    def setup(self) -> None:
+        config = self.config
+        beta, residual = config.weight_balance, config.transition == "residual"
+        self.appearance_transition = Transition(config.transition_hidden, config.appearance_latents, residual)
+        self.geometry_transition = Transition(config.transition_hidden, config.geometry_latents, residual)
+        doublings = config.size.bit_length() - 3
+        self.appearance_network = UpsamplingNetwork(
+            first_filters=config.appearance_filters,
+            filters=(*_halved(config.appearance_filters, doublings), config.channels),
+            kernels=[3] * doublings + [5],
+            strides=[2] * doublings + [1],
+            weight_balance=None if beta is None else 1.0,
+        )
+        strides = flow_strides(config.size // config.flow_scale)
+        self.geometry_network = UpsamplingNetwork(
+            first_filters=config.geometry_filters,
+            filters=(*_halved(config.geometry_filters // 2, len(strides)), 2),
+            kernels=[4] * len(strides) + [5],
+            strides=[*strides, 1],
+            weight_balance=beta,
+            initial_output=config.initial_flow,
+        )
+
+    def __call__(self, latents: DynamicLatents) -> jax.Array:
+        """Clips [..., frames, size, size, channels]."""
+        return self.frames(self.codes(latents))
+
+    def codes(self, latents: DynamicLatents) -> Latents:
+        """Z_t of Eq. 10, [..., frames, latents] of either kind."""
+        states = self.states(latents)
+        return Latents(*(path.first[..., None, :] + s for path, s in zip(latents, states, strict=True)))
+
+    def states(self, latents: DynamicLatents) -> Latents:
+        """s_t of Eq. 11, [..., frames, latents] of either kind; zero at first."""
+        return Latents(
+            _states(self.appearance_transition, latents.appearance.noise),
+            _states(self.geometry_transition, latents.geometry.noise),
+        )
+
+    def frames(self, codes: Latents) -> jax.Array:
+        """Frames [..., frames, size, size, channels] from codes [..., frames, latents], Eq. 12."""
+        return self._in_chunks(
+            lambda self, codes: _warp(self._canonical(codes.appearance), self._flow(codes.geometry)), codes
+        )
+
+    def canonical(self, appearance: jax.Array) -> jax.Array:
+        """Frames before they are bent, [..., frames, size, size, channels], from codes [..., frames, latents]."""
+        return self._in_chunks(DynamicGenerator._canonical, appearance)
+
+    def flow(self, geometry: jax.Array) -> jax.Array:
+        """Displacements [..., frames, size, size, 2] as (dx, dy) in pixels, from codes [..., frames, latents]."""
+        return self._in_chunks(DynamicGenerator._flow, geometry)
+
+    def _canonical(self, appearance: jax.Array) -> jax.Array:
+        squash = jnp.tanh if self.config.output == "tanh" else nn.sigmoid
+        return squash(self.appearance_network(appearance))
+
+    def _flow(self, geometry: jax.Array) -> jax.Array:
+        config = self.config
+        flow = jnp.tanh(self.geometry_network(config.geometry_gain * geometry))
+        return config.displacement * config.size * enlarge(flow, config.flow_scale)
+
+    def _in_chunks(self, make: Callable[["DynamicGenerator", Any], jax.Array], codes: Any) -> jax.Array:
+        """`make` of all codes, of as many frames at once as configured."""
+        frames, chunk = jax.tree.leaves(codes)[0].shape[-2], self.config.frames_at_once
+        if chunk is None or frames <= chunk:
+            return make(self, codes)
+
+        def split(x: jax.Array) -> jax.Array:
+            x = jnp.moveaxis(x, -2, 0)
+            # Frames that nobody asked for fill the last chunk, so that all are made by one program.
+            x = jnp.pad(x, [(0, -frames % chunk)] + [(0, 0)] * (x.ndim - 1))
+            return jnp.moveaxis(x.reshape(-1, chunk, *x.shape[1:]), 1, -2)
+
+        def one(self: "DynamicGenerator", carry: tuple[()], codes: Any) -> tuple[tuple[()], jax.Array]:
+            return carry, make(self, codes)
+
+        scan = nn.scan(nn.remat(one, prevent_cse=False), variable_broadcast="params", split_rngs={"params": False})
+        _, made = scan(self, (), jax.tree.map(split, codes))  # [chunks, ..., chunk, size, size, channels]
+        made = jnp.moveaxis(made, -4, 1)
+        return jnp.moveaxis(made.reshape(-1, *made.shape[2:])[:frames], 0, -4)
+
+
+def flow_strides(size: int) -> list[int]:
+    """By how much the geometric generator's layers multiply the size of their maps, from 4 to `size`, but the last's 1.
+
+    Example:
+      >>> [flow_strides(size) for size in (8, 16, 32, 64, 128)]
+      [[2, 1], [2, 2], [4, 2], [4, 4], [4, 4, 2]]
+    """
+    doublings = size.bit_length() - 3
+    layers = max(2, -(-doublings // 2))
+    return [2 ** (-(-(doublings - i) // layers)) for i in range(layers)]
+
+
+def _halved(filters: int, layers: int) -> list[int]:
+    return [max(FEWEST_FILTERS, filters >> i) for i in range(layers)]
+
+
+def _states(transition: Transition, noise: jax.Array) -> jax.Array:
+    # Of a frame, the backward pass keeps some hundred numbers, much fewer than its pixels: nothing to make anew.
+    def step(transition: Transition, state: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        state = transition(state, noise)
+        return state, state
+
+    scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, in_axes=-2, out_axes=-2)
+    first = jnp.zeros((*noise.shape[:-2], transition.latents), noise.dtype)
+    _, later = scan(transition, first, noise)
+    return jnp.concatenate([first[..., None, :], later], axis=-2)
+
+
+_warp = jnp.vectorize(warp, signature="(h,w,c),(h,w,d)->(h,w,c)")

@@ -1,0 +1,120 @@
+"""MoCoGAN (Tulyakov et al. 2018, "MoCoGAN: decomposing motion and content for video generation"), a baseline.
+
+One code for what a clip shows, a recurrent network for how it moves, one network that draws every frame from both; and
+two critics, of frames and of clips.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from facedis_jax.errors import InputError
+from facedis_jax.models.critic import LEAK, Critic
+from facedis_jax.models.upsampling import UpsamplingNetwork
+
+FEWEST_FILTERS = 8
+
+
+@dataclass(frozen=True)
+class MocoganConfig:
+    """Sizes of the networks; the codes' are the paper's, the generator's those of Table 5's appearance generator.
+
+    Attributes:
+      size: height and width of a frame, a power of two of at least 8.
+      channels: of a frame.
+      content_latents: length of z_C.
+      motion_latents: length of z_M at a frame, the recurrent network's units.
+      motion_noise: length of a frame's noise.
+      filters: of the generator's 4 x 4 map; the next layer has as many, every other one half as many, down to 8.
+      critic_filters: of the critics' first layer; every other one has twice as many.
+      output: of the generator: "tanh" for frames in [-1, 1], "sigmoid" for frames in [0, 1].
+
+    Raises:
+      InputError: for a size that is no power of two, or an unknown output.
+    """
+
+    size: int = 64
+    channels: int = 3
+    content_latents: int = 50
+    motion_latents: int = 10
+    motion_noise: int = 10
+    filters: int = 512
+    critic_filters: int = 64
+    output: Literal["tanh", "sigmoid"] = "tanh"
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or self.size & (self.size - 1):
+            raise InputError("model.size", "a power of two of at least 8", str(self.size))
+        if self.output not in ("tanh", "sigmoid"):
+            raise InputError("model.output", "tanh or sigmoid", repr(self.output))
+
+
+class MocoganLatents(NamedTuple):
+    """The latents of a clip, or of a batch of them, a priori N(0, I).
+
+    Attributes:
+      content: [..., content latents], the same for all frames.
+      noise: [..., frames, motion noise], of which the recurrent network makes the motion codes.
+    """
+
+    content: Any
+    noise: Any
+
+
+class MocoganGenerator(nn.Module):
+    """Clips of any length from content and noise; latents may have any number of batch axes in front."""
+
+    config: MocoganConfig
+
+    def setup(self) -> None:
+        config = self.config
+        doublings = config.size.bit_length() - 3
+        self.recurrent_network = nn.RNN(nn.GRUCell(config.motion_latents))
+        self.frame_network = UpsamplingNetwork(
+            first_filters=config.filters,
+            filters=(*(max(FEWEST_FILTERS, config.filters >> i) for i in range(doublings)), config.channels),
+            kernels=[3] * doublings + [5],
+            strides=[2] * doublings + [1],
+            weight_balance=1.0,
+        )
+
+    def __call__(self, latents: MocoganLatents) -> jax.Array:
+        """Clips [..., frames, size, size, channels]."""
+        motion = self.motion(latents.noise)
+        content = jnp.broadcast_to(latents.content[..., None, :], (*motion.shape[:-1], self.config.content_latents))
+        squash = jnp.tanh if self.config.output == "tanh" else nn.sigmoid
+        return squash(self.frame_network(jnp.concatenate([content, motion], axis=-1)))
+
+    def motion(self, noise: jax.Array) -> jax.Array:
+        """Motion codes z_M [..., frames, motion latents] from noise [..., frames, motion noise]."""
+        first = jnp.zeros((*noise.shape[:-2], self.config.motion_latents), noise.dtype)
+        return self.recurrent_network(noise, initial_carry=first)  # type: ignore[return-value]
+
+
+class VideoCritic(nn.Module):
+    """Whether a clip is real: convolutions over time and space, then one number; clips of any length.
+
+    Attributes:
+      filters: of the convolutions, each of which halves height, width and length.
+    """
+
+    filters: Sequence[int]
+
+    @nn.compact
+    def __call__(self, clips: jax.Array) -> jax.Array:
+        """Logits [batch] that clips [batch, frames, size, size, channels] are real."""
+        x = clips
+        for filters in self.filters:
+            x = nn.leaky_relu(nn.Conv(filters, (3, 3, 3), strides=2)(x), LEAK)
+        x = x.mean(axis=1)  # what is left of the length
+        return nn.Dense(1)(x.reshape(len(x), -1))[:, 0]
+
+
+def mocogan_critics(config: MocoganConfig) -> tuple[Critic, VideoCritic]:
+    """The critics of frames and of clips, down to maps of 4 x 4."""
+    filters = [config.critic_filters << i for i in range(config.size.bit_length() - 3)]
+    return Critic(filters=filters, kernels=[5] * len(filters)), VideoCritic(filters)

@@ -1,0 +1,210 @@
+"""A MoCoGAN of 8 x 8 pixels and a handful of filters."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from facedis_jax.learners import (
+    LangevinConfig,
+    MocoganLearnerConfig,
+    MocoganState,
+    mocogan_functions,
+    mocogan_learner,
+)
+from facedis_jax.learners.mocogan import prior_mocogan
+from facedis_jax.models import MocoganConfig, MocoganGenerator, mocogan_critics
+from facedis_jax.training import data_parallel
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+CONFIG = MocoganLearnerConfig(
+    model=MocoganConfig(size=8, content_latents=3, motion_latents=3, motion_noise=2, filters=8, critic_filters=4),
+    window=3,
+    penalty_weight=3.0,
+    langevin=LangevinConfig(scheme="joint", inference_steps=60, step_size=0.05),
+    sigma=0.1,
+)
+INDEX = np.array([5, 2, 9, 11], np.int32)
+FRAMES = 5
+
+
+def make(**settings):
+    return mocogan_learner(CONFIG, **{"steps_per_epoch": 5, "num_steps": 100, **settings})
+
+
+def make_batch(index=INDEX):
+    clips = np.stack([np.random.default_rng(i).uniform(size=(FRAMES, 8, 8, 3)) for i in index])
+    return {"frames": clips.astype(np.float32), "index": index, "mask": np.ones(len(index), np.float32)}
+
+
+@pytest.fixture(scope="module")
+def first():
+    shapes = jax.eval_shape(make().init, jax.random.key(0), make_batch())
+    rng = np.random.default_rng(2)
+
+    def draw(leaf):
+        fan_in = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 10
+        return jnp.asarray(rng.normal(scale=fan_in**-0.5, size=leaf.shape), jnp.float32)
+
+    zeros = partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype))
+    params, critics = jax.tree.map(draw, (shapes.params, shapes.critics))
+    params["frame_network"] = jax.tree.map(lambda x: 3 * x, params["frame_network"])
+    # A critic that is in no doubt has steep slopes and a cross-entropy that is not linear.
+    critics = jax.tree.map(lambda x: 2 * x, critics)
+    opt_states = zeros(shapes.opt_state), zeros(shapes.critic_opt_state)
+    return MocoganState(params, critics, *opt_states, jax.random.key(1), jnp.int32(0))
+
+
+@pytest.fixture(scope="module")
+def stepped(first):
+    return jax.jit(make().step)(first, make_batch())
+
+
+@jax.jit
+def views(key):
+    """What a step draws for its clips: latents, the first frame of the window, and the frame that is judged."""
+    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0), i), 3))(INDEX)
+    latents = jax.vmap(lambda key: prior_mocogan(CONFIG.model, key, 3))(keys[:, 0])
+    starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, FRAMES - 3 + 1))(keys[:, 1])
+    return latents, starts, jax.vmap(lambda key: jax.random.randint(key, (), 0, 3))(keys[:, 2])
+
+
+@jax.jit
+def _generate(params, latents):
+    return MocoganGenerator(CONFIG.model).apply({"params": params}, latents)
+
+
+@jax.jit
+def _judge(critics, images, clips):
+    image, video = mocogan_critics(CONFIG.model)
+    return image.apply({"params": critics["image"]}, images), video.apply({"params": critics["video"]}, clips)
+
+
+def in_float64(function, *arguments):
+    with jax.enable_x64(True):
+        results = function(*jax.tree.map(np.float64, jax.device_get(arguments)))
+        assert all(x.dtype == np.float64 for x in jax.tree.leaves(results))
+        return jax.device_get(results)
+
+
+def judge(critics, clips, frames):
+    return in_float64(_judge, critics, clips[np.arange(4), frames], clips)
+
+
+def softplus(x):
+    return np.logaddexp(0, x)
+
+
+def real_and_fake(state, params):
+    latents, starts, frames = jax.device_get(views(state.key))
+    real = np.stack([clip[s : s + 3] for clip, s in zip(make_batch()["frames"], starts, strict=True)])
+    return 2 * np.float64(real) - 1, in_float64(_generate, params, latents), frames
+
+
+def test_metrics_are_the_terms_of_the_losses(first, stepped):
+    _, metrics = stepped
+    real, fake, frames = real_and_fake(first, first.params)
+    of_real, of_fake = judge(first.critics, real, frames), judge(first.critics, fake, frames)
+    for name, on_real, on_fake in zip(("image", "video"), of_real, of_fake, strict=True):
+        terms = {"generator_nats": softplus(-on_fake), "critic_nats": softplus(-on_real) + softplus(on_fake)}
+        for term, values in terms.items():
+            assert metrics[f"{name}_{term}"].count == 4
+            np.testing.assert_allclose(metrics[f"{name}_{term}"].compute(), values.mean(), rtol=1e-4)
+    assert len(metrics) == 6
+
+
+def directional(loss, params, step=1e-6, seed=0):
+    """Central differences along one random direction for each part of the parameters, and these directions."""
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(np.float64, jax.device_get(params))
+    for name in params:
+        direction = {
+            other: jax.tree.map(lambda x, on=other == name: rng.normal(size=x.shape) * on, tree)
+            for other, tree in params.items()
+        }
+        ends = [loss(jax.tree.map(lambda x, d, s=sign: x + s * step * d, params, direction)) for sign in (1, -1)]
+        yield direction, (ends[0] - ends[1]) / (2 * step)
+
+
+def agree(loss, params, opt_state):
+    """Adam's first moment, half of its first gradient, against central differences in float64."""
+    gradient = optax.tree_utils.tree_get(opt_state, "mu")
+    for direction, expected in directional(loss, params):
+        found = sum(jax.tree.leaves(jax.tree.map(lambda g, d: np.sum(g * d), gradient, direction))) / 0.5
+        assert abs(expected) > 1e-3
+        np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+def test_the_generator_follows_both_critics(first, stepped):
+    def loss(params):
+        _, fake, frames = real_and_fake(first, params)
+        return sum(softplus(-logits).mean() for logits in judge(first.critics, fake, frames))
+
+    agree(loss, first.params, stepped[0].opt_state)
+
+
+@jax.jit
+def _penalties(critics, images, clips):
+    image, video = mocogan_critics(CONFIG.model)
+    slopes = (
+        jax.grad(lambda x: image.apply({"params": critics["image"]}, x).sum())(images),
+        jax.grad(lambda x: video.apply({"params": critics["video"]}, x).sum())(clips),
+    )
+    return tuple(jnp.sum(jnp.square(s), axis=range(1, s.ndim)) for s in slopes)
+
+
+def test_the_critics_follow_their_cross_entropies_and_r1s_penalties(first, stepped):
+    real, fake, frames = real_and_fake(first, first.params)
+
+    def loss(critics):
+        of_real, of_fake = judge(critics, real, frames), judge(critics, fake, frames)
+        penalties = in_float64(_penalties, critics, real[np.arange(4), frames], real)
+        entropies = [softplus(-r) + softplus(f) for r, f in zip(of_real, of_fake, strict=True)]
+        return sum((e + 3.0 / 2 * p).mean() for e, p in zip(entropies, penalties, strict=True))
+
+    agree(loss, first.critics, stepped[0].critic_opt_state)
+    for name, penalty in zip(
+        ("image", "video"), in_float64(_penalties, first.critics, real[np.arange(4), frames], real), strict=True
+    ):
+        np.testing.assert_allclose(stepped[1][f"{name}_penalty"].compute(), penalty.mean(), rtol=1e-4)
+
+
+def test_devices_do_not_change_what_is_learned(first, stepped):
+    step = data_parallel(make(axis_name="devices").step, devices=jax.devices()[:4], method="shard_map")
+    found, metrics = step(step.place_state(first), make_batch())
+    expected, expected_metrics = stepped
+    for name in ("opt_state", "critic_opt_state"):
+        close(*(optax.tree_utils.tree_get(getattr(s, name), "mu") for s in (found, expected)))
+    close(metrics, expected_metrics)
+    assert int(found.step) == 1
+
+
+def test_latents_of_given_clips_are_found(first):
+    functions = mocogan_functions(CONFIG)
+    keys = jax.random.split(jax.random.key(7), 2)
+    true = jax.vmap(lambda key: prior_mocogan(CONFIG.model, jax.random.fold_in(key, 1), FRAMES))(keys)
+    decode, params = jax.jit(functions.decode), first.params
+    clips = decode(params, true)
+    found = jax.jit(functions.infer)(params, clips, keys)
+    start = jax.vmap(lambda key: prior_mocogan(CONFIG.model, jax.random.split(key)[0], FRAMES))(keys)
+    errors = [functions.squared_error(clips, decode(params, z)).mean() for z in (start, found)]
+    assert errors[1] < 0.3 * errors[0]
+    assert functions.motion(params, found.noise).shape == (2, FRAMES, 3)
+
+
+def test_pixels_are_read_and_compared_as_those_of_clips():
+    functions = mocogan_functions(replace(CONFIG, model=replace(CONFIG.model, output="sigmoid")))
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3)).astype(np.uint8)
+    pixels = functions.pixels(jnp.asarray(clips))
+    np.testing.assert_allclose(functions.unit(pixels), clips / 255, atol=1e-6)
+    expected = np.square(np.diff(clips / 255, axis=0)[0]).sum(axis=(1, 2, 3)).mean()
+    np.testing.assert_allclose(functions.squared_error(pixels[:1], pixels[1:]), [expected], rtol=1e-5)
+
+
+def close(found, expected):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, expected)
