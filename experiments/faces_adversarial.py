@@ -26,7 +26,7 @@ from experiments._image_run import (
     train_images,
     write_results,
 )
-from experiments.faces_deformable import DEMO as FACES_DEMO
+from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
 from facedis_jax.data.images import stack_images
 from facedis_jax.data.synthetic_photographs import PhotographConfig
@@ -63,11 +63,11 @@ DEMO = AdversarialFacesConfig(
     data=ImageDataConfig(size=64, photographs=_FEW),
     learner=AdversarialConfig(
         replace(
-            FACES_DEMO.learner,
-            model=replace(FACES_DEMO.learner.model, size=64),
+            SMOOTH_LEARNER,
+            model=replace(SMOOTH_LEARNER.model, size=64, flow_scale=8),
             # 64 x 64 has four times the pixels of 32 x 32: twice the deviation weighs them alike.
-            sigma=2 * FACES_DEMO.learner.sigma,
-            early_sigma=2 * FACES_DEMO.learner.early_sigma,
+            sigma=2 * SMOOTH_LEARNER.sigma,
+            early_sigma=2 * SMOOTH_LEARNER.early_sigma,
         ),
         # The paper's weight of the likelihood counts on hundreds of epochs.
         likelihood_weight=0.02,

@@ -31,7 +31,7 @@ from experiments._image_run import (
     without_geometry,
     write_results,
 )
-from experiments.faces_deformable import SMALL_LEARNER, SMALL_PHOTOGRAPHS
+from experiments.faces_deformable import SMALL_PHOTOGRAPHS, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.face_model import load_face_model
 from facedis_jax.data.images import ArrayImages, ImageSet, stack_images
@@ -82,8 +82,8 @@ DEMO = TransferConfig(
     source=ImageDataConfig(size=32, photographs=replace(SMALL_PHOTOGRAPHS, test_subjects=40)),
     target=ImageDataConfig(size=32),
     frontal=200,
-    learner=SMALL_LEARNER,
-    training=TrainingConfig(epochs=20, batch_size=20, evaluate_every=10, checkpoint_every=5, evaluation_images=50),
+    learner=SMOOTH_LEARNER,
+    training=TrainingConfig(epochs=30, batch_size=20, evaluate_every=10, checkpoint_every=5, evaluation_images=50),
     fine_tuning=TrainingConfig(epochs=30, batch_size=20, evaluate_every=10, checkpoint_every=10, evaluation_images=50),
     runs=1,
     reach=3.0,

@@ -34,7 +34,7 @@ from experiments._image_run import (
     train_images,
     write_results,
 )
-from experiments.faces_deformable import SMALL_LEARNER, SMALL_PHOTOGRAPHS
+from experiments.faces_deformable import SMALL_PHOTOGRAPHS, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.images import ImageSet, stack_images
 from facedis_jax.errors import InputError
@@ -73,7 +73,7 @@ class LandmarksConfig:
 
 DEMO = LandmarksConfig(
     data=ImageDataConfig(size=32, photographs=replace(SMALL_PHOTOGRAPHS, test_subjects=40)),
-    learner=SMALL_LEARNER,
+    learner=SMOOTH_LEARNER,
     training=TrainingConfig(epochs=60, batch_size=20, evaluate_every=20, checkpoint_every=5, evaluation_images=50),
 )
 TINY = replace(

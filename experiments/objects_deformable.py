@@ -31,6 +31,7 @@ from experiments._image_run import (
     write_results,
 )
 from experiments.faces_deformable import DEMO as FACES_DEMO
+from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
 from facedis_jax.data.images import ImageSet, stack_images
 from facedis_jax.data.synthetic_digits import DigitConfig, synthetic_digits
@@ -119,7 +120,7 @@ DEMO = ObjectsConfig(
     digit_training=TrainingConfig(epochs=12, batch_size=20, evaluate_every=5, checkpoint_every=5, evaluation_images=50),
     faces=FACES_DEMO.data,
     others=replace(FACES_DEMO.data, photographs=GARDEN),
-    learner=FACES_DEMO.learner,
+    learner=SMOOTH_LEARNER,
     training=replace(FACES_DEMO.training, epochs=20),
     reach=3.0,
 )
