@@ -29,19 +29,23 @@ class AbpVideoConfig:
     Attributes:
       model: sizes of the generators and transitions.
       langevin: the sampler, for appearance and geometry trajectories in turn.
+      noise_step: by what the step size of the noise xi exceeds that of Z_0. All frames bear on Z_0, which bounds its
+        steps; of the noise, on which few do, as short ones find little in a short chain. What is sampled is the same.
       sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
       optimiser: Adam's settings.
     """
 
     model: DynamicConfig = field(default_factory=DynamicConfig)
     langevin: LangevinConfig = VIDEO_LANGEVIN
+    noise_step: float = 1.0
     sigma: float = 1.0
     optimiser: OptimiserConfig = VIDEO_OPTIMISER
 
 
 def abp_video_functions(config: AbpVideoConfig) -> VideoFunctions:
     """Inference by Langevin dynamics from the prior, and generation."""
-    return video_functions(config.model, langevin_inference(video_model(config.model), config.langevin, config.sigma))
+    model = video_model(config.model, config.noise_step)
+    return video_functions(config.model, langevin_inference(model, config.langevin, config.sigma))
 
 
 def abp_video_learner(
@@ -88,7 +92,7 @@ def abp_video_learner(
         return AbpState(start, optimiser.init(start), chains, jax.random.fold_in(key, 2), jnp.int32(0))
 
     step = alternating_step(
-        video_model(config.model),
+        video_model(config.model, config.noise_step),
         functions,
         config.langevin,
         optimiser,

@@ -51,11 +51,13 @@ class LatentModel(NamedTuple):
       prior: (key, example) -> latents from N(0, I), any pytree, as many as an example of this shape has.
       decode: (params, latents) -> the example that they stand for.
       alternates: whether the latents are a pair of which one can be moved with the other fixed.
+      steps: by what the sampler's step size is multiplied for each of the latents; a pytree that is a prefix of them.
     """
 
     prior: Callable[[jax.Array, jax.Array], Any]
     decode: Callable[[Any, Any], jax.Array]
     alternates: bool
+    steps: Any = 1.0
 
 
 def sample_posterior(
@@ -87,14 +89,25 @@ def sample_posterior(
     def log_density(latents: Any) -> jax.Array:
         return log_joint(example, model.decode(params, latents), latents, sigma=sigma)
 
-    steps: Any = {"num_steps": num_steps, "step_size": config.step_size}
+    sizes = jax.tree.broadcast(jax.tree.map(lambda ratio: ratio * config.step_size, model.steps), start)
     if appearance_known:
-        geometry = langevin(lambda z: log_density((start.appearance, z)), start.geometry, key, **steps)
+
+        def log_conditional(geometry: Any) -> jax.Array:
+            return log_density(start._replace(geometry=geometry))
+
+        geometry = langevin(log_conditional, start.geometry, key, num_steps=num_steps, step_size=sizes.geometry)
         return start._replace(geometry=geometry)
     if config.scheme == "joint" or not model.alternates:
-        return langevin(log_density, start, key, **steps)
+        return langevin(log_density, start, key, num_steps=num_steps, step_size=sizes)
     pair = type(start)
-    moved = alternating_langevin(lambda z: log_density(pair(*z)), tuple(start), key, block=config.block, **steps)
+    moved = alternating_langevin(
+        lambda z: log_density(pair(*z)),
+        tuple(start),
+        key,
+        num_steps=num_steps,
+        step_size=tuple(sizes),
+        block=config.block,
+    )
     return pair(*moved)
 
 

@@ -83,14 +83,21 @@ def error_per_frame(unit: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Arr
     return squared_error
 
 
-def video_model(config: DynamicConfig) -> LatentModel:
-    """The generator of one clip for the sampler."""
+def video_model(config: DynamicConfig, noise_step: float = 1.0) -> LatentModel:
+    """The generator of one clip for the sampler.
+
+    Args:
+      config: of the generator.
+      noise_step: by what the step size of the noise xi exceeds that of Z_0.
+    """
     model = DynamicGenerator(config)
 
     def decode(params: Any, latents: DynamicLatents) -> jax.Array:
         return model.apply({"params": params}, latents)  # type: ignore[return-value]
 
-    return LatentModel(lambda key, clip: prior_clip(config, key, len(clip)), decode, alternates=True)
+    trajectory = Trajectory(first=1.0, noise=noise_step)
+    steps = DynamicLatents(trajectory, trajectory)
+    return LatentModel(lambda key, clip: prior_clip(config, key, len(clip)), decode, alternates=True, steps=steps)
 
 
 def prior_clip(config: DynamicConfig, key: jax.Array, num_frames: int) -> DynamicLatents:

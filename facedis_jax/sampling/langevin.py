@@ -11,7 +11,7 @@ from facedis_jax.sampling.hoist import hoist
 
 Latents = TypeVar("Latents")
 LogDensity = Callable[[Any], jax.Array]
-StepSize = float | jax.Array
+StepSize = Any  # a number, or a pytree of them that is a prefix of the latents
 
 
 class LangevinStatistics(NamedTuple):
@@ -50,7 +50,8 @@ def langevin(log_density: LogDensity, z: Latents, key: jax.Array, *, num_steps: 
       z: any pytree of floating arrays; one example, `jax.vmap` makes batches of it.
       key: typed PRNG key.
       num_steps: how many steps.
-      step_size: delta of the paper.
+      step_size: delta of the paper: a number, or a pytree of them that is a prefix of `z`, for latents
+        that the data bear on unequally. The density that is sampled is the same.
 
     Returns:
       The moved `z`.
@@ -80,7 +81,7 @@ def alternating_langevin(
     key: jax.Array,
     *,
     num_steps: int,
-    step_size: StepSize | tuple[StepSize, StepSize],
+    step_size: StepSize,
     block: int = 1,
 ) -> tuple[Any, Any]:
     """Moves two sets of latents in turn, Algorithm 1 of the deformable generator.
@@ -97,7 +98,7 @@ def alternating_langevin(
       z: two pytrees of floating arrays, such as (appearance, geometry); one example, `jax.vmap` makes batches of it.
       key: typed PRNG key.
       num_steps: how many sweeps.
-      step_size: delta of the paper, for both or as a pair.
+      step_size: as of `langevin`; a pair has one for each.
       block: steps of each set of latents in a sweep.
 
     Returns:
@@ -115,7 +116,7 @@ def alternating_langevin_with_statistics(
     key: jax.Array,
     *,
     num_steps: int,
-    step_size: StepSize | tuple[StepSize, StepSize],
+    step_size: StepSize,
     block: int = 1,
 ) -> tuple[tuple[Any, Any], LangevinStatistics]:
     """`alternating_langevin`, which returns the same pair, and statistics of its steps, [num_steps, 2, block] each."""
@@ -126,15 +127,15 @@ def _langevin(
     log_density: LogDensity, z: Any, key: jax.Array, num_steps: int, step_size: StepSize, *, statistics: bool
 ) -> tuple[Any, Any]:
     num_steps = _count("num_steps", num_steps, 0)
-    _check_step_size(step_size)
     z = jax.tree.map(jnp.asarray, z)
+    sizes = _step_sizes(step_size, z)
     value_and_gradient = hoist(jax.value_and_grad(log_density), z)
 
     def step(z: Any, index: jax.Array | int) -> tuple[Any, LangevinStatistics | None]:
         value, gradient = value_and_gradient(z)
         noise = _noise(jax.random.fold_in(key, index), z)
-        drift = jax.tree.map(lambda g: jnp.asarray(step_size, g.dtype) ** 2 / 2 * g, gradient)
-        noise = jax.tree.map(lambda n: jnp.asarray(step_size, n.dtype) * n, noise)
+        drift = jax.tree.map(lambda size, g: jnp.asarray(size, g.dtype) ** 2 / 2 * g, sizes, gradient)
+        noise = jax.tree.map(lambda size, n: jnp.asarray(size, n.dtype) * n, sizes, noise)
         moved = jax.tree.map(lambda x, d, n: x + d + n, z, drift, noise)
         if not statistics:
             return moved, None
@@ -152,15 +153,14 @@ def _alternating(
     z: tuple[Any, Any],
     key: jax.Array,
     num_steps: int,
-    step_size: StepSize | tuple[StepSize, StepSize],
+    step_size: StepSize,
     block: int,
     *,
     statistics: bool,
 ) -> tuple[Any, Any]:
     num_steps, block = _count("num_steps", num_steps, 0), _count("block", block, 1)
-    sizes = step_size if isinstance(step_size, tuple) else (step_size, step_size)
-    for size in sizes:
-        _check_step_size(size)
+    first, second = jax.tree.map(jnp.asarray, tuple(z))
+    sizes = _step_sizes(step_size, (first, second))
 
     def sweep(z: tuple[Any, Any], index: jax.Array) -> tuple[Any, Any]:
         first, second = z
@@ -173,7 +173,6 @@ def _alternating(
         )
         return (first, second), jax.tree.map(lambda *seen: jnp.stack(seen), first_seen, second_seen)
 
-    first, second = jax.tree.map(jnp.asarray, tuple(z))
     return jax.lax.scan(sweep, (first, second), jnp.arange(num_steps))
 
 
@@ -195,6 +194,9 @@ def _count(name: str, value: int, least: int) -> int:
     return value
 
 
-def _check_step_size(step_size: StepSize) -> None:
-    if not isinstance(step_size, jax.core.Tracer) and not step_size > 0:
-        raise ValueError(f"step_size must be positive, got {step_size}")
+def _step_sizes(step_size: StepSize, z: Any) -> Any:
+    """One step size for each leaf of the latents."""
+    for size in jax.tree.leaves(step_size):
+        if not isinstance(size, jax.core.Tracer) and not size > 0:
+            raise ValueError(f"step_size must be positive, got {size}")
+    return jax.tree.broadcast(step_size, z)

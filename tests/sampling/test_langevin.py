@@ -52,6 +52,11 @@ def joint_truth(step_size):
     return linear_chain(*block_step(range(5), step_size))
 
 
+def unequal_truth(sizes):
+    squares = np.repeat(np.square(sizes), [2, 3])
+    return linear_chain(np.eye(5) - squares[:, None] / 2 * PRECISION, np.diag(squares))
+
+
 def alternating_truth(sizes, block):
     return linear_chain(*compose([block_step([0, 1], sizes[0])] * block + [block_step([2, 3, 4], sizes[1])] * block))
 
@@ -59,6 +64,10 @@ def alternating_truth(sizes, block):
 START = (jnp.zeros(2), jnp.zeros(3))
 SAMPLERS = {
     "joint": (lambda z, key: langevin(log_density, z, key, num_steps=300, step_size=0.25), joint_truth(0.25)),
+    "joint in unequal steps": (
+        lambda z, key: langevin(log_density, z, key, num_steps=300, step_size=(0.3, 0.2)),
+        unequal_truth((0.3, 0.2)),
+    ),
     "alternating": (
         lambda z, key: alternating_langevin(log_density, z, key, num_steps=400, step_size=0.25),
         alternating_truth((0.25, 0.25), 1),
@@ -133,6 +142,20 @@ def test_a_step_is_equation_7():
     noise = {"a": jax.random.normal(keys[0], (2, 2)), "b": jax.random.normal(keys[1], (3,))}
     for name, gradient in {"a": -3.0 * np.ones([2, 2]), "b": -2.0 * np.arange(3)}.items():
         np.testing.assert_allclose(moved[name], z[name] + 0.005 * gradient + 0.1 * noise[name], rtol=1e-6)
+
+
+def test_step_sizes_belong_to_the_branches_of_the_latents():
+    """In one step, each leaf moves by its own step size; a number for a branch is that of all its leaves."""
+    z = {"a": jnp.ones(2), "b": (jnp.ones(3), -jnp.ones(1))}
+
+    def log_density(z):
+        return -sum(jnp.sum(x**2) for x in jax.tree.leaves(z))
+
+    def moved(step_size):
+        return langevin(log_density, z, jax.random.key(0), num_steps=1, step_size=step_size)
+
+    own, small, large = moved({"a": 0.1, "b": 0.3}), moved(0.1), moved(0.3)
+    jax.tree.map(np.testing.assert_array_equal, own, {"a": small["a"], "b": large["b"]})
 
 
 @pytest.mark.parametrize("block", [1, 3])
