@@ -1,9 +1,9 @@
-"""What the deformable generator's experiments share: from photographs to trained models, one after another."""
+"""What the deformable generators' experiments share: from photographs to trained models, one after another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ from facedis_jax.data.images import ArrayImages, ImageSet, ImageSource
 from facedis_jax.data.photograph_sets import load_images
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.synthetic_photographs import PhotographConfig, synthetic_photographs
+from facedis_jax.data.videos import ArrayClips, ClipSet, ClipSource
 from facedis_jax.errors import InputError
 from facedis_jax.learners import (
     ABP_STATE_AXES,
@@ -39,7 +40,7 @@ from facedis_jax.learners import (
 )
 from facedis_jax.learners.abp import initial_generators
 from facedis_jax.learners.chains import CHAIN_MULTIPLE
-from facedis_jax.models import GeneratorConfig
+from facedis_jax.models import DynamicConfig, GeneratorConfig
 from facedis_jax.reports.image_codec import ImageCodec, image_codec
 from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit, write_json
 from facedis_jax.training.arrays import load_weights, save_weights
@@ -98,36 +99,41 @@ def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     return load_images(data.kind, data.folder, size=data.size, prepared_dir=data.prepared, **settings)
 
 
-def check_model(model: GeneratorConfig, images: ImageSet, where: str = "--learner.model") -> None:
-    """Checks that a generator's images are of the photographs' kind, before anything is trained.
+def check_model(
+    model: GeneratorConfig | DynamicConfig, examples: ImageSet | ClipSet, where: str = "--learner.model"
+) -> None:
+    """Checks that what a generator makes is of the photographs' or clips' kind, before anything is trained.
 
     Args:
       model: of the generator.
-      images: what it is to learn.
+      examples: what it is to learn.
       where: a command takes it from, for errors.
 
     Raises:
       InputError: their size or number of channels differs.
     """
-    for option, made, taken in (("size", model.size, images.size), ("channels", model.channels, images.channels)):
+    for option, made, taken in (("size", model.size, examples.size), ("channels", model.channels, examples.channels)):
         if made != taken:
-            raise InputError(f"{where}.{option}", f"{taken}, as of the photographs", str(made))
+            raise InputError(f"{where}.{option}", f"{taken}, as of the data", str(made))
 
 
-def check_training(training: "TrainingConfig", images: ImageSource, where: str = "--training") -> None:
-    """Checks that there is a batch of images to train on, before a run's folder is made.
+def check_training(
+    training: "TrainingConfig", examples: ImageSource | ClipSource, where: str = "--training", *, called: str = "images"
+) -> None:
+    """Checks that there is a batch of examples to train on, before a run's folder is made.
 
     Args:
       training: how long.
-      images: what is trained on.
+      examples: what is trained on.
       where: a command takes it from, for errors.
+      called: what they are called there.
 
     Raises:
       InputError: a batch has more.
     """
-    if training.batch_size > len(images):
-        found = f"{training.batch_size} for {len(images)} images"
-        raise InputError(f"{where}.batch-size", "no more than there are images to train on", found)
+    if training.batch_size > len(examples):
+        found = f"{training.batch_size} for {len(examples)} {called}"
+        raise InputError(f"{where}.batch-size", f"no more than there are {called} to train on", found)
 
 
 def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:
@@ -152,9 +158,9 @@ class TrainingConfig:
 
     Attributes:
       epochs: how often the training set is seen.
-      batch_size: images of a step, over all devices.
+      batch_size: images, or clips, of a step, over all devices.
       log_every, evaluate_every, checkpoint_every: epochs between log lines, evaluations and checkpoints.
-      evaluation_images: of the test set, for the curves alone; the results are of all of it.
+      evaluation_images: images, or clips, of the test set, for the curves alone; the results are of all of it.
 
     Raises:
       InputError: for no epochs, or no images to evaluate.
@@ -278,6 +284,64 @@ def train_images(
       InputError: there are fewer images than a batch has.
       RunInterrupted: on Ctrl-C.
     """
+
+    def learner(**schedule: Any) -> Learner:
+        schedule["params"] = params
+        if isinstance(config, AbpConfig):
+            return abp_learner(config, num_images=len(train), codes=codes, **schedule)
+        if isinstance(config, AdversarialConfig):
+            return adversarial_learner(config, num_images=len(train), **schedule)
+        return image_vae_learner(config, **schedule)
+
+    functions: ImageFunctions
+    if isinstance(config, AbpConfig):
+        functions, axes = abp_functions(config), ABP_STATE_AXES
+    elif isinstance(config, AdversarialConfig):
+        functions, axes = abp_functions(config.abp), ADVERSARIAL_STATE_AXES
+    else:
+        functions, axes = image_vae_functions(config), None
+    few = _First(test, min(len(test), training.evaluation_images), test_codes)
+    model = train_model(run, name, learner, training, train, few, state_axes=axes, evaluation_batch=50)
+    return TrainedImages(image_codec(functions, model.params, seed=run.seed), *model)
+
+
+class TrainedModel(NamedTuple):
+    """What training leaves behind, as in `TrainedImages`."""
+
+    params: Any
+    chains: Any
+    rows: list[dict[str, Any]]
+    steps: int
+    seconds: float
+
+
+def train_model(
+    run: ImageRun,
+    name: str,
+    learner: Callable[..., Learner],
+    training: TrainingConfig,
+    train: ImageSource | ClipSource,
+    test: ImageSource | ClipSource,
+    *,
+    state_axes: Any,
+    evaluation_batch: int,
+) -> TrainedModel:
+    """Trains a learner of images or clips, from its last checkpoint if there is one.
+
+    Args:
+      run: the run.
+      name: of the model, and of its folder in the run's.
+      learner: makes it, of `steps_per_epoch`, `num_steps` and `axis_name`.
+      training: for how long.
+      train: examples to learn from.
+      test: examples for the curves.
+      state_axes: how its state is split over devices.
+      evaluation_batch: about how many examples are evaluated at once.
+
+    Raises:
+      InputError: there are fewer examples than a batch has.
+      RunInterrupted: on Ctrl-C.
+    """
     steps_per_epoch = len(train) / training.batch_size
 
     def steps(epochs: float) -> int:
@@ -290,46 +354,28 @@ def train_images(
         checkpoint_every=steps(training.checkpoint_every),
         keep_checkpoints=1,
     )
-    schedule: dict[str, Any] = {
-        "steps_per_epoch": steps_per_epoch,
-        "num_steps": loop.num_steps,
-        "params": params,
-        "axis_name": AXIS,
-    }
-    learner: Learner
-    functions: ImageFunctions
-    if isinstance(config, AbpConfig):
-        learner = abp_learner(config, num_images=len(train), codes=codes, **schedule)
-        functions, axes = abp_functions(config), ABP_STATE_AXES
-    elif isinstance(config, AdversarialConfig):
-        learner = adversarial_learner(config, num_images=len(train), **schedule)
-        functions, axes = abp_functions(config.abp), ADVERSARIAL_STATE_AXES
-    else:
-        learner = image_vae_learner(config, **schedule)
-        functions, axes = image_vae_functions(config), None
     batches = train_batches(
         train,
         batch_size=training.batch_size,
         seed=run.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-        num_threads=1 if isinstance(train, ArrayImages) else 4,
+        num_threads=1 if isinstance(train, ArrayImages | ArrayClips) else 4,
     )
-    few = _First(test, min(len(test), training.evaluation_images), test_codes)
     num_devices = len(run.devices)
     folder = RunFolder.open(run.folder.path / name, {**run.folder.config, "model": name})
     say(run.options, f"training {name}: {loop.num_steps} steps")
     result = fit(
-        learner,
+        learner(steps_per_epoch=steps_per_epoch, num_steps=loop.num_steps, axis_name=AXIS),
         iter(batches),
-        evaluation_batches(few, batch_size=-(-min(len(few), 50) // num_devices) * num_devices),
+        evaluation_batches(test, batch_size=-(-min(len(test), evaluation_batch) // num_devices) * num_devices),
         folder,
         loop,
         key=jax.random.key(run.seed),
         devices=run.devices,
         method=run.options.parallel,
         axis_name=AXIS,
-        state_axes=axes,
+        state_axes=state_axes,
         tensorboard=run.options.tensorboard,
         quiet=run.options.quiet,
     )
@@ -342,9 +388,7 @@ def train_images(
     if chains is not None and jax.process_count() == 1:
         chains = jax.tree.map(lambda x: np.asarray(x)[: len(train)], chains)
     rows = [*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")]
-    return TrainedImages(
-        image_codec(functions, weights, seed=run.seed), weights, chains, rows, result.step, result.seconds
-    )
+    return TrainedModel(weights, chains, rows, result.step, result.seconds)
 
 
 def loaded_images(config: AbpConfig, path: Path, *, seed: int) -> TrainedImages:

@@ -1,0 +1,279 @@
+"""Motion, shape and appearance of a video apart, learned from clips alone (Xing et al., sections 4 and 5.6).
+
+Question   Does the geometry of a clip carry its motion and its shape, and the appearance who it is, so that one clip's
+           appearance can be shown with another's performance?
+Data       Synthetic expression videos of the embedded face (or of `--data.face-model`), whose expression levels are
+           known frame by frame; or real ones: folders of frames as MUG has them, `--data.kind folders --data.folder
+           MUG`, or video files, `--data.kind files`.
+Command    python -m experiments.faces_video                               (demo, two CPU cores, no data set)
+           python -m experiments.faces_video --data.kind folders --data.folder MUG
+           python -m experiments.faces_video --preset paper --data.kind folders --data.folder MUG
+Method     Alternating back-propagation through time, one persistent chain per clip. Beside it, on the frames one by
+           one: the deformable generator of images, with as many latents per clip and as many frames in every step.
+           On unseen people: reconstruction, and clips of one's appearance with another's geometry, of which a
+           regression that knows real clips only reads the expression's level.
+Output     report.html with clips that play and Figures 15 to 19, results.json, figures/, and a folder per model.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
+from experiments._image_run import (
+    ImageRun,
+    TrainedImages,
+    TrainingConfig,
+    check_model,
+    check_training,
+    open_image_run,
+    train_images,
+    write_results,
+)
+from experiments._video_run import TrainedClips, VideoDataConfig, load_clips, train_clips
+from facedis_jax.data.synthetic_videos import VideoConfig
+from facedis_jax.data.videos import ClipSet, clip_frames, stack_clips
+from facedis_jax.errors import InputError
+from facedis_jax.learners import AbpConfig, AbpVideoConfig, LangevinConfig, OptimiserConfig
+from facedis_jax.models import DynamicConfig, GeneratorConfig
+from facedis_jax.reports.image_evaluation import summary
+from facedis_jax.reports.video_codec import of_clips, recombined
+from facedis_jax.reports.video_evaluation import (
+    donor_scores,
+    draw_pairs,
+    fit_level_reader,
+    frame_errors,
+    level_scores,
+)
+from facedis_jax.reports.video_report import VideoResults, write_video_report
+
+
+@dataclass(frozen=True)
+class FacesVideoConfig:
+    """The experiment.
+
+    Attributes:
+      data: the clips.
+      learner: the dynamic generator and how it is learned.
+      training: how long; its batches are of clips.
+      compare: also train the generator of single frames.
+      frame_learner: that generator; its size and its numbers of latents follow from the clips and from `learner`.
+      pairs: how many recombinations of unseen clips are measured, at most.
+      reach: how far dimensions of the appearance and of the geometric code are moved to show them.
+      seed: of everything random.
+
+    Raises:
+      InputError: for no pairs.
+    """
+
+    data: VideoDataConfig = field(default_factory=VideoDataConfig)
+    learner: AbpVideoConfig = field(default_factory=AbpVideoConfig)
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=3000, batch_size=10, log_every=5, evaluation_images=20)
+    )
+    compare: bool = True
+    frame_learner: AbpConfig = field(default_factory=AbpConfig)
+    pairs: int = 500
+    reach: tuple[float, float] = (10.0, 10.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1:
+            raise InputError("pairs", "1 or more", str(self.pairs))
+
+
+SMALL_OPTIMISER = OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine")
+
+# What minutes allow in place of the paper's 3,000 epochs: a geometry that is ahead of the appearance (short bends,
+# smooth by construction and none at first, of a code that reaches further), or the appearance would draw the motion.
+DEMO = FacesVideoConfig(
+    data=VideoDataConfig(size=32, frames=16),
+    learner=AbpVideoConfig(
+        model=DynamicConfig(
+            size=32,
+            appearance_latents=32,
+            geometry_latents=16,
+            appearance_noise=2,
+            geometry_noise=6,
+            appearance_filters=64,
+            geometry_filters=64,
+            # Weights that are used as they are learn faster: a fifth of the error after as many steps.
+            weight_balance=None,
+            output="sigmoid",
+            displacement=0.15,
+            geometry_gain=2.0,
+            initial_flow=0.1,
+            flow_scale=4,
+        ),
+        langevin=LangevinConfig(num_steps=4, step_size=0.05, inference_steps=100, average_last=30),
+        sigma=0.3,
+        optimiser=SMALL_OPTIMISER,
+    ),
+    training=TrainingConfig(epochs=30, batch_size=5, evaluate_every=10, checkpoint_every=5, evaluation_images=10),
+    frame_learner=AbpConfig(
+        model=GeneratorConfig(
+            filters=64, filter_balance=0.625, displacement=0.15, geometry_gain=3.0, initial_flow=0.1, flow_scale=4
+        ),
+        langevin=LangevinConfig(num_steps=4, inference_steps=100, average_last=30),
+        sigma=0.2,
+        early_sigma=0.4,
+        early_epochs=3,
+        optimiser=SMALL_OPTIMISER,
+    ),
+    pairs=200,
+    reach=(3.0, 3.0),
+)
+TINY = replace(
+    DEMO,
+    data=VideoDataConfig(
+        size=16, frames=6, videos=VideoConfig(subjects=3, test_subjects=2, expressions=("happy", "neutral", "surprise"))
+    ),
+    learner=replace(
+        DEMO.learner,
+        model=replace(
+            DEMO.learner.model,
+            size=16,
+            appearance_latents=12,
+            geometry_latents=8,
+            appearance_noise=1,
+            geometry_noise=3,
+            appearance_filters=16,
+            geometry_filters=16,
+            flow_scale=2,
+        ),
+        langevin=LangevinConfig(num_steps=3, step_size=0.06, inference_steps=6),
+    ),
+    training=TrainingConfig(epochs=4, batch_size=3, evaluate_every=4, checkpoint_every=4, evaluation_images=3),
+    frame_learner=replace(
+        DEMO.frame_learner,
+        model=replace(DEMO.frame_learner.model, filters=16, flow_scale=2),
+        langevin=LangevinConfig(num_steps=3, inference_steps=6),
+    ),
+    pairs=12,
+)
+
+PRESETS = {"tiny": TINY, "demo": DEMO, "paper": FacesVideoConfig()}
+
+
+def main(config: FacesVideoConfig, options: RunOptions) -> int:
+    clips = load_clips(config.data)
+    check_model(config.learner.model, clips)
+    check_training(config.training, clips.train.clips, called="clips")
+    trainings = [config.training]
+    if config.compare:
+        trainings.append(of_frames(config.training, clips.frames))
+    run = open_image_run("faces_video", config, options, trainings=trainings, content_hash=clips.content_hash)
+    dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train.clips, clips.test.clips)
+    image = None
+    if config.compare:
+        image = train_images(
+            run,
+            "image",
+            frame_learner(config, clips),
+            trainings[-1],
+            clip_frames(clips.train.clips),
+            clip_frames(clips.test.clips),
+        )
+    if jax.process_index() == 0:
+        say(options, "evaluating")
+        results = evaluate(run, config, clips, dynamic, image)
+        write_results(run, results.numbers)
+        say(options, "drawing the report")
+        write_video_report(run.folder, clips, results, command=typed_command(), reach=config.reach)
+        say(options, f"report: {run.folder.report_file}")
+    return 0
+
+
+def of_frames(training: TrainingConfig, frames: int) -> TrainingConfig:
+    """The same training of a generator of single frames: as many of them in a step, and as many steps."""
+    return replace(
+        training, batch_size=training.batch_size * frames, evaluation_images=training.evaluation_images * frames
+    )
+
+
+def latents_per_clip(model: DynamicConfig, frames: int) -> tuple[int, int]:
+    """How many numbers say what is in a clip, for appearance and for geometry: Z_0 and the noise of later frames."""
+    later = frames - 1
+    return (
+        model.appearance_latents + later * model.appearance_noise,
+        model.geometry_latents + later * model.geometry_noise,
+    )
+
+
+def frame_learner(config: FacesVideoConfig, clips: ClipSet) -> AbpConfig:
+    """The generator of single frames whose latents per clip are those of the dynamic one, rounded up."""
+    appearance, geometry = (
+        math.ceil(latents / clips.frames) for latents in latents_per_clip(config.learner.model, clips.frames)
+    )
+    model = replace(
+        config.frame_learner.model,
+        size=clips.size,
+        channels=clips.channels,
+        appearance_latents=appearance,
+        geometry_latents=geometry,
+    )
+    return replace(config.frame_learner, model=model)
+
+
+def evaluate(
+    run: ImageRun, config: FacesVideoConfig, clips: ClipSet, dynamic: TrainedClips, image: TrainedImages | None
+) -> VideoResults:
+    """Measures both models on the unseen clips; what depends on levels only where they are known."""
+    test = stack_clips(clips.test.clips)
+    labels = {name: np.asarray(values) for name, values in clips.test.labels.items()}
+    latents = dynamic.codec.infer(test)
+    predictions = dynamic.codec.decode(latents)
+    errors = frame_errors(test, predictions)
+    numbers: dict[str, Any] = {
+        "clips": {"train": len(clips.train.clips), "test": len(test)},
+        "frames": clips.frames,
+        "device": device_label(run.devices),
+        "latents_per_clip": {"dynamic": sum(latents_per_clip(config.learner.model, clips.frames))},
+        "dynamic": _of_model(dynamic, errors),
+    }
+    frame_predictions = None
+    if image is not None:
+        codes = image.codec.infer(test.reshape(-1, *test.shape[2:]))
+        frame_predictions = image.codec.decode(codes).reshape(test.shape)
+        frame_by_frame = frame_errors(test, frame_predictions)
+        per_frame = image.codec.appearance_latents + image.codec.geometry_latents
+        numbers["latents_per_clip"]["image"] = per_frame * clips.frames
+        numbers["image"] = _of_model(image, frame_by_frame)
+        numbers["frames_won"] = float(np.mean(errors < frame_by_frame))
+
+    expressions = labels.get("expression")
+    pairs = draw_pairs(labels["subject"], expressions, count=config.pairs, seed=config.seed)
+    if len(pairs.appearance):
+        mixed = recombined(of_clips(latents, pairs.appearance), of_clips(latents, pairs.geometry))
+        outputs = dynamic.codec.decode(mixed)
+        scores: dict[str, Any] = {
+            "pairs": len(outputs),
+            "donor": donor_scores(outputs, pairs, test, labels["subject"]),
+        }
+        if expressions is not None and "level" in labels:
+            truth = clips.train.labels
+            reader = fit_level_reader(stack_clips(clips.train.clips), truth["level"], truth["expression"])
+            scores["level"] = level_scores(reader, outputs, pairs, test, predictions, labels["level"], expressions)
+        numbers["recombination"] = scores
+    return VideoResults(
+        numbers=numbers,
+        codec=dynamic.codec,
+        clips=test,
+        latents=latents,
+        predictions=predictions,
+        frame_predictions=frame_predictions,
+        rows={"dynamic": dynamic.rows} | ({} if image is None else {"image": image.rows}),
+        labels=labels,
+        expressions=clips.classes.get("expression", ()),
+    )
+
+
+def _of_model(model: TrainedClips | TrainedImages, errors: np.ndarray) -> dict[str, Any]:
+    return {"squared_error": summary(errors), "steps": model.steps, "seconds": round(model.seconds, 1)}
+
+
+if __name__ == "__main__":
+    run_experiment("faces_video", __doc__ or "", PRESETS, main)
