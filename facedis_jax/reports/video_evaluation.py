@@ -164,7 +164,8 @@ def level_scores(
       Mean, median and number of clips of "recombined", against the geometry's donor; of "reconstructed"; of "real", the
       reader's own ceiling; and of "donors", the true levels of both donors of each pair, the floor: performances are
       alike in that they go up and down. "closer" is the share of the pairs of two performances in which the level read
-      off the recombined clip follows the geometry donor's more closely than the appearance donor's.
+      off the recombined clip follows the geometry donor's more closely than the appearance donor's. Where no two
+      clips of a pair both have levels, the last two are left out.
     """
     moving = np.any(levels > 0, axis=1)
 
@@ -174,16 +175,18 @@ def level_scores(
         return _correlation_summary(reader(shown[use], expressions[rows]), levels[rows])
 
     every = np.arange(len(clips))
-    both = moving[pairs.appearance] & moving[pairs.geometry]
-    wrong, right = levels[pairs.appearance[both]], levels[pairs.geometry[both]]
-    shown = reader(outputs[both], expressions[pairs.geometry[both]])
-    return {
+    scores: dict[str, Any] = {
         "recombined": read(outputs, pairs.geometry),
         "reconstructed": read(reconstructions, every),
         "real": read(clips, every),
-        "donors": _correlation_summary(wrong, right),
-        "closer": float(np.mean(correlations(shown, right) > correlations(shown, wrong))),
     }
+    both = moving[pairs.appearance] & moving[pairs.geometry]
+    if both.any():
+        wrong, right = levels[pairs.appearance[both]], levels[pairs.geometry[both]]
+        shown = reader(outputs[both], expressions[pairs.geometry[both]])
+        scores["donors"] = _correlation_summary(wrong, right)
+        scores["closer"] = float(np.mean(correlations(shown, right) > correlations(shown, wrong)))
+    return scores
 
 
 def _correlation_summary(one: np.ndarray, other: np.ndarray) -> dict[str, float]:

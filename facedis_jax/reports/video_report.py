@@ -103,8 +103,9 @@ def _glance(page: MovingPage, results: VideoResults) -> None:
     scores = numbers.get("recombination", {})
     if "level" in scores:
         level = scores["level"]
-        note = f"with the geometry donor's, mean r; of real clips {level['real']['mean']:.2f}, "
-        note += f"of any two performances {level['donors']['mean']:.2f}"
+        note = f"with the geometry donor's, mean r; of real clips {level['real']['mean']:.2f}"
+        if "donors" in level:
+            note += f", of any two performances {level['donors']['mean']:.2f}"
         facts.append(Fact("Expression level of recombined clips", f"{level['recombined']['mean']:.2f}", note))
     if "donor" in scores:
         donor = scores["donor"]
@@ -337,7 +338,7 @@ def _recombination_table(page: MovingPage, scores: Mapping[str, Any]) -> None:
                 "recombined clips": mean,
                 "reconstructions": level["reconstructed"]["mean"],
                 "real clips": level["real"]["mean"],
-                "floor": level["donors"]["mean"],
+                "floor": level["donors"]["mean"] if "donors" in level else None,
                 "bar": f"above {LEVEL_BAR}: {_met(mean > LEVEL_BAR)}",
             }
         )
@@ -347,16 +348,17 @@ def _recombination_table(page: MovingPage, scores: Mapping[str, Any]) -> None:
                 "recombined clips": level["recombined"]["median"],
                 "reconstructions": level["reconstructed"]["median"],
                 "real clips": level["real"]["median"],
-                "floor": level["donors"]["median"],
+                "floor": level["donors"]["median"] if "donors" in level else None,
             }
         )
-        rows.append(
-            {
-                "measure": "level nearer to the geometry donor's than to the appearance donor's",
-                "recombined clips": f"{100 * level['closer']:.1f}%",
-                "floor": "50.0%",
-            }
-        )
+        if "closer" in level:
+            rows.append(
+                {
+                    "measure": "level nearer to the geometry donor's than to the appearance donor's",
+                    "recombined clips": f"{100 * level['closer']:.1f}%",
+                    "floor": "50.0%",
+                }
+            )
     donor = scores["donor"]
     bar = f"above {100 * DONOR_BAR:.0f}%: {_met(donor['person'] > DONOR_BAR)}"
     for kind, what in (("person", "the appearance donor's person"), ("clip", "the appearance donor's very clip")):

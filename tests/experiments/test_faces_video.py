@@ -80,7 +80,7 @@ def test_a_run_leaves_its_results_behind(run):
     assert results["latents_per_clip"] == {"dynamic": 13, "image": 15}
     scores = results["recombination"]
     assert scores["pairs"] == 4
-    assert set(scores["level"]) == {"recombined", "reconstructed", "real", "donors"}
+    assert set(scores["level"]) == {"recombined", "reconstructed", "real", "donors", "closer"}
     assert scores["donor"]["chance_person"] == 0.5
     page = (run / "report.html").read_text()
     assert page.count("data:image/gif;base64,") == len(list((run / "figures").glob("*.gif"))) == 4

@@ -142,3 +142,14 @@ def test_a_clip_is_found_again_by_its_own_colours():
     clips, _, _, subjects = people(4, 5)
     found = donor_scores(clips, Pairs(np.arange(12), np.roll(np.arange(12), 3)), clips, subjects)
     assert (found["clip"], found["person"], found["geometry_person"]) == (1.0, 1.0, 0.0)
+
+
+def test_where_one_donor_of_every_pair_is_at_rest_nothing_is_said_of_two_performances():
+    clips, levels, expressions, subjects = people(4, 6)
+    kept = expressions != 1
+    clips, levels, expressions, subjects = clips[kept], levels[kept], expressions[kept], subjects[kept]
+    pairs = draw_pairs(subjects, expressions, count=20)
+    reader = fit_level_reader(clips, levels, expressions)
+    found = level_scores(reader, clips[pairs.geometry], pairs, clips, clips, levels, expressions)
+    assert set(found) == {"recombined", "reconstructed", "real"}
+    assert found["recombined"]["mean"] > 0.99
