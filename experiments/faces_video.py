@@ -114,7 +114,7 @@ DEMO = FacesVideoConfig(
         sigma=0.3,
         optimiser=SMALL_OPTIMISER,
     ),
-    training=TrainingConfig(epochs=36, batch_size=5, evaluate_every=12, checkpoint_every=5, evaluation_images=10),
+    training=TrainingConfig(epochs=24, batch_size=5, evaluate_every=12, checkpoint_every=5, evaluation_images=10),
     frame_learner=AbpConfig(
         model=GeneratorConfig(
             filters=64, filter_balance=0.625, displacement=0.15, geometry_gain=3.0, initial_flow=0.1, flow_scale=4
