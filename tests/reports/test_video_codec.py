@@ -62,7 +62,8 @@ def test_inferred_latents_depend_on_the_seed_and_the_place(params, codec):
     assert isinstance(found, DynamicLatents)
     assert found.geometry.noise.shape == (COUNT, FRAMES - 1, 10)
     assert len(np.unique(found.geometry.first.round(4), axis=0)) == COUNT
-    np.testing.assert_array_equal(codec.infer(clips / np.float32(255)).geometry.first, found.geometry.first)
+    same = codec.infer(clips / np.float32(255)).geometry.first
+    np.testing.assert_allclose(same, found.geometry.first, atol=1e-5)
     other = video_codec(FUNCTIONS, params, seed=1).infer(clips)
     assert np.abs(other.geometry.first - found.geometry.first).max(axis=1).min() > 1e-3
 
