@@ -49,10 +49,20 @@ def save_weights(path: str | os.PathLike, params: Any) -> None:
     save_arrays(path, {key: np.asarray(value) for key, value in flatten_dict(params, sep="/").items()})
 
 
-def load_weights(path: str | os.PathLike) -> Any:
+def load_weights(path: str | os.PathLike, like: Any = None) -> Any:
     """Reads what `save_weights` wrote.
 
+    Args:
+      path: of the file.
+      like: nested dictionaries of arrays, or of their shapes, that the weights must be alike; None takes any.
+
     Raises:
-      InputError: the file is missing or something else.
+      InputError: the file is missing, something else, or holds other networks.
     """
-    return unflatten_dict(load_arrays(path, "the weights of a finished model (model.npz)"), sep="/")
+    weights = load_arrays(path, "the weights of a finished model (model.npz)")
+    if like is not None:
+        wanted = {key: leaf.shape for key, leaf in flatten_dict(like, sep="/").items()}
+        differing = sorted(wanted.items() ^ {key: array.shape for key, array in weights.items()}.items())
+        if differing:
+            raise InputError(path, "weights of the networks that the settings describe", f"another {differing[0][0]}")
+    return unflatten_dict(weights, sep="/")

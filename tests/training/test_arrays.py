@@ -25,6 +25,22 @@ def test_other_files_are_refused_in_one_line(tmp_path):
         load_weights(tmp_path / "model.npz")
 
 
+@pytest.mark.parametrize(
+    ("like", "odd"),
+    [
+        ({"network": {"kernel": np.ones((3, 2))}}, "network/kernel"),
+        ({"network": {"kernel": np.ones((2, 3)), "scale": np.ones(1)}}, "network/scale"),
+        ({}, "network/kernel"),
+    ],
+)
+def test_weights_of_other_networks_are_refused(tmp_path, like, odd):
+    weights = {"network": {"kernel": np.ones((2, 3))}}
+    save_weights(tmp_path / "model.npz", weights)
+    assert load_weights(tmp_path / "model.npz", weights).keys() == weights.keys()
+    with pytest.raises(InputError, match=f"found another {odd}"):
+        load_weights(tmp_path / "model.npz", like)
+
+
 def test_pickled_objects_are_never_loaded(tmp_path):
     np.savez(tmp_path / "model.npz", trap=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InputError, match="model"):
