@@ -101,7 +101,7 @@ DEMO = FacesVideoConfig(
             geometry_noise=6,
             appearance_filters=48,
             geometry_filters=64,
-            # Weights that are used as they are learn faster: half of the error after a quarter of the steps.
+            # Weights that are used as they are learn faster than scaled ones.
             weight_balance=None,
             output="sigmoid",
             displacement=0.15,
