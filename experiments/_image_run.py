@@ -299,8 +299,9 @@ def train_images(
         functions, axes = abp_functions(config.abp), ADVERSARIAL_STATE_AXES
     else:
         functions, axes = image_vae_functions(config), None
-    few = _First(test, min(len(test), training.evaluation_images), test_codes)
-    model = train_model(run, name, learner, training, train, few, state_axes=axes, evaluation_batch=50)
+    model = train_model(
+        run, name, learner, training, train, test, test_codes=test_codes, state_axes=axes, evaluation_batch=50
+    )
     return TrainedImages(image_codec(functions, model.params, seed=run.seed), *model)
 
 
@@ -322,6 +323,7 @@ def train_model(
     train: ImageSource | ClipSource,
     test: ImageSource | ClipSource,
     *,
+    test_codes: np.ndarray | None = None,
     state_axes: Any,
     evaluation_batch: int,
 ) -> TrainedModel:
@@ -333,7 +335,8 @@ def train_model(
       learner: makes it, of `steps_per_epoch`, `num_steps` and `axis_name`.
       training: for how long.
       train: examples to learn from.
-      test: examples for the curves.
+      test: examples, of which the first ones are for the curves.
+      test_codes: appearance that is known of them.
       state_axes: how its state is split over devices.
       evaluation_batch: about how many examples are evaluated at once.
 
@@ -361,13 +364,14 @@ def train_model(
         process_count=jax.process_count(),
         num_threads=1 if isinstance(train, ArrayImages | ArrayClips) else 4,
     )
+    few = _First(test, min(len(test), training.evaluation_images), test_codes)
     num_devices = len(run.devices)
     folder = RunFolder.open(run.folder.path / name, {**run.folder.config, "model": name})
     say(run.options, f"training {name}: {loop.num_steps} steps")
     result = fit(
         learner(steps_per_epoch=steps_per_epoch, num_steps=loop.num_steps, axis_name=AXIS),
         iter(batches),
-        evaluation_batches(test, batch_size=-(-min(len(test), evaluation_batch) // num_devices) * num_devices),
+        evaluation_batches(few, batch_size=-(-min(len(few), evaluation_batch) // num_devices) * num_devices),
         folder,
         loop,
         key=jax.random.key(run.seed),
@@ -401,9 +405,9 @@ def loaded_images(config: AbpConfig, path: Path, *, seed: int) -> TrainedImages:
 
 
 class _First:
-    """The first images of a source, with known codes where there are some."""
+    """The first images or clips of a source, with known codes where there are some."""
 
-    def __init__(self, source: ImageSource, count: int, codes: np.ndarray | None):
+    def __init__(self, source: ImageSource | ClipSource, count: int, codes: np.ndarray | None):
         self._source, self._count, self._codes = source, count, codes
 
     def __len__(self) -> int:

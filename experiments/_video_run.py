@@ -4,14 +4,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
+
 from experiments._image_run import ImageRun, TrainingConfig, train_model
 from facedis_jax.data.face_model import load_face_model
 from facedis_jax.data.synthetic_videos import VideoConfig, synthetic_videos
 from facedis_jax.data.video_sets import load_videos
-from facedis_jax.data.videos import Clip, ClipSet, ClipSource
+from facedis_jax.data.videos import ClipSet, ClipSource
 from facedis_jax.errors import InputError
 from facedis_jax.learners import ABP_VIDEO_STATE_AXES, AbpVideoConfig, Learner, abp_video_functions, abp_video_learner
+from facedis_jax.learners.abp_video import initial_dynamics
 from facedis_jax.reports.video_codec import VideoCodec, video_codec
+from facedis_jax.training.arrays import load_weights
 
 # Clips whose latents are inferred at once for the curves; each takes the memory of all of its frames.
 _EVALUATION_BATCH = 10
@@ -112,29 +116,24 @@ def train_clips(
     def learner(**schedule: Any) -> Learner:
         return abp_video_learner(config, num_clips=len(train), **schedule)
 
-    few = _FirstClips(test, min(len(test), training.evaluation_images))
     model = train_model(
         run,
         name,
         learner,
         training,
         train,
-        few,
+        test,
         state_axes=ABP_VIDEO_STATE_AXES,
         evaluation_batch=_EVALUATION_BATCH,
     )
     return TrainedClips(video_codec(abp_video_functions(config), model.params, seed=run.seed), *model)
 
 
-@dataclass(frozen=True)
-class _FirstClips:
-    """The first clips of a source."""
+def loaded_clips(config: AbpVideoConfig, path: Path, *, seed: int) -> TrainedClips:
+    """A generator that another run has trained, from the `model.npz` in its folder.
 
-    source: ClipSource
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Clip:
-        return self.source[index]
+    Raises:
+      InputError: the file is missing, or its networks are not those of `config`.
+    """
+    params = load_weights(path, jax.eval_shape(lambda: initial_dynamics(config.model, jax.random.key(0))))
+    return TrainedClips(video_codec(abp_video_functions(config), params, seed=seed), params, None, [], 0, 0.0)

@@ -36,7 +36,7 @@ from experiments._image_run import (
     train_model,
     write_results,
 )
-from experiments._video_run import TrainedClips, VideoDataConfig, load_clips, train_clips
+from experiments._video_run import TrainedClips, VideoDataConfig, load_clips, loaded_clips, train_clips
 from facedis_jax.data.folds import subject_folds
 from facedis_jax.data.synthetic_videos import VideoConfig
 from facedis_jax.data.videos import ArrayClips, Clip, ClipSet, ClipSource, ClipSplit, stack_clips
@@ -48,12 +48,10 @@ from facedis_jax.learners import (
     Learner,
     MocoganLearnerConfig,
     RecognitionConfig,
-    abp_video_functions,
     classify_folds,
     mocogan_functions,
     mocogan_learner,
 )
-from facedis_jax.learners.abp_video import initial_dynamics
 from facedis_jax.models import DynamicLatents, MocoganConfig
 from facedis_jax.reports.image_evaluation import summary
 from facedis_jax.reports.recognition_evaluation import (
@@ -68,9 +66,7 @@ from facedis_jax.reports.recognition_evaluation import (
     table_3,
 )
 from facedis_jax.reports.recognition_report import RecognitionResults, write_recognition_report
-from facedis_jax.reports.video_codec import video_codec
 from facedis_jax.reports.video_evaluation import frame_errors
-from facedis_jax.training.arrays import load_weights
 
 MOTIONS: tuple[Motion, ...] = ("relative", "absolute")
 
@@ -255,16 +251,6 @@ def person_folds(clips: ClipSplit, expressions: Sequence[str], folds: int) -> np
     return dealt
 
 
-def loaded_clips(config: AbpVideoConfig, path: Path, *, seed: int) -> TrainedClips:
-    """A generator that another run has trained, from the `model.npz` in its folder.
-
-    Raises:
-      InputError: the file is missing, or its networks are not those of `config`.
-    """
-    params = load_weights(path, jax.eval_shape(lambda: initial_dynamics(config.model, jax.random.key(0))))
-    return TrainedClips(video_codec(abp_video_functions(config), params, seed=seed), params, None, [], 0, 0.0)
-
-
 def mocogan_of(config: ExpressionConfig, clip_set: ClipSet) -> MocoganLearnerConfig:
     """The MoCoGAN of clips of this size."""
     model = replace(config.mocogan.model, size=clip_set.size, channels=clip_set.channels)
@@ -277,10 +263,16 @@ def train_mocogan(run: ImageRun, config: ExpressionConfig, clip_set: ClipSet, cl
     def learner(**schedule: Any) -> Learner:
         return mocogan_learner(mocogan_of(config, clip_set), **schedule)
 
-    training, test = config.mocogan_training, clip_set.test.clips
-    few = np.stack([test[i]["frames"] for i in range(min(len(test), training.evaluation_images))])
+    training = config.mocogan_training
     return train_model(
-        run, "mocogan", learner, training, clips, ArrayClips(few), state_axes=None, evaluation_batch=len(few)
+        run,
+        "mocogan",
+        learner,
+        training,
+        clips,
+        clip_set.test.clips,
+        state_axes=None,
+        evaluation_batch=training.evaluation_images,
     )
 
 
