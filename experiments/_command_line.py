@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ import jax
 import tyro
 
 from facedis_jax.errors import InputError
-from facedis_jax.training import FitResult, TrainingDiverged
+from facedis_jax.training import FitResult, SaveFailed, TrainingDiverged
 from facedis_jax.training.parallel import Method
 
 Config = TypeVar("Config")
@@ -92,12 +93,17 @@ def run_experiment(
 
 
 def exit_with(command: Callable[[], int]) -> None:
-    """Runs a command and exits: its own code, 2 for bad input, 1 for a run that diverged, 130 for Ctrl-C."""
+    """Runs a command and exits with its own code or that of the error, which it tells in one line.
+
+    2 for bad input, 1 for a run that diverged, 74 (EX_IOERR) where the disk is full or fails, 130 for Ctrl-C.
+    """
     # Grain and absl expect their own flags to have been parsed, and XLA's log lines say nothing to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from absl import flags
 
     flags.FLAGS.mark_as_parsed()
+    # Orbax logs the tracebacks of its threads and then hands the error over, to be told below.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         code = command()
     except InputError as error:
@@ -109,6 +115,13 @@ def exit_with(command: Callable[[], int]) -> None:
     except TrainingDiverged as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
+    except SaveFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = os.EX_IOERR
+    except OSError as error:
+        # A file that cannot be read is an InputError by now; what is left is a file that cannot be written.
+        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        code = os.EX_IOERR
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)

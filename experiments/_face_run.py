@@ -217,6 +217,7 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
         axis_name=AXIS,
         tensorboard=run.options.tensorboard,
         quiet=run.options.quiet,
+        names=face_set.names,
     )
     if result.interrupted_by is not None:
         raise RunInterrupted(result, run.loop.num_steps)

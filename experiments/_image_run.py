@@ -266,6 +266,7 @@ def train_images(
     codes: np.ndarray | None = None,
     test_codes: np.ndarray | None = None,
     params: Any = None,
+    names: Sequence[str] | None = None,
 ) -> TrainedImages:
     """Trains one model of a run, from its last checkpoint if there is one.
 
@@ -278,6 +279,7 @@ def train_images(
       test: images for the curves.
       codes, test_codes: appearance that is known, [images, latents] for either set.
       params: weights to start from.
+      names: of the training images.
 
     Raises:
       InputError: there are fewer images than a batch has.
@@ -300,7 +302,16 @@ def train_images(
     else:
         functions, axes = image_vae_functions(config), None
     model = train_model(
-        run, name, learner, training, train, test, test_codes=test_codes, state_axes=axes, evaluation_batch=50
+        run,
+        name,
+        learner,
+        training,
+        train,
+        test,
+        test_codes=test_codes,
+        state_axes=axes,
+        evaluation_batch=50,
+        names=names,
     )
     return TrainedImages(image_codec(functions, model.params, seed=run.seed), *model)
 
@@ -326,6 +337,7 @@ def train_model(
     test_codes: np.ndarray | None = None,
     state_axes: Any,
     evaluation_batch: int,
+    names: Sequence[str] | None = None,
 ) -> TrainedModel:
     """Trains a learner of images or clips, from its last checkpoint if there is one.
 
@@ -339,6 +351,7 @@ def train_model(
       test_codes: appearance that is known of them.
       state_axes: how its state is split over devices.
       evaluation_batch: about how many examples are evaluated at once.
+      names: of the training examples, told of a batch that training diverges on.
 
     Raises:
       InputError: there are fewer examples than a batch has.
@@ -354,7 +367,7 @@ def train_model(
         log_every=steps(training.log_every),
         evaluate_every=steps(training.evaluate_every),
         checkpoint_every=steps(training.checkpoint_every),
-        keep_checkpoints=1,
+        keep_checkpoints=2,
     )
     batches = train_batches(
         train,
@@ -381,6 +394,7 @@ def train_model(
         state_axes=state_axes,
         tensorboard=run.options.tensorboard,
         quiet=run.options.quiet,
+        names=names,
     )
     if result.interrupted_by is not None:
         raise RunInterrupted(result, loop.num_steps)

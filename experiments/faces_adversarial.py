@@ -99,7 +99,9 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
     )
     models: dict[str, TrainedImages] = {}
     for name, learner in (("likelihood", config.learner.abp), ("adversarial", config.learner)):
-        models[name] = train_images(run, name, learner, config.training, images.train.images, images.test.images)
+        models[name] = train_images(
+            run, name, learner, config.training, images.train.images, images.test.images, names=images.train.names
+        )
     if jax.process_index() == 0:
         say(options, "evaluating")
         test = stack_images(images.test.images)

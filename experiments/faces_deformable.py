@@ -132,7 +132,9 @@ def main(config: FacesConfig, options: RunOptions) -> int:
     if config.compare:
         learners |= without_geometry(config.learner)
     models = {
-        name: train_images(run, name, learner, config.training, images.train.images, images.test.images)
+        name: train_images(
+            run, name, learner, config.training, images.train.images, images.test.images, names=images.train.names
+        )
         for name, learner in learners.items()
     }
     if jax.process_index() == 0:

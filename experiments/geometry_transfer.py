@@ -197,7 +197,9 @@ def transferred(run: ImageRun, config: TransferConfig, sets: TransferSets, front
     stages = {}
     for name, learner in models.items():
         source, target = sets.source, sets.target
-        first = train_images(run, name, learner, config.training, source.train.images, source.test.images)
+        first = train_images(
+            run, name, learner, config.training, source.train.images, source.test.images, names=source.train.names
+        )
         second = train_images(
             run,
             f"{name}_fine_tuned",

@@ -102,7 +102,15 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
         trainings=[config.training],
         content_hash=images.content_hash,
     )
-    model = train_images(run, "deformable", config.learner, config.training, images.train.images, images.test.images)
+    model = train_images(
+        run,
+        "deformable",
+        config.learner,
+        config.training,
+        images.train.images,
+        images.test.images,
+        names=images.train.names,
+    )
     if jax.process_index() == 0:
         results = evaluate(run, config, images, model, lambda line: say(options, line))
         write_results(run, results.numbers)

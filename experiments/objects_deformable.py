@@ -184,6 +184,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         digits.test.images,
         codes=codes,
         test_codes=test_codes,
+        names=digits.train.names,
     )
     models = {}
     if config.faces_model is not None:
@@ -191,7 +192,9 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
     for name, images in (("faces", faces), ("cars", cars)):
         if images is not None:
             learner = replace(config.learner, model=replace(config.learner.model, size=images.size))
-            models[name] = train_images(run, name, learner, config.training, images.train.images, images.test.images)
+            models[name] = train_images(
+                run, name, learner, config.training, images.train.images, images.test.images, names=images.train.names
+            )
     if jax.process_index() == 0:
         say(options, "classifying digits")
         results = ObjectResults(

@@ -1,6 +1,6 @@
 """The loop and all that touches the world: devices, checkpoints, logs, signals, the run's folder."""
 
-from facedis_jax.training.checkpoints import Checkpoint, Checkpoints
+from facedis_jax.training.checkpoints import Checkpoint, Checkpoints, SaveFailed
 from facedis_jax.training.loop import BatchIterator, FitResult, LoopConfig, TrainingDiverged, fit
 from facedis_jax.training.parallel import DataParallel, check_batch_size, data_parallel
 from facedis_jax.training.run_folder import RunFolder, read_json, write_json
@@ -13,6 +13,7 @@ __all__ = [
     "FitResult",
     "LoopConfig",
     "RunFolder",
+    "SaveFailed",
     "TrainingDiverged",
     "check_batch_size",
     "data_parallel",

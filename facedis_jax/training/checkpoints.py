@@ -1,17 +1,39 @@
 """Everything that a run needs to go on where it stopped, in one Orbax composite a step."""
 
+import errno
+import hashlib
+import json
 import logging
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import orbax.checkpoint as ocp
 
 from facedis_jax.errors import InputError
 from facedis_jax.learners.learner import State
+from facedis_jax.training.digests import state_digest
 from facedis_jax.training.run_folder import plain
 
 _logger = logging.getLogger(__name__)
+
+
+class SaveFailed(RuntimeError):
+    """A checkpoint could not be written, such as on a full disk; those before it are as they were.
+
+    Args:
+      folder: of the checkpoints.
+      step: of the last good one, or None.
+      reason: what the file system or the writer said.
+    """
+
+    def __init__(self, folder: Path, step: int | None, reason: str):
+        kept = "none was saved before" if step is None else f"the last good one is that of step {step}"
+        super().__init__(f"{folder}: cannot save a checkpoint ({reason}); {kept}")
 
 
 class Checkpoint(NamedTuple):
@@ -53,8 +75,14 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None:
+            # What ended the run is told; that the last save failed as well is not.
+            with suppress(Exception):
+                self._manager.close()
+            return
+        with self._telling_failures():
+            self._manager.close()
 
     @property
     def latest_step(self) -> int | None:
@@ -68,17 +96,21 @@ class Checkpoints:
           step: the number of steps behind the state; one that is saved already is left alone.
           state: a pytree of arrays, typed PRNG keys among them.
           progress: plain values that become JSON; of several processes, the first one's are kept.
+
+        Raises:
+          SaveFailed: this save, or the one before it that ended in the background, could not be written.
         """
-        if step != self.latest_step:
+        if step == self.latest_step:
+            return
+        sealed = _seal({"step": step, "progress": plain(progress), "digest": state_digest(state).tolist()})
+        with self._telling_failures():
             self._manager.save(
                 step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(plain(progress))
-                ),
+                args=ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(sealed)),
             )
 
     def restore(self, abstract_state: State) -> Checkpoint | None:
-        """Restores the newest checkpoint that can be read, and drops the damaged ones after it.
+        """Restores the newest checkpoint that is whole, and drops the damaged ones after it.
 
         Args:
           abstract_state: a tree of `jax.ShapeDtypeStruct` with shardings, which may be of other devices
@@ -94,22 +126,63 @@ class Checkpoints:
         reason = ""
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                items = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(abstract_state), progress=ocp.args.JsonRestore()
-                    ),
-                )
+                checkpoint = self._read(step, abstract_state)
             except Exception as error:  # What Orbax and TensorStore raise depends on which file is damaged, and how.
                 damaged.append(step)
-                reason = str(error).partition("\n")[0][:200]
+                reason = _one_line(error)
+                _logger.warning("%s: cannot read the checkpoint of step %d (%s)", self._folder, step, reason)
                 continue
             if damaged:
-                _logger.warning("%s: cannot read step %d (%s), using step %d", self._folder, damaged[0], reason, step)
+                _logger.warning("%s: going on from step %d", self._folder, step)
             if not self._read_only:
                 for newer in damaged:
                     self._manager.delete(newer)
-            return Checkpoint(step, items["state"], items["progress"])
+            return checkpoint
         if damaged:
             raise InputError(self._folder, "checkpoints of this model", f"none that can be read ({reason})")
         return None
+
+    def _read(self, step: int, abstract_state: State) -> Checkpoint:
+        items = self._manager.restore(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state), progress=ocp.args.JsonRestore()),
+        )
+        kept = _open_seal(items["progress"])
+        # Compression finds a flipped bit only where it makes no sense to it.
+        if kept["step"] != step or state_digest(items["state"]).tolist() != kept["digest"]:
+            raise ValueError("its numbers are not those that were saved")
+        return Checkpoint(step, items["state"], kept["progress"])
+
+    @contextmanager
+    def _telling_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if jax.process_index() == 0:
+                for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(unfinished, ignore_errors=True)
+            raise SaveFailed(self._folder, self.latest_step, _one_line(error)) from error
+
+
+def _seal(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, "sha256": _sha256(values)}
+
+
+def _open_seal(sealed: Mapping[str, Any]) -> Mapping[str, Any]:
+    values = {name: value for name, value in sealed.items() if name != "sha256"}
+    if sealed.get("sha256") != _sha256(values):
+        raise ValueError("its progress is not what was saved")
+    return values
+
+
+def _sha256(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong, in as few words as there are: of a full disk, what the system calls it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+        if os.strerror(number) in text:
+            return os.strerror(number)
+    return text[:200]

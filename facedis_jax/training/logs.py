@@ -12,13 +12,15 @@ from facedis_jax.training.run_folder import plain, write_text
 class MetricWriter(Protocol):
     """Takes the metrics of one step of one split ("train" or "test"), already read from the device."""
 
-    def write(self, step: int, split: str, seconds: float, values: Mapping[str, float]) -> None: ...
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None: ...
 
     def close(self) -> None: ...
 
 
 class JsonLinesWriter:
-    """Writes `{"step": 10, "split": "train", "seconds": 1.5, "loss": 0.25, ...}`; null stands for non-finite.
+    """Writes `{"step": 10, "split": "train", "loss": 0.25, ...}`; null stands for non-finite.
+
+    No line has a time in it, so that a run that was interrupted leaves the very bytes of one that was not.
 
     Args:
       path: the file, such as `metrics.jsonl`.
@@ -31,8 +33,8 @@ class JsonLinesWriter:
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
-    def write(self, step: int, split: str, seconds: float, values: Mapping[str, float]) -> None:
-        line = {"step": step, "split": split, "seconds": round(seconds, 3), **values}
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        line = {"step": step, "split": split, **values}
         self._file.write(json.dumps(plain(line)) + "\n")
 
     def close(self) -> None:
@@ -61,7 +63,7 @@ class TensorBoardWriter:
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=resume_from + 1)
 
-    def write(self, step: int, split: str, seconds: float, values: Mapping[str, float]) -> None:
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._writer.add_scalar(f"{split}/{name}", value, step)
 
@@ -78,8 +80,11 @@ def _lines(path: Path) -> list[dict]:
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            lines.append(json.loads(text))
+            line = json.loads(text)
         except ValueError:
             # A run that was killed while it wrote leaves half a line.
             break
+        if not isinstance(line, dict) or not {"step", "split"} <= line.keys():
+            break
+        lines.append(line)
     return lines

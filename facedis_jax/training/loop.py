@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -22,7 +23,7 @@ from facedis_jax.training.interruption import Interruption, exit_code
 from facedis_jax.training.logs import JsonLinesWriter, MetricWriter, TensorBoardWriter
 from facedis_jax.training.parallel import DataParallel, Method, data_parallel
 from facedis_jax.training.progress import ProgressReport
-from facedis_jax.training.run_folder import RunFolder
+from facedis_jax.training.run_folder import RunFolder, write_json
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ class TrainingDiverged(RuntimeError):
     """Training gave a number that is not finite; the checkpoints are from before it did.
 
     Args:
-      step: the step at which it was seen.
-      values: the metrics there.
+      step: the step that gave it.
+      values: the metrics of that step.
+      file: where the step, its metrics and its examples are written down.
     """
 
-    def __init__(self, step: int, values: Mapping[str, float]):
-        self.step, self.values = step, dict(values)
+    def __init__(self, step: int, values: Mapping[str, float], file: Path):
+        self.step, self.values, self.file = step, dict(values), file
         parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        super().__init__(f"training diverged by step {step}: {parts}")
+        super().__init__(f"training diverged at step {step}: {parts}; its examples are listed in {file}")
 
 
 class FitResult(NamedTuple):
@@ -98,6 +100,15 @@ class FitResult(NamedTuple):
         return exit_code(self.interrupted_by)
 
 
+class _Step(NamedTuple):
+    """A step that was given to the device: its metrics are still there, and so is whether all numbers are finite."""
+
+    number: int
+    batch: Batch
+    metrics: Metrics
+    finite: jax.Array
+
+
 class _Unread(NamedTuple):
     """Metrics that are still on the device, summed over the steps up to `step`."""
 
@@ -119,6 +130,7 @@ def fit(
     state_axes: Any = None,
     tensorboard: bool = False,
     quiet: bool = False,
+    names: Sequence[str] | None = None,
 ) -> FitResult:
     """Trains a learner, from its last checkpoint if the folder holds one.
 
@@ -132,12 +144,14 @@ def fit(
       devices, method, axis_name, state_axes: as for `data_parallel`.
       tensorboard: also write event files to the folder.
       quiet: show no progress.
+      names: what the training examples are called, by `batch["index"]`; told of a batch that training diverges on.
 
     Returns:
       The last state and how training ended.
 
     Raises:
       TrainingDiverged: on a metric or a parameter that is not finite.
+      SaveFailed: a checkpoint could not be written.
       InputError: on a batch that the devices do not divide, or checkpoints that do not fit the learner.
     """
 
@@ -161,6 +175,8 @@ def fit(
             init = jax.jit(learner.init, compiler_options={"xla_backend_optimization_level": 0})
             state = train.place_state(init(key, sample))
             first_step, seconds_before, window = 0, 0.0, None
+            # So that there is one from before whatever happens.
+            checkpoints.save(0, state, {"batches": beginning, "seconds": 0.0, "window": _window_to_json(None)})
         else:
             train_batches.set_state(restored.progress["batches"])
             state = restored.state
@@ -184,13 +200,17 @@ def fit(
         def seconds() -> float:
             return seconds_before + time.perf_counter() - began
 
+        def check(done: _Step) -> None:
+            if not done.finite:
+                values = _read(done.metrics)
+                if first_process:
+                    write_json(folder.divergence_file, _what_diverged(done, values, names))
+                raise TrainingDiverged(done.number, values, folder.divergence_file)
+
         def report(unread: _Unread) -> None:
-            averages = jax.device_get(unread.metrics)
-            values = _read(averages)
-            if not all(np.isfinite(average.sum) for average in averages.values()):
-                raise TrainingDiverged(unread.step, values)
+            values = _read(unread.metrics)
             for writer in writers:
-                writer.write(unread.step, "train", seconds(), values)
+                writer.write(unread.step, "train", values)
             progress.update(unread.step, values)
 
         step, previous, unread, stopped_by = first_step, None, None, None
@@ -199,11 +219,13 @@ def fit(
             with jax.transfer_guard(guard):
                 state, metrics = train(state, batch)
             step += 1
+            current = _Step(step, batch, metrics, _all_finite(metrics))
             # The device has its next step; only now wait for the one before, which bounds what is queued.
-            jax.block_until_ready(previous)
+            if previous is not None:
+                check(previous)
             if unread is not None:
                 report(unread)
-            previous, unread = metrics, None
+            previous, unread = current, None
             progress.update(step - 1)
 
             last = step == config.num_steps
@@ -215,17 +237,19 @@ def fit(
                 stopped_by = interruption.agreed()
             evaluate_now = last or step % config.evaluate_every == 0
             save_now = last or step % config.checkpoint_every == 0 or stopped_by is not None
-            if (evaluate_now or save_now) and unread is not None:
-                report(unread)
-                unread = None
+            if save_now:
+                current = current._replace(finite=_all_finite((state, metrics)))
+            if evaluate_now or save_now:
+                check(current)
+                if unread is not None:
+                    report(unread)
+                    unread = None
             # Lines come before the checkpoint of their step, so that none is missing after it.
             if evaluate_now:
                 values = _evaluate(evaluate, state, test_batches)
                 for writer in writers if values else ():
-                    writer.write(step, "test", seconds(), values)
+                    writer.write(step, "test", values)
             if save_now:
-                if not _all_finite((state, metrics)):
-                    raise TrainingDiverged(step, _read(metrics))
                 checkpoints.save(
                     step,
                     state,
@@ -237,6 +261,24 @@ def fit(
                 )
 
         return FitResult(state, step, seconds(), None if step == config.num_steps else stopped_by)
+
+
+def _what_diverged(done: _Step, values: Mapping[str, float], names: Sequence[str] | None) -> dict[str, Any]:
+    """The step, its metrics as text, which JSON needs for NaN, and all that says which examples it was given."""
+    labels = {
+        name: np.asarray(column).tolist()
+        for name, column in done.batch.items()
+        if np.ndim(column) == 1  # one number an example
+    }
+    examples = [dict(zip(labels, row, strict=True)) for row in zip(*labels.values(), strict=True)]
+    for example in examples:
+        if names is not None and "index" in example:
+            example["name"] = names[example["index"]]
+    return {
+        "step": done.number,
+        "metrics": {name: value if np.isfinite(value) else str(value) for name, value in values.items()},
+        "examples": examples,
+    }
 
 
 def _evaluate(evaluate: DataParallel, state: State, batches: Iterable[Batch]) -> dict[str, float]:

@@ -91,6 +91,10 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def divergence_file(self) -> Path:
+        return self.path / "diverged.json"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 

@@ -6,7 +6,7 @@ import pytest
 
 from experiments._command_line import exit_with, run_experiment
 from facedis_jax.errors import InputError
-from facedis_jax.training import TrainingDiverged
+from facedis_jax.training import SaveFailed, TrainingDiverged
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,18 @@ def test_exit_code_is_the_commands(run, code):
 
 def test_ctrl_c_is_code_130_and_a_run_that_diverged_code_1(run, capsys):
     assert run(result=KeyboardInterrupt())[0] == 130
-    assert run(result=TrainingDiverged(7, {"loss": float("nan")}))[0] == 1
-    assert capsys.readouterr().err == "error: training diverged by step 7: loss nan\n"
+    assert run(result=TrainingDiverged(7, {"loss": float("nan")}, Path("diverged.json")))[0] == 1
+    said = "error: training diverged at step 7: loss nan; its examples are listed in diverged.json\n"
+    assert capsys.readouterr().err == said
+
+
+def test_what_cannot_be_written_is_one_line_and_code_74(run, capsys):
+    assert run(result=SaveFailed(Path("run/checkpoints"), 5, "No space left on device"))[0] == 74
+    assert run(result=OSError(28, "No space left on device", "run/report.html"))[0] == 74
+    assert capsys.readouterr().err == (
+        "error: run/checkpoints: cannot save a checkpoint (No space left on device); the last good one is that of "
+        "step 5\nerror: run/report.html: No space left on device\n"
+    )
 
 
 def test_errors_of_the_program_itself_keep_their_traceback():

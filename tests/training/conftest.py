@@ -94,7 +94,7 @@ def make_batch(seed, size=8):
 def make_batches(size=8):
     """An endless, shuffled and resumable stream, as Grain makes them."""
     data = make_batch(0, 40)
-    rows = [{name: column[i] for name, column in data.items()} for i in range(40)]
+    rows = [{"index": np.int32(i)} | {name: column[i] for name, column in data.items()} for i in range(40)]
     dataset = grain.MapDataset.source(rows).seed(1).shuffle().repeat().batch(size)
     # By default Grain starts 16 threads, which read 500 batches ahead.
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)))

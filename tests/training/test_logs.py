@@ -12,15 +12,15 @@ def steps(path):
     return [(line["step"], line["split"]) for line in map(json.loads, path.read_text().splitlines())]
 
 
-def test_lines_hold_step_split_seconds_and_values(tmp_path):
+def test_lines_hold_step_split_and_values(tmp_path):
     path = tmp_path / "metrics.jsonl"
     writer = JsonLinesWriter(path)
-    writer.write(10, "train", 1.23456, {"loss": 0.1, "kl_nats": float("nan")})
+    writer.write(10, "train", {"loss": 0.1, "kl_nats": float("nan")})
     # Each line is on disk as soon as it is written: a killed run loses none.
-    assert path.read_text() == ('{"step": 10, "split": "train", "seconds": 1.235, "loss": 0.1, "kl_nats": null}\n')
-    writer.write(10, "test", 2, {"loss": 0.2})
+    assert path.read_text() == ('{"step": 10, "split": "train", "loss": 0.1, "kl_nats": null}\n')
+    writer.write(10, "test", {"loss": 0.2})
     writer.close()
-    assert read_metrics(path, "test") == [{"step": 10, "split": "test", "seconds": 2, "loss": 0.2}]
+    assert read_metrics(path, "test") == [{"step": 10, "split": "test", "loss": 0.2}]
     assert read_metrics(tmp_path / "missing", "test") == []
 
 
@@ -28,15 +28,15 @@ def test_resuming_drops_what_will_be_written_again(tmp_path):
     path = tmp_path / "metrics.jsonl"
     writer = JsonLinesWriter(path)
     for step in (5, 10, 15):
-        writer.write(step, "train", step, {"loss": 1 / 3})
-    writer.write(10, "test", 10, {"loss": 1.0})
+        writer.write(step, "train", {"loss": 1 / 3})
+    writer.write(10, "test", {"loss": 1.0})
     writer.close()
     before = path.read_text().splitlines()
     path.write_text(path.read_text() + '{"step": 20, "spl')
 
     writer = JsonLinesWriter(path, resume_from=10)
     assert path.read_text().splitlines() == [before[0], before[1], before[3]]
-    writer.write(15, "train", 16, {"loss": 1.0})
+    writer.write(15, "train", {"loss": 1.0})
     writer.close()
     assert steps(path) == [(5, "train"), (10, "train"), (10, "test"), (15, "train")]
 
@@ -46,7 +46,7 @@ def test_resuming_drops_what_will_be_written_again(tmp_path):
 
 def test_half_a_line_at_the_checkpoint_is_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 5, "split": "train", "seconds": 1}\n{"step": 6')
+    path.write_text('{"step": 5, "split": "train"}\n{"step": 6')
     JsonLinesWriter(path, resume_from=5).close()
     assert steps(path) == [(5, "train")]
 
@@ -72,6 +72,6 @@ def test_tensorboard_scalars_are_named_by_split(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=SummaryWriter))
     writer = TensorBoardWriter(tmp_path, resume_from=7)
-    writer.write(10, "train", 1.0, {"loss": 0.5})
+    writer.write(10, "train", {"loss": 0.5})
     writer.close()
     assert calls == [(str(tmp_path), 8), ("train/loss", 0.5, 10), "closed"]
