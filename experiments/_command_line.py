@@ -32,6 +32,10 @@ class RunOptions:
       parallel: how the devices share the work.
       tensorboard: also write TensorBoard's event files.
       quiet: no progress bar.
+      coordinator: of a run over several processes, the first one's address, "host:port"; "auto" on TPU VMs, under SLURM
+        and Open MPI, which know the rest too. `python -m experiments.launch` sets these three for processes on one
+        machine.
+      num_processes, process_id: how many processes there are and which one this is, where "auto" does not know.
     """
 
     preset: Literal["tiny", "demo", "paper"] = "demo"
@@ -40,6 +44,9 @@ class RunOptions:
     parallel: Method = "pmap"
     tensorboard: bool = False
     quiet: bool = False
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
 
 
 class RunInterrupted(Exception):
@@ -86,6 +93,7 @@ def run_experiment(
             default=_Command(RunOptions(preset=preset if preset in presets else "demo"), default),
         )
         options = parsed.options
+        join_processes(options.coordinator, options.num_processes, options.process_id)
         workdir = options.workdir or Path("runs") / f"{name}-{options.preset}"
         return main(parsed.config, replace(options, workdir=workdir))
 
@@ -127,6 +135,33 @@ def exit_with(command: Callable[[], int]) -> None:
     sys.exit(code)
 
 
+def join_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Makes this process one of several (`jax.distributed`); must come before anything is computed.
+
+    Args:
+      coordinator, num_processes, process_id: as in `RunOptions`; nothing is done where all are None.
+
+    Raises:
+      InputError: only some of them are given, or the others cannot be found or reached.
+    """
+    given = (coordinator, num_processes, process_id)
+    if given == (None, None, None):
+        return
+    automatic = coordinator == "auto"
+    if not automatic and None in given:
+        raise InputError("--coordinator, --num-processes, --process-id", "all three, or --coordinator auto", str(given))
+    try:
+        jax.distributed.initialize(
+            None if automatic else coordinator,
+            num_processes,
+            process_id,
+            # The first process draws the report while the others wait for it at the door.
+            shutdown_timeout_seconds=3600,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise InputError("--coordinator", "processes that find each other", str(error)) from error
+
+
 def typed_command() -> str:
     """The command that runs, as a person types it."""
     program = Path(sys.argv[0])
@@ -143,9 +178,11 @@ def chosen_devices(count: int) -> list[jax.Device]:
     """The first `count` devices; all of them for 0.
 
     Raises:
-      InputError: there are fewer.
+      InputError: there are fewer, or several processes are to share some of their devices.
     """
     devices = jax.devices()
+    if count and jax.process_count() > 1:
+        raise InputError("--devices", "0, all of them, for several processes", str(count))
     if not 0 <= count <= len(devices):
         raise InputError("--devices", f"0 to {len(devices)}", str(count))
     return devices[: count or None]

@@ -208,7 +208,13 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
     result = fit(
         learner,
         iter(batches),
-        evaluation_batches(test, face_set.neutrals, batch_size=-(-64 // num_devices) * num_devices),
+        evaluation_batches(
+            test,
+            face_set.neutrals,
+            batch_size=-(-64 // num_devices) * num_devices,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
         run.folder,
         run.loop,
         key=jax.random.key(config.seed),

@@ -384,7 +384,12 @@ def train_model(
     result = fit(
         learner(steps_per_epoch=steps_per_epoch, num_steps=loop.num_steps, axis_name=AXIS),
         iter(batches),
-        evaluation_batches(few, batch_size=-(-min(len(few), evaluation_batch) // num_devices) * num_devices),
+        evaluation_batches(
+            few,
+            batch_size=-(-min(len(few), evaluation_batch) // num_devices) * num_devices,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
         folder,
         loop,
         key=jax.random.key(run.seed),

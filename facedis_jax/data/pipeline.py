@@ -48,13 +48,11 @@ def train_batches(
     """
     if not 1 <= batch_size <= len(source):
         raise InputError("batch_size", f"1 to {len(source)}, the number of examples to train on", f"{batch_size}")
-    if batch_size % process_count:
-        raise InputError("batch_size", f"a multiple of the {process_count} processes", f"{batch_size}")
+    _check_processes(batch_size, process_count)
     stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
-    share = stream[process_index::process_count]
-    batches = share.map(lambda example: _with_neutral(example, neutrals)).batch(
-        batch_size // process_count, drop_remainder=True
-    )
+    examples = stream.map(lambda example: _with_neutral(example, neutrals))
+    # A step's examples in one piece for each process, so that all pieces in a row are the batch of a single process.
+    batches = examples.batch(batch_size // process_count, drop_remainder=True)[process_index::process_count]
     return batches.to_iter_dataset(_read_options(num_threads))
 
 
@@ -63,6 +61,8 @@ def evaluation_batches(
     neutrals: np.ndarray | None = None,
     *,
     batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
     num_threads: int = 0,
 ) -> grain.IterDataset:
     """Every example once, in order, in batches of one size.
@@ -70,7 +70,8 @@ def evaluation_batches(
     Args:
       source: faces, images or clips to evaluate.
       neutrals: as of `train_batches`.
-      batch_size: examples of a batch.
+      batch_size: examples of a batch, over all processes.
+      process_index, process_count: which share of each batch this process reads.
       num_threads: threads that read batches ahead; 0 reads them when they are asked for.
 
     Returns:
@@ -78,20 +79,27 @@ def evaluation_batches(
       the last one that fill up the last batch.
 
     Raises:
-      InputError: where the source is empty or the batch is.
+      InputError: where the source is empty or the batch is, or the processes do not divide the batch.
     """
     if not len(source):
         raise InputError("examples to evaluate", "one or more", "none")
     if batch_size < 1:
         raise InputError("batch_size", "1 or more", f"{batch_size}")
+    _check_processes(batch_size, process_count)
     last = len(source) - 1
 
     def element(place: int) -> dict[str, Any]:
         return _with_neutral(source[min(place, last)], neutrals) | {"mask": np.float32(place <= last)}
 
     num_places = -(-len(source) // batch_size) * batch_size
-    batches = grain.MapDataset.range(num_places).map(element).batch(batch_size)
+    batches = grain.MapDataset.range(num_places).map(element).batch(batch_size // process_count)
+    batches = batches[process_index::process_count]
     return batches.to_iter_dataset(_read_options(num_threads))
+
+
+def _check_processes(batch_size: int, process_count: int) -> None:
+    if batch_size % process_count:
+        raise InputError("batch_size", f"a multiple of the {process_count} processes", f"{batch_size}")
 
 
 def _with_neutral(example: Any, neutrals: np.ndarray | None) -> dict[str, Any]:

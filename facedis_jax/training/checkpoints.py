@@ -2,24 +2,28 @@
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from facedis_jax.errors import InputError
 from facedis_jax.learners.learner import State
-from facedis_jax.training.digests import state_digest
-from facedis_jax.training.run_folder import plain
+from facedis_jax.training.run_folder import plain, read_json, write_json
 
 _logger = logging.getLogger(__name__)
+
+_ITEMS = ("state", "progress")
+# Of a checkpoint's files, with their hashes.
+_MANIFEST = "manifest.json"
 
 
 class SaveFailed(RuntimeError):
@@ -62,12 +66,14 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int = 3, read_only: bool = False):
         self._folder = folder
         self._read_only = read_only
+        self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.LatestN(keep),
                 cleanup_tmp_directories=not read_only,
                 create=not read_only,
+                async_options=ocp.options.AsyncOptions(post_finalization_callback=self._list_files),
             ),
             item_handlers={"state": ocp.StandardCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()},
         )
@@ -102,11 +108,15 @@ class Checkpoints:
         """
         if step == self.latest_step:
             return
-        sealed = _seal({"step": step, "progress": plain(progress), "digest": state_digest(state).tolist()})
         with self._telling_failures():
+            # Its files are listed by the name of their step; the manager would itself wait for them below.
+            self._manager.wait_until_finished()
+            self._saving = step
             self._manager.save(
                 step,
-                args=ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(sealed)),
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(_with_raw_keys(state)), progress=ocp.args.JsonSave(plain(progress))
+                ),
             )
 
     def restore(self, abstract_state: State) -> Checkpoint | None:
@@ -143,15 +153,26 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, abstract_state: State) -> Checkpoint:
+        # Before Orbax sees them: compression finds a flipped bit only where it makes no sense to it.
+        folder = self._folder / str(step)
+        listed = read_json(folder / _MANIFEST)
+        for name, found in _sha256_of_files(folder).items():
+            if listed.pop(name, None) != found:
+                raise ValueError(f"{name} is not as it was written")
+        for name in listed:
+            raise ValueError(f"{name} is missing")
         items = self._manager.restore(
             step,
-            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state), progress=ocp.args.JsonRestore()),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(_with_raw_keys(abstract_state)), progress=ocp.args.JsonRestore()
+            ),
         )
-        kept = _open_seal(items["progress"])
-        # Compression finds a flipped bit only where it makes no sense to it.
-        if kept["step"] != step or state_digest(items["state"]).tolist() != kept["digest"]:
-            raise ValueError("its numbers are not those that were saved")
-        return Checkpoint(step, items["state"], kept["progress"])
+        return Checkpoint(step, _with_typed_keys(items["state"], abstract_state), items["progress"])
+
+    def _list_files(self) -> None:
+        """Writes the manifest, in the first process and the saving thread, just before a checkpoint gets its name."""
+        for unfinished in self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
+            write_json(unfinished / _MANIFEST, _sha256_of_files(unfinished))
 
     @contextmanager
     def _telling_failures(self) -> Iterator[None]:
@@ -164,19 +185,38 @@ class Checkpoints:
             raise SaveFailed(self._folder, self.latest_step, _one_line(error)) from error
 
 
-def _seal(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**values, "sha256": _sha256(values)}
+def _sha256_of_files(folder: Path) -> dict[str, str]:
+    """Of every file of the items, by its path in the checkpoint's folder."""
+    files = sorted(path for item in _ITEMS for path in (folder / item).rglob("*") if path.is_file())
+    digests = {}
+    for path in files:
+        with path.open("rb") as file:
+            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
-def _open_seal(sealed: Mapping[str, Any]) -> Mapping[str, Any]:
-    values = {name: value for name, value in sealed.items() if name != "sha256"}
-    if sealed.get("sha256") != _sha256(values):
-        raise ValueError("its progress is not what was saved")
-    return values
+def _with_raw_keys(state: State) -> State:
+    """Typed PRNG keys as the integers behind them: Orbax fails on those that several processes share."""
+
+    def raw(leaf: Any) -> Any:
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf
+        if isinstance(leaf, jax.Array):
+            return jax.jit(jax.random.key_data)(leaf)
+        data = jax.eval_shape(jax.random.key_data, leaf)
+        return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=leaf.sharding)
+
+    return jax.tree.map(raw, state)
 
 
-def _sha256(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+def _with_typed_keys(state: State, abstract_state: State) -> State:
+    def typed(leaf: jax.Array, abstract: jax.ShapeDtypeStruct) -> jax.Array:
+        if not jnp.issubdtype(abstract.dtype, jax.dtypes.prng_key):
+            return leaf
+        implementation = jax.random.key_impl(jnp.empty((), abstract.dtype))
+        return jax.jit(partial(jax.random.wrap_key_data, impl=implementation))(leaf)
+
+    return jax.tree.map(typed, state, abstract_state)
 
 
 def _one_line(error: Exception) -> str:

@@ -10,11 +10,11 @@ import numpy as np
 from jax import process_count
 from jax.experimental import multihost_utils
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 class Interruption:
     """Takes note of the first SIGINT or SIGTERM while it is entered; the second one ends the process at once.
+
+    Of several processes, SIGTERM is the runtime's notice of preemption, which it passes on to all of them.
 
     Outside the main thread, where Python sets no signal handlers, it does nothing.
 
@@ -28,18 +28,20 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            numbers = (signal.SIGINT,) if process_count() > 1 else (signal.SIGINT, signal.SIGTERM)
+            self._previous = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # None stands for a handler that Python did not set and cannot set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-        for each in _SIGNALS:
+        for each in self._previous:
             signal.signal(each, signal.SIG_DFL)
         # Not print, which may be interrupted half-way through a print.
         os.write(
@@ -47,10 +49,19 @@ class Interruption:
             f"\n{signal.Signals(number).name}: saving after this step; once more to stop at once\n".encode(),
         )
 
-    def agreed(self) -> int | None:
-        """The signal that any process received, on every process, which must all ask at the same step."""
+    def agreed(self, step: int, *, every: int) -> int | None:
+        """The signal that any process received, at one and the same step on all of them.
+
+        Args:
+          step: of the run; to be asked after every one.
+          every: steps from one exchange about Ctrl-C to the next, which is a collective.
+        """
         if process_count() == 1:
             return self.signal
+        if multihost_utils.reached_preemption_sync_point(step):
+            return signal.SIGTERM
+        if step % every:
+            return None
         return int(np.max(multihost_utils.process_allgather(np.int32(self.signal or 0)))) or None
 
 

@@ -233,8 +233,7 @@ def fit(
             if last or step % config.log_every == 0:
                 unread, window = _Unread(step, window), None
 
-            if jax.process_count() == 1 or step % config.log_every == 0:
-                stopped_by = interruption.agreed()
+            stopped_by = interruption.agreed(step, every=config.log_every)
             evaluate_now = last or step % config.evaluate_every == 0
             save_now = last or step % config.checkpoint_every == 0 or stopped_by is not None
             if save_now:

@@ -11,6 +11,7 @@ step before. Within one process the two cost the same.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -105,9 +106,13 @@ class DataParallel:
 
         def place(x, sharding):
             if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-                # device_put takes no typed keys to the devices of other processes.
-                data = place(jax.random.key_data(x), sharding)
-                return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+                # Neither device_put nor an operation outside of jit takes typed keys to the devices of other processes.
+                wrap = partial(jax.random.wrap_key_data, impl=jax.random.key_impl(x))
+                return jax.jit(wrap, out_shardings=sharding)(place(jax.random.key_data(x), sharding))
+            if jax.process_count() > 1:
+                # Between processes device_put makes arrays of one device whose shards cannot be read.
+                host = np.asarray(x)
+                return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
             # device_put would share memory where it can, and the first step gives that up.
             return jax.device_put(jnp.copy(x), sharding)
 

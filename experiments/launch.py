@@ -1,0 +1,90 @@
+"""Starts an experiment as several processes on this machine: `python -m experiments.launch --processes 2 coma_ib ...`.
+
+Everything after the experiment's name is passed on. The processes find each other on the loopback interface and share
+the work as several machines would; the run's folder, and what comes out, are those of one process. On several machines
+start the experiment itself on each, with `--coordinator` (see the README).
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments._command_line import exit_with
+from facedis_jax.errors import InputError
+
+# A process that waits for one that is gone gives up by itself only after minutes.
+_GRACE = 5.0
+
+
+def launch(commands: Sequence[Sequence[str]], **options: Any) -> int:
+    """Runs commands at once; signals are passed on, and where one fails the others are ended.
+
+    Args:
+      commands: each with its arguments.
+      **options: of `subprocess.Popen`.
+
+    Returns:
+      0 where all ended well, else the exit code of the first that did not.
+    """
+    processes = [subprocess.Popen(command, **options) for command in commands]
+
+    def pass_on(number: int, _: object) -> None:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    failed: int | None = None
+    deadline = float("inf")
+    while any(process.poll() is None for process in processes):
+        codes = [process.poll() for process in processes]
+        failed = next((code for code in codes if code), failed)
+        if failed is not None:
+            deadline = min(deadline, time.monotonic() + _GRACE)
+        if time.monotonic() > deadline:
+            for process in processes:
+                process.kill()
+        time.sleep(0.05)
+    code = failed or next((process.returncode for process in processes if process.returncode), 0)
+    # As a shell tells of a process that a signal ended.
+    return 128 - code if code < 0 else code
+
+
+def commands(experiment: str, arguments: Sequence[str], num_processes: int) -> list[list[str]]:
+    """What each process runs; together they meet at a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = [sys.executable, "-m", f"experiments.{experiment}", *arguments]
+    together = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", str(num_processes)]
+    return [[*program, *together, "--process-id", str(i)] for i in range(num_processes)]
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.launch", description=__doc__)
+    parser.add_argument("--processes", type=int, default=2, help="how many (default: %(default)s)")
+    parser.add_argument("experiment", help="name of a module in experiments/")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own options")
+    given = parser.parse_args()
+    here = Path(__file__).parent
+    names = sorted(path.stem for path in here.glob("[a-z]*.py") if path.stem not in ("launch", "edit"))
+    if given.experiment not in names:
+        raise InputError("experiment", f"one of {', '.join(names)}", given.experiment)
+    if given.processes < 1:
+        raise InputError("--processes", "1 or more", str(given.processes))
+    # Else each process takes every core for its own thread pool and all of an accelerator's memory.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    # Ctrl-C reaches all processes of a terminal by itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return launch(commands(given.experiment, given.arguments, given.processes))
+
+
+if __name__ == "__main__":
+    exit_with(_main)
