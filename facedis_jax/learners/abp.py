@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import struct
 
-from facedis_jax.learners.chains import gather_chains, num_chains, scatter_chains
+from facedis_jax.learners.chains import gather_chains, num_chains, redraw_diverged, scatter_chains
 from facedis_jax.learners.image_functions import (
     ImageFunctions,
     image_functions,
@@ -73,6 +73,9 @@ class AbpState(struct.PyTreeNode):
     step: jax.Array
 
 
+# Folded into the key of an example's noise where its chain is drawn anew; the steps of a chain fold in less.
+_REDRAW = 2**31 - 1
+
 # For `training.data_parallel` and `training.fit`: which fields are split along their first axis.
 ABP_STATE_AXES: Any = AbpState(params=None, opt_state=None, chains=0, key=None, step=None)  # type: ignore[arg-type]
 
@@ -113,7 +116,9 @@ def abp_learner(
     Returns:
       A `Learner`, whose state is split over devices as `ABP_STATE_AXES` says. The metrics of `step` are of the chains,
       those of `evaluate` of codes inferred anew: `squared_error` per image, for pixels in [0, 1], and `energy_nats`,
-      minus the log-joint density of Eq. 8 without its constant.
+      minus the log-joint density of Eq. 8 without its constant. Of the chains also `latent_norm`, the root mean square
+      of a chain's latents (1 under the prior), and `redrawn_chains`, the share that had diverged and was drawn anew
+      from the prior.
     """
     functions = abp_functions(config)
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
@@ -167,16 +172,15 @@ def alternating_step(
     def step(state: AbpState, batch: Batch) -> tuple[AbpState, Metrics]:
         examples, index = functions.pixels(batch[observed]), batch["index"]
         sigma = sigma_at(state.step)
+        start = gather_chains(state.chains, index, axis_name)
+        keys = keys_of(state.key, state.step, index)
         latents = move_chains(
-            model,
-            langevin,
-            state.params,
-            examples,
-            gather_chains(state.chains, index, axis_name),
-            keys_of(state.key, state.step, index),
-            sigma=sigma,
-            appearance_known=appearance_known,
+            model, langevin, state.params, examples, start, keys, sigma=sigma, appearance_known=appearance_known
         )
+        fresh = jax.vmap(lambda key, example: model.prior(jax.random.fold_in(key, _REDRAW), example))(keys, examples)
+        if appearance_known:
+            fresh = fresh._replace(appearance=start.appearance)
+        latents, norms, diverged = redraw_diverged(latents, fresh)
 
         def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             predictions = functions.decode(with_frozen(params, frozen), latents)
@@ -193,7 +197,12 @@ def alternating_step(
             chains=scatter_chains(state.chains, index, latents, axis_name),
             step=state.step + 1,
         )
-        return state, {"squared_error": Average.of(errors), "energy_nats": Average.of(energies)}
+        return state, {
+            "squared_error": Average.of(errors),
+            "energy_nats": Average.of(energies),
+            "latent_norm": Average.of(norms, ~diverged),
+            "redrawn_chains": Average.of(diverged.astype(jnp.float32)),
+        }
 
     return step
 

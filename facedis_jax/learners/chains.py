@@ -16,6 +16,10 @@ Tree = TypeVar("Tree")
 # so that a run moves between them. The chains beyond the last example belong to nobody.
 CHAIN_MULTIPLE = 960
 
+# Ten times the length that latents have under the prior; of all that such a code could say the prior's factor of
+# Eq. 8 leaves a part of e^-50 for each of its numbers.
+FARTHEST = 10.0
+
 
 def num_chains(num_examples: int) -> int:
     """How many chains are kept for so many examples: the next multiple of `CHAIN_MULTIPLE`."""
@@ -58,6 +62,29 @@ def scatter_chains(chains: Tree, index: jax.Array, latents: Tree, axis_name: str
         return x.at[jnp.where(mine, place, len(x))].set(new, mode="drop")
 
     return jax.tree.map(scatter, chains, latents)
+
+
+def redraw_diverged(latents: Tree, fresh: Tree) -> tuple[Tree, jax.Array, jax.Array]:
+    """Puts a draw from the prior in the place of latents that are no sample of any posterior.
+
+    Args:
+      latents: pytree of [batch, ...], after their Langevin steps.
+      fresh: the same, drawn from the prior.
+
+    Returns:
+      The latents; the root mean square of each example's, [batch], 1 under the prior, as it was found; and which
+      were put aside, [batch] bool: those that are not finite or longer than `FARTHEST`.
+    """
+    leaves = [x.reshape(len(x), -1) for x in jax.tree.leaves(latents)]
+    flat = jnp.concatenate(leaves, axis=-1)
+    norm = jnp.sqrt(jnp.mean(flat**2, axis=-1))
+    # Not "norm > FARTHEST", which NaN is not.
+    diverged = ~(norm <= FARTHEST)
+
+    def put(x: jax.Array, new: jax.Array) -> jax.Array:
+        return jnp.where(diverged.reshape(-1, *[1] * (x.ndim - 1)), new, x)
+
+    return jax.tree.map(put, latents, fresh), norm, diverged
 
 
 def _place(x: jax.Array, index: jax.Array, axis_name: str) -> tuple[jax.Array, jax.Array]:

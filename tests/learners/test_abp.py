@@ -248,3 +248,21 @@ def test_defaults_are_the_papers_and_its_code():
     assert (config.scheme, config.num_steps, config.step_size, config.block) == ("alternating", 20, 0.1, 1)
     assert config.inference_steps == 300
     assert (PAPER_OPTIMISER.name, PAPER_OPTIMISER.learning_rate, PAPER_OPTIMISER.weight_decay) == ("adam", 1e-3, 0)
+
+
+@pytest.mark.parametrize("code", [np.nan, 3e4])
+def test_a_chain_that_diverged_is_drawn_anew_from_the_prior_and_counted(small, code):
+    index = np.arange(12)
+    chains = small.state.chains._replace(appearance=small.state.chains.appearance.at[5].set(code))
+    state, metrics = small.step(small.state.replace(chains=chains), small.batch(index))
+    assert metrics["redrawn_chains"].compute() == pytest.approx(1 / 12)
+    expected, usual = small.step(small.state, small.batch(index))
+    assert usual["redrawn_chains"].compute() == 0
+    found = rows(state.chains, index)
+    assert np.isfinite(found).all()
+    assert np.abs(found[5]).max() < 5
+    others = np.delete(index, 5)
+    np.testing.assert_array_equal(rows(state.chains, others), rows(expected.chains, others))
+    lengths = np.sqrt(np.square(rows(expected.chains, others)).mean(axis=1))
+    np.testing.assert_allclose(metrics["latent_norm"].compute(), lengths.mean(), rtol=1e-5)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
