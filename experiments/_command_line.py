@@ -169,8 +169,8 @@ def typed_command() -> str:
 
 
 def say(options: RunOptions, line: str) -> None:
-    """One line for a person, unless they asked for quiet."""
-    if not options.quiet:
+    """One line for a person, of the first process alone, unless they asked for quiet."""
+    if not options.quiet and jax.process_index() == 0:
         print(line, flush=True)
 
 

@@ -1,5 +1,6 @@
 """A finished IB-VAE run, read back from its folder alone: no data set, no training."""
 
+import reprlib
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -18,6 +19,9 @@ from facedis_jax.training import Checkpoints, RunFolder
 
 Config = TypeVar("Config")
 
+# No setting comes near it, and NaN is not below it.
+_LARGEST = 1e18
+
 
 def load_run(path: Path) -> tuple[FaceCodec, TrainedFaces]:
     """Reads a finished run of an IB-VAE experiment; nothing in its folder is changed.
@@ -35,7 +39,8 @@ def load_run(path: Path) -> tuple[FaceCodec, TrainedFaces]:
     saved = folder.config.get("config") if isinstance(folder.config, Mapping) else None
     if not (isinstance(saved, Mapping) and {"data", "learner"} <= set(saved)):
         found = folder.config.get("experiment") if isinstance(folder.config, Mapping) else None
-        raise InputError(path, "a run of an IB-VAE experiment", f"one of {found or 'something else'}")
+        kind = found if isinstance(found, str) and found else "something else"
+        raise InputError(path, "a run of an IB-VAE experiment", f"one of {reprlib.repr(kind)[1:-1]}")
     config = from_json(FaceRunConfig, saved, where=folder.config_file)
     trained = TrainedFaces.load(folder.path / MODEL_FILE)
     state = _last_state(folder, config, trained)
@@ -43,9 +48,6 @@ def load_run(path: Path) -> tuple[FaceCodec, TrainedFaces]:
 
 
 def _last_state(folder: RunFolder, config: FaceRunConfig, trained: TrainedFaces) -> IbVaeState:
-    steps_per_epoch = trained.constants.num_faces / config.batch_size
-    num_steps = round(config.epochs * steps_per_epoch)
-    learner = ib_vae_learner(config.learner, trained.constants, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
     face = trained.constants.mean_face[None]
     batch = {
         "vertices": face,
@@ -53,10 +55,21 @@ def _last_state(folder: RunFolder, config: FaceRunConfig, trained: TrainedFaces)
         "expression": np.zeros(1, np.int32),
         "level": np.zeros(1, np.float32),
     }
+    try:
+        steps_per_epoch = trained.constants.num_faces / config.batch_size
+        num_steps = round(config.epochs * steps_per_epoch)
+        learner = ib_vae_learner(
+            config.learner, trained.constants, steps_per_epoch=steps_per_epoch, num_steps=num_steps
+        )
+        shapes = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    except Exception as error:
+        # Networks are built of any numbers until one of them makes no sense to some layer.
+        found = reprlib.repr(f"{error}".partition("\n")[0])[1:-1]
+        raise InputError(folder.config_file, "settings that a model can be built of", found) from error
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-        jax.eval_shape(learner.init, jax.random.key(0), batch),
+        shapes,
     )
     expected = f"the checkpoint of step {num_steps}"
     if not folder.checkpoints.is_dir():
@@ -101,7 +114,7 @@ def _read(kind: Any, value: Any, where: object, key: str) -> Any:
     if origin is Literal:
         if value in arguments:
             return value
-        raise InputError(where, f"{key} to be one of {', '.join(map(str, arguments))}", repr(value))
+        raise InputError(where, f"{key} to be one of {', '.join(map(str, arguments))}", reprlib.repr(value))
     if origin is tuple and isinstance(value, list):
         many = len(arguments) == 2 and arguments[1] is Ellipsis
         kinds = arguments[:1] * len(value) if many else arguments
@@ -116,18 +129,20 @@ def _read(kind: Any, value: Any, where: object, key: str) -> Any:
         Path: (str,),
     }
     if not isinstance(value, accepted.get(kind, ())) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(where, f"{key} to be {getattr(kind, '__name__', kind)}", repr(value))
+        raise InputError(where, f"{key} to be {getattr(kind, '__name__', kind)}", reprlib.repr(value))
+    if isinstance(value, int | float) and not abs(value) < _LARGEST:
+        raise InputError(where, f"{key} to be a number", reprlib.repr(value))
     return kind(value)
 
 
 def _read_dataclass(kind: Any, value: Any, where: object, key: str) -> Any:
     if not isinstance(value, Mapping):
-        raise InputError(where, f"{key} to be settings by name", repr(value))
+        raise InputError(where, f"{key} to be settings by name", reprlib.repr(value))
     names = [field.name for field in fields(kind)]
     missing = [name for name in names if name not in value]
     unknown = sorted(set(value) - set(names))
     if missing or unknown:
-        found = f"no {key}.{missing[0]}" if missing else f"{key}.{unknown[0]} as well"
+        found = f"no {key}.{missing[0]}" if missing else f"{key}.{reprlib.repr(unknown[0])[1:-1]} as well"
         raise InputError(where, f"the settings {', '.join(names)} in {key}", found)
     hints = get_type_hints(kind)
     return kind(**{name: _read(hints[name], value[name], where, f"{key}.{name}") for name in names})

@@ -1,0 +1,1 @@
+"""What is measured, as commands that print a table and write JSON; `RESULTS.md` has what they gave."""

@@ -1,0 +1,217 @@
+"""From ArrayRecord files to the device, shuffled and batched as in training, against what a training step takes.
+
+    python -m benchmarks.input_pipeline
+    python -m benchmarks.input_pipeline --kinds photographs --threads 0 4 8
+
+Fake examples are written by the builders that prepare CoMA and the sets of photographs, into a folder that is deleted
+in the end, and read by `facedis_jax.data.pipeline`. They fit the machine's memory, so what is measured is decoding,
+batching and the transfer, not a disk. The step is measured in the same run with a batch that is always the same; the
+pipeline should give at least five times what it takes.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+
+from benchmarks.measurement import BenchmarkOptions, Timing, print_table, run_benchmark, time_in_turn
+from benchmarks.models import COMA_EXPRESSIONS, COMA_SCALE, STEPS, ModelName, fake_face, fake_faces
+from benchmarks.train_step import RunningStep
+from facedis_jax.data.faces import FaceSet, FaceSource
+from facedis_jax.data.images import ImageSource
+from facedis_jax.data.pipeline import train_batches
+from facedis_jax.data.prepared_faces import FaceBuilder, FaceSurvey, load_prepared_faces
+from facedis_jax.data.prepared_images import ImageBuilder, ImageSettings, ImageSurvey, load_prepared_images
+from facedis_jax.errors import InputError
+
+Kind = Literal["faces", "photographs"]
+MODELS: dict[Kind, ModelName] = {"faces": "ib_vae", "photographs": "deformable"}
+BATCH_SIZES: dict[Kind, int] = {"faces": 16, "photographs": 64}
+SUBJECTS = 12
+
+
+@dataclass(frozen=True)
+class InputConfig(BenchmarkOptions):
+    """What is measured.
+
+    Attributes:
+      kinds: of examples.
+      examples: of each that are written.
+      vertices: of a face.
+      size: height and width of a photograph.
+      threads: that read batches ahead, as of `train_batches`.
+      batch_size: by default 16 faces or 64 photographs.
+      batches: that one measured call takes, from a cold start; many more than are read ahead.
+      step: also measure the training step; without it there is nothing to compare with.
+    """
+
+    kinds: tuple[Kind, ...] = ("faces", "photographs")
+    examples: int = 1024
+    vertices: int = 5023
+    size: int = 64
+    threads: tuple[int, ...] = (0, 1, 4)
+    batch_size: int | None = None
+    batches: int = 64
+    step: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("batches", "vertices", "size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name}", "1 or more", str(getattr(self, name)))
+        for kind in self.kinds:
+            batch_size = self.batch_size or BATCH_SIZES[kind]
+            if not 1 <= batch_size <= self.examples:
+                raise InputError("--batch-size", f"1 to {self.examples}, the examples", str(batch_size))
+        if min(self.threads) < 0:
+            raise InputError("--threads", "0 or more", str(min(self.threads)))
+
+
+@dataclass(eq=False)
+class FakeFacesConfig(tfds.core.BuilderConfig):
+    """How many faces are made up, of how many vertices."""
+
+    name: str = "fake"
+    num_faces: int = 1024
+    num_vertices: int = 5023
+
+
+class FakeFaces(FaceBuilder):
+    """Registered faces of the shape of CoMA's, in metres as they are."""
+
+    name = "fake_faces"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Nothing to get: the faces are made up."
+
+    def survey(self, folder: Path) -> FaceSurvey:
+        config = self.builder_config
+        mean_face = fake_face(config.num_vertices)
+        faces = np.arange(config.num_faces)
+        return FaceSurvey(
+            names=[f"{i:06d}" for i in faces],
+            subject=(faces % SUBJECTS).astype(np.int32),
+            expression=(faces % COMA_EXPRESSIONS).astype(np.int32),
+            level=np.linspace(0, 1, config.num_faces, dtype=np.float32),
+            subjects=[f"subject {i}" for i in range(SUBJECTS)],
+            expressions=[f"expression {i}" for i in range(COMA_EXPRESSIONS)],
+            neutrals=np.stack([mean_face / 1000] * SUBJECTS),
+            triangles=np.zeros((1, 3), np.int32),
+            unit="m",
+            content_hash=hashlib.sha256(mean_face.tobytes()).hexdigest(),
+            train=faces,
+            test=faces[:1],
+            shard=faces // 256,
+            read=lambda index: fake_faces(mean_face, 1, seed=index)["vertices"][0] / 1000,
+        )
+
+
+@dataclass(frozen=True)
+class FakeSettings(ImageSettings):
+    """How many images are made up."""
+
+    num_images: int = 1024
+
+
+class FakePhotographs(ImageBuilder):
+    """Photographs of random pixels."""
+
+    name = "fake_photographs"
+    settings_type = FakeSettings
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Nothing to get: the images are made up."
+
+    @classmethod
+    def survey(cls, folder: Path, settings: FakeSettings) -> ImageSurvey:
+        shape = (settings.size, settings.size, settings.channels)
+
+        def read(index: int) -> tuple[np.ndarray, bytes]:
+            pixels = np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
+            return pixels, pixels.tobytes()
+
+        images = np.arange(settings.num_images)
+        return ImageSurvey("fake photographs", [f"{i:06d}" for i in images], images, images[:1], [], read)
+
+
+def fake_face_set(folder: Path, num_faces: int, num_vertices: int) -> FaceSet:
+    """Faces prepared in a folder, to be read from there."""
+
+    config = FakeFacesConfig(num_faces=num_faces, num_vertices=num_vertices)
+
+    def builder(data_dir: Path) -> FaceBuilder:
+        return FakeFaces(config=config, data_dir=data_dir, file_format="array_record")
+
+    return load_prepared_faces(builder, "fake faces", folder, [], folder / "prepared", scale=COMA_SCALE)
+
+
+def fake_photographs(folder: Path, num_images: int, size: int) -> ImageSource:
+    """Photographs prepared in a folder, to be read from there."""
+    settings = FakeSettings(size=size, num_images=num_images)
+    return load_prepared_images(FakePhotographs, folder, settings, folder / "prepared").train.images
+
+
+def take(dataset: Any, number: int) -> None:
+    """Sends the first batches of a data set to the default device, and waits until the last has arrived.
+
+    The iterator is a new one, so that no batch was read ahead before the clock ran.
+    """
+    batches = iter(dataset)
+    for _ in range(number):
+        batch = jax.device_put(next(batches))
+    jax.block_until_ready(batch)
+    batches.close()
+
+
+def measure(kind: Kind, config: InputConfig, folder: Path) -> list[dict[str, Any]]:
+    """One row per number of threads; the pipelines and the step are timed in turn."""
+    batch_size = config.batch_size or BATCH_SIZES[kind]
+    model = MODELS[kind]
+    source: FaceSource | ImageSource
+    neutrals: np.ndarray | None = None
+    if kind == "faces":
+        face_set = fake_face_set(folder, config.examples, config.vertices)
+        source, neutrals, shape = face_set.train, face_set.neutrals, {"vertices": config.vertices}
+    else:
+        source, shape = fake_photographs(folder, config.examples, config.size), {"size": config.size}
+
+    calls: dict[str, Callable[[], Any]] = {}
+    for threads in config.threads:
+        batches = train_batches(source, neutrals, batch_size=batch_size, seed=0, num_threads=threads)
+        calls[str(threads)] = partial(take, batches, config.batches)
+    if config.step:
+        calls["step"] = RunningStep(STEPS[model](batch_size, **shape), 1)
+    timings = time_in_turn(calls, repeats=config.repeats)
+    appetite = batch_size / timings["step"].median_s if config.step else None
+    rows = []
+    for threads in config.threads:
+        timing: Timing = timings[str(threads)].divided_by(config.batches)
+        rate = batch_size / timing.median_s
+        rows.append(
+            {
+                "kind": kind,
+                "batch": batch_size,
+                "threads": threads,
+                "batch_time": timing,
+                "examples_per_s": rate,
+                "step_takes_per_s": appetite,
+                "ratio": None if appetite is None else rate / appetite,
+            }
+        )
+    return rows
+
+
+def main(config: InputConfig) -> list[dict[str, Any]]:
+    rows = []
+    for kind in config.kinds:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += measure(kind, config, Path(folder))
+    print_table("Input pipeline", rows)
+    return rows
+
+
+if __name__ == "__main__":
+    run_benchmark("input_pipeline", __doc__ or "", InputConfig(), main)

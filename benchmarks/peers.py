@@ -1,0 +1,152 @@
+"""Our training steps beside the same ones in PyTorch, eager and under `torch.compile`: same sizes, same data, in turn.
+
+The PyTorch steps, `benchmarks/torch_*.py`, are written for speed as far as their user would: no network is evaluated
+more often than the algorithm asks, weights take no gradients while latents move, Adam is the fused one. Groups of
+points are computed in the step on either side.
+
+Figures are medians with quartiles in brackets; a ratio says how many times as fast ours is.
+
+Run:       python -m benchmarks.peers
+           python -m benchmarks.peers --what farthest_points --repeats 15 --json peers.json
+Needs:     PyTorch, as nothing else does, and a C++ compiler for `torch.compile` (--no-compile goes without); on two CPU
+           cores some tens of minutes, most of them for the dynamic generator.
+"""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+import jax
+
+from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark, time_in_turn
+from benchmarks.models import (
+    COMA_FACES,
+    COMA_SCALE,
+    NUM_CLIPS,
+    NUM_IMAGES,
+    STEPS,
+    TrainingStep,
+    fake_face,
+    fake_faces,
+)
+from facedis_jax.errors import InputError
+from facedis_jax.geometry import farthest_point_sample
+from facedis_jax.learners import Batch
+
+What = Literal["ib_vae", "deformable", "dynamic", "farthest_points"]
+Call = Callable[[], Any]
+
+# Faces, images, clips and clouds of a step; a clip has 60 frames.
+BATCH_SIZES: dict[What, int] = {"ib_vae": 16, "deformable": 64, "dynamic": 1, "farthest_points": 16}
+NUM_POINTS, NUM_CENTRES = 5023, 512
+
+
+@dataclass(frozen=True)
+class PeersConfig(BenchmarkOptions):
+    """The benchmark.
+
+    Attributes:
+      what: which of them.
+      batch_size: faces, images, clips of 60 frames or clouds; by default 16, 64, 1 and 16.
+      compile: also measure `torch.compile`.
+
+    Raises:
+      InputError: for no examples.
+    """
+
+    what: tuple[What, ...] = get_args(What)
+    batch_size: int | None = None
+    compile: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError("--batch-size", "1 or more", str(self.batch_size))
+
+
+def main(config: PeersConfig) -> list[dict[str, Any]]:
+    """Measures one thing after another; see the module.
+
+    Raises:
+      InputError: PyTorch is not installed, or JAX would not run on the processor, as PyTorch does here.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("torch", "PyTorch to compare with, as by `pip install torch`", "no such package")
+    if jax.default_backend() != "cpu":
+        raise InputError("JAX_PLATFORMS", "cpu, where both sides are measured", jax.default_backend())
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.manual_seed(0)
+    measured = []
+    for what in config.what:
+        batch_size = config.batch_size or BATCH_SIZES[what]
+        ours, theirs = steps(what, batch_size)
+        calls = {"jax": ours, "eager": theirs(False)} | ({"compile": theirs(True)} if config.compile else {})
+        # Either library's threads spin for some milliseconds when a step is over, and then sleep: too little to tell
+        # in the other's step, so that one process will do.
+        times = time_in_turn(calls, repeats=config.repeats, warmup=2)
+        ratios = {f"{name} / jax": times[name].median_s / times["jax"].median_s for name in calls if name != "jax"}
+        measured.append({"what": what, "batch": batch_size, **times, **ratios})
+        print_table(f"{what}, torch {torch.__version__}", measured[-1:])
+    return [{**row, "torch": torch.__version__} for row in measured]
+
+
+def steps(what: What, batch_size: int) -> tuple[Call, Callable[[bool], Call]]:
+    """Our step, and what makes PyTorch's, compiled or not; each call takes one step more."""
+    if what == "farthest_points":
+        return _farthest_points(batch_size)
+    from benchmarks import torch_deformable, torch_dynamic, torch_ib_vae
+
+    ours = STEPS[what](batch_size, axis_name=None)
+    batch = _tensors(ours.make_batch(0))
+    if what == "ib_vae":
+        mean_face = fake_face(batch["vertices"].shape[1])
+        theirs = partial(torch_ib_vae.training_step, ours.config, mean_face, COMA_SCALE, COMA_FACES, batch)
+    elif what == "deformable":
+        theirs = partial(torch_deformable.training_step, ours.config, NUM_IMAGES, batch)
+    else:
+        theirs = partial(torch_dynamic.training_step, ours.config, NUM_CLIPS, batch)
+    return _ours(ours), lambda compiled: theirs(compiled=compiled)
+
+
+def _ours(step: TrainingStep) -> Call:
+    batch = jax.device_put(step.make_batch(0))
+    advance = jax.jit(step.learner.step, donate_argnums=0)
+    state = jax.jit(step.learner.init)(jax.random.key(0), batch)
+
+    def call() -> Any:
+        nonlocal state
+        state, metrics = advance(state, batch)
+        return state, metrics
+
+    return call
+
+
+def _farthest_points(batch_size: int) -> tuple[Call, Callable[[bool], Call]]:
+    import torch
+
+    from benchmarks import torch_ib_vae
+
+    clouds = fake_faces(fake_face(NUM_POINTS), batch_size, seed=0)["vertices"]
+    sample = jax.jit(jax.vmap(lambda cloud: farthest_point_sample(cloud, NUM_CENTRES)))
+    ours, theirs = partial(sample, jax.device_put(clouds)), torch.as_tensor(clouds)
+
+    def sampled(compiled: bool) -> Call:
+        pick = torch.compile(torch_ib_vae.farthest, dynamic=False) if compiled else torch_ib_vae.farthest
+        return partial(torch_ib_vae.farthest_point_sample, theirs, NUM_CENTRES, pick)
+
+    return ours, sampled
+
+
+def _tensors(batch: Batch) -> dict[str, Any]:
+    import torch
+
+    return {name: torch.as_tensor(values) for name, values in batch.items()}
+
+
+if __name__ == "__main__":
+    run_benchmark("peers", __doc__ or "", PeersConfig(), main)

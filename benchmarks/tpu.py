@@ -1,0 +1,217 @@
+"""The whole training steps compiled for TPUs that are not there: do they compile, fit, and what do they exchange?
+
+libtpu is the compiler as well as the driver: `pip install 'facedis-jax[benchmarks-tpu]'`, on any Linux machine. Nothing
+runs. Seconds are the compiler's own estimate, so they say where to look and not how fast a TPU is; those for
+large programs come back negative on some chips, and count as missing.
+
+    python -m benchmarks.tpu --models ib_vae --topologies v5e:2x4 --batch-per-device 16
+"""
+
+import importlib.util
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental import topologies
+
+from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark
+from benchmarks.models import AXIS, STEPS, ModelName, TrainingStep
+from benchmarks.programs import Cost, collectives, compiled_cost, loops_cost, lower_for_shapes
+from facedis_jax.errors import InputError
+from facedis_jax.training import data_parallel
+from facedis_jax.training.parallel import Method
+
+# Examples of a step on each chip, where none are asked for.
+BATCH_PER_DEVICE: dict[ModelName, int] = {"ib_vae": 32, "deformable": 16, "dynamic": 1}
+
+
+class Chip(NamedTuple):
+    """Peaks of a chip as Google's documentation of Cloud TPU gives them.
+
+    Attributes:
+      flops: per second, of bfloat16 products.
+      hbm: bytes of main memory.
+    """
+
+    flops: float
+    hbm: float
+
+
+# By jax's `device_kind`; https://cloud.google.com/tpu/docs/system-architecture-tpu-vm
+CHIPS = {
+    "TPU v4": Chip(275e12, 32e9),
+    "TPU v5 lite": Chip(197e12, 16e9),
+    "TPU v5": Chip(459e12, 95e9),
+    "TPU v6 lite": Chip(918e12, 32e9),
+}
+
+
+@dataclass(frozen=True)
+class TpuConfig(BenchmarkOptions):
+    """What is compiled for what.
+
+    Attributes:
+      models: whose steps.
+      topologies: as libtpu names them, chip and shape.
+      batch_per_device: examples of a step on each chip; by default 32 faces, 16 photographs or one clip.
+      precision: how products of float32 numbers are taken, `jax.default_matmul_precision`; a TPU's default is one pass
+        in bfloat16.
+      parallel: how the devices share the work.
+    """
+
+    models: tuple[ModelName, ...] = ("ib_vae", "deformable", "dynamic")
+    topologies: tuple[str, ...] = ("v5e:2x4", "v5e:16x16", "v6e:4x4", "v5p:2x2x2")
+    batch_per_device: int | None = None
+    precision: str = "default"
+    parallel: Method = "pmap"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_per_device is not None and self.batch_per_device < 1:
+            raise InputError("--batch-per-device", "1 or more", str(self.batch_per_device))
+
+
+def topology_devices(name: str) -> Sequence[Any]:
+    """The devices of a topology, good for compiling alone.
+
+    Raises:
+      InputError: libtpu is not installed, or knows no such topology.
+    """
+    if importlib.util.find_spec("libtpu") is None and "TPU_LIBRARY_PATH" not in os.environ:
+        raise InputError("libtpu", "it installed (pip install 'facedis-jax[benchmarks-tpu]')", "no such package")
+    # A compiler may run several times at once, unlike a driver; and without the other three libtpu asks the cloud what
+    # machine it is on, and complains of the answer.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    try:
+        return topologies.get_topology_desc(name, "tpu").devices
+    except (RuntimeError, ValueError) as error:
+        raise InputError("--topologies", "one that libtpu knows, such as v5e:2x4", f"{name} ({error})") from None
+
+
+def compile_step(model: ModelName, devices: Sequence[Any], batch_per_device: int, parallel: Method) -> dict[str, Any]:
+    """Compiles one model's step for some devices; a row of the results.
+
+    A program that the compiler refuses, for want of memory or because the devices do not divide its arrays, gives a row
+    that says so.
+    """
+    row: dict[str, Any] = {"model": model, "chips": len(devices), "batch": batch_per_device * len(devices)}
+    step = STEPS[model](row["batch"])
+    state, batch = step_shapes(model, step, row["batch"])
+    mapped = data_parallel(
+        step.learner.step, devices=devices, method=parallel, axis_name=AXIS, state_axes=step.state_axes
+    )
+    began = time.perf_counter()
+    try:
+        compiled, text = compile_with_text(lower_for_shapes(mapped, state, batch))
+    except (RuntimeError, TypeError, ValueError) as error:
+        return row | {"compiles": False, "why": _reason(error)}
+    chip = CHIPS.get(devices[0].device_kind)
+    row |= {"compiles": True, "compile_s": time.perf_counter() - began}
+    memory = compiled.memory_analysis()
+    used = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes
+    )
+    cost = compiled_cost(compiled).plus(1, loops_of_share(model, batch_per_device, devices[0]))
+    row |= {"memory_gb": used / 1e9, "of_hbm": None if chip is None else used / chip.hbm}
+    row |= {"gflop": cost.flops / 1e9, "gbytes": cost.bytes / 1e9}
+    row |= {"estimated_ms": None if cost.seconds is None else 1e3 * cost.seconds}
+    if chip is not None:
+        row["at_peak_ms"] = 1e3 * cost.flops / chip.flops
+        row["times_peak"] = None if cost.seconds is None else cost.seconds * chip.flops / cost.flops
+    return row | exchanged(text, state.params)
+
+
+def compile_with_text(lowered: Any) -> tuple[Any, str]:
+    """A compiled program, and its text as the compiler dumps it: libtpu's can be newer than what jaxlib can read."""
+    with tempfile.TemporaryDirectory() as folder, without_xla_flags():
+        compiled = lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
+        texts = [path.read_text(encoding="utf-8") for path in Path(folder).glob("*.after_optimizations.txt")]
+    return compiled, "\n".join(texts)
+
+
+@contextmanager
+def without_xla_flags() -> Iterator[None]:
+    """Hides flags for other compilers: libtpu ends the process at one that it does not know."""
+    flags = os.environ.pop("XLA_FLAGS", None)
+    try:
+        yield
+    finally:
+        if flags is not None:
+            os.environ["XLA_FLAGS"] = flags
+
+
+def step_shapes(model: ModelName, step: TrainingStep, batch_size: int) -> tuple[Any, Any]:
+    """Shapes of a step's state and batch, without making either."""
+    example = STEPS[model](1).make_batch(0)
+    batch = {name: jax.ShapeDtypeStruct((batch_size, *x.shape[1:]), x.dtype) for name, x in example.items()}
+    return jax.eval_shape(step.learner.init, jax.random.key(0), batch), batch
+
+
+def loops_of_share(model: ModelName, batch_size: int, device: Any) -> Cost:
+    """What the loops of a step take beyond their first trips on one device, with its share of the batch."""
+    step = STEPS[model](batch_size, axis_name=None)
+    return loops_cost(step.learner.step, *step_shapes(model, step, batch_size), device=device)
+
+
+def exchanged(program: str, params: Any) -> dict[str, Any]:
+    """What the devices send each other in a step, beside the gradients.
+
+    Args:
+      program: text of the compiled step.
+      params: shapes of the parameters, whose gradients have the same.
+
+    Returns:
+      The number of collectives, how many of them stand in loops, the bytes of their results, and those that are no
+      gradients: metrics, statistics of batch normalisation, codes and chains of other devices' examples.
+    """
+    found = collectives(program)
+    total = sum(one.bytes for one in found)
+    gradients = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    return {
+        "collectives": len(found),
+        "in_loops": sum(one.in_loop for one in found),
+        "exchanged_mb": total / 1e6,
+        "gradients_mb": gradients / 1e6,
+        "other_bytes": total - gradients,
+    }
+
+
+def _reason(error: Exception) -> str:
+    """The compiler's first sentence; it goes on for pages."""
+    text = " ".join(str(error).split())
+    memory = re.search(r"Ran out of memory in memory space hbm\. Used \S+ of \S+ hbm", text)
+    return memory[0] if memory else text[:160]
+
+
+def main(config: TpuConfig) -> list[dict[str, Any]]:
+    # libtpu is here to compile; what little runs on the way has no TPU to run on.
+    jax.config.update("jax_platforms", "cpu")
+    devices = {name: topology_devices(name) for name in config.topologies}
+    rows = []
+    with jax.default_matmul_precision(config.precision):
+        for model in config.models:
+            for name in config.topologies:
+                batch = config.batch_per_device or BATCH_PER_DEVICE[model]
+                row = compile_step(model, devices[name], batch, config.parallel)
+                # One below the other: there are more figures than fit beside each other.
+                print_table(f"{model} for {name}", [{"what": what, name: figure} for what, figure in row.items()])
+                rows.append({"topology": name} | row)
+    return rows
+
+
+if __name__ == "__main__":
+    run_benchmark("tpu", __doc__ or "", TpuConfig(), main)

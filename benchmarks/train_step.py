@@ -1,0 +1,184 @@
+"""Training steps at full size: examples per second, and how near they come to what this very device can do.
+
+    python -m benchmarks.train_step --model ib_vae --batch-sizes 16 32
+    python -m benchmarks.train_step --model deformable --precision default bfloat16
+
+A CPU can stand for several devices, to see what sharing the work costs:
+
+    XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.train_step --device-counts 1 8
+
+A step starts from a batch on the host, as in training, and goes through `facedis_jax.training.data_parallel`. Its
+operations and bytes are XLA's count for the compiled program, all operations and not products alone (of the IB-VAE's,
+95 % are products), with loops counted as often as they run (`benchmarks.programs`). Bytes are those between XLA's
+kernels: where a cache holds them, the share of the memory's rate may exceed 1. The learners keep all in float32;
+`--precision` is `jax.default_matmul_precision`, how products of such numbers are taken, which a CPU does not ask for.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+
+from benchmarks.measurement import (
+    BenchmarkOptions,
+    matmul_rate,
+    memory_rate,
+    print_table,
+    run_benchmark,
+    time_in_turn,
+)
+from benchmarks.models import AXIS, STEPS, ModelName, TrainingStep
+from benchmarks.programs import Cost, compiled_cost, loops_cost, running_program
+from facedis_jax.errors import InputError
+from facedis_jax.training import check_batch_size, data_parallel
+from facedis_jax.training.parallel import Method
+
+Precision = Literal["default", "bfloat16", "tensorfloat32", "float32"]
+
+# About what the papers' experiments take in a step.
+BATCH_SIZES: dict[ModelName, tuple[int, ...]] = {"ib_vae": (16,), "deformable": (64,), "dynamic": (2,)}
+
+
+@dataclass(frozen=True)
+class TrainStepConfig(BenchmarkOptions):
+    """What is measured.
+
+    Attributes:
+      model: whose step.
+      batch_sizes: examples of a step, over all devices; by default 16 faces, 64 photographs or 2 clips.
+      device_counts: how many devices share it; as many as there are, at most.
+      precision: of products of float32 numbers.
+      parallel: how the devices share the work.
+      steps_per_call: steps that are dispatched before the last one is waited for, as a training run does; the
+        milliseconds are of one of them.
+    """
+
+    model: ModelName = "ib_vae"
+    batch_sizes: tuple[int, ...] = ()
+    device_counts: tuple[int, ...] = (1,)
+    precision: tuple[Precision, ...] = ("default",)
+    parallel: Method = "pmap"
+    steps_per_call: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps_per_call < 1:
+            raise InputError("--steps-per-call", "1 or more", str(self.steps_per_call))
+
+
+class RunningStep:
+    """One training step on some devices, started: it has compiled and run once.
+
+    Attributes:
+      first_s: seconds from the learner to the end of its first step: initial state, tracing, compilation.
+    """
+
+    def __init__(self, step: TrainingStep, num_devices: int, *, method: Method = "pmap"):
+        self._batch: Any = step.make_batch(0)
+        began = time.perf_counter()
+        self._step = data_parallel(
+            step.learner.step,
+            devices=jax.devices()[:num_devices],
+            method=method,
+            axis_name=AXIS,
+            state_axes=step.state_axes,
+        )
+        init = jax.jit(step.learner.init, compiler_options={"xla_backend_optimization_level": 0})
+        self._state = self._step.place_state(init(jax.random.key(0), self._batch))
+        jax.block_until_ready(self())
+        self.first_s = time.perf_counter() - began
+
+    def __call__(self) -> Any:
+        """Takes a step; returns its metrics, on the device."""
+        self._state, metrics = self._step(self._state, self._batch)
+        return metrics
+
+    def cost(self) -> Cost:
+        """Of one device, but for the loops' later trips."""
+        return compiled_cost(running_program(self._step, self._state, self._batch))
+
+
+def whole_cost(running: RunningStep, num_devices: int, model: ModelName, batch_size: int) -> Cost:
+    """What a step takes on all devices together."""
+    alone = STEPS[model](batch_size, axis_name=None)
+    batch = alone.make_batch(0)
+    state = jax.eval_shape(alone.learner.init, jax.random.key(0), batch)
+    loops = loops_cost(alone.learner.step, state, batch)
+    return loops.plus(num_devices, running.cost())
+
+
+def measure(config: TrainStepConfig, batch_size: int, precision: Precision) -> list[dict[str, Any]]:
+    """One row for each number of devices, which are timed in turn."""
+    with jax.default_matmul_precision(precision):
+        running = {
+            count: RunningStep(STEPS[config.model](batch_size), count, method=config.parallel)
+            for count in config.device_counts
+        }
+        products, memory = matmul_rate(), memory_rate()
+        timings = time_in_turn(
+            {str(count): _steps(step, config.steps_per_call) for count, step in running.items()}, repeats=config.repeats
+        )
+        rows = []
+        for count, step in running.items():
+            timing = timings[str(count)].divided_by(config.steps_per_call)
+            cost = whole_cost(step, count, config.model, batch_size)
+            # Virtual devices share one processor, whose rates were measured whole.
+            machines = 1 if jax.default_backend() == "cpu" else count
+            rows.append(
+                {
+                    "model": config.model,
+                    "batch": batch_size,
+                    "devices": count,
+                    "precision": precision,
+                    "examples_per_s": batch_size / timing.median_s,
+                    "step": timing,
+                    "gflop": cost.flops / 1e9,
+                    "gbytes": cost.bytes / 1e9,
+                    "of_product_rate": cost.flops / timing.median_s / (products * machines),
+                    "of_memory_rate": cost.bytes / timing.median_s / (memory * machines),
+                    "product_gflop_per_s": products / 1e9,
+                    "memory_gb_per_s": memory / 1e9,
+                    "first_step_s": step.first_s,
+                }
+            )
+    return rows
+
+
+def _steps(step: RunningStep, number: int) -> Callable[[], Any]:
+    def call() -> Any:
+        for _ in range(number):
+            metrics = step()
+        return metrics
+
+    return call
+
+
+def check_devices(config: TrainStepConfig, batch_sizes: tuple[int, ...]) -> None:
+    """Checks before the first of many minutes that there are the devices and that they divide the batches.
+
+    Raises:
+      InputError: if not.
+    """
+    available = len(jax.devices())
+    for count in config.device_counts:
+        if not 1 <= count <= available:
+            raise InputError("--device-counts", f"1 to {available}, the devices that there are", str(count))
+        for batch_size in batch_sizes:
+            check_batch_size(batch_size, count)
+
+
+def main(config: TrainStepConfig) -> list[dict[str, Any]]:
+    batch_sizes = config.batch_sizes or BATCH_SIZES[config.model]
+    check_devices(config, batch_sizes)
+    rows = []
+    for precision in config.precision:
+        for batch_size in batch_sizes:
+            rows += measure(config, batch_size, precision)
+    print_table(f"Training step, {config.model}", rows)
+    return rows
+
+
+if __name__ == "__main__":
+    run_benchmark("train_step", __doc__ or "", TrainStepConfig(), main)
