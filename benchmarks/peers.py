@@ -14,7 +14,7 @@ Needs:     PyTorch, as nothing else does, and a C++ compiler for `torch.compile`
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
@@ -34,7 +34,6 @@ from benchmarks.models import (
 )
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import farthest_point_sample
-from facedis_jax.learners import Batch
 
 What = Literal["ib_vae", "deformable", "dynamic", "farthest_points"]
 Call = Callable[[], Any]
@@ -142,7 +141,7 @@ def _farthest_points(batch_size: int) -> tuple[Call, Callable[[bool], Call]]:
     return ours, sampled
 
 
-def _tensors(batch: Batch) -> dict[str, Any]:
+def _tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     return {name: torch.as_tensor(values) for name, values in batch.items()}

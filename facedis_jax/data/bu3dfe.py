@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.alignment import align, align_to_mean, steady_vertices
 from facedis_jax.data.faces import FaceSet
+from facedis_jax.data.files import file_size, refuse_links_out
 from facedis_jax.data.meshes import MESH_SUFFIXES, check_topology, check_unit, parse_mesh, read_mesh_bytes
 from facedis_jax.data.prepared import track
 from facedis_jax.data.prepared_faces import FaceBuilder, FaceSurvey, load_prepared_faces
@@ -36,6 +37,7 @@ TEST_SUBJECTS = tuple(f"F{number:04d}" for number in range(1, 11))
 _LAYOUT = "BU-3DFE's F0001_AN01WH_F3D.wrl (or .ply, .obj)"
 _STEM = re.compile(r"([FM]\d{4})_([A-Z]{2})(\d\d).*")
 _SCALE = 156.0
+_LONGEST_LIST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def bu3dfe_files(folder: Path) -> list[Scan]:
         scans[key] = scan
     if not scans:
         raise InputError(folder, f"{_LAYOUT} in it {source}", "no such file")
+    refuse_links_out(folder, (scan.path for scan in scans.values()))
     return [scans[key] for key in sorted(scans)]
 
 
@@ -178,10 +181,13 @@ def read_landmarks(path: str | Path) -> tuple[int, ...]:
     Raises:
       InputError: where the file cannot be read or holds anything else.
     """
+    expected = "a text file of vertex indices"
+    if file_size(Path(path), expected) > _LONGEST_LIST:
+        raise InputError(path, f"{expected} of at most {_LONGEST_LIST >> 20} MiB", "a longer one")
     try:
-        return tuple(int(word) for word in Path(path).read_text().split())
+        return tuple(int(word) for word in Path(path).read_text(encoding="utf-8").split())
     except (OSError, ValueError) as error:
-        raise InputError(path, "a text file of vertex indices", str(error)) from None
+        raise InputError(path, expected, ascii(str(error)[:200])[1:-1]) from None
 
 
 def _builder(split: str, landmarks: tuple[int, ...] | None, data_dir: Path) -> Bu3dfe:

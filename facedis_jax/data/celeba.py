@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from facedis_jax.data.files import refuse_links_out
 from facedis_jax.data.photograph_lists import list_photographs, read_lines, read_list
 from facedis_jax.data.photographs import PhotographFiles, open_photographs
 from facedis_jax.data.prepared_images import ImageBuilder, ImageSettings, ImageSurvey, survey_photographs
@@ -68,6 +70,7 @@ class Celeba(ImageBuilder):
         names = [path.name for path in paths]
         photographs = open_photographs(paths, settings.framing)
         lists = [path for path in (folder / _PARTITION, folder / _IDENTITY, folder / _LANDMARKS) if path.exists()]
+        refuse_links_out(folder, lists)
         is_test, is_train = every_tenth(names), None
         if folder / _PARTITION in lists:
             partition = _partition(folder / _PARTITION, names)
@@ -111,6 +114,7 @@ class Mafl(ImageBuilder):
         for path in lists:
             if not path.is_file():
                 raise InputError(path, f"a list of MAFL (get it from {WHERE_TO_GET_MAFL})", "no such file")
+        refuse_links_out(folder, lists)
         train, test = (read_list(path, names, 0, lambda _: None, "no more", whole=False).keys() for path in lists[:2])
         if both := train & test:
             raise InputError(lists[1], "other images than in training.txt", min(both))
@@ -119,6 +123,7 @@ class Mafl(ImageBuilder):
         classes = {}
         if (folder / _IDENTITY).exists():
             lists.append(folder / _IDENTITY)
+            refuse_links_out(folder, lists[-1:])
             labels["subject"], classes["subject"] = _identities(folder / _IDENTITY, names)
         return survey_photographs(
             "mafl",
@@ -155,11 +160,11 @@ def _identities(path: Path, names: Sequence[str]) -> tuple[np.ndarray, tuple[str
 
 def _landmarks(path: Path, names: Sequence[str], photographs: PhotographFiles) -> np.ndarray:
     """Landmarks [images, 5, 2] float32 in the framed images."""
-    header = read_lines(path)[:2]
+    header = list(islice(read_lines(path), 2))
     if len(header) < 2 or header[0].split() != [str(len(names))]:
-        raise InputError(f"{path}, line 1", f"the number of images, {len(names)}", repr(" ".join(header[:1])))
+        raise InputError(f"{path}, line 1", f"the number of images, {len(names)}", repr(" ".join(header[:1])[:100]))
     if header[1].split() != _COLUMNS:
-        raise InputError(f"{path}, line 2", " ".join(_COLUMNS), repr(header[1]))
+        raise InputError(f"{path}, line 2", " ".join(_COLUMNS), repr(header[1][:100]))
     width, height = photographs.size
 
     def parse(values: Sequence[str]) -> list[float]:

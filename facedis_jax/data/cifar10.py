@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from facedis_jax.data.files import file_size, refuse_links_out
 from facedis_jax.data.prepared_images import ImageBuilder, ImageSettings, ImageSurvey, choose
 from facedis_jax.data.splits import every_tenth
 from facedis_jax.errors import InputError
@@ -56,6 +57,7 @@ class Cifar10(ImageBuilder):
         if not files or files[0].name == _TEST_FILE:
             expected = f"CIFAR-10's {_TRAIN_FILES[0]} in it (get it from {WHERE_TO_GET_IT})"
             raise InputError(folder, expected, "no such file" if folder.is_dir() else "no such folder")
+        refuse_links_out(folder, files)
         batches = [read_cifar_batch(path) for path in files]
         kept = CATEGORIES.index(settings.category) if settings.category else None
         place = [
@@ -94,8 +96,8 @@ def read_cifar_batch(path: Path) -> np.ndarray:
     Raises:
       InputError: where the file is no whole number of records, or a label is not from 0 to 9.
     """
+    size = file_size(path)
     try:
-        size = path.stat().st_size
         if not size or size % _RECORD:
             raise InputError(path, f"a positive multiple of {_RECORD} bytes", f"{size}")
         records = np.memmap(path, np.uint8, "r").reshape(-1, _RECORD)

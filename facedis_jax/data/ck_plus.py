@@ -1,10 +1,12 @@
 """CK+ (Lucey et al., 2010): 593 sequences of 123 people, from a neutral face to the peak of an expression."""
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from facedis_jax.data.files import refuse_links_out
 from facedis_jax.data.photograph_lists import list_photographs, read_lines
 from facedis_jax.data.photographs import open_photographs
 from facedis_jax.data.prepared_images import ImageBuilder, ImageSettings, ImageSurvey, survey_photographs
@@ -56,6 +58,7 @@ class CkPlus(ImageBuilder):
         classes: dict[str, tuple[str, ...]] = {"subject": tuple(people)}
         lists = sorted((folder / "Emotion").glob("*/*/*_emotion.txt"))
         if lists:
+            refuse_links_out(folder, lists)
             emotion = {path.relative_to(folder / "Emotion").parent.as_posix(): _emotion(path) for path in lists}
             labels["expression"] = np.array([emotion.get(name.rsplit("/", 1)[0], 0) for name in names], np.int32)
             classes["expression"] = EXPRESSIONS
@@ -69,8 +72,8 @@ class CkPlus(ImageBuilder):
 
 def _emotion(path: Path) -> int:
     """The number in a file of the folder `Emotion`, written as 3.0000000e+00."""
-    text = " ".join(read_lines(path)).strip()
+    text = " ".join(islice(filter(str.strip, read_lines(path)), 2)).strip()
     try:
         return [str(float(number)) for number in range(len(EXPRESSIONS))].index(str(float(text)))
     except ValueError:
-        raise InputError(path, f"a number from 0 to {len(EXPRESSIONS) - 1}", repr(text)) from None
+        raise InputError(path, f"a number from 0 to {len(EXPRESSIONS) - 1}", repr(text[:100])) from None

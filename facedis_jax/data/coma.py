@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from facedis_jax.data.faces import FaceSet
+from facedis_jax.data.files import refuse_links_out
 from facedis_jax.data.levels import NeutralMeans, sequence_levels
 from facedis_jax.data.meshes import check_topology, check_unit, parse_mesh, read_mesh, read_mesh_bytes
 from facedis_jax.data.prepared import track
@@ -96,6 +97,7 @@ def coma_files(folder: Path) -> list[Path]:
     for path in paths:
         if not re.fullmatch(re.escape(path.parent.name) + r"\.\d{6}\.ply", path.name):
             raise InputError(path, f"a name as in {_LAYOUT}", path.name)
+    refuse_links_out(folder, paths)
     return paths
 
 

@@ -1,8 +1,6 @@
 """Linear 3D face models: a neutral face, identity modes and expression units, from an `.npz` or OBJ files."""
 
 import hashlib
-import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -10,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facedis_jax.data.files import refuse_links_out
 from facedis_jax.data.meshes import UNITS, read_mesh
+from facedis_jax.data.npz import read_npz
 from facedis_jax.errors import InputError
 
 _NEEDED = ("neutral", "identity", "expression", "expression_names")
@@ -21,9 +21,9 @@ _ICT_NARROW_FACE = 6706
 _ICT_LIGHT = (9409, 53)
 # From a cropped face to a whole head with its neck, mm: under a factor of ten, so at most one unit fits.
 _DIAGONAL_MM = (120.0, 600.0)
-# The full ICT-FaceKit, some 27,000 vertices in 153 shapes, takes 0.1 GiB. A bound on the compression ratio in
-# place of this one would turn away honest files, since expression offsets are mostly zeros.
-_LARGEST = 1 << 30
+# A closed surface has two. These keep what is made of a file in proportion to it.
+_MOST_TRIANGLES_PER_VERTEX = 4
+_MOST_NAMES, _LONGEST_NAME = 10_000, 200
 
 
 @dataclass(frozen=True)
@@ -86,53 +86,14 @@ def load_face_model(path: str | Path | None = None) -> FaceModel:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a face model in an `.npz`, in memory bounded by `_LARGEST` whatever the file promises."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy") for name in archive.namelist()}
-            missing = set(_NEEDED) - members
-            if not members & {"triangles", "quads"}:
-                missing.add("triangles")
-            if missing:
-                found = f"only {', '.join(sorted(members)) or 'an empty archive'}"
-                raise InputError(path, f"the arrays {', '.join(sorted(missing))}", found[:200])
-            wanted = [name for name in _NEEDED + _OPTIONAL if name in members]
-            size = sum(archive.getinfo(f"{name}.npy").file_size for name in wanted)
-            if size > _LARGEST:
-                raise InputError(path, f"arrays of at most {_LARGEST >> 20} MiB", f"{size >> 20} MiB")
-            for name in wanted:
-                _check_header(path, archive, name)
-            arrays = {}
-            for name in wanted:
-                with archive.open(f"{name}.npy") as member:
-                    arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
-            return arrays
-    except InputError:
-        raise
-    except Exception as error:
-        # Damage shows in more ways than zipfile and NumPy document: in the directory, the stream, the header.
-        found = f"{type(error).__name__}: {error}"
-        raise InputError(path, "an .npz of plain arrays", found[:200]) from error
-
-
-def _check_header(path: Path, archive: zipfile.ZipFile, name: str) -> None:
-    """Holds an array's header against its size, since NumPy takes the memory that a header asks for."""
-    info = archive.getinfo(f"{name}.npy")
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read_header is None:
-            raise InputError(path, f"{name} in version 1 or 2 of the .npy format", f"{version}")
-        shape, _, dtype = read_header(member)
-        if dtype.hasobject:
-            raise InputError(path, f"{name} as a plain array", "pickled objects")
-        promised = math.prod(shape) * dtype.itemsize
-        held = info.file_size - member.tell()
-        if promised != held:
-            raise InputError(path, f"{name} of {promised} bytes, as its header says", f"{held}")
+    raw = read_npz(path, "an .npz of plain arrays", _NEEDED + _OPTIONAL)
+    missing = set(_NEEDED) - raw.keys()
+    if not raw.keys() & {"triangles", "quads"}:
+        missing.add("triangles")
+    if missing:
+        found = f"only {', '.join(sorted(raw)) or 'others'}"
+        raise InputError(path, f"the arrays {', '.join(sorted(missing))}", found)
+    return raw
 
 
 def _read_facekit(folder: Path) -> dict[str, np.ndarray]:
@@ -143,12 +104,13 @@ def _read_facekit(folder: Path) -> dict[str, np.ndarray]:
         expected = "a checkout of ICT-FaceKit (FaceXModel/generic_neutral_mesh.obj)"
         raise InputError(folder, expected, "no such file in it")
     neutral_path = home / "generic_neutral_mesh.obj"
-    neutral = read_mesh(neutral_path)
     identity_paths = sorted(home.glob("identity[0-9]*.obj"))
     expression_paths = sorted(set(home.glob("*.obj")) - {*identity_paths, neutral_path})
     if not identity_paths or not expression_paths:
         found = f"{len(identity_paths)} identity and {len(expression_paths)} expression files"
         raise InputError(home, "identityNNN.obj and one OBJ per expression", found)
+    refuse_links_out(folder, [neutral_path, *identity_paths, *expression_paths])
+    neutral = read_mesh(neutral_path)
 
     def offsets(paths: Sequence[Path]) -> np.ndarray:
         deltas = []
@@ -168,8 +130,8 @@ def _read_facekit(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _build(where: Path, name: str, raw: Mapping[str, np.ndarray]) -> FaceModel:
-    """Checks what was read, brings it to mm and leaves out the vertices that no triangle uses."""
+def _build(where: Path, name: str, raw: dict[str, np.ndarray]) -> FaceModel:
+    """Checks what was read, brings it to mm and leaves out the vertices that no triangle uses; empties `raw`."""
     neutral, names = raw["neutral"], raw["expression_names"]
     _check(where, "neutral", neutral, "fiu", (None, 3))
     for key in ("identity", "expression"):
@@ -184,16 +146,22 @@ def _build(where: Path, name: str, raw: Mapping[str, np.ndarray]) -> FaceModel:
         kept = kept[kept < _ICT_NARROW_FACE]
     place = np.full(len(neutral), -1, np.int32)
     place[kept] = np.arange(len(kept), dtype=np.int32)
-    arrays = {"triangles": place[triangles][(place[triangles] >= 0).all(axis=1)]}
+    triangles = place[triangles]
+    arrays = {"triangles": triangles[(triangles >= 0).all(axis=1)]}
+    del neutral, triangles
     for key in ("neutral", "identity", "expression"):
         with np.errstate(over="ignore"):
-            # In C order, which indexing does not keep and `vertices` is many times faster with.
-            arrays[key] = np.ascontiguousarray(raw[key][..., kept, :], np.float32) * np.float32(scale)
+            # In C order, which indexing does not keep and `vertices` is many times faster with. What is as large as
+            # the file is given up as soon as it can be.
+            taken = np.take(raw.pop(key), kept, axis=-2)
+            arrays[key] = taken.astype(np.float32, copy=False)
+            arrays[key] *= np.float32(scale)
+        del taken
         if not np.isfinite(arrays[key]).all():
             raise InputError(where, f"finite numbers in {key}", "NaN or infinite values")
     digest = hashlib.sha256("\n".join(names).encode())
     for key in sorted(arrays):
-        digest.update(arrays[key].tobytes())
+        digest.update(np.ascontiguousarray(arrays[key]).data)
     return FaceModel(
         name=name,
         expression_names=tuple(map(str, names)),
@@ -209,7 +177,10 @@ def _check(where: Path, name: str, array: np.ndarray, kinds: str, shape: tuple[i
     if array.dtype.kind not in kinds or not is_shaped or not array.size:
         expected = ", ".join("n" if length is None else str(length) for length in shape)
         what = "text" if kinds == "U" else "numbers" if "f" in kinds else "integers"
-        raise InputError(where, f"{name} as {what} [{expected}]", f"{array.dtype} {list(array.shape)}")
+        raise InputError(where, f"{name} as {what} [{expected}]", f"{array.dtype} {list(array.shape)}"[:100])
+    if kinds == "U" and (array.size > _MOST_NAMES or array.dtype.itemsize > 4 * _LONGEST_NAME):
+        expected = f"at most {_MOST_NAMES} {name} of {_LONGEST_NAME} letters"
+        raise InputError(where, expected, f"{array.size} of {array.dtype.itemsize // 4}")
 
 
 def _triangles(where: Path, raw: Mapping[str, np.ndarray], num_vertices: int) -> np.ndarray:
@@ -218,6 +189,8 @@ def _triangles(where: Path, raw: Mapping[str, np.ndarray], num_vertices: int) ->
     _check(where, key, faces, "iu", (None, corners))
     if faces.min() < 0 or faces.max() >= num_vertices:
         raise InputError(where, f"{key} from 0 to {num_vertices - 1}", f"{faces.min()}..{faces.max()}")
+    if len(faces) * (corners - 2) > _MOST_TRIANGLES_PER_VERTEX * num_vertices:
+        raise InputError(where, f"{key} of a surface", f"{len(faces)} over {num_vertices} vertices")
     faces = faces.astype(np.int32)
     return faces if corners == 3 else np.concatenate([faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]])
 
@@ -237,7 +210,7 @@ def _landmarks(where: Path, raw: Mapping[str, np.ndarray], num_vertices: int) ->
 def _millimetres(where: Path, neutral: np.ndarray, unit: np.ndarray | None) -> float:
     """Millimetres per unit of the file: as it says, or the only unit in which it is the size of a face."""
     if unit is not None and str(unit) not in UNITS:
-        raise InputError(where, f"a unit among {', '.join(UNITS)}", str(unit)[:32])
+        raise InputError(where, f"a unit among {', '.join(UNITS)}", repr(str(unit)[:32]))
     units = UNITS if unit is None else {str(unit): UNITS[str(unit)]}
     with np.errstate(all="ignore"):
         diagonal = float(np.linalg.norm(np.ptp(neutral.astype(np.float64), axis=0)))

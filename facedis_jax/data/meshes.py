@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import trimesh
 
+from facedis_jax.data.files import read_bytes
 from facedis_jax.data.obj import parse_obj
 from facedis_jax.data.ply import parse_ply
+from facedis_jax.data.polygons import check_polygons, cut_into_triangles
 from facedis_jax.data.wrl import parse_wrl
 from facedis_jax.errors import InputError
 
@@ -33,6 +35,8 @@ UNITS = {"m": 1000.0, "dm": 100.0, "cm": 10.0, "mm": 1.0}
 # From a face mask of a child to a whole head with neck, in mm. The range spans less than a factor of ten, so
 # that at most one unit fits.
 _FACE_DIAGONAL = (120.0, 600.0)
+# Places in what is made of a larger file would not fit into 32 bits.
+_LARGEST = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,7 @@ def read_mesh(path: str | Path) -> Mesh:
 
 def read_mesh_bytes(path: str | Path) -> bytes:
     """The bytes of a mesh file, for `parse_mesh` and for hashing; raises an InputError as `read_mesh`."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(path, "a mesh file that can be read", error.strerror or str(error)) from None
+    return read_bytes(Path(path), "a mesh file that can be read")
 
 
 def parse_mesh(path: str | Path, data: bytes) -> Mesh:
@@ -77,20 +78,18 @@ def parse_mesh(path: str | Path, data: bytes) -> Mesh:
         raise InputError(path, f"a mesh file ({', '.join(_PARSERS)})", f"the ending {path.suffix!r}")
     if not data:
         raise InputError(path, "a mesh", "an empty file")
+    if len(data) > _LARGEST:
+        raise InputError(path, f"a mesh file of at most {_LARGEST >> 20} MiB", f"{len(data) >> 20} MiB")
     vertices, corners, lengths = _PARSERS[path.suffix.lower()](path, data)
     if not len(vertices):
         raise InputError(path, "a mesh", "no vertices")
     if not np.isfinite(vertices).all():
         bad = int(np.flatnonzero(~np.isfinite(vertices).all(1))[0])
         raise InputError(path, "finite coordinates", f"{vertices[bad].tolist()} at vertex {bad}")
-    if not len(lengths):
-        raise InputError(path, "a mesh with faces", "no faces")
-    if lengths.min() < 3:
-        raise InputError(path, "faces of three or more corners", f"one of {int(lengths.min())}")
-    valid = (corners >= 0) & (corners < len(vertices)) & (corners == np.floor(corners))
-    if not valid.all():
-        raise InputError(path, f"corners from 0 to {len(vertices) - 1}", f"{corners[~valid][0]}")
-    return Mesh(vertices, _fans(corners.astype(np.int32), lengths.astype(np.int32)))
+    # What the parsers gave may be views of a buffer as large as the file, which is given up here.
+    sizes = {"num_vertices": len(vertices), "num_bytes": len(data)}
+    corners, lengths = check_polygons(path, corners, lengths, **sizes)
+    return Mesh(vertices, cut_into_triangles(corners, lengths))
 
 
 def write_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> None:
@@ -150,13 +149,3 @@ def check_unit(where: object, vertices: np.ndarray, expected_unit: str = "mm") -
     low, high = (limit / UNITS[expected_unit] for limit in _FACE_DIAGONAL)
     found = f"a diagonal of {diagonal:.4g}" + (f" (looks like {likely[0]})" if likely else "")
     raise InputError(where, f"a face in {expected_unit} (diagonal {low:g} to {high:g})", found)
-
-
-def _fans(corners: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    if (lengths == 3).all():
-        return corners.reshape(-1, 3)
-    counts = lengths - 2
-    first = np.repeat(np.cumsum(lengths, dtype=np.int32) - lengths, counts)
-    before = np.repeat(np.cumsum(counts, dtype=np.int32) - counts, counts)
-    step = np.arange(1, len(first) + 1, dtype=np.int32) - before
-    return corners[np.stack([first, first + step, first + step + 1], axis=1)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from facedis_jax.data.files import file_size, refuse_links_out
 from facedis_jax.data.prepared_images import ImageBuilder, ImageSettings, ImageSurvey, choose
 from facedis_jax.errors import InputError
 
@@ -20,8 +21,8 @@ _SIDE, _MARGIN = 28, 2
 _HALVES = ("train", "t10k")
 # Digits compress to a fifth or a sixth, and sorted labels to next to nothing. What swells to more than both of these
 # was made to fill the memory.
-_MOST_TIMES_COMPRESSED = 100
-_ALWAYS_READ = 2**20
+_MOST_TIMES_COMPRESSED = 8
+_ALWAYS_READ = 2**22
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Mnist(ImageBuilder):
         files, names, digits, labels = [], [], [], []
         for half in _HALVES:
             files += [_file(folder, f"{half}-images-idx3-ubyte"), _file(folder, f"{half}-labels-idx1-ubyte")]
+            refuse_links_out(folder, files[-2:])
             half_digits, half_labels = (read_idx(path) for path in files[-2:])
             if half_digits.shape[1:] != (_SIDE, _SIDE):
                 raise InputError(files[-2], f"images of {_SIDE} x {_SIDE}", f"an array of {half_digits.shape}")
@@ -68,7 +70,8 @@ class Mnist(ImageBuilder):
             names += [f"{half}/{row:05d}" for row in rows]
             digits.append(half_digits[rows])
             labels.append(half_labels[rows])
-        pixels = np.pad(np.concatenate(digits), ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
+        pixels = np.zeros((len(names), _SIDE + 2 * _MARGIN, _SIDE + 2 * _MARGIN), np.uint8)
+        np.concatenate(digits, out=pixels[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN])
         framing, title = settings.framing, f"mnist/{settings.category}" if settings.category else "mnist"
         is_test = np.repeat([False, True], [len(half) for half in labels])
 
@@ -94,8 +97,8 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
       InputError: where the file is truncated, longer than it says, damaged, or of other numbers than bytes.
     """
+    most = max(file_size(path) * _MOST_TIMES_COMPRESSED, _ALWAYS_READ)
     try:
-        most = max(path.stat().st_size * _MOST_TIMES_COMPRESSED, _ALWAYS_READ)
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             magic = file.read(4)
             if len(magic) < 4 or magic[:3] != b"\0\0\x08" or not 1 <= magic[3] <= 4:

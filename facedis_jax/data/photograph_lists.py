@@ -1,14 +1,20 @@
 """Folders of photographs, and the text lists that come with them: one line for a photograph, its name first."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TypeVar
 
+from facedis_jax.data.files import file_size, refuse_links_out
 from facedis_jax.data.photographs import PHOTOGRAPH_SUFFIXES
 from facedis_jax.errors import InputError
 
 T = TypeVar("T")
+
+_LONGEST_LINE = 1 << 12
+_MOST_BLANK = 1000
+_SHOWN = 100  # letters of what is wrong
 
 
 def list_photographs(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
@@ -34,15 +40,34 @@ def list_photographs(folder: Path, layout: str, *, deep: bool = False) -> list[P
         ]
     if not paths:
         raise InputError(folder, f"{layout} in it", f"no photograph ({', '.join(PHOTOGRAPH_SUFFIXES)})")
+    refuse_links_out(folder, paths)
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file; raises an InputError where it cannot be read."""
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file one after another, without their ends and without blank ones at its end.
+
+    Raises:
+      InputError: where the file cannot be read, or a line is longer than lists have.
+    """
+    expected = "a text file that can be read"
+    file_size(path, expected)
+    blank = 0
     try:
-        return path.read_text(encoding="utf-8").rstrip().splitlines()
+        with path.open(encoding="utf-8") as file:
+            while line := file.readline(_LONGEST_LINE):
+                if len(line) == _LONGEST_LINE:
+                    raise InputError(path, f"lines of less than {_LONGEST_LINE} letters", "a longer one")
+                if not line.strip():
+                    blank += 1
+                    if blank > _MOST_BLANK:
+                        raise InputError(path, f"at most {_MOST_BLANK} blank lines together", "more")
+                    continue
+                yield from repeat("", blank)
+                blank = 0
+                yield line.removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, "a text file that can be read", str(error)) from None
+        raise InputError(path, expected, str(error)) from None
 
 
 def read_list(
@@ -75,13 +100,13 @@ def read_list(
     """
     known = set(images)
     found: dict[str, T] = {}
-    for number, line in enumerate(read_lines(path)[skip:], skip + 1):
+    for number, line in enumerate(islice(read_lines(path), skip, None), skip + 1):
         name, *values = line.split() or [""]
         where = f"{path}, line {number}"
         if not name:
             raise InputError(where, f"an image's name and {kind}", "an empty line")
         if name not in known:
-            raise InputError(where, "the name of an image that is there", repr(name))
+            raise InputError(where, "the name of an image that is there", repr(name[:_SHOWN]))
         if name in found:
             raise InputError(where, "each image once", f"{name} again")
         if len(values) != columns:
@@ -89,7 +114,7 @@ def read_list(
         try:
             found[name] = parse(values)
         except ValueError:
-            raise InputError(where, f"an image's name and {kind}", repr(" ".join(values))) from None
+            raise InputError(where, f"an image's name and {kind}", repr(" ".join(values)[:_SHOWN])) from None
     if whole and len(found) < len(known):
         missing = min(known - found.keys())
         raise InputError(path, f"a line for each of {len(known)} images", f"{len(found)}, and none for {missing}")

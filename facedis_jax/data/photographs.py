@@ -1,14 +1,19 @@
 """One photograph: an image file in, a square of pixels out, or one clear line of what is wrong with it."""
 
 import io
+import os
+import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
+from facedis_jax.data.files import read_bytes
+from facedis_jax.data.image_headers import check_directory, check_image_headers
 from facedis_jax.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -30,9 +35,26 @@ CELEBA_SIZE = (178, 218)
 """Width and height of CelebA's aligned images."""
 
 _MOST_PIXELS = 2**26
-# Deflate makes at most 1,032 bytes of one and a JPEG 512 pixels. A file that promises more holds no photograph, and
-# must not be given the memory it asks for.
-_MOST_PIXELS_PER_BYTE = 1100
+# Flat pictures compress a thousandfold, so that a small file could ask for all memory. A photograph has a few pixels to
+# the byte, and gets what is in proportion to its file.
+_MOST_TIMES_THE_FILE = 10
+_ALWAYS_ALLOWED = 60 << 20
+# Bytes that a pixel takes while it is decoded, turned or cropped, and made grey, as measured: Pillow keeps four for
+# RGB, libjpeg six for a progressive picture until it is whole, and libwebp copies of all.
+_BYTES_PER_PIXEL = {"L": 3, "RGB": 9}
+_BYTES_PER_PROGRESSIVE_PIXEL = 10
+_BYTES_PER_WEBP_PIXEL = 17
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a photograph upright, by its EXIF tag."""
 
 _REFUSED_MODES = {
     "1": "a bilevel image",
@@ -103,7 +125,9 @@ class Framing:
         if self.channels == 3 and photograph.mode == "L":
             raise InputError(where, "a colour photograph (RGB)", "a greyscale one")
         left, top, side = self.box(where, *photograph.size)
-        square = photograph.crop((left, top, left + side, top + side))
+        square = photograph
+        if photograph.size != (side, side):
+            square = photograph.crop((left, top, left + side, top + side))
         if self.channels == 1:
             square = square.convert("L")
         if side != self.size:
@@ -142,7 +166,7 @@ class PhotographFiles:
           InputError: where the file cannot be read, or holds no photograph of the set's size and channels.
         """
         path = self.paths[index]
-        data = read_file(path)
+        data = read_bytes(path)
         photograph = decode_photograph(path, data)
         if photograph.size not in self.sizes:
             expected = " or ".join(_by(*size) for size in sorted(self.sizes))
@@ -163,18 +187,10 @@ def open_photographs(
     Raises:
       InputError: where the first cannot be used.
     """
-    first = decode_photograph(paths[0], read_file(paths[0]))
+    first = decode_photograph(paths[0], read_bytes(paths[0]))
     framing.pixels(paths[0], first)
     sizes = usual_sizes if first.size in usual_sizes else (first.size,)
     return PhotographFiles(paths, framing, first.size, sizes)
-
-
-def read_file(path: Path) -> bytes:
-    """A file's bytes; raises an InputError where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
 
 
 def decode_photograph(path: object, data: bytes) -> Image.Image:
@@ -192,15 +208,18 @@ def decode_photograph(path: object, data: bytes) -> Image.Image:
     """
     if not data:
         raise InputError(path, "a photograph", "an empty file")
+    check_image_headers(path, data)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _unheard(data):
             # Pillow warns of small blemishes, such as a damaged EXIF block; of huge images it only warns too.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             _check_header(path, image, len(data))
             image.load()
-            return ImageOps.exif_transpose(image)
+            check_directory(path, image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
+            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            return image if turn is None else image.transpose(turn)
     except InputError:
         raise
     except Image.UnidentifiedImageError:
@@ -209,25 +228,47 @@ def decode_photograph(path: object, data: bytes) -> Image.Image:
         raise InputError(path, f"a photograph of at most {_MOST_PIXELS:,} pixels", "one that promises more") from None
     except Exception as error:
         # Pillow's decoders let through whatever their parsers stumble upon, from struct.error to IndexError.
-        found = str(error) or type(error).__name__
+        found = ascii(str(error)[:200])[1:-1] or type(error).__name__
         raise InputError(path, "a whole photograph", f"a truncated or damaged one ({found})") from None
 
 
 def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
     width, height = image.size
-    if width * height > min(_MOST_PIXELS, _MOST_PIXELS_PER_BYTE * num_bytes):
-        expected = f"a photograph of at most {_MOST_PIXELS:,} pixels, all in the file"
+    each = _BYTES_PER_PIXEL.get(image.mode, _BYTES_PER_PIXEL["RGB"])
+    if image.format == "WEBP":
+        each = _BYTES_PER_WEBP_PIXEL
+    elif image.info.get("progressive") and image.mode != "L":
+        each = _BYTES_PER_PROGRESSIVE_PIXEL
+    most = min(_MOST_PIXELS, (_MOST_TIMES_THE_FILE * num_bytes + _ALWAYS_ALLOWED) // each)
+    if width * height > most:
+        expected = f"a photograph of at most {most:,} pixels in a file of its size"
         raise InputError(path, expected, f"{num_bytes} bytes that promise {_by(width, height)}")
     # A MPO is a JPEG with previews of itself behind it.
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise InputError(path, "a single image", f"{frames} frames")
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise InputError(path, "a single image", "several frames")
     # Pillow reads 16-bit RGB as 8-bit; only the decoder's arguments tell.
     if ";16" in f"{image.mode} {getattr(image, 'tile', '')}":
         raise InputError(path, "8 bits a channel", "16 bits")
     if image.mode not in ("RGB", "L"):
         found = _REFUSED_MODES.get(image.mode, f"an image in {image.mode}")
         raise InputError(path, "an RGB or a greyscale image of 8 bits a channel", found)
+
+
+@contextmanager
+def _unheard(data: bytes) -> Iterator[None]:
+    """Keeps to itself what Pillow and libtiff print of a damaged TIFF file, which is told by an error as well."""
+    if not data.startswith((b"II", b"MM")):
+        yield
+        return
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _by(width: int, height: int) -> str:

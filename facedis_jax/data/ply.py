@@ -7,6 +7,7 @@ import re
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
+from struct import unpack_from
 
 import numpy as np
 
@@ -20,6 +21,7 @@ _TYPES = {
 }  # fmt: skip
 _ORDERS = {"ascii": "<", "binary_little_endian": "<", "binary_big_endian": ">"}
 _LONGEST_HEADER = 1 << 20
+_WANTED = ("x", "y", "z", "vertex_indices", "vertex_index")
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ def parse_ply(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """Vertices [vertices, 3] (float64 where the file says double, else float32), corners, polygon lengths."""
     elements, double, is_text, body = _header(path, data)
     # An ASCII body is a binary one in which every number is a double.
-    buffer = memoryview(parse_numbers(path, body).data if is_text else body).cast("B")
+    buffer = parse_numbers(path, body).data.cast("B") if is_text else body
     needed = sum(element.least_bytes for element in elements)
     if needed > len(buffer):
-        promised = ", ".join(f"{element.count} {element.name}" for element in elements)
+        promised = ", ".join(f"{element.count} {element.name}" for element in elements[:4])
         unit, size = ("numbers", 8) if is_text else ("bytes", 1)
         found = f"a truncated file ({len(buffer) // size} {unit} after the header, {needed // size} needed)"
         raise InputError(path, f"a PLY file with {promised}", found)
@@ -60,16 +62,20 @@ def parse_ply(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
     for element in elements:
         columns[element.name], offset = _read_element(path, element, buffer, offset)
     vertex, face = columns.get("vertex", {}), columns.get("face", {})
-    if not {"x", "y", "z"} <= vertex.keys():
-        raise InputError(path, "a PLY file with x, y, z of each vertex", f"{sorted(vertex) or 'no vertices'}")
-    vertices = np.stack([vertex[axis] for axis in "xyz"], axis=1)
+    axes = [axis for axis in "xyz" if axis in vertex and f"{axis} length" not in vertex]
+    if len(axes) < 3:
+        raise InputError(path, "a PLY file with x, y, z of each vertex", ", ".join(axes) or "no vertices")
+    vertices = np.empty((len(vertex["x"]), 3), np.float64 if double else np.float32)
+    with np.errstate(over="ignore"):
+        for i, axis in enumerate(axes):
+            vertices[:, i] = vertex[axis]
     key = "vertex_indices" if "vertex_indices" in face else "vertex_index"
     if f"{key} length" not in face:
         raise InputError(path, "a PLY file with faces", "no list of vertex_indices")
-    return vertices.astype(np.float64 if double else np.float32), face[key], face[f"{key} length"]
+    return vertices, face[key], face[f"{key} length"]
 
 
-def _header(path: Path, data: bytes) -> tuple[list[_Element], bool, bool, bytes]:
+def _header(path: Path, data: bytes) -> tuple[list[_Element], bool, bool, memoryview]:
     """The elements, whether coordinates are doubles, whether the body is text, and the body."""
     start = re.match(rb"ply[ \t]*(\r\n|\n|\r)", data[:64])
     if not start:
@@ -81,14 +87,14 @@ def _header(path: Path, data: bytes) -> tuple[list[_Element], bool, bool, bytes]
     lines = [line.split() for line in data[start.end() : end.start()].decode("latin-1").split(newline.decode())]
     lines = [words for words in lines if words and words[0] not in ("comment", "obj_info")]
     if not lines or lines[0][0] != "format" or len(lines[0]) != 3 or lines[0][1] not in _ORDERS:
-        found = " ".join(lines[0]) if lines else "nothing"
-        raise InputError(path, f"a format of {', '.join(_ORDERS)} in the PLY header", found[:64])
+        found = repr(" ".join(lines[0])[:64]) if lines else "nothing"
+        raise InputError(path, f"a format of {', '.join(_ORDERS)} in the PLY header", found)
     is_text, order = lines[0][1] == "ascii", _ORDERS[lines[0][1]]
     elements: list[_Element] = []
     double = False
     for words in lines[1:]:
         match words:
-            case ["element", name, count] if count.isascii() and count.isdigit() and len(count) < 19:
+            case ["element", name, count] if re.fullmatch(r"[!-~]{1,64}", name) and re.fullmatch(r"[0-9]{1,18}", count):
                 elements.append(_Element(name, int(count), []))
             case ["property", type_name, name] if elements and type_name in _TYPES:
                 double |= elements[-1].name == "vertex" and name == "x" and _TYPES[type_name] == "f8"
@@ -100,7 +106,7 @@ def _header(path: Path, data: bytes) -> tuple[list[_Element], bool, bool, bytes]
                 elements[-1].properties.append(_Property(name, *types))
             case _:
                 raise InputError(path, "a PLY header of elements and properties", repr(" ".join(words)[:64]))
-    return elements, double, is_text, data[end.end() :]
+    return elements, double, is_text, memoryview(data)[end.end() :]
 
 
 def _dtype(type_name: str, order: str, is_text: bool) -> np.dtype:
@@ -108,7 +114,10 @@ def _dtype(type_name: str, order: str, is_text: bool) -> np.dtype:
 
 
 def _read_element(path: Path, element: _Element, buffer: memoryview, offset: int) -> tuple[dict[str, np.ndarray], int]:
-    """The columns of an element by name, a list's lengths as "<name> length", and where the element ends."""
+    """The columns of an element by name, a list's lengths as "<name> length", and where the element ends.
+
+    Only of `_WANTED`, and where they can, they are views of the buffer.
+    """
     if not element.count or not element.properties:
         return {}, offset
     rows = _uniform_rows(path, element, buffer, offset)
@@ -116,7 +125,9 @@ def _read_element(path: Path, element: _Element, buffer: memoryview, offset: int
         return _read_ragged(path, element, buffer, offset)
     columns = {}
     for i, prop in enumerate(element.properties):
-        columns[prop.name] = rows[f"{i}"].reshape(-1)
+        if prop.name not in _WANTED:
+            continue
+        columns[prop.name] = rows[f"{i}"]
         if prop.count_type is not None:
             columns[f"{prop.name} length"] = rows[f"{i} length"]
     return columns, offset + rows.nbytes
@@ -146,19 +157,22 @@ def _uniform_rows(path: Path, element: _Element, buffer: memoryview, offset: int
 
 
 def _read_ragged(path: Path, element: _Element, buffer: memoryview, offset: int) -> tuple[dict[str, np.ndarray], int]:
-    values = {prop.name: array(prop.type.char) for prop in element.properties}
-    lengths = {prop.name: array("i") for prop in element.properties if prop.count_type is not None}
+    values = {prop.name: bytearray() for prop in element.properties if prop.name in _WANTED}
+    lengths = {prop.name: array("i") for prop in element.properties if prop.count_type and prop.name in _WANTED}
     for _ in range(element.count):
         for prop in element.properties:
             length = 1
             if prop.count_type is not None:
                 length, offset = _list_length(path, element, prop, buffer, offset)
-                lengths[prop.name].append(length)
-            elif offset + prop.type.itemsize > len(buffer):
+                if prop.name in _WANTED:
+                    lengths[prop.name].append(length)
+            end = offset + length * prop.type.itemsize
+            if end > len(buffer):
                 raise _truncated(path, element)
-            values[prop.name].extend(np.frombuffer(buffer, prop.type, length, offset).tolist())
-            offset += length * prop.type.itemsize
-    columns = {name: np.frombuffer(column, column.typecode) for name, column in values.items()}
+            if prop.name in _WANTED:
+                values[prop.name] += buffer[offset:end]
+            offset = end
+    columns = {p.name: np.frombuffer(values[p.name], p.type) for p in element.properties if p.name in _WANTED}
     return columns | {f"{name} length": np.frombuffer(c, np.int32) for name, c in lengths.items()}, offset
 
 
@@ -168,9 +182,10 @@ def _list_length(path: Path, element: _Element, prop: _Property, buffer: memoryv
     start = offset + prop.count_type.itemsize
     if start > len(buffer):
         raise _truncated(path, element)
-    length = np.frombuffer(buffer, prop.count_type, 1, offset)[0]
+    order = prop.count_type.byteorder.replace("|", "=")
+    (length,) = unpack_from(order + prop.count_type.char, buffer, offset)
     if not 0 <= length < 1 << 31 or length != int(length):
-        raise InputError(path, f"lengths of {prop.name} that are whole numbers", f"{length}")
+        raise InputError(path, "lengths of lists that are whole numbers", f"{length}")
     if int(length) * prop.type.itemsize > len(buffer) - start:
         raise _truncated(path, element)
     return int(length), start

@@ -7,7 +7,9 @@ import av
 import numpy as np
 from PIL import Image
 
+from facedis_jax.data.files import file_size
 from facedis_jax.data.photographs import Framing
+from facedis_jax.data.video_headers import check_container
 from facedis_jax.errors import InputError
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv")
@@ -16,9 +18,13 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv")
 # Nothing but these containers: FFmpeg would follow a playlist that goes by the name of a video to other files.
 _CONTAINER = {"format_whitelist": "mov,avi,matroska,webm"}
 _MOST_PIXELS = 2**25  # of a frame, just above 8K
-# No frame that shows something takes less of its file; one that promises more must not be given the memory.
-_MOST_PIXELS_PER_BYTE = 1100
-_MOST_BYTES = 2**30  # of all frames of a file, cropped and resampled
+# Flat frames take next to nothing of a file, which could ask for all memory with them. What shows something takes more,
+# and gets what is in proportion to its file.
+_MOST_TIMES_THE_FILE = 10
+_ALWAYS_ALLOWED = 60 << 20
+# How often a decoder keeps a frame as it is coded, and the bytes of a pixel while it becomes a picture, as measured.
+_FRAMES_KEPT = {"intra": 2, "inter": 12}
+_BYTES_PER_PICTURE_PIXEL = 14
 _SLACK = 0.2  # seconds by which a container may exaggerate how long it plays
 
 
@@ -41,16 +47,16 @@ def read_video(path: Path, framing: Framing, *, most: int | None = None) -> np.n
       InputError: where the file cannot be read, is no video, is damaged or cut off, or has frames of different size
         or other than `framing` takes.
     """
+    size = file_size(path)
     try:
-        size = path.stat().st_size
         file = path.open("rb")
     except OSError as error:
         raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
     if not size:
         raise InputError(path, "a video", "an empty file")
     try:
-        with file, av.open(file, "r", options=_CONTAINER) as container:
-            return _frames(path, container, framing, min(_MOST_PIXELS, _MOST_PIXELS_PER_BYTE * size), most)
+        with file, av.open(file, "r", check_container(path, file, size), options=_CONTAINER) as container:
+            return _frames(path, container, framing, _MOST_TIMES_THE_FILE * size + _ALWAYS_ALLOWED, most)
     except InputError:
         raise
     except Exception as error:
@@ -71,19 +77,26 @@ def file_digest(path: Path) -> bytes:
 
 
 def _frames(
-    path: Path, container: av.container.InputContainer, framing: Framing, most_pixels: int, most: int | None
+    path: Path, container: av.container.InputContainer, framing: Framing, most_bytes: int, most: int | None
 ) -> np.ndarray:
     if not container.streams.video:
         raise InputError(path, "a video stream", f"{len(container.streams)} other streams")
     stream = container.streams.video[0]
-    if stream.codec_context.width * stream.codec_context.height > most_pixels:
-        promised = f"{stream.codec_context.width} x {stream.codec_context.height}"
+    context = stream.codec_context
+    bits = context.format.bits_per_pixel if context.format else 24
+    kept = _FRAMES_KEPT["intra" if context.codec.intra_only else "inter"]
+    each = _BYTES_PER_PICTURE_PIXEL + kept * bits // 8
+    most_pixels, pixels = min(_MOST_PIXELS, most_bytes // each), context.width * context.height
+    if pixels > most_pixels:
+        promised = f"{context.width} x {context.height}"
         raise InputError(path, f"frames of at most {most_pixels:,} pixels in a file of its size", promised)
     # Frames further on may have another size.
-    stream.codec_context.options = {"err_detect": "explode", "max_pixels": f"{most_pixels}"}
-    most_frames = _MOST_BYTES // (framing.size**2 * framing.channels)
-    frames: list[np.ndarray] = []
-    packets, end = 0, 0.0
+    context.options = {"err_detect": "explode", "max_pixels": f"{most_pixels}"}
+    # In one block, which grows by an eighth at a time: small ones would lie between those that FFmpeg takes and gives
+    # back, and keep them from being used again.
+    most_frames = max(1, (most_bytes - pixels * each) * 8 // (9 * framing.size**2 * framing.channels))
+    frames = bytearray()
+    count, packets, end = 0, 0, 0.0
     shape = None
     for packet in container.demux():
         if packet.pts is not None and packet.time_base is not None:
@@ -93,17 +106,18 @@ def _frames(
         packets += packet.size > 0
         for frame in stream.decode(packet):
             shape = shape or (frame.width, frame.height)
-            where = f"{path}, frame {len(frames)}"
+            where = f"{path}, frame {count}"
             if (frame.width, frame.height) != shape:
                 expected = f"{shape[0]} x {shape[1]} pixels, as the first frame"
                 raise InputError(where, expected, f"{frame.width} x {frame.height}")
             if packet.is_corrupt or frame.is_corrupt:
                 raise InputError(where, "a whole frame", "a damaged or truncated one")
-            if len(frames) == most_frames:
-                raise InputError(path, f"a video of at most {most_frames:,} frames at this size", "a longer one")
-            frames.append(framing.pixels(where, _picture(frame)))
-            if len(frames) == most:
-                return np.stack(frames)
+            if count == most_frames:
+                raise InputError(path, f"a video of at most {most_frames:,} frames in a file of its size", "more")
+            frames += framing.pixels(where, _picture(frame)).data
+            count += 1
+            if count == most:
+                return _stacked(frames, framing)
     # How many frames there should be, or for how long they play. AVI counts those that a camera left out too.
     if packets < stream.frames and end * float(stream.average_rate or 0) < stream.frames - 0.5:
         raise InputError(path, f"{stream.frames} frames, as its header promises", f"{packets}")
@@ -112,7 +126,11 @@ def _frames(
         raise InputError(path, f"{length:.2f} seconds, as its header promises", f"{end:.2f}")
     if not frames:
         raise InputError(path, "a video with frames", "none")
-    return np.stack(frames)
+    return _stacked(frames, framing)
+
+
+def _stacked(frames: bytearray, framing: Framing) -> np.ndarray:
+    return np.frombuffer(frames, np.uint8).reshape(-1, framing.size, framing.size, framing.channels)
 
 
 def _picture(frame: av.VideoFrame) -> Image.Image:

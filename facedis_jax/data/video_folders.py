@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facedis_jax.data.files import refuse_links_out
 from facedis_jax.data.photograph_lists import list_photographs
 from facedis_jax.data.photographs import open_photographs
 from facedis_jax.data.prepared_videos import ClipBuilder, ClipSettings, ClipSurvey
@@ -94,6 +95,7 @@ def _list_videos(folder: Path) -> list[Path]:
     ]
     if not paths:
         raise InputError(folder, f"{_FILES} in it", f"no video ({', '.join(VIDEO_SUFFIXES)})")
+    refuse_links_out(folder, paths)
     return sorted(paths)
 
 

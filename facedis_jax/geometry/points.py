@@ -29,15 +29,19 @@ def farthest_point_sample(points: jax.Array, num_samples: int, *, start: jax.Arr
     if not 1 <= num_samples <= count:
         raise ValueError(f"num_samples must lie between 1 and the {count} points, got {num_samples}")
     points = jax.lax.stop_gradient(jnp.asarray(points))
+    x, y, z = points.T
     indices = jnp.arange(count, dtype=jnp.int32)
 
     def pick(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         picked, distance = carry
         last = picked[i - 1]
-        to_last = jnp.sum(jnp.square(points - points[last][None]), axis=1)
+        # Coordinates in planes of their own: a sum over a last axis of three is half as fast.
+        to_last = jnp.square(x - x[last]) + jnp.square(y - y[last]) + jnp.square(z - z[last])
         # Below every true distance, so that a picked point is never the farthest again.
         distance = jnp.where(indices == last, -1.0, jnp.minimum(distance, to_last))
-        return picked.at[i].set(jnp.argmax(distance).astype(jnp.int32)), distance
+        # argmax reduces pairs of a value and a place, for which XLA:CPU has only a scalar loop: nine times as slow.
+        farthest = jnp.min(jnp.where(distance == distance.max(), indices, count - 1))
+        return picked.at[i].set(farthest), distance
 
     picked = jnp.zeros(num_samples, jnp.int32).at[0].set(start)
     distance = jnp.full(count, jnp.inf, points.dtype)
@@ -64,5 +68,6 @@ def k_nearest(queries: jax.Array, points: jax.Array, k: int) -> jax.Array:
     if not 1 <= k <= points.shape[0]:
         raise ValueError(f"k must lie between 1 and the {points.shape[0]} points, got {k}")
     queries, points = jax.lax.stop_gradient((jnp.asarray(queries), jnp.asarray(points)))
-    squared = jnp.sum(jnp.square(queries[:, None] - points[None]), axis=-1)
+    x, y, z = jnp.square(queries.T[:, :, None] - points.T[:, None])
+    squared = x + y + z
     return jax.lax.top_k(-squared, k)[1].astype(jnp.int32)

@@ -1,6 +1,6 @@
 """What a finished run keeps beside its checkpoint so that faces can be edited without the data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,8 @@ import numpy as np
 from facedis_jax.errors import InputError
 from facedis_jax.learners import FaceConstants
 from facedis_jax.training.arrays import load_arrays, save_arrays
+
+_MOST_BYTES_OF_NAMES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class TrainedFaces:
         expected = "the model file of a finished run"
         arrays = load_arrays(path, expected)
         try:
+            _check_shapes(arrays)
             expressions = [str(name) for name in arrays["expressions"]]
             return cls(
                 constants=FaceConstants(
@@ -81,5 +84,36 @@ class TrainedFaces:
                 expressions=expressions,
                 **{name: arrays[name] for name in ("triangles", "neutrals", "codes", "subject", "expression", "level")},
             )
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(path, expected, f"{error}") from error
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise InputError(path, expected, ascii(f"{error}"[:200])[1:-1]) from error
+
+
+def _check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises a ValueError where the arrays of a file do not belong together."""
+    for name in ("subjects", "expressions"):
+        array = arrays[name]
+        if array.dtype.kind != "U" or array.ndim != 1 or array.nbytes > _MOST_BYTES_OF_NAMES:
+            raise ValueError(f"{name} that are no short list of names")
+    vertices, subjects = len(arrays["mean_face"]), len(arrays["subjects"])
+    faces, latents = arrays["codes"].shape
+    wanted: dict[str, tuple[tuple[int, ...], str]] = {
+        "mean_face": ((vertices, 3), "f"),
+        "triangles": ((len(arrays["triangles"]), 3), "iu"),
+        "neutrals": ((subjects, vertices, 3), "f"),
+        "codes": ((faces, latents), "f"),
+        "subject": ((faces,), "iu"),
+        "expression": ((faces,), "iu"),
+        "level": ((faces,), "f"),
+    }
+    for name, (shape, kinds) in wanted.items():
+        array = arrays[name]
+        if array.shape != shape or array.dtype.kind not in kinds:
+            raise ValueError(f"{name} of another shape or type")
+        if kinds == "f" and not np.isfinite(array).all():
+            raise ValueError(f"NaN or infinite numbers in {name}")
+    most = {"triangles": vertices, "subject": subjects, "expression": len(arrays["expressions"])}
+    for name, count in most.items():
+        if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < count:
+            raise ValueError(f"{name} beyond {count}")
+    if not 1 <= int(arrays["num_faces"]) < 2**31 or not np.isfinite(float(arrays["scale"])):
+        raise ValueError("no faces, or faces of no size")

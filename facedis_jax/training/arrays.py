@@ -1,15 +1,15 @@
 """Arrays in one plain file, for use without the run that made them."""
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from facedis_jax.data.npz import read_npz
 from facedis_jax.errors import InputError
 
 
@@ -33,15 +33,9 @@ def load_arrays(path: str | os.PathLike, expected: str) -> dict[str, np.ndarray]
       expected: what it should be, for errors.
 
     Raises:
-      InputError: the file is missing or something else.
+      InputError: the file is missing or something else, or holds more than a file of its size can.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise InputError(path, expected, "nothing there") from error
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(path, expected, f"{error}") from error
+    return read_npz(path, expected)
 
 
 def save_weights(path: str | os.PathLike, params: Any) -> None:
@@ -60,9 +54,15 @@ def load_weights(path: str | os.PathLike, like: Any = None) -> Any:
       InputError: the file is missing, something else, or holds other networks.
     """
     weights = load_arrays(path, "the weights of a finished model (model.npz)")
+    found = {key: (array.shape, array.dtype) for key, array in weights.items()}
     if like is not None:
-        wanted = {key: leaf.shape for key, leaf in flatten_dict(like, sep="/").items()}
-        differing = sorted(wanted.items() ^ {key: array.shape for key, array in weights.items()}.items())
+        wanted = {key: (leaf.shape, np.dtype(leaf.dtype)) for key, leaf in flatten_dict(like, sep="/").items()}
+        differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
         if differing:
-            raise InputError(path, "weights of the networks that the settings describe", f"another {differing[0][0]}")
+            odd = ascii(differing[0][:64])[1:-1]
+            raise InputError(path, "weights of the networks that the settings describe", f"another {odd}")
+    # With the slash as the least of letters, what lies in a folder comes right after its name.
+    names = sorted(weights, key=lambda name: name.replace("/", "\0"))
+    if any(after.startswith(f"{name}/") for name, after in pairwise(names)):
+        raise InputError(path, "weights by name", "a name that is also a folder of names")
     return unflatten_dict(weights, sep="/")

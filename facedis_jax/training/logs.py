@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from facedis_jax.data.files import file_size
 from facedis_jax.errors import InputError
 from facedis_jax.training.run_folder import plain, write_text
+
+_LONGEST_LINE = 1 << 16
 
 
 class MetricWriter(Protocol):
@@ -77,14 +81,25 @@ def read_metrics(path: Path, split: str) -> list[dict]:
 
 
 def _lines(path: Path) -> list[dict]:
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
+    """What a file holds up to its end, or to the first line that `JsonLinesWriter` did not write whole."""
+    lines: list[dict] = []
+    if not path.exists():
+        return lines
+    file_size(path, "a file of metrics")
+    # A run that was killed while it wrote leaves half a line.
+    with path.open(encoding="utf-8") as file, suppress(ValueError, RecursionError):
+        while text := file.readline(_LONGEST_LINE):
             line = json.loads(text)
-        except ValueError:
-            # A run that was killed while it wrote leaves half a line.
-            break
-        if not isinstance(line, dict) or not {"step", "split"} <= line.keys():
-            break
-        lines.append(line)
+            if not _is_of_a_step(line):
+                break
+            lines.append(line)
     return lines
+
+
+def _is_of_a_step(line: object) -> bool:
+    return (
+        isinstance(line, dict)
+        and type(line.get("step")) is int
+        and isinstance(line.get("split"), str)
+        and not any(isinstance(value, dict | list) for value in line.values())
+    )

@@ -11,7 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from facedis_jax.data.files import file_size
 from facedis_jax.errors import InputError
+
+# Python objects take some twenty times the text that they were read from.
+_LARGEST_JSON = 2 << 20
+_DEEPEST_JSON = 50
 
 
 @dataclass(frozen=True)
@@ -144,12 +149,28 @@ def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file.
 
     Raises:
-      InputError: if it is missing or is not JSON.
+      InputError: if it is missing, is not JSON, or is larger or deeper than what this program writes.
     """
+    size = file_size(Path(path), "a JSON file")
+    if size > _LARGEST_JSON:
+        raise InputError(path, f"a JSON file of at most {_LARGEST_JSON >> 20} MiB", f"{size} bytes")
+    too_deep = InputError(path, f"JSON values at most {_DEEPEST_JSON} deep", "deeper ones")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(path, "a JSON file", _reason(error)) from error
+    except RecursionError:
+        raise too_deep from None
+    if _is_deeper(value, _DEEPEST_JSON):
+        raise too_deep
+    return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return not levels or any(_is_deeper(item, levels - 1) for item in items)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -149,8 +149,8 @@ _ANIMATION = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "re
         (_encoded(Image.new("RGBA", (16, 16))), "transparency"),
         (_encoded(Image.new("LA", (16, 16))), "transparency"),
         (_encoded(Image.new("F", (16, 16)), "TIFF"), "floating-point"),
-        (_encoded(Image.new("RGB", (16, 16)), **_ANIMATION), "2 frames"),
-        (_encoded(Image.new("RGB", (16, 16)), "TIFF", **_ANIMATION), "2 frames"),
+        (_encoded(Image.new("RGB", (16, 16)), **_ANIMATION), "several frames"),
+        (_encoded(Image.new("RGB", (16, 16)), "TIFF", **_ANIMATION), "several frames"),
         (_encoded(Image.new("RGB", (16, 16)), "GIF"), "another or a damaged format"),
     ],
 )

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facedis_jax.data import video_files
 from facedis_jax.data.photographs import Framing
 from facedis_jax.data.video_files import file_digest, read_video
 from facedis_jax.errors import InputError
@@ -236,12 +235,11 @@ def test_damage_is_an_input_error_or_does_no_harm(videos, tmp_path, kind, data):
     assert frames.shape[1:] == (8, 8, 3)
 
 
-def test_frames_that_take_more_memory_than_the_file_can_fill_are_refused(tmp_path, monkeypatch):
+def test_frames_that_take_more_memory_than_the_file_can_fill_are_refused(tmp_path):
     path = _write(tmp_path / "a.mp4", np.zeros((1, 2048, 2048, 3), np.uint8))
     with pytest.raises(InputError, match=r"frames of at most [\d,]+ pixels in a file of its size, found 2048 x 2048"):
         read_video(path, Framing(32))
     # And where only the second frame has that size, before it is decoded.
-    monkeypatch.setattr(video_files, "_MOST_PIXELS_PER_BYTE", 100)
     path = _write_packets(tmp_path / "b.avi", "libx264", "yuv420p", (32, 2048))
     with pytest.raises(InputError, match=r"damaged or truncated one \("):
         read_video(path, Framing(32))
