@@ -13,7 +13,6 @@ Needs:     PyTorch, as nothing else does, and a C++ compiler for `torch.compile`
 """
 
 import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from typing import Any, Literal, get_args
 
 import jax
 
-from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark, time_in_turn
+from benchmarks.measurement import BenchmarkOptions, device_description, print_table, run_benchmark, time_in_turn
 from benchmarks.models import (
     COMA_FACES,
     COMA_SCALE,
@@ -78,7 +77,7 @@ def main(config: PeersConfig) -> list[dict[str, Any]]:
         raise InputError("JAX_PLATFORMS", "cpu, where both sides are measured", jax.default_backend())
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(device_description()["cores"])
     torch.manual_seed(0)
     measured = []
     for what in config.what:

@@ -15,7 +15,7 @@ import jax
 import tyro
 
 from facedis_jax.errors import InputError
-from facedis_jax.training import FitResult, SaveFailed, TrainingDiverged
+from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged, write_json
 from facedis_jax.training.parallel import Method
 
 Config = TypeVar("Config")
@@ -172,6 +172,14 @@ def say(options: RunOptions, line: str) -> None:
     """One line for a person, of the first process alone, unless they asked for quiet."""
     if not options.quiet and jax.process_index() == 0:
         print(line, flush=True)
+
+
+def tell_left_out(folder: RunFolder, options: RunOptions, left_out: Mapping[str, str]) -> None:
+    """Counts the damaged examples that a run does without, names one, and lists all in `left_out.json`."""
+    if not left_out:
+        return
+    write_json(folder.path / "left_out.json", left_out)
+    say(options, f"left out {len(left_out)} damaged examples, such as {next(iter(left_out.values()))}")
 
 
 def chosen_devices(count: int) -> list[jax.Device]:

@@ -15,6 +15,7 @@ from experiments._command_line import (
     chosen_devices,
     device_label,
     say,
+    tell_left_out,
     typed_command,
 )
 from facedis_jax.data.bu3dfe import load_bu3dfe
@@ -48,6 +49,7 @@ class FaceDataConfig:
       face_model: what synthetic faces are made of: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       split: how test faces are chosen.
       prepared: where the prepared copy of a real data set is kept; None for a cache in the user's home.
+      skip_damaged: leave out meshes of a real data set that cannot be used; `left_out.json` lists them.
       synthetic: how synthetic subjects differ.
     """
 
@@ -55,6 +57,7 @@ class FaceDataConfig:
     face_model: Path | None = None
     split: Literal["paper", "sequence", "subject"] = "paper"
     prepared: Path | None = None
+    skip_damaged: bool = False
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
@@ -93,7 +96,7 @@ def load_faces(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
     """Reads the real data set, or makes its synthetic counterpart."""
     if data.folder is not None:
         load = load_coma if arrangement == "coma" else load_bu3dfe
-        return load(data.folder, split=data.split, prepared_dir=data.prepared)
+        return load(data.folder, split=data.split, prepared_dir=data.prepared, skip_damaged=data.skip_damaged)
     make = synthetic_sequences if arrangement == "coma" else synthetic_scans
     return make(load_face_model(data.face_model), data.synthetic, split=data.split)
 
@@ -179,6 +182,7 @@ def open_face_run(
         **(identity or {}),
     }
     folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
+    tell_left_out(folder, options, face_set.left_out)
     constants = constants_of(face_set, config.learner.model.encoder.features)
     return FaceRun(config, options, face_set, constants, devices, folder, loop)
 

@@ -14,6 +14,7 @@ from experiments._command_line import (
     as_json,
     chosen_devices,
     say,
+    tell_left_out,
     typed_command,
 )
 from facedis_jax.data.face_model import load_face_model
@@ -63,6 +64,7 @@ class ImageDataConfig:
       max_train, max_test: a fixed choice of so many images of a real set's halves; None for all.
       category: of CIFAR-10's objects.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
+      skip_damaged: leave out images of a real set that cannot be read; `left_out.json` lists them.
       face_model: what synthetic photographs show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       photographs: how synthetic photographs are taken.
     """
@@ -74,6 +76,7 @@ class ImageDataConfig:
     max_test: int | None = None
     category: str | None = None
     prepared: Path | None = None
+    skip_damaged: bool = False
     face_model: Path | None = None
     photographs: PhotographConfig = field(default_factory=PhotographConfig)
 
@@ -95,7 +98,9 @@ def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     if data.folder is None:
         raise InputError(f"{option}.folder", f"the folder of the set {data.kind}", "none")
     settings = {"max_train": data.max_train, "max_test": data.max_test, "category": data.category}
-    return load_images(data.kind, data.folder, size=data.size, prepared_dir=data.prepared, **settings)
+    return load_images(
+        data.kind, data.folder, size=data.size, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings
+    )
 
 
 def check_model(
@@ -226,6 +231,7 @@ def open_image_run(
     *,
     trainings: Sequence[TrainingConfig],
     content_hash: Mapping[str, str] | str,
+    left_out: Mapping[str, str] | None = None,
 ) -> ImageRun:
     """Checks the devices and opens the run's folder.
 
@@ -235,6 +241,7 @@ def open_image_run(
       options: from the command line.
       trainings: of all its models.
       content_hash: of the images; chains belong to images by their places, so that another order is another run.
+      left_out: damaged examples that are not learned from, by name, with what is wrong with them.
 
     Raises:
       InputError: there are fewer devices than asked for, they do not divide the batch or the chains, or the folder is
@@ -247,6 +254,7 @@ def open_image_run(
         raise InputError("--devices", f"a divisor of {CHAIN_MULTIPLE}", str(len(devices)))
     made_by = {"experiment": name, "data": content_hash, "config": as_json(config)}
     folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
+    tell_left_out(folder, options, left_out or {})
     return ImageRun(name, options, config.seed, devices, folder)
 
 

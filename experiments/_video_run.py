@@ -35,6 +35,7 @@ class VideoDataConfig:
       num_test_subjects: how many people of a real set are tested; None for a tenth.
       max_train, max_test: a fixed choice of so many recordings of a real set's halves; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
+      skip_damaged: leave out recordings of a real set that cannot be read; `left_out.json` lists them.
       face_model: what synthetic clips show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       videos: who performs what in synthetic clips; `frames` above holds, not its own.
     """
@@ -50,6 +51,7 @@ class VideoDataConfig:
     max_train: int | None = None
     max_test: int | None = None
     prepared: Path | None = None
+    skip_damaged: bool = False
     face_model: Path | None = None
     videos: VideoConfig = field(default_factory=VideoConfig)
 
@@ -75,7 +77,7 @@ def load_clips(data: VideoDataConfig, option: str = "--data") -> ClipSet:
         raise InputError(f"{option}.folder", f"the folder of the {data.kind}", "none")
     names = ("size", "frames", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")
     settings: dict[str, Any] = {name: getattr(data, name) for name in names}
-    return load_videos(data.kind, data.folder, prepared_dir=data.prepared, **settings)
+    return load_videos(data.kind, data.folder, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings)
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,12 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
         trainings.append(config.mocogan_training)
     loaded = None if config.video_model is None else loaded_clips(config.learner, config.video_model, seed=config.seed)
     run = open_image_run(
-        "expression_recognition", config, options, trainings=trainings, content_hash=clip_set.content_hash
+        "expression_recognition",
+        config,
+        options,
+        trainings=trainings,
+        content_hash=clip_set.content_hash,
+        left_out=clip_set.left_out,
     )
     dynamic = loaded or train_clips(run, "dynamic", config.learner, config.training, clips.clips, clip_set.test.clips)
     mocogan = train_mocogan(run, config, clip_set, clips.clips) if config.compare else None

@@ -96,6 +96,7 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
         options,
         trainings=[config.training],
         content_hash=images.content_hash,
+        left_out=images.left_out,
     )
     models: dict[str, TrainedImages] = {}
     for name, learner in (("likelihood", config.learner.abp), ("adversarial", config.learner)):

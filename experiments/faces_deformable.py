@@ -127,6 +127,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
         options,
         trainings=[config.training],
         content_hash=images.content_hash,
+        left_out=images.left_out,
     )
     learners: dict[str, AbpConfig | ImageVaeConfig] = {"deformable": config.learner}
     if config.compare:

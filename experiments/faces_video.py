@@ -167,7 +167,9 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
     trainings = [config.training]
     if config.compare:
         trainings.append(of_frames(config.training, clips.frames))
-    run = open_image_run("faces_video", config, options, trainings=trainings, content_hash=clips.content_hash)
+    run = open_image_run(
+        "faces_video", config, options, trainings=trainings, content_hash=clips.content_hash, left_out=clips.left_out
+    )
     dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train.clips, clips.test.clips)
     image = None
     if config.compare:

@@ -114,6 +114,7 @@ def main(config: TransferConfig, options: RunOptions) -> int:
         options,
         trainings=[config.training, config.fine_tuning],
         content_hash={"source": sets.source.content_hash, "target": sets.target.content_hash},
+        left_out={**sets.source.left_out, **sets.target.left_out},
     )
     test, views = sets.target.test.images, sets.target.test.labels["view"]
     errors, shown = [], None

@@ -101,6 +101,7 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
         options,
         trainings=[config.training],
         content_hash=images.content_hash,
+        left_out=images.left_out,
     )
     model = train_images(
         run,

@@ -172,6 +172,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
             "faces": faces.content_hash if faces else "",
             "others": others.content_hash,
         },
+        left_out={name: why for images in (cars, faces, others) if images for name, why in images.left_out.items()},
     )
 
     codes, test_codes = (np.eye(10, dtype=np.float32)[half.labels["category"]] for half in (digits.train, digits.test))

@@ -13,8 +13,17 @@ import tensorflow_datasets as tfds
 from facedis_jax.data.alignment import align, align_to_mean, steady_vertices
 from facedis_jax.data.faces import FaceSet
 from facedis_jax.data.files import file_size, refuse_links_out
-from facedis_jax.data.meshes import MESH_SUFFIXES, check_topology, check_unit, parse_mesh, read_mesh_bytes
-from facedis_jax.data.prepared import track
+from facedis_jax.data.meshes import (
+    MESH_SUFFIXES,
+    Mesh,
+    check_topology,
+    check_unit,
+    first_readable,
+    parse_mesh,
+    read_mesh,
+    read_mesh_bytes,
+)
+from facedis_jax.data.prepared import find_damaged, names_hash, track
 from facedis_jax.data.prepared_faces import FaceBuilder, FaceSurvey, load_prepared_faces
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
 from facedis_jax.errors import InputError
@@ -56,10 +65,11 @@ class Scan:
 
 @dataclass(eq=False)
 class Bu3dfeConfig(tfds.core.BuilderConfig):
-    """A split and the landmarks of the registration (see `load_bu3dfe`)."""
+    """A split and the landmarks of the registration (see `load_bu3dfe`), and the names of scans to leave out."""
 
     split: str = "paper"
     landmarks: tuple[int, ...] | None = None
+    without: tuple[str, ...] = ()
 
 
 class Bu3dfe(FaceBuilder):
@@ -75,7 +85,7 @@ class Bu3dfe(FaceBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for BU-3DFE at {WHERE_TO_GET_IT}."
 
     def survey(self, folder: Path) -> FaceSurvey:
-        scans = bu3dfe_files(folder)
+        scans = [scan for scan in bu3dfe_files(folder) if scan.name not in self.builder_config.without]
         subjects = sorted({scan.subject for scan in scans})
         subject = np.array([subjects.index(scan.subject) for scan in scans], np.int32)
         codes = sorted({scan.code for scan in scans})
@@ -142,6 +152,7 @@ def load_bu3dfe(
     split: str = "paper",
     landmarks: Sequence[int] | None = None,
     prepared_dir: str | Path | None = None,
+    skip_damaged: bool = False,
 ) -> FaceSet:
     """BU-3DFE as a face set in mm, rigidly registered; prepared at the first call, opened at once from then
     on.
@@ -157,6 +168,8 @@ def load_bu3dfe(
       landmarks: indices of vertices that expressions do not move (13 in the paper, section 4, which does not
         list them). If None, the quarter of the vertices that move least over all expressions.
       prepared_dir: holds the prepared copy; a folder in the user's cache if None.
+      skip_damaged: leave out scans that cannot be used, and list them in the set's `left_out`. The topology is that of
+        the first scan that can be read.
 
     Returns:
       The face set, of scale 156; a subject's neutral target is its registered neutral scan.
@@ -170,9 +183,23 @@ def load_bu3dfe(
     if split not in SPLITS:
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
     chosen = None if landmarks is None else tuple(int(index) for index in landmarks)
-    files = [scan.path for scan in bu3dfe_files(folder)]
-    make_builder = partial(_builder, split, chosen)
-    return load_prepared_faces(make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE)
+    scans = bu3dfe_files(folder)
+    files = [scan.path for scan in scans]
+    left_out = {}
+    if skip_damaged:
+        first = first_readable(files)
+        left_out = find_damaged(
+            "bu3dfe",
+            [scan.name for scan in scans],
+            lambda i: _checked(files[i], read_mesh(files[i]), len(first.vertices), first.triangles),
+            folder,
+            files,
+            prepared_dir,
+        )
+    make_builder = partial(_builder, split, chosen, tuple(left_out))
+    return load_prepared_faces(
+        make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE, left_out=left_out
+    )
 
 
 def read_landmarks(path: str | Path) -> tuple[int, ...]:
@@ -190,11 +217,15 @@ def read_landmarks(path: str | Path) -> tuple[int, ...]:
         raise InputError(path, expected, ascii(str(error)[:200])[1:-1]) from None
 
 
-def _builder(split: str, landmarks: tuple[int, ...] | None, data_dir: Path) -> Bu3dfe:
-    if landmarks is None:
+def _builder(split: str, landmarks: tuple[int, ...] | None, without: tuple[str, ...], data_dir: Path) -> Bu3dfe:
+    if landmarks is None and not without:
         return Bu3dfe(config=split, data_dir=data_dir, file_format="array_record")
-    name = f"{split}_{hashlib.sha256(repr(landmarks).encode()).hexdigest()[:12]}"
-    config = Bu3dfeConfig(name=name, split=split, landmarks=landmarks)
+    name = split
+    if landmarks is not None:
+        name += f"_{hashlib.sha256(repr(landmarks).encode()).hexdigest()[:12]}"
+    if without:
+        name += f"_without_{names_hash(without)}"
+    config = Bu3dfeConfig(name=name, split=split, landmarks=landmarks, without=without)
     return Bu3dfe(config=config, data_dir=data_dir, file_format="array_record")
 
 
@@ -214,15 +245,19 @@ def _read(scans: Sequence[Scan], folder: Path) -> tuple[np.ndarray, np.ndarray, 
         digest.update(f"{scan.name}\0{len(data)}\0".encode() + data)
         mesh = parse_mesh(scan.path, data)
         triangles = mesh.triangles if triangles is None else triangles
-        try:
-            check_topology(scan.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
-        except InputError as error:
-            hint = f"{error.found}; register the scans to one template first (F3D meshes as distributed are not)"
-            raise InputError(scan.path, error.expected, hint) from None
-        check_unit(scan.path, mesh.vertices, "mm")
+        _checked(scan.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
         vertices.append(mesh.vertices.astype(np.float32))
     assert triangles is not None
     return np.stack(vertices), triangles, digest.hexdigest()
+
+
+def _checked(path: Path, mesh: Mesh, num_vertices: int, triangles: np.ndarray) -> None:
+    try:
+        check_topology(path, mesh, num_vertices, triangles)
+    except InputError as error:
+        hint = f"{error.found}; register the scans to one template first (F3D meshes as distributed are not)"
+        raise InputError(path, error.expected, hint) from None
+    check_unit(path, mesh.vertices, "mm")
 
 
 def _register(

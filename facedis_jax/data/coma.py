@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -12,8 +13,16 @@ import tensorflow_datasets as tfds
 from facedis_jax.data.faces import FaceSet
 from facedis_jax.data.files import refuse_links_out
 from facedis_jax.data.levels import NeutralMeans, sequence_levels
-from facedis_jax.data.meshes import check_topology, check_unit, parse_mesh, read_mesh, read_mesh_bytes
-from facedis_jax.data.prepared import track
+from facedis_jax.data.meshes import (
+    Mesh,
+    check_topology,
+    check_unit,
+    first_readable,
+    parse_mesh,
+    read_mesh,
+    read_mesh_bytes,
+)
+from facedis_jax.data.prepared import find_damaged, names_hash, track
 from facedis_jax.data.prepared_faces import FaceBuilder, FaceSurvey, load_prepared_faces
 from facedis_jax.data.splits import SPLITS, split_indices
 from facedis_jax.errors import InputError
@@ -21,6 +30,14 @@ from facedis_jax.errors import InputError
 WHERE_TO_GET_IT = "https://coma.is.tue.mpg.de"
 _LAYOUT = "CoMA's <subject>/<expression>/<expression>.NNNNNN.ply"
 _SCALE = 260.0
+
+
+@dataclass(eq=False)
+class ComaConfig(tfds.core.BuilderConfig):
+    """A split, and the names of meshes to leave out."""
+
+    split: str = "paper"
+    without: tuple[str, ...] = ()
 
 
 class Coma(FaceBuilder):
@@ -34,17 +51,18 @@ class Coma(FaceBuilder):
     """
 
     name = "coma"
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=split) for split in SPLITS]  # noqa: RUF012
+    BUILDER_CONFIGS = [ComaConfig(name=split, split=split) for split in SPLITS]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Register at {WHERE_TO_GET_IT} and unpack the meshes."
 
     def survey(self, folder: Path) -> FaceSurvey:
-        paths = coma_files(folder)
-        names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+        config = self.builder_config
+        paths = [path for path in coma_files(folder) if _name(folder, path) not in config.without]
+        names = [_name(folder, path) for path in paths]
         subjects = sorted({name.split("/")[0] for name in names})
         expressions = sorted({name.split("/")[1] for name in names})
         subject = np.array([subjects.index(name.split("/")[0]) for name in names], np.int32)
         expression = np.array([expressions.index(name.split("/")[1]) for name in names], np.int32)
-        train, test = split_indices(self.builder_config.name, names)
+        train, test = split_indices(config.split, names)
 
         digest = hashlib.sha256()
         first = read_mesh(paths[0])
@@ -56,10 +74,7 @@ class Coma(FaceBuilder):
             for i in sequence:
                 data = read_mesh_bytes(paths[i])
                 digest.update(f"{names[i]}\0{len(data)}\0".encode() + data)
-                mesh = parse_mesh(paths[i], data)
-                check_topology(paths[i], mesh, len(first.vertices), first.triangles)
-                check_unit(paths[i], mesh.vertices, "m")
-                frames.append(mesh.vertices.astype(np.float32))
+                frames.append(_checked(paths[i], parse_mesh(paths[i], data), first).vertices.astype(np.float32))
             vertices = np.stack(frames)
             levels.append(sequence_levels(vertices))
             neutrals.add(int(subject[sequence[0]]), vertices, levels[-1])
@@ -101,13 +116,17 @@ def coma_files(folder: Path) -> list[Path]:
     return paths
 
 
-def load_coma(folder: str | Path, *, split: str = "paper", prepared_dir: str | Path | None = None) -> FaceSet:
+def load_coma(
+    folder: str | Path, *, split: str = "paper", prepared_dir: str | Path | None = None, skip_damaged: bool = False
+) -> FaceSet:
     """CoMA as a face set in mm, prepared at the first call (a minute or two) and opened at once from then on.
 
     Args:
       folder: holds `<subject>/<expression>/<expression>.NNNNNN.ply`, in metres.
       split: one of `facedis_jax.data.splits.SPLITS`.
       prepared_dir: holds the prepared copy, 1.1 GB for all of CoMA; a folder in the user's cache if None.
+      skip_damaged: leave out meshes that cannot be used, and list them in the set's `left_out`. The topology is that of
+        the first mesh that can be read.
 
     Returns:
       The face set, of scale 260, whose faces are read from disk as they are asked for.
@@ -120,9 +139,36 @@ def load_coma(folder: str | Path, *, split: str = "paper", prepared_dir: str | P
     folder = Path(folder)
     if split not in SPLITS:
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
-    make_builder = partial(_builder, split)
-    return load_prepared_faces(make_builder, f"coma/{split}", folder, coma_files(folder), prepared_dir, scale=_SCALE)
+    paths = coma_files(folder)
+    left_out = {}
+    if skip_damaged:
+        first = first_readable(paths)
+        left_out = find_damaged(
+            "coma",
+            [_name(folder, path) for path in paths],
+            lambda i: _checked(paths[i], read_mesh(paths[i]), first),
+            folder,
+            paths,
+            prepared_dir,
+        )
+    make_builder = partial(_builder, split, tuple(left_out))
+    return load_prepared_faces(
+        make_builder, f"coma/{split}", folder, paths, prepared_dir, scale=_SCALE, left_out=left_out
+    )
 
 
-def _builder(split: str, data_dir: Path) -> Coma:
-    return Coma(config=split, data_dir=data_dir, file_format="array_record")
+def _name(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _checked(path: Path, mesh: Mesh, first: Mesh) -> Mesh:
+    check_topology(path, mesh, len(first.vertices), first.triangles)
+    check_unit(path, mesh.vertices, "m")
+    return mesh
+
+
+def _builder(split: str, without: tuple[str, ...], data_dir: Path) -> Coma:
+    config: ComaConfig | str = split
+    if without:
+        config = ComaConfig(name=f"{split}_without_{names_hash(without)}", split=split, without=without)
+    return Coma(config=config, data_dir=data_dir, file_format="array_record")

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,22 @@ def write_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> None:
         raise InputError(path, "a place to write a mesh", error.strerror or str(error)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def first_readable(paths: Sequence[Path]) -> Mesh:
+    """The first of some meshes that can be read.
+
+    Raises:
+      InputError: of the first one, where none can.
+    """
+    problem: InputError | None = None
+    for path in paths:
+        try:
+            return read_mesh(path)
+        except InputError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
 
 
 def check_topology(where: object, mesh: Mesh, num_vertices: int, triangles: np.ndarray) -> None:

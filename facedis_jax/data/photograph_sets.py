@@ -28,7 +28,13 @@ PHOTOGRAPH_SETS: dict[str, type[ImageBuilder]] = {
 
 
 def load_images(
-    kind: str, folder: str | Path, *, size: int | None = None, prepared_dir: str | Path | None = None, **settings: Any
+    kind: str,
+    folder: str | Path,
+    *,
+    size: int | None = None,
+    prepared_dir: str | Path | None = None,
+    skip_damaged: bool = False,
+    **settings: Any,
 ) -> ImageSet:
     """A set of photographs, prepared at the first call and opened at once from then on.
 
@@ -45,6 +51,7 @@ def load_images(
       size: height and width of the images, a power of two from 8.
       prepared_dir: holds the prepared copies, size * size * channels bytes an image; a folder in the user's cache if
         None.
+      skip_damaged: leave out images that cannot be read, and list them in the set's `left_out`.
       **settings: others of the set's `settings_type`: `channels`, `crop`, `max_train`, `max_test`, and its own. None
         stands for the set's own value.
 
@@ -62,4 +69,6 @@ def load_images(
     for name in given:
         if name not in known:
             raise InputError(f"the set {kind}", f"settings among {', '.join(known)}", name)
-    return load_prepared_images(builder_type, folder, builder_type.settings_type(**given), prepared_dir)
+    return load_prepared_images(
+        builder_type, folder, builder_type.settings_type(**given), prepared_dir, skip_damaged=skip_damaged
+    )

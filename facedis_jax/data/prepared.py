@@ -1,12 +1,15 @@
 """Data sets that are read once, kept as ArrayRecord files in a cache, and from then on read at random."""
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import rich.console
 import rich.progress
 import tensorflow_datasets as tfds
@@ -14,6 +17,7 @@ import tensorflow_datasets as tfds
 from facedis_jax.errors import InputError
 
 T = TypeVar("T")
+Survey = TypeVar("Survey")  # ImageSurvey or ClipSurvey
 Builder = TypeVar("Builder", bound="PreparedBuilder")
 
 
@@ -84,6 +88,78 @@ def open_prepared(
         expected = "a whole prepared copy (delete it to prepare anew)"
         raise InputError(builder.data_path, expected, f"no {missing[0].name}")
     return builder
+
+
+def find_damaged(
+    what: str,
+    names: Sequence[str],
+    read: Callable[[int], object],
+    folder: Path,
+    files: Iterable[Path],
+    prepared_dir: str | Path | None,
+) -> dict[str, str]:
+    """Reads every example of a data set once, to leave out those that cannot be read.
+
+    What is found is kept beside the prepared copies, and belongs to the same state of the files.
+
+    Args:
+      what: the set and its settings, which the examples depend on.
+      names: of the examples.
+      read: reads one by its index, and raises an InputError where it is damaged.
+      folder, files, prepared_dir: as at `open_prepared`.
+
+    Returns:
+      For each damaged example its name and what is wrong with it, in the order of the names.
+
+    Raises:
+      InputError: where all of them are, or the cache cannot be written.
+    """
+    base = Path(prepared_dir) if prepared_dir is not None else cache_dir()
+    key = hashlib.sha256(f"{_listing_hash(folder, files)}\0{what}".encode()).hexdigest()[:16]
+    found = base / f"damaged-{key}.json"
+    if found.exists():
+        return json.loads(found.read_text(encoding="utf-8"))
+    damaged: dict[str, str] = {}
+    for index, name in enumerate(track(names, "Looking for damaged files")):
+        try:
+            read(index)
+        except InputError as error:
+            damaged[name] = str(error)
+    if len(damaged) == len(names):
+        raise InputError(folder, "examples that can be read", f"{len(names)} damaged ones, such as {damaged[names[0]]}")
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        temporary = base / f".damaged-{key}-{os.getpid()}.json"
+        temporary.write_text(json.dumps(damaged, indent=2), encoding="utf-8")
+        os.replace(temporary, found)
+    except OSError as error:
+        raise InputError(base, "a folder for prepared data that can be written", str(error)) from None
+    return damaged
+
+
+def damaged_examples(survey: Any, settings: object, folder: Path, prepared_dir: str | Path | None) -> dict[str, str]:
+    """Those among the chosen examples of a survey that cannot be read; see `find_damaged`."""
+    chosen = np.union1d(survey.train, survey.test)
+    return find_damaged(
+        f"{survey.title} {settings}",
+        [survey.names[i] for i in chosen],
+        lambda place: survey.read(chosen[place]),
+        folder,
+        survey.files,
+        prepared_dir,
+    )
+
+
+def without(survey: Survey, names: Sequence[str]) -> Survey:
+    """A survey whose halves leave out some examples."""
+    of: Any = survey
+    kept = ~np.isin(np.asarray(of.names), names)
+    return replace(of, train=of.train[kept[of.train]], test=of.test[kept[of.test]])
+
+
+def names_hash(names: Sequence[str]) -> str:
+    """A short name for a list of names."""
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:12]
 
 
 def cache_dir() -> Path:

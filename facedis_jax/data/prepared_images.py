@@ -3,7 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.images import Image, ImageSet, ImageSplit
 from facedis_jax.data.photographs import Framing, PhotographFiles
-from facedis_jax.data.prepared import PreparedBuilder, open_prepared, track
+from facedis_jax.data.prepared import PreparedBuilder, damaged_examples, open_prepared, track, without
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.errors import InputError
 
@@ -29,6 +29,7 @@ class ImageSettings:
       size, channels, crop: of the images, see `facedis_jax.data.photographs.Framing`.
       max_train, max_test: how many images to keep of either half; all if None. Which ones follows from their names
         alone (`facedis_jax.data.splits.first_by_hash`), and fewer are among more.
+      without: names of images to leave out.
     """
 
     size: int = 64
@@ -36,6 +37,7 @@ class ImageSettings:
     crop: str = "center_square"
     max_train: int | None = None
     max_test: int | None = None
+    without: tuple[str, ...] = ()
 
     @property
     def framing(self) -> Framing:
@@ -111,7 +113,7 @@ class ImageBuilder(PreparedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
         settings = self.builder_config.settings
-        survey = self.survey(Path(dl_manager.manual_dir), settings)
+        survey = without(self.survey(Path(dl_manager.manual_dir), settings), settings.without)
         digest = hashlib.sha256(repr(settings.framing).encode())
         per_shard = max(1, _SHARD_BYTES // (settings.size**2 * settings.channels))
         return {
@@ -208,7 +210,12 @@ def choose(
 
 
 def load_prepared_images(
-    builder_type: type[ImageBuilder], folder: str | Path, settings: ImageSettings, prepared_dir: str | Path | None
+    builder_type: type[ImageBuilder],
+    folder: str | Path,
+    settings: ImageSettings,
+    prepared_dir: str | Path | None,
+    *,
+    skip_damaged: bool = False,
 ) -> ImageSet:
     """Opens the prepared copy of a set of photographs, and prepares it first where there is none.
 
@@ -217,12 +224,18 @@ def load_prepared_images(
       folder: where its files are.
       settings: of the builder's `settings_type`.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
+      skip_damaged: leave out images that cannot be read, and list them in the set's `left_out`.
 
     Raises:
       InputError: where the folder or a file in it cannot be used, or the cache cannot be written.
     """
     folder = Path(folder)
     survey = builder_type.survey(folder, settings)
+    left_out: dict[str, str] = {}
+    if skip_damaged:
+        left_out = damaged_examples(survey, settings, folder, prepared_dir)
+        settings = replace(settings, without=tuple(left_out))
+        survey = without(survey, settings.without)
     builder = open_prepared(partial(_builder, builder_type, settings), folder, survey.files, prepared_dir)
 
     def split(name: str, indices: np.ndarray) -> ImageSplit:
@@ -240,6 +253,7 @@ def load_prepared_images(
         channels=settings.channels,
         content_hash=builder.info.metadata["content_hash"],
         classes=survey.classes,
+        left_out=left_out,
     )
 
 

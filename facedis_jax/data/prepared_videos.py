@@ -3,7 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.cutting import Cutting
 from facedis_jax.data.photographs import Framing
-from facedis_jax.data.prepared import PreparedBuilder, open_prepared, track
+from facedis_jax.data.prepared import PreparedBuilder, damaged_examples, open_prepared, track, without
 from facedis_jax.data.videos import Clip, ClipSet, ClipSplit
 from facedis_jax.errors import InputError
 
@@ -34,6 +34,7 @@ class ClipSettings:
       num_test_subjects: how many, a tenth, rounded up, if None. Which ones follows from their names alone
         (`facedis_jax.data.splits.first_by_hash`), and fewer are among more.
       max_train, max_test: how many recordings to keep of either half, chosen likewise; all if None.
+      without: names of recordings to leave out.
 
     Raises:
       InputError: where one of them can be of no set.
@@ -50,6 +51,7 @@ class ClipSettings:
     num_test_subjects: int | None = None
     max_train: int | None = None
     max_test: int | None = None
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # To have them checked before anything is read.
@@ -139,7 +141,7 @@ class ClipBuilder(PreparedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
         settings = self.builder_config.settings
-        survey = self.survey(Path(dl_manager.manual_dir), settings)
+        survey = without(self.survey(Path(dl_manager.manual_dir), settings), settings.without)
         digest = hashlib.sha256(repr((settings.framing, settings.cutting)).encode())
         take_bytes = settings.frames * settings.size**2 * settings.channels
         take_bytes *= _CLIPS_PER_TAKE if settings.cut == "all" else 1
@@ -187,7 +189,12 @@ class PreparedClips:
 
 
 def load_prepared_clips(
-    builder_type: type[ClipBuilder], folder: str | Path, settings: ClipSettings, prepared_dir: str | Path | None
+    builder_type: type[ClipBuilder],
+    folder: str | Path,
+    settings: ClipSettings,
+    prepared_dir: str | Path | None,
+    *,
+    skip_damaged: bool = False,
 ) -> ClipSet:
     """Opens the prepared copy of a set of videos, and prepares it first where there is none.
 
@@ -196,12 +203,18 @@ def load_prepared_clips(
       folder: where its files are.
       settings: what is asked for.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
+      skip_damaged: leave out recordings that cannot be read, and list them in the set's `left_out`.
 
     Raises:
       InputError: where the folder or a file in it cannot be used, or the cache cannot be written.
     """
     folder = Path(folder)
     survey = builder_type.survey(folder, settings)
+    left_out: dict[str, str] = {}
+    if skip_damaged:
+        left_out = damaged_examples(survey, settings, folder, prepared_dir)
+        settings = replace(settings, without=tuple(left_out))
+        survey = without(survey, settings.without)
     builder = open_prepared(partial(_builder, builder_type, settings), folder, survey.files, prepared_dir)
 
     def split(name: str, indices: np.ndarray) -> ClipSplit:
@@ -223,6 +236,7 @@ def load_prepared_clips(
         channels=settings.channels,
         content_hash=builder.info.metadata["content_hash"],
         classes=survey.classes,
+        left_out=left_out,
     )
 
 

@@ -20,6 +20,7 @@ def load_videos(
     size: int | None = None,
     frames: int | None = None,
     prepared_dir: str | Path | None = None,
+    skip_damaged: bool = False,
     **settings: Any,
 ) -> ClipSet:
     """A set of videos, prepared at the first call and opened at once from then on.
@@ -37,6 +38,7 @@ def load_videos(
       frames: of a clip.
       prepared_dir: holds the prepared copies, frames * size * size * channels bytes a clip; a folder in the user's
         cache if None.
+      skip_damaged: leave out recordings that cannot be read, and list them in the set's `left_out`.
       **settings: others of `ClipSettings`. None stands for the value there.
 
     Returns:
@@ -52,4 +54,4 @@ def load_videos(
     for name in given:
         if name not in known:
             raise InputError(f"the set {kind}", f"settings among {', '.join(known)}", name)
-    return load_prepared_clips(VIDEO_SETS[kind], folder, ClipSettings(**given), prepared_dir)
+    return load_prepared_clips(VIDEO_SETS[kind], folder, ClipSettings(**given), prepared_dir, skip_damaged=skip_damaged)

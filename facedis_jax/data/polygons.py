@@ -1,0 +1,77 @@
+"""Corners of polygons as they stand in files, checked and cut into triangles, in memory that the file justifies."""
+
+import numpy as np
+
+from facedis_jax.errors import InputError
+
+# Corners or triangles at a time.
+_CHUNK = 1 << 18
+# A file with one byte for each corner of its polygons would take twelve times its size as triangles. It has at most
+# 256 vertices, so that no mesh is turned away by these.
+_MOST_TIMES_THE_FILE = 4
+_ALWAYS_ALLOWED = 1 << 25
+
+
+def check_polygons(
+    where: object, corners: np.ndarray, lengths: np.ndarray, *, num_vertices: int, num_bytes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Checks polygons as they were read.
+
+    Args:
+      where: the file, for errors.
+      corners: of all polygons one after another, in any shape and of any type of number.
+      lengths: [polygons] of integers in any type, how many corners each has.
+      num_vertices: of the mesh.
+      num_bytes: of the file.
+
+    Returns:
+      Both as arrays of their own, int32: [corners] and [polygons].
+
+    Raises:
+      InputError: where there are no polygons, one has less than three corners, a corner names no vertex, or they are
+        far more triangles than the file could hold.
+    """
+    if not len(lengths):
+        raise InputError(where, "a mesh with faces", "no faces")
+    if lengths.min() < 3:
+        raise InputError(where, "faces of three or more corners", f"one of {int(lengths.min())}")
+    num_triangles = corners.size - 2 * len(lengths)
+    if 12 * num_triangles > _MOST_TIMES_THE_FILE * num_bytes + _ALWAYS_ALLOWED:
+        raise InputError(where, "polygons of a surface", f"{num_triangles} triangles in {num_bytes} bytes")
+    return _indices(where, corners, num_vertices), lengths.astype(np.int32)
+
+
+def cut_into_triangles(corners: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Triangle fans [triangles, 3] int32 of polygons from `check_polygons`."""
+    return corners.reshape(-1, 3) if (lengths == 3).all() else _fans(corners, lengths)
+
+
+def _indices(where: object, corners: np.ndarray, num_vertices: int) -> np.ndarray:
+    indices = np.empty(corners.size, np.int32)
+    for start in range(0, corners.size, _CHUNK):
+        some = corners.reshape(-1) if corners.size <= _CHUNK else corners.flat[start : start + _CHUNK]
+        valid = (some >= 0) & (some < num_vertices)
+        if some.dtype.kind == "f":
+            valid &= some == np.floor(some)
+        if not valid.all():
+            raise InputError(where, f"corners from 0 to {num_vertices - 1}", f"{some[~valid][0]}")
+        indices[start : start + _CHUNK] = some
+    return indices
+
+
+def _fans(corners: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    counts = lengths - 2
+    ends = np.cumsum(counts, dtype=np.int32)
+    triangles = np.empty((ends[-1], 3), np.int32)
+    for start in range(0, len(triangles), _CHUNK):
+        stop = min(start + _CHUNK, len(triangles))
+        low, high = np.searchsorted(ends, [start, stop - 1], side="right")
+        begins = ends[low : high + 1] - counts[low : high + 1]
+        inside = np.minimum(ends[low : high + 1], stop) - np.maximum(begins, start)
+        number = np.arange(start, stop)
+        # Each polygon has two corners more than triangles, and so begins two later for each one before it.
+        before = 2 * np.repeat(np.arange(low, high + 1), inside)
+        triangles[start:stop, 0] = corners[np.repeat(begins, inside) + before]
+        triangles[start:stop, 1] = corners[number + before + 1]
+        triangles[start:stop, 2] = corners[number + before + 2]
+    return triangles

@@ -1,0 +1,84 @@
+"""What one call costs: its seconds of processor, and how far the memory of the process rose above where it was."""
+
+import ctypes
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+# What a file of 2 MiB or less may take, and a larger one for each of its MiB.
+MOST_SECONDS = 2.0
+SECONDS_PER_MEGABYTE = 1.0
+MOST_TIMES_THE_FILE = 10
+ALWAYS_ALLOWED = 64 << 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one call.
+
+    Attributes:
+      seconds: of the processor's time, of all threads.
+      memory: bytes by which the resident memory rose, at its peak, above what it was before.
+      noise: bytes written to standard error meanwhile.
+    """
+
+    seconds: float
+    memory: int
+    noise: int
+
+
+def most_seconds(size: int) -> float:
+    """How long a reader may take over a file of that size."""
+    return max(MOST_SECONDS, SECONDS_PER_MEGABYTE * size / 2**20)
+
+
+def memory_share(memory: int, size: int) -> float:
+    """Memory as a part of what a file of that size allows, 10 times the file and 64 MiB."""
+    return memory / (MOST_TIMES_THE_FILE * size + ALWAYS_ALLOWED)
+
+
+def measure(call: Callable[[], None]) -> Cost:
+    """Runs a call that raises nothing.
+
+    Linux alone lets a process reset the peak of its memory; elsewhere memory counts as 0. Standard error is watched
+    where it goes to a file.
+    """
+    noise, before, start = os.fstat(2).st_size, _resident(reset=True), time.process_time()
+    call()
+    seconds = time.process_time() - start
+    return Cost(seconds, max(0, _peak() - before), os.fstat(2).st_size - noise)
+
+
+def give_memory_back_at_once() -> None:
+    """Has the C library return freed memory to the system, so that it counts again when it is taken again."""
+    try:
+        library = ctypes.CDLL(None)
+        library.mallopt(-1, 1 << 18)  # M_TRIM_THRESHOLD
+        library.mallopt(-3, 1 << 18)  # M_MMAP_THRESHOLD
+    except (OSError, AttributeError):
+        return
+
+
+def _resident(*, reset: bool) -> int:
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return 0
+    return _status("VmRSS")
+
+
+def _peak() -> int:
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(rf"{name}:\s*(\d+) kB", text)
+    return int(found[1]) << 10 if found else 0
