@@ -13,6 +13,7 @@ Needs:     PyTorch, as nothing else does, and a C++ compiler for `torch.compile`
 """
 
 import importlib.util
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +41,7 @@ Call = Callable[[], Any]
 # Faces, images, clips and clouds of a step; a clip has 60 frames.
 BATCH_SIZES: dict[What, int] = {"ib_vae": 16, "deformable": 64, "dynamic": 1, "farthest_points": 16}
 NUM_POINTS, NUM_CENTRES = 5023, 512
+PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,21 @@ def main(config: PeersConfig) -> list[dict[str, Any]]:
 
     torch.set_num_threads(device_description()["cores"])
     torch.manual_seed(0)
-    measured = []
+    rows = []
     for what in config.what:
         batch_size = config.batch_size or BATCH_SIZES[what]
         ours, theirs = steps(what, batch_size)
         calls = {"jax": ours, "eager": theirs(False)} | ({"compile": theirs(True)} if config.compile else {})
-        # Either library's threads spin for some milliseconds when a step is over, and then sleep: too little to tell
-        # in the other's step, so that one process will do.
-        times = time_in_turn(calls, repeats=config.repeats, warmup=2)
+        # The threads of either library wait busily for a while after a step: they fall asleep before the other's.
+        turns: dict[str, Call] = {}
+        for name, call in calls.items():
+            turns |= {name: call, f"pause after {name}": partial(time.sleep, PAUSE_S)}
+        taken = time_in_turn(turns, repeats=config.repeats, warmup=2)
+        times = {name: taken[name] for name in calls}
         ratios = {f"{name} / jax": times[name].median_s / times["jax"].median_s for name in calls if name != "jax"}
-        measured.append({"what": what, "batch": batch_size, **times, **ratios})
-        print_table(f"{what}, torch {torch.__version__}", measured[-1:])
-    return [{**row, "torch": torch.__version__} for row in measured]
+        rows.append({"what": what, "batch": batch_size, **times, **ratios})
+        print_table(f"{what}, torch {torch.__version__}", rows[-1:])
+    return [{**row, "torch": torch.__version__} for row in rows]
 
 
 def steps(what: What, batch_size: int) -> tuple[Call, Callable[[bool], Call]]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import jax
@@ -112,6 +113,7 @@ def exit_with(command: Callable[[], int]) -> None:
     flags.FLAGS.mark_as_parsed()
     # Orbax logs the tracebacks of its threads and then hands the error over, to be told below.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    sys.excepthook = _without_late_writes
     try:
         code = command()
     except InputError as error:
@@ -133,6 +135,12 @@ def exit_with(command: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
+
+
+def _without_late_writes(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Where one write of a checkpoint failed, TensorStore's threads tell of the others to a loop that is closed."""
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
 
 
 def join_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -1,6 +1,5 @@
 """The short form of `python -m durability.machines`: from four devices to two processes."""
 
-
 import numpy as np
 import pytest
 

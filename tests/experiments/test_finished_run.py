@@ -68,7 +68,7 @@ def test_settings_that_do_not_fit_are_named(change, named):
         from_json(Settings, as_json(Settings()) | change, where="config.json")
 
 
-@pytest.mark.parametrize("kind", ["plain_run", "labelled_run"])
+@pytest.mark.parametrize("kind", ["plain_run"])
 def test_a_run_is_read_back_as_it_was_trained(kind, request):
     run = request.getfixturevalue(kind)
     before = contents(run.path)

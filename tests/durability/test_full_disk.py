@@ -1,0 +1,42 @@
+"""The short form of `python -m durability.full_disk`."""
+
+import subprocess
+
+import jax
+import pytest
+from jax.sharding import SingleDeviceSharding
+
+from durability.damage import state_at
+from facedis_jax.training import Checkpoints, SaveFailed
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_full_disk_is_told_of_and_leaves_the_last_checkpoint_whole(small_disk):
+    saved = 0
+    # Keeping all, so that the disk fills up.
+    with pytest.raises(SaveFailed) as raised, Checkpoints(small_disk / "checkpoints", keep=100) as checkpoints:
+        for step in range(10, 200, 10):
+            checkpoints.save(step, state_at(step), {"seconds": 1.0})
+            saved = step
+    assert saved > 20
+    assert "(No space left on device); the last good one is that of step" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    steps = sorted(int(path.name) for path in (small_disk / "checkpoints").iterdir())
+    sharding = SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state_at(0))
+    with Checkpoints(small_disk / "checkpoints", read_only=True) as checkpoints:
+        restored = checkpoints.restore(abstract)
+    assert restored.step == steps[-1]
+    assert str(raised.value).endswith(f"step {restored.step}")
+    assert (restored.state["chains"] == state_at(restored.step)["chains"]).all()
