@@ -1,8 +1,8 @@
 """Trains on a disk that fills up: `python -m durability.full_disk --folder DIR`.
 
-The folder should be a small file system of its own, such as one of 4 MiB: `mount -t tmpfs -o size=4m tmpfs DIR`. What is
-left free of it is filled but for a little, then a run is started there. It must end with one line that says why and
-with code 74, its last checkpoint must be whole, and once there is room again the same command must finish.
+The folder should be a small file system of its own, such as one of 4 MiB: `mount -t tmpfs -o size=4m tmpfs DIR`. What
+is left free of it is filled but for a little, then a run is started there. It must end with one line that says why
+and with code 74, its last checkpoint must be whole, and once there is room again the same command must finish.
 """
 
 import os

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from facedis_jax.models import UpsamplingNetwork
+from facedis_jax.models import UpsamplingNetwork, upsampling
 from facedis_jax.models.upsampling import INITIAL_DEVIATION, subpixel_convolution, transposed_convolution
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-# Sizes that are even and strides of 1 are taken in blocks, others are not.
-@pytest.mark.parametrize("size", [(3, 5), (4, 6)])
-@pytest.mark.parametrize("stride", [1, 2, 3, 4])
-def test_the_two_convolutions_and_their_gradients_are_equal(stride, size):
+# Even sizes and strides of 1 are taken in blocks, others are not; with many channels, remainders by themselves.
+@pytest.mark.parametrize(("stride", "size", "many"), [
+    (1, (3, 5), 16), (1, (4, 6), 16), (2, (4, 6), 16), (3, (3, 5), 16), (4, (3, 5), 16), (2, (3, 5), 2), (3, (4, 6), 2),
+])  # fmt: skip
+def test_the_two_convolutions_and_their_gradients_are_equal(stride, size, many, monkeypatch):
+    monkeypatch.setattr(upsampling, "SEPARATE_CHANNELS", many)
     rng = np.random.default_rng(stride)
     all_taps = range(1, 8)
     images = rng.normal(size=(2, *size, 2))
