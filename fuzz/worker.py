@@ -202,6 +202,8 @@ def _explore(atheris: Any, feeder: Feeder, feed: Callable[[bytes], None], count:
 
     def change(data: bytes, longest: int, seed: int) -> bytes:
         randoms = random.Random(seed)
+        # What reached new branches is refused, nearly all of it, and so are its changes.
+        data = data if randoms.random() < 0.6 else randoms.choice(feeder.seeds)
         if randoms.random() < 0.3:
             return data[:1] + atheris.Mutate(data[1:], longest - 1)
         return _changed(feeder, randoms, data)[:longest]

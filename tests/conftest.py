@@ -1,5 +1,6 @@
 """Four virtual devices, made before jax is imported, so that every test may use one, two or four."""
 
+import gc
 import os
 from functools import partial
 from importlib.metadata import version
@@ -12,6 +13,11 @@ if version("jaxlib").startswith("0.10."):
     # A third less to compile. Later versions do not know it, and end on a flag that they do not know.
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
+
+
+# A worker gathers millions of objects that live as long as it does, traced and compiled programs, which by default are
+# looked through at every few hundred new ones.
+gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(scope="module")

@@ -86,6 +86,7 @@ def test_a_run_leaves_its_results_behind(run):
     assert page.count("data:image/gif;base64,") == len(list((run / "figures").glob("*.gif"))) == 4
 
 
+@pytest.mark.thorough
 def test_the_same_command_on_a_finished_run_trains_no_more(run):
     metrics = (run / "dynamic" / "metrics.jsonl").read_bytes()
     before = json.loads((run / "results.json").read_text())
@@ -130,6 +131,7 @@ def real_clips(tmp_path_factory):
     return folder
 
 
+@pytest.mark.thorough
 def test_real_clips_are_learned_from_without_levels(real_clips, tmp_path):
     data = VideoDataConfig(
         "folders", real_clips, size=16, frames=3, num_test_subjects=2, prepared=tmp_path / "prepared"

@@ -85,6 +85,7 @@ def test_runs_have_seeds_and_folders_of_their_own(tmp_path):
         geometry_transfer.nth_run(run, 0)
 
 
+@pytest.mark.thorough
 def test_the_same_command_trains_no_more(finished):
     files = sorted(finished.glob("run_*/*/metrics.jsonl"))
     assert len(files) == 6

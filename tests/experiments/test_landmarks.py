@@ -66,6 +66,7 @@ def test_the_mean_shape_is_that_of_the_training_images(finished):
     assert finished[1]["landmark_error_percent"]["mean_shape"]["mean"] == pytest.approx(errors.mean(), rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_same_command_trains_no_more(finished):
     folder, results = finished
     metrics = (folder / "deformable" / "metrics.jsonl").read_bytes()

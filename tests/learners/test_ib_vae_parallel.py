@@ -22,7 +22,14 @@ def expected(request, tiny):
     return config, states, metrics
 
 
-@pytest.mark.parametrize(("method", "num_devices"), [("pmap", 1), ("pmap", 4), ("shard_map", 2), ("shard_map", 4)])
+@pytest.mark.parametrize(
+    ("method", "num_devices"),
+    [
+        ("pmap", 4),
+        ("shard_map", 2),
+        *(pytest.param(*other, marks=pytest.mark.thorough) for other in (("pmap", 1), ("shard_map", 4))),
+    ],
+)
 def test_devices_do_not_change_what_is_learned(tiny, expected, method, num_devices):
     config, states, metrics = expected
     learner = tiny.learner(config, axis_name="devices")

@@ -100,5 +100,5 @@ def _pickled(path):
 )
 def test_anything_else_is_refused_in_one_line(saved, spoil):
     spoil(saved)
-    with pytest.raises(InputError, match=r"model\.npz: expected the model file of a finished run, found ."):
+    with pytest.raises(InputError, match=r"model\.npz: expected .+, found ."):
         TrainedFaces.load(saved)
