@@ -45,7 +45,8 @@ def _main() -> int:
         )
         step = data_parallel(learner.step, axis_name=AXIS)
         state = step.place_state(learner.init(jax.random.key(0), next(batches)))
-        plain, saving = [], []
+        plain: list[float] = []
+        saving: list[float] = []
         with Checkpoints(Path(folder) / "checkpoints") as checkpoints:
             for number in range(config.rounds + 1):
                 for seconds, save in ((plain, False), (saving, True)):
