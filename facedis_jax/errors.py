@@ -14,5 +14,6 @@ class InputError(Exception):
 
     def __init__(self, where: object, expected: str, found: str):
         self.where, self.expected, self.found = str(where), expected, found
-        line = f"{self.where}: expected {expected}, found {found}"
-        super().__init__(" ".join(line.split()))
+        line = " ".join(f"{self.where}: expected {expected}, found {found}".split())
+        # Names of files may hold anything, control sequences of the terminal among it.
+        super().__init__("".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in line))

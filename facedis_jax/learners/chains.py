@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 Tree = TypeVar("Tree")
 
-# Every number of devices up to 6, and each of 8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48, 60, 64 and more, divides it,
-# so that a run moves between them. The chains beyond the last example belong to nobody.
-CHAIN_MULTIPLE = 960
+# Every number of devices up to 6, and each of 8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48, 60, 64, 128, 256 and more,
+# divides it, so that a run moves between them. The chains beyond the last example belong to nobody.
+CHAIN_MULTIPLE = 3840
 
 # Ten times the length that latents have under the prior; of all that such a code could say the prior's factor of
 # Eq. 8 leaves a part of e^-50 for each of its numbers.

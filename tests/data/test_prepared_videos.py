@@ -147,6 +147,7 @@ def test_the_builder_serves_tfds_on_its_own(original, tmp_path):
 def test_every_setting_names_a_copy_of_its_own():
     changes = {"size": 8, "channels": 1, "crop": "none", "frames": 3, "stride": 2, "cut": "all", "max_test": 1}
     changes |= {"expressions": ("joy",), "test_subjects": ("1",), "num_test_subjects": 1, "max_train": 1}
+    changes["without"] = ("1/joy/take000",)
     assert set(changes) == set(ClipSettings.__dataclass_fields__)
     made = [ClipSettings(), *(ClipSettings(**{name: value}) for name, value in changes.items())]
     assert len({ClipConfig.of(settings).name for settings in made}) == len(made)

@@ -4,6 +4,6 @@ from durability.kills import kill_training
 
 
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
-    outcome = kill_training("abp", 2, tmp_path, steps=40)
+    outcome = kill_training("abp", 2, tmp_path, steps=30)
     assert outcome.kills >= 2
     assert outcome.runs == outcome.equal > 0

@@ -6,7 +6,7 @@ import pytest
 from durability.machines import HALF, WHOLE, Shape, losses, run_on
 from durability.small_runs import SmallRun, train
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.thorough]
 
 
 def test_a_run_of_four_devices_goes_on_in_two_processes(tmp_path):

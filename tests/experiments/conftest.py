@@ -1,5 +1,7 @@
 """Two small finished runs, one plain and one with labels, trained on three made-up people."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,11 +96,24 @@ def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
     return SmallRun(path, config, face_set, state)
 
 
+@contextmanager
+def quickly_compiled() -> Iterator[None]:
+    """What the fixture `quick_compilation` does for a module, for runs that last as long as the session."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="session")
 def plain_run(tmp_path_factory: pytest.TempPathFactory, small_face_set: FaceSet) -> SmallRun:
-    return train(tmp_path_factory.mktemp("plain"), small_face_set, conditional=False)
+    with quickly_compiled():
+        return train(tmp_path_factory.mktemp("plain"), small_face_set, conditional=False)
 
 
 @pytest.fixture(scope="session")
 def labelled_run(tmp_path_factory: pytest.TempPathFactory, small_face_set: FaceSet) -> SmallRun:
-    return train(tmp_path_factory.mktemp("labelled"), small_face_set, conditional=True)
+    with quickly_compiled():
+        return train(tmp_path_factory.mktemp("labelled"), small_face_set, conditional=True)

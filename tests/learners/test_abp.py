@@ -39,18 +39,18 @@ def energies(small, params, images, codes, sigma):
 
 def test_chains_of_images_outside_the_batch_do_not_move(small, stepped):
     index, state, _ = stepped
-    moved = (rows(state.chains, range(960)) != rows(small.state.chains, range(960))).all(axis=1)
+    moved = (rows(state.chains, range(3840)) != rows(small.state.chains, range(3840))).all(axis=1)
     np.testing.assert_array_equal(np.flatnonzero(moved), np.sort(index))
-    still = (rows(state.chains, range(960)) == rows(small.state.chains, range(960))).all(axis=1)
+    still = (rows(state.chains, range(3840)) == rows(small.state.chains, range(3840))).all(axis=1)
     np.testing.assert_array_equal(still, ~moved)
 
 
 def test_first_chains_are_from_the_prior_and_do_not_depend_on_their_number(small):
-    codes = rows(small.state.chains, range(960))
+    codes = rows(small.state.chains, range(3840))
     assert abs(codes.mean()) < 0.05
     np.testing.assert_allclose(codes.std(axis=0), 1, atol=0.1)
-    more = jax.eval_shape(small.learner(num_images=961).init, jax.random.key(0), small.batch([0]))
-    assert more.chains.appearance.shape == (1920, 3)
+    more = jax.eval_shape(small.learner(num_images=3841).init, jax.random.key(0), small.batch([0]))
+    assert more.chains.appearance.shape == (7680, 3)
 
 
 @pytest.mark.parametrize(("at_step", "sigma"), [(0, 0.6), (1, 0.6), (2, 0.3)])

@@ -14,7 +14,7 @@ from facedis_jax.training import LoopConfig, RunFolder, data_parallel, fit
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-NUM_IMAGES = 900  # of 960 chains, so that each of four devices holds some
+NUM_IMAGES = 3600  # of 3840 chains, so that each of four devices holds some
 
 
 def batches(small):

@@ -71,7 +71,7 @@ def make_batch(index, frames=FRAMES):
     return {"frames": make_clips(index, frames), "index": index, "mask": np.ones(len(index), np.float32)}
 
 
-def rows(latents, index=range(960)):
+def rows(latents, index=range(3840)):
     """The latents of some clips, their four leaves side by side, float64."""
     return np.concatenate([np.float64(z)[index].reshape(len(index), -1) for z in jax.tree.leaves(latents)], axis=1)
 
@@ -141,12 +141,12 @@ def test_chains_of_clips_outside_the_batch_do_not_move(video, stepped):
 
 
 def test_first_chains_are_from_the_prior_and_as_long_as_the_clips():
-    keys = jax.random.split(jax.random.key(0), 960)
+    keys = jax.random.split(jax.random.key(0), 3840)
     codes = rows(jax.jit(jax.vmap(lambda key: prior_clip(CONFIG.model, key, FRAMES)))(keys))
     assert abs(codes.mean()) < 0.05
     np.testing.assert_allclose(np.cov(codes.T), np.eye(14), atol=0.2)
     chains = jax.eval_shape(make().init, keys[0], make_batch([0], frames=9)).chains
-    assert [z.shape for z in jax.tree.leaves(chains)] == [(960, 3), (960, 8, 1), (960, 2), (960, 8, 2)]
+    assert [z.shape for z in jax.tree.leaves(chains)] == [(3840, 3), (3840, 8, 1), (3840, 2), (3840, 8, 2)]
 
 
 def test_a_longer_clip_from_the_prior_goes_on_where_the_shorter_ends():

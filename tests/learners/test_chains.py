@@ -13,10 +13,10 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 COUNT, BATCH = 24, 8
 
 
-@pytest.mark.parametrize(("examples", "chains"), [(1, 960), (960, 960), (961, 1920), (10_000, 10_560)])
+@pytest.mark.parametrize(("examples", "chains"), [(1, 3840), (3840, 3840), (3841, 7680), (10_000, 11_520)])
 def test_chains_are_as_many_as_any_usual_number_of_devices_divides(examples, chains):
     assert num_chains(examples) == chains
-    for devices in (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48, 60, 64):
+    for devices in (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48, 60, 64, 128, 256):
         assert num_chains(examples) % devices == 0
 
 

@@ -10,6 +10,8 @@ from facedis_jax.metrics import Average
 from facedis_jax.training import LoopConfig, RunFolder, TrainingDiverged, fit
 from facedis_jax.training.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = LoopConfig(num_steps=20, log_every=5, evaluate_every=10, checkpoint_every=7)
 
 
