@@ -55,7 +55,7 @@ def test_devices_do_not_change_what_is_learned(small, expected, method):
         close(found_metrics, metrics[i], rtol=1e-5, atol=1e-5)
         assert int(found.step) == i + 1
     assert traces == [(3, 8, 8, 3)]
-    assert {shard.data.shape for shard in found.chains.appearance.addressable_shards} == {(240, 3)}
+    assert {shard.data.shape for shard in found.chains.appearance.addressable_shards} == {(960, 3)}
 
     # One image, and one start for all of them: only the noise of the devices' examples tells them apart.
     batch = small.batch([0] * 12)

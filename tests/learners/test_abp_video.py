@@ -233,7 +233,7 @@ def test_neither_devices_nor_frames_at_once_change_what_is_learned(video, steppe
     close(found.chains, expected.chains)
     close(*(optax.tree_utils.tree_get(state.opt_state, "mu") for state in (found, expected)), rtol=1e-3, atol=1e-3)
     close(metrics, expected_metrics)
-    assert {shard.data.shape for shard in found.chains.geometry.noise.addressable_shards} == {(240, 3, 2)}
+    assert {shard.data.shape for shard in found.chains.geometry.noise.addressable_shards} == {(960, 3, 2)}
 
 
 def test_checkpoints_hold_the_whole_state(stepped, tmp_path):
