@@ -55,8 +55,8 @@ class LinearNormRelu(nn.Module):
         return nn.leaky_relu(hidden, self.slope)
 
 
-class LinearNormReluMax(nn.Module):
-    """`LinearNormRelu` and then the maximum over the next to last axis, of the neighbours of a point.
+class LinearBatchNormReluMax(nn.Module):
+    """`LinearNormRelu` over the batch and then the maximum over the next to last axis, of the neighbours of a point.
 
     Batch normalisation and ReLU are monotonous in each channel, so that the maximum may come first: of the largest
     value where a channel's scale is positive, of the smallest where it is not. Only the statistics need all of the
@@ -64,15 +64,11 @@ class LinearNormReluMax(nn.Module):
     """
 
     features: int
-    normalisation: Normalisation = "layer"
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
         """Maps [..., neighbours, channels] to [..., features]."""
-        if self.normalisation != "batch":
-            plain = LinearNormRelu(self.features, self.normalisation, self.axis_name)
-            return plain(inputs, train=train).max(axis=-2)
         hidden = nn.Dense(self.features, use_bias=False)(inputs)
         scale = self.param("scale", nn.initializers.ones, (self.features,))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.models.normalisation import LinearNormRelu, LinearNormReluMax, Normalisation, Normalise
+from facedis_jax.models.normalisation import LinearBatchNormReluMax, LinearNormRelu, Normalisation, Normalise
 from facedis_jax.models.point_features import PointFeatureConfig, PointFeatures, grouped_linear
 
 
@@ -79,7 +79,10 @@ class GroupedFeatures(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (2 * inputs.shape[-1], self.features))
         hidden = jax.vmap(grouped_linear, in_axes=(0, 0, 0, None))(inputs, centres, neighbours, kernel)
         hidden = nn.relu(Normalise(self.normalisation, self.axis_name)(hidden, train=train))
-        return LinearNormReluMax(self.features, self.normalisation, self.axis_name)(hidden, train=train)
+        if self.normalisation == "batch":
+            return LinearBatchNormReluMax(self.features, self.axis_name)(hidden, train=train)
+        hidden = LinearNormRelu(self.features, self.normalisation, self.axis_name)(hidden, train=train)
+        return hidden.max(axis=-2)
 
 
 class PointCloudTransformer(nn.Module):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facedis_jax.models.normalisation import LinearNormRelu, LinearNormReluMax, Normalise
+from facedis_jax.models.normalisation import LinearBatchNormReluMax, LinearNormRelu, Normalise
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 FEATURES = np.random.default_rng(0).normal(3, 2, (4, 6, 5)).astype(np.float32)
@@ -84,7 +84,7 @@ def test_maximum_before_the_normalisation_is_the_plain_order_with_its_gradients(
     def ours(kernel, scale, bias, inputs):
         params = {"Dense_0": {"kernel": kernel}, "scale": scale, "bias": bias}
         variables = {"params": params, "batch_stats": statistics}
-        hidden, updates = LinearNormReluMax(7, "batch").apply(variables, inputs, train=train, mutable=["batch_stats"])
+        hidden, updates = LinearBatchNormReluMax(7).apply(variables, inputs, train=train, mutable=["batch_stats"])
         return hidden, updates["batch_stats"]
 
     with jax.enable_x64(True):
