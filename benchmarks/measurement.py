@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ import rich.console
 import rich.table
 import tyro
 
-from experiments._command_line import as_json, exit_with
+from experiments._command_line import as_json, exit_with, typed_command
 from facedis_jax.errors import InputError
 from facedis_jax.training import write_json
 
@@ -201,7 +200,7 @@ def write_results(path: str | os.PathLike, name: str, config: Any, rows: Sequenc
     """
     results = {
         "benchmark": name,
-        "command": typed_command(),
+        "command": typed_command("benchmarks"),
         "device": device_description(),
         "config": as_json(config),
         "rows": [{key: asdict(x) if isinstance(x, Timing) else x for key, x in row.items()} for row in rows],
@@ -210,11 +209,6 @@ def write_results(path: str | os.PathLike, name: str, config: Any, rows: Sequenc
         write_json(path, results)
     except OSError as error:
         raise InputError(path, "a file that can be written", error.strerror or str(error)) from None
-
-
-def typed_command() -> str:
-    """The command that runs, as a person types it."""
-    return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
 
 
 def run_benchmark(name: str, card: str, default: Config, main: Callable[[Config], Sequence[Mapping[str, Any]]]) -> None:

@@ -1,1 +1,1 @@
-"""What a run survives, as commands: kills, damaged checkpoints, full disks, other machines, hostile files."""
+"""What a run survives, as commands: kills, damaged checkpoints, full disks, other machines."""

@@ -17,10 +17,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tyro
 from jax.sharding import SingleDeviceSharding
 
+from durability.small_runs import host_array
 from experiments._command_line import exit_with
 from facedis_jax.errors import InputError
 from facedis_jax.training import Checkpoints
@@ -86,6 +86,12 @@ def state_at(step: int) -> dict[str, Any]:
     }
 
 
+def abstract_state() -> dict[str, Any]:
+    """What `state_at` is restored by, on one device."""
+    sharding = SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state_at(0))
+
+
 def damage_checkpoints(folder: Path, count: int, seed: int = 0) -> Counter[str]:
     """Damages copies of a run's newest checkpoint, and restores.
 
@@ -97,8 +103,7 @@ def damage_checkpoints(folder: Path, count: int, seed: int = 0) -> Counter[str]:
     with Checkpoints(whole) as checkpoints:
         for step in STEPS:
             checkpoints.save(step, state_at(step), {"seconds": step / 7})
-    sharding = SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state_at(0))
+    abstract = abstract_state()
     rng = random.Random(seed)
     kinds = list(DAMAGE.items())
     outcomes: Counter[str] = Counter()
@@ -126,17 +131,15 @@ def _restored(folder: Path, abstract: Any) -> str:
     if restored is None:
         return "unread"
     right = restored.progress == {"seconds": restored.step / 7} and jax.tree.all(
-        jax.tree.map(_same, restored.state, state_at(restored.step))
+        jax.tree.map(
+            lambda found, saved: host_array(found).tobytes() == host_array(saved).tobytes(),
+            restored.state,
+            state_at(restored.step),
+        )
     )
     if not right:
         return "wrong"
     return "newest" if restored.step == STEPS[-1] else "before"
-
-
-def _same(one: jax.Array, other: jax.Array) -> bool:
-    if jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
-        one, other = jax.random.key_data(one), jax.random.key_data(other)
-    return np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
 def _main() -> int:

@@ -9,9 +9,7 @@ import itertools
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ import tyro
 
 from durability.small_runs import Model
 from experiments._command_line import exit_with
-from experiments.launch import launch
+from experiments.launch import commands, launch
 
 HALF, WHOLE = 6, 12
 LOSS = {"ib_vae": "loss", "abp": "energy_nats"}
@@ -62,17 +60,9 @@ def run_on(shape: Shape, model: Model, workdir: Path, *, stop_after: int = 0) ->
     Raises:
       RuntimeError: training failed.
     """
-    program = [sys.executable, "-m", "durability.small_runs", "--model", model, "--workdir", str(workdir)]
-    program += ["--steps", str(WHOLE), "--stop-after", str(stop_after)]
-    several: list[list[str]] = [[]]
-    if shape.processes > 1:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
-        together = ["--coordinator", address, "--num-processes", str(shape.processes), "--process-id"]
-        several = [[*together, str(i)] for i in range(shape.processes)]
+    arguments = ["--model", model, "--workdir", str(workdir), "--steps", str(WHOLE), "--stop-after", str(stop_after)]
     env = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={shape.devices}"}
-    code = launch([[*program, *options] for options in several], env=env, stderr=subprocess.DEVNULL)
+    code = launch(commands("durability.small_runs", arguments, shape.processes), env=env, stderr=subprocess.DEVNULL)
     if code:
         raise RuntimeError(f"{model} on {shape} ended with code {code}")
 

@@ -100,7 +100,7 @@ def save_state(path: Path, state: Any) -> None:
     """Writes every array of a state, in the order of its leaves, whole or not at all."""
     temporary = path.with_name(f".{path.name}")
     with temporary.open("wb") as file:
-        np.savez(file, *[np.asarray(_plain(leaf)) for leaf in jax.tree.leaves(state)])
+        np.savez(file, *[host_array(leaf) for leaf in jax.tree.leaves(state)])
     os.replace(temporary, path)
 
 
@@ -110,8 +110,9 @@ def state_bytes(path: Path) -> list[bytes]:
         return [arrays[name].tobytes() for name in arrays.files]
 
 
-def _plain(leaf: jax.Array) -> jax.Array:
-    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+def host_array(leaf: jax.Array) -> np.ndarray:
+    """An array of a state on the host; of typed PRNG keys the integers behind them."""
+    return np.asarray(jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
 
 
 def _ib_vae() -> tuple[Callable[..., Learner], ArraySource, np.ndarray, Any]:

@@ -170,10 +170,9 @@ def join_processes(coordinator: str | None, num_processes: int | None, process_i
         raise InputError("--coordinator", "processes that find each other", str(error)) from error
 
 
-def typed_command() -> str:
-    """The command that runs, as a person types it."""
-    program = Path(sys.argv[0])
-    return shlex.join(["python", "-m", f"experiments.{program.stem}", *sys.argv[1:]])
+def typed_command(package: str = "experiments") -> str:
+    """The command that runs, a module of some package, as a person types it."""
+    return shlex.join(["python", "-m", f"{package}.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
 
 
 def say(options: RunOptions, line: str) -> None:

@@ -57,12 +57,12 @@ def launch(commands: Sequence[Sequence[str]], **options: Any) -> int:
     return 128 - code if code < 0 else code
 
 
-def commands(experiment: str, arguments: Sequence[str], num_processes: int) -> list[list[str]]:
-    """What each process runs; together they meet at a free port of this machine."""
+def commands(module: str, arguments: Sequence[str], num_processes: int) -> list[list[str]]:
+    """What each process runs, a module and its arguments; together they meet at a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = [sys.executable, "-m", f"experiments.{experiment}", *arguments]
+    program = [sys.executable, "-m", module, *arguments]
     together = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", str(num_processes)]
     return [[*program, *together, "--process-id", str(i)] for i in range(num_processes)]
 
@@ -83,7 +83,7 @@ def _main() -> int:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # Ctrl-C reaches all processes of a terminal by itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return launch(commands(given.experiment, given.arguments, given.processes))
+    return launch(commands(f"experiments.{given.experiment}", given.arguments, given.processes))
 
 
 if __name__ == "__main__":

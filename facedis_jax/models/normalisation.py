@@ -76,16 +76,15 @@ class LinearBatchNormReluMax(nn.Module):
         running_variance = self.variable("batch_stats", "var", jnp.ones, (self.features,))
         sign = jnp.where(scale < 0, -1.0, 1.0)
         mean, square, extreme = _moments_and_extreme(hidden, sign)
-        variance = jnp.maximum(square - jnp.square(mean), 0)
-        if not train:
-            mean, variance = running_mean.value, running_variance.value
-        elif not self.is_initializing():
+        if train and not self.is_initializing():
             if self.axis_name is not None:
                 mean, square = jax.lax.pmean((mean, square), self.axis_name)
-                variance = jnp.maximum(square - jnp.square(mean), 0)
+            variance = jnp.maximum(square - jnp.square(mean), 0)
             # As flax's BatchNorm, which normalises elsewhere.
             running_mean.value = 0.9 * running_mean.value + 0.1 * mean
             running_variance.value = 0.9 * running_variance.value + 0.1 * variance
+        else:
+            mean, variance = running_mean.value, running_variance.value
         return nn.relu((extreme - mean) * (jax.lax.rsqrt(variance + 1e-5) * scale) + bias)
 
 

@@ -155,12 +155,10 @@ class Checkpoints:
     def _read(self, step: int, abstract_state: State) -> Checkpoint:
         # Before Orbax sees them: compression finds a flipped bit only where it makes no sense to it.
         folder = self._folder / str(step)
-        listed = read_json(folder / _MANIFEST)
-        for name, found in _sha256_of_files(folder).items():
-            if listed.pop(name, None) != found:
-                raise ValueError(f"{name} is not as it was written")
-        for name in listed:
-            raise ValueError(f"{name} is missing")
+        listed, found = read_json(folder / _MANIFEST), _sha256_of_files(folder)
+        changed = sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+        if changed:
+            raise ValueError(f"{changed[0]} is missing or not as it was written")
         items = self._manager.restore(
             step,
             args=ocp.args.Composite(

@@ -2,11 +2,9 @@
 
 import subprocess
 
-import jax
 import pytest
-from jax.sharding import SingleDeviceSharding
 
-from durability.damage import state_at
+from durability.damage import abstract_state, state_at
 from facedis_jax.training import Checkpoints, SaveFailed
 
 
@@ -36,10 +34,8 @@ def test_a_full_disk_is_told_of_and_leaves_the_last_checkpoint_whole(small_disk)
     assert "\n" not in str(raised.value)
     # Every name is a number: what was half-written is gone.
     steps = sorted(int(path.name) for path in (small_disk / "checkpoints").iterdir())
-    sharding = SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state_at(0))
     with Checkpoints(small_disk / "checkpoints", read_only=True) as checkpoints:
-        restored = checkpoints.restore(abstract)
+        restored = checkpoints.restore(abstract_state())
     assert restored.step == steps[-1]
     assert str(raised.value).endswith(f"step {restored.step}")
     assert (restored.state["chains"] == state_at(restored.step)["chains"]).all()

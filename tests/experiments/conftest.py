@@ -99,7 +99,7 @@ def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
 @contextmanager
 def quickly_compiled() -> Iterator[None]:
     """What the fixture `quick_compilation` does for a module, for runs that last as long as the session."""
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield

@@ -28,7 +28,7 @@ def test_a_process_that_a_signal_ended_is_told_of_as_a_shell_does(monkeypatch):
 
 
 def test_commands_differ_in_the_process_alone():
-    first, second = launch.commands("coma_ib", ["--preset", "tiny"], 2)
+    first, second = launch.commands("experiments.coma_ib", ["--preset", "tiny"], 2)
     assert first[:-1] == second[:-1]
     assert (first[-1], second[-1]) == ("0", "1")
     assert first[1:5] == ["-m", "experiments.coma_ib", "--preset", "tiny"]
