@@ -70,7 +70,9 @@ def _missing(jaxpr: ClosedJaxpr, device: jax.Device | None, known: dict[str, tup
     for loop in _loops(jaxpr.jaxpr):
         name = str(loop.body)
         if name not in known:
-            known[name] = _body_cost(loop.body, device), _missing(loop.body, device, known)
+            # What is unrolled whole is no loop any more, and has been counted where it stands.
+            once = NOTHING if loop.trips == loop.unrolled else _body_cost(loop.body, device)
+            known[name] = once, _missing(loop.body, device, known)
         once, inside = known[name]
         total = total.plus(loop.trips - loop.unrolled, once).plus(loop.trips, inside)
     return total

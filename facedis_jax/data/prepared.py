@@ -21,6 +21,13 @@ Survey = TypeVar("Survey")  # ImageSurvey or ClipSurvey
 Builder = TypeVar("Builder", bound="PreparedBuilder")
 
 
+class PreparedInfo(tfds.core.DatasetInfo):
+    """What TFDS keeps of a data set; nothing of it is looked for on the network."""
+
+    def initialize_from_bucket(self) -> None:
+        """Nothing to look for; TFDS would make a folder for it, and leave it behind, at every start."""
+
+
 class PreparedBuilder(tfds.core.ShardBasedBuilder):
     """A TFDS builder whose source files lie in the manual directory.
 

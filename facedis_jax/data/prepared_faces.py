@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.faces import Face, FaceSet
 from facedis_jax.data.meshes import UNITS
-from facedis_jax.data.prepared import PreparedBuilder, open_prepared
+from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, open_prepared
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class FaceBuilder(PreparedBuilder):
     def survey(self, folder: Path) -> FaceSurvey:
         """Reads the files in `folder` through, and checks them."""
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def _info(self) -> PreparedInfo:
         features = tfds.features.FeaturesDict(
             {
                 "vertices": tfds.features.Tensor(
@@ -66,7 +66,7 @@ class FaceBuilder(PreparedBuilder):
                 "index": np.int32,
             }
         )
-        return tfds.core.DatasetInfo(
+        return PreparedInfo(
             builder=self,
             description=type(self).__doc__,
             features=features,

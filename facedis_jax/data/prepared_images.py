@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.images import Image, ImageSet, ImageSplit
 from facedis_jax.data.photographs import Framing, PhotographFiles
-from facedis_jax.data.prepared import PreparedBuilder, damaged_examples, open_prepared, track, without
+from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, damaged_examples, open_prepared, track, without
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.errors import InputError
 
@@ -94,14 +94,14 @@ class ImageBuilder(PreparedBuilder):
     def survey(cls, folder: Path, settings: Any) -> ImageSurvey:
         """Lists the files in `folder`, and reads and checks all but the images."""
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def _info(self) -> PreparedInfo:
         framing = self.builder_config.settings.framing
         pixels = tfds.features.Tensor(
             shape=(framing.size, framing.size, framing.channels),
             dtype=np.uint8,
             encoding=tfds.features.Encoding.BYTES,
         )
-        return tfds.core.DatasetInfo(
+        return PreparedInfo(
             builder=self,
             description=type(self).__doc__,
             features=tfds.features.FeaturesDict({"image": pixels, "index": np.int32}),

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.cutting import Cutting
 from facedis_jax.data.photographs import Framing
-from facedis_jax.data.prepared import PreparedBuilder, damaged_examples, open_prepared, track, without
+from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, damaged_examples, open_prepared, track, without
 from facedis_jax.data.videos import Clip, ClipSet, ClipSplit
 from facedis_jax.errors import InputError
 
@@ -121,7 +121,7 @@ class ClipBuilder(PreparedBuilder):
     def survey(cls, folder: Path, settings: ClipSettings) -> ClipSurvey:
         """Lists the recordings in `folder`, and checks all that can be told without reading them."""
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def _info(self) -> PreparedInfo:
         settings = self.builder_config.settings
         framing, cutting = settings.framing, settings.cutting
         pixels = tfds.features.Tensor(
@@ -129,7 +129,7 @@ class ClipBuilder(PreparedBuilder):
             dtype=np.uint8,
             encoding=tfds.features.Encoding.BYTES,
         )
-        return tfds.core.DatasetInfo(
+        return PreparedInfo(
             builder=self,
             description=type(self).__doc__,
             features=tfds.features.FeaturesDict({"frames": pixels, "take": np.int32, "window": np.int32}),

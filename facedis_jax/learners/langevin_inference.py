@@ -70,6 +70,7 @@ def sample_posterior(
     *,
     sigma: jax.Array | float,
     num_steps: int,
+    average_last: int = 0,
     appearance_known: bool = False,
 ) -> Any:
     """Moves the latents of one example towards a sample of their posterior.
@@ -82,29 +83,30 @@ def sample_posterior(
       start: the chain's last latents.
       key: of the noise.
       sigma: standard deviation of a pixel's residual.
-      num_steps: as in the configuration.
+      num_steps, average_last: as in the configuration.
       appearance_known: leave the appearance as it is in `start`.
     """
 
     def log_density(latents: Any) -> jax.Array:
         return log_joint(example, model.decode(params, latents), latents, sigma=sigma)
 
+    steps = {"num_steps": num_steps, "average_last": average_last}
     sizes = jax.tree.broadcast(jax.tree.map(lambda ratio: ratio * config.step_size, model.steps), start)
     if appearance_known:
 
         def log_conditional(geometry: Any) -> jax.Array:
             return log_density(start._replace(geometry=geometry))
 
-        geometry = langevin(log_conditional, start.geometry, key, num_steps=num_steps, step_size=sizes.geometry)
+        geometry = langevin(log_conditional, start.geometry, key, **steps, step_size=sizes.geometry)
         return start._replace(geometry=geometry)
     if config.scheme == "joint" or not model.alternates:
-        return langevin(log_density, start, key, num_steps=num_steps, step_size=sizes)
+        return langevin(log_density, start, key, **steps, step_size=sizes)
     pair = type(start)
     moved = alternating_langevin(
         lambda z: log_density(pair(*z)),
         tuple(start),
         key,
-        num_steps=num_steps,
+        **steps,
         step_size=tuple(sizes),
         block=config.block,
     )
@@ -121,23 +123,18 @@ def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float)
             if code is not None:
                 start = start._replace(appearance=code)
 
-            def moved(latents: Any, key: jax.Array, num_steps: int) -> Any:
-                return sample_posterior(
-                    model,
-                    config,
-                    params,
-                    example,
-                    latents,
-                    key,
-                    sigma=sigma,
-                    num_steps=num_steps,
-                    appearance_known=code is not None,
-                )
-
-            if config.average_last:
-                latents = _mean_of_last(moved, start, sample_key, config.inference_steps, config.average_last)
-            else:
-                latents = moved(start, sample_key, config.inference_steps)
+            latents = sample_posterior(
+                model,
+                config,
+                params,
+                example,
+                start,
+                sample_key,
+                sigma=sigma,
+                num_steps=config.inference_steps,
+                average_last=config.average_last,
+                appearance_known=code is not None,
+            )
             return -log_joint(example, model.decode(params, latents), latents, sigma=sigma), latents
 
         def one(example: jax.Array, key: jax.Array, code: jax.Array | None) -> Any:
@@ -150,18 +147,3 @@ def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float)
         return jax.vmap(one)(examples, keys, appearance)
 
     return infer
-
-
-def _mean_of_last(
-    moved: Callable[[Any, jax.Array, int], Any], start: Any, key: jax.Array, num_steps: int, last: int
-) -> Any:
-    """Moves latents step by step and averages over the last ones."""
-
-    def step(carry: tuple[Any, Any], i: jax.Array) -> tuple[tuple[Any, Any], None]:
-        latents, mean = carry
-        latents = moved(latents, jax.random.fold_in(key, i), 1)
-        weight = jnp.where(i >= num_steps - last, 1 / last, 0.0)
-        return (latents, jax.tree.map(lambda m, z: m + weight * z, mean, latents)), None
-
-    (_, mean), _ = jax.lax.scan(step, (start, jax.tree.map(jnp.zeros_like, start)), jnp.arange(num_steps))
-    return mean

@@ -1,6 +1,6 @@
 """Sampling from densities as pure functions of one example; imports jax and numpy alone."""
 
-from facedis_jax.sampling.hoist import hoist
+from facedis_jax.sampling.hoist import hoist, separate
 from facedis_jax.sampling.langevin import (
     LangevinStatistics,
     alternating_langevin,
@@ -16,4 +16,5 @@ __all__ = [
     "hoist",
     "langevin",
     "langevin_with_statistics",
+    "separate",
 ]

@@ -1,13 +1,14 @@
-"""Evaluating once what a function computes from constants alone, before a loop calls it many times.
+"""Evaluating once what a function computes from a part of what it reads, before a loop calls it many times.
 
-The function's jaxpr becomes a flat list of steps, which is divided into those that depend on the argument and those
-that do not. XLA moves some of the latter out of a loop by itself, by rules of its backends; nothing out of a scan that
-also holds some of the former, nor anything with an effect.
+The function's jaxpr becomes a flat list of steps, which is divided into those that depend on some argument and those
+that do not. XLA moves what is constant out of a loop by itself, by rules of its backends; but nothing out of a scan
+that also holds something else, nor anything with an effect, and it does not know that what one iteration ends with is
+what the next one begins with.
 """
 
 import functools
 import itertools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -29,7 +30,7 @@ def hoist(function: Callable[[Argument], Result], argument: Argument) -> Callabl
     (`jax.jit`, `jax.vmap`, `jax.grad`, an enclosing loop). To hoist from a derivative, pass the derivative: what its
     backward pass repeats is then evaluated once, too.
 
-    Jitted and rematerialised functions are opened (what remains of the latter is not rematerialised any more). A
+    Jitted and rematerialised functions are opened, but for what a backward pass makes anew, which it goes on to do. A
     `jax.lax.scan` that mixes both kinds is split in two, as are scans within it; a `jax.lax.while_loop` or
     `jax.lax.cond` that mixes them stays whole.
 
@@ -55,14 +56,81 @@ def hoist(function: Callable[[Argument], Result], argument: Argument) -> Callabl
     return hoisted
 
 
+class Separated(NamedTuple):
+    """A function of two arguments in three parts, see `separate`.
+
+    Attributes:
+      first: the first argument -> what the function computes from it alone, a list of arrays.
+      second: likewise the second.
+      rest: of a choice among the function's results, as a function of such results; gives the function of the two
+        lists that makes what was chosen.
+    """
+
+    first: Callable[[Any], list[jax.Array]]
+    second: Callable[[Any], list[jax.Array]]
+    rest: Callable[[Callable[[Any], Any]], Callable[[list[jax.Array], list[jax.Array]], Any]]
+
+
+def separate(function: Callable[[Any, Any], Any], first: Any, second: Any) -> Separated:
+    """Takes apart what a function computes from its first argument alone, from its second, and from both.
+
+    What it computes from neither is evaluated here and once, as by `hoist`, whose rules hold here too. Of a derivative,
+    the forward passes of networks that read one argument each come apart from their backward passes and from what
+    becomes of their results together.
+
+    Args:
+      function: of two pytrees of arrays.
+      first, second: examples, for their structure, shapes and dtypes.
+
+    Returns:
+      Three parts, such that `rest(choose)(first(x), second(y))` is `choose(function(x, y))`.
+
+    Example:
+      >>> parts = separate(lambda x, y: jax.numpy.sin(x) * jax.numpy.cos(y), 1.0, 1.0)
+      >>> print(jax.make_jaxpr(parts.first)(1.0))
+      { lambda ; a:f32[]. let b:f32[] = sin a in (b,) }
+    """
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(first, second)
+    constant, program, _ = _divide(_flatten(closed), [True] * len(closed.jaxpr.invars))
+    constants = dict(zip(constant.outputs, constant.run([]), strict=True))
+    num_second = len(jax.tree.leaves(second))
+    moving = [False] * (len(program.inputs) - num_second) + [True] * num_second
+    of_first, program, _ = _divide(program, moving)
+    of_first = of_first._replace(outputs=[name for name in of_first.outputs if name not in constants])
+    made = set(of_first.outputs)
+    of_second, program, _ = _divide(program, [name in made for name in program.inputs])
+    of_second = of_second._replace(outputs=[name for name in of_second.outputs if name not in constants])
+
+    def run(program: _Program, names: Sequence[Hashable], values: Sequence[Any]) -> list[Any]:
+        known = {**constants, **dict(zip(names, values, strict=True))}
+        return program.run([known[name] for name in program.inputs])
+
+    def alone(program: _Program, argument: Any) -> list[Any]:
+        leaves = jax.tree.leaves(argument)
+        return run(program, program.inputs[len(program.inputs) - len(leaves) :], leaves)
+
+    def rest(choose: Callable[[Any], Any]) -> Callable[[list[jax.Array], list[jax.Array]], Any]:
+        chosen = choose(jax.tree.unflatten(jax.tree.structure(shapes), program.outputs))
+        needed = _needed(program, jax.tree.leaves(chosen))
+        return lambda of_x, of_y: jax.tree.unflatten(
+            jax.tree.structure(chosen), run(needed, [*of_first.outputs, *of_second.outputs], [*of_x, *of_y])
+        )
+
+    return Separated(functools.partial(alone, of_first), functools.partial(alone, of_second), rest)
+
+
 class _Step(NamedTuple):
-    """One evaluation: names of what it reads and makes, and the equation that it stands for, if it is one."""
+    """One evaluation: names of what it reads and makes; the scan that it is, if it is one.
+
+    What is `free` costs less to make anew than to keep; what has effects is never left out.
+    """
 
     inputs: Sequence[Hashable]
     outputs: Sequence[Hashable]
     run: Callable[[list[Any]], Sequence[Any]]
-    equation: JaxprEqn | None = None
+    scan: "_Scan | None" = None
     free: bool = False
+    effects: bool = False
 
 
 class _Program(NamedTuple):
@@ -75,6 +143,30 @@ class _Program(NamedTuple):
         for step in self.steps:
             named.update(zip(step.outputs, step.run([named[name] for name in step.inputs]), strict=True))
         return [named[name] for name in self.outputs]
+
+
+class _Scan(NamedTuple):
+    """A `jax.lax.scan`, whose body makes of constants, a carry and slices another carry and other slices."""
+
+    body: _Program
+    num_consts: int
+    num_carry: int
+    options: Mapping[str, Any]
+
+    def run(self, values: Sequence[Any]) -> Sequence[Any]:
+        consts, init, xs = self.by_kind(values)
+
+        def iterate(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+            outputs = self.body.run([*consts, *carry, *x])
+            return outputs[: self.num_carry], outputs[self.num_carry :]
+
+        final, ys = jax.lax.scan(iterate, list(init), list(xs), **self.options)
+        return [*final, *ys]
+
+    def by_kind(self, inputs: Sequence[Any]) -> list[Sequence[Any]]:
+        """Constants, the carry, and what is sliced."""
+        consts, others = inputs[: self.num_consts], inputs[self.num_consts :]
+        return [consts, others[: self.num_carry], others[self.num_carry :]]
 
 
 def _flatten(closed: ClosedJaxpr) -> _Program:
@@ -93,7 +185,7 @@ def _flatten(closed: ClosedJaxpr) -> _Program:
             return constant(atom.val, free=True) if isinstance(atom, Literal) else names[atom]
 
         for equation in jaxpr.eqns:
-            if equation.primitive in _CALLS:
+            if equation.primitive in _CALLS and not equation.params.get("differentiated"):
                 called = equation.params[_CALLS[equation.primitive]]
                 arguments = [name(atom) for atom in equation.invars]
                 if isinstance(called, ClosedJaxpr):
@@ -109,14 +201,22 @@ def _flatten(closed: ClosedJaxpr) -> _Program:
                     debug_info=jaxpr.debug_info.with_unknown_names(),
                 )
                 inputs = [name(atom) for atom in equation.invars]
+                scan = _scan_of(equation) if equation.primitive is primitives.scan_p else None
                 free = equation.primitive in _FREE
-                steps.append(_Step(inputs, outputs, functools.partial(_evaluate, alone), equation, free))
+                run = functools.partial(_evaluate, alone)
+                steps.append(_Step(inputs, outputs, run, scan, free, bool(equation.effects)))
             names.update(zip(equation.outvars, outputs, strict=True))
         return [name(atom) for atom in jaxpr.outvars]
 
     inputs = [object() for _ in closed.jaxpr.invars]
     outputs = flatten(closed.jaxpr, [*map(constant, closed.consts), *inputs])
     return _Program(inputs, outputs, steps)
+
+
+def _scan_of(equation: JaxprEqn) -> _Scan:
+    options = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
+    body = _flatten(equation.params["jaxpr"])
+    return _Scan(body, equation.params["num_consts"], equation.params["num_carry"], options)
 
 
 def _evaluate(alone: Jaxpr, values: Sequence[Any]) -> list[Any]:
@@ -167,18 +267,11 @@ def _divide(
 def _split_scan(step: _Step, touched: set[Hashable]) -> list[_Step]:
     """A scan that reads fixed and moving values as three steps: what is fixed and alike in all iterations, a scan of
     what else is fixed, and a scan of the rest. Any other step as it is."""
-    equation = step.equation
-    if equation is None or equation.primitive is not primitives.scan_p or touched.isdisjoint(step.inputs):
+    if step.scan is None or touched.isdisjoint(step.inputs):
         return [step]
-    options = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
-    num_consts, num_carry = equation.params["num_consts"], equation.params["num_carry"]
-    body = _flatten(equation.params["jaxpr"])
-
-    def by_kind(names: Sequence[Hashable]) -> list[Sequence[Hashable]]:
-        return [names[:num_consts], names[num_consts:][:num_carry], names[num_consts:][num_carry:]]
-
-    consts, init, xs = by_kind(step.inputs)
-    body_consts, body_init, body_xs = by_kind(body.inputs)
+    body, _, num_carry, options = step.scan
+    consts, init, xs = step.scan.by_kind(step.inputs)
+    body_consts, body_init, body_xs = step.scan.by_kind(body.inputs)
     consts_move, carry_moves, xs_move = ([name in touched for name in names] for names in (consts, init, xs))
     # A carry moves as soon as its update does, which may in turn depend on other carries.
     while True:
@@ -214,32 +307,41 @@ def _split_scan(step: _Step, touched: set[Hashable]) -> list[_Step]:
     rest_consts = [*shared, *_moving(body_consts, consts_move)]
     rest_xs = [*stacked, *sliced, *_moving(body_xs, xs_move)]
     rest_program = _Program([*rest_consts, *_moving(body_init, carry_moves), *rest_xs], moving_outputs, rest.steps)
+    fixed_scan = _Scan(fixed_program, len(alike.outputs), carry_moves.count(False), options)
+    rest_scan = _Scan(rest_program, len(rest_consts), sum(carry_moves), options)
     return [
-        _Step(_still(consts, consts_move), [outside[name] for name in made], alike._replace(outputs=made).run),
+        _Step(
+            _still(consts, consts_move),
+            [outside[name] for name in made],
+            alike._replace(outputs=made).run,
+            effects=step.effects,
+        ),
         _Step(
             [*(outside[name] for name in alike.outputs), *_still(init, carry_moves), *_still(xs, xs_move)],
             [*_still(final, carry_moves), *_still(ys, ys_move), *(outside[name] for name in stacked)],
-            functools.partial(_scan, fixed_program, len(alike.outputs), carry_moves.count(False), options),
+            fixed_scan.run,
+            fixed_scan,
+            effects=step.effects,
         ),
         _Step(
             [*(outside[n] for n in rest_consts), *_moving(init, carry_moves), *(outside[n] for n in rest_xs)],
             [*_moving(final, carry_moves), *_moving(ys, ys_move)],
-            functools.partial(_scan, rest_program, len(rest_consts), sum(carry_moves), options),
+            rest_scan.run,
+            rest_scan,
+            effects=step.effects,
         ),
     ]
 
 
-def _scan(
-    body: _Program, num_consts: int, num_carry: int, options: dict[str, Any], values: Sequence[Any]
-) -> Sequence[Any]:
-    consts, init, xs = values[:num_consts], values[num_consts:][:num_carry], values[num_consts:][num_carry:]
-
-    def iterate(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
-        outputs = body.run([*consts, *carry, *x])
-        return outputs[:num_carry], outputs[num_carry:]
-
-    final, ys = jax.lax.scan(iterate, list(init), list(xs), **options)
-    return [*final, *ys]
+def _needed(program: _Program, outputs: Sequence[Hashable]) -> _Program:
+    """The program with other outputs, among its names, and without what these do not need."""
+    steps: list[_Step] = []
+    names = set(outputs)
+    for step in reversed(program.steps):
+        if step.effects or not names.isdisjoint(step.outputs):
+            steps.append(step)
+            names.update(step.inputs)
+    return _Program([name for name in program.inputs if name in names], outputs, steps[::-1])
 
 
 def _moving(names: Sequence[Hashable], moves: Sequence[bool]) -> list[Hashable]:

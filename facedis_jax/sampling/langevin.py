@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.sampling.hoist import hoist
+from facedis_jax.sampling.hoist import hoist, separate
 
 Latents = TypeVar("Latents")
 LogDensity = Callable[[Any], jax.Array]
@@ -33,7 +33,15 @@ class LangevinStatistics(NamedTuple):
     drift: jax.Array
 
 
-def langevin(log_density: LogDensity, z: Latents, key: jax.Array, *, num_steps: int, step_size: StepSize) -> Latents:
+def langevin(
+    log_density: LogDensity,
+    z: Latents,
+    key: jax.Array,
+    *,
+    num_steps: int,
+    step_size: StepSize,
+    average_last: int = 0,
+) -> Latents:
     """Moves `z` by unadjusted Langevin dynamics, Eq. 7 of the deformable generator.
 
     Each step adds step_size^2 / 2 times the gradient of the log density, and step_size times standard normal noise.
@@ -52,12 +60,15 @@ def langevin(log_density: LogDensity, z: Latents, key: jax.Array, *, num_steps: 
       num_steps: how many steps.
       step_size: delta of the paper: a number, or a pytree of them that is a prefix of `z`, for latents
         that the data bear on unequally. The density that is sampled is the same.
+      average_last: return the mean of what the last so many steps ended with, an estimate of the density's mean, in
+        place of where the last one did, a sample.
 
     Returns:
       The moved `z`.
 
     Raises:
-      ValueError: for a negative number of steps or a step size that is not positive.
+      ValueError: for a negative number of steps, a step size that is not positive, or more steps to average over than
+        there are.
 
     Example:
       >>> chains = jax.vmap(lambda key: langevin(lambda z: -0.5 * (z - 3) ** 2, 0.0, key, num_steps=200, step_size=0.3))
@@ -65,14 +76,20 @@ def langevin(log_density: LogDensity, z: Latents, key: jax.Array, *, num_steps: 
       >>> print(f"{z.mean():.1f} {z.std():.1f}")
       3.0 1.0
     """
-    return _langevin(log_density, z, key, num_steps, step_size, statistics=False)[0]
+    return _langevin(log_density, z, key, num_steps, step_size, average_last)[0]
 
 
 def langevin_with_statistics(
-    log_density: LogDensity, z: Latents, key: jax.Array, *, num_steps: int, step_size: StepSize
+    log_density: LogDensity,
+    z: Latents,
+    key: jax.Array,
+    *,
+    num_steps: int,
+    step_size: StepSize,
+    average_last: int = 0,
 ) -> tuple[Latents, LangevinStatistics]:
     """`langevin`, which returns the same `z`, and statistics of its steps, [num_steps] each."""
-    return _langevin(log_density, z, key, num_steps, step_size, statistics=True)
+    return _langevin(log_density, z, key, num_steps, step_size, average_last)
 
 
 def alternating_langevin(
@@ -83,12 +100,13 @@ def alternating_langevin(
     num_steps: int,
     step_size: StepSize,
     block: int = 1,
+    average_last: int = 0,
 ) -> tuple[Any, Any]:
     """Moves two sets of latents in turn, Algorithm 1 of the deformable generator.
 
     One sweep is `block` steps of the first with the second fixed, then `block` steps of the second with the first
-    fixed. Gradients are those of the latents that move; what the density computes without these is evaluated once
-    per block (see `hoist`).
+    fixed. Gradients are those of the latents that move; what the density computes from one of the two alone is
+    evaluated once after each of its steps, and not while the other moves (see `separate`).
 
     The first and second block of sweep s are `langevin` on the keys fold_in(fold_in(key, s), 0) and
     fold_in(fold_in(key, s), 1).
@@ -100,14 +118,16 @@ def alternating_langevin(
       num_steps: how many sweeps.
       step_size: as of `langevin`; a pair has one for each.
       block: steps of each set of latents in a sweep.
+      average_last: as of `langevin`, over sweeps.
 
     Returns:
       The moved pair.
 
     Raises:
-      ValueError: for a negative number of sweeps, a block below 1 or a step size that is not positive.
+      ValueError: for a negative number of sweeps, a block below 1, a step size that is not positive, or more sweeps to
+        average over than there are.
     """
-    return _alternating(log_density, z, key, num_steps, step_size, block, statistics=False)[0]
+    return _alternating(log_density, z, key, num_steps, step_size, block, average_last)[0]
 
 
 def alternating_langevin_with_statistics(
@@ -118,34 +138,23 @@ def alternating_langevin_with_statistics(
     num_steps: int,
     step_size: StepSize,
     block: int = 1,
+    average_last: int = 0,
 ) -> tuple[tuple[Any, Any], LangevinStatistics]:
     """`alternating_langevin`, which returns the same pair, and statistics of its steps, [num_steps, 2, block] each."""
-    return _alternating(log_density, z, key, num_steps, step_size, block, statistics=True)
+    return _alternating(log_density, z, key, num_steps, step_size, block, average_last)
 
 
 def _langevin(
-    log_density: LogDensity, z: Any, key: jax.Array, num_steps: int, step_size: StepSize, *, statistics: bool
-) -> tuple[Any, Any]:
-    num_steps = _count("num_steps", num_steps, 0)
+    log_density: LogDensity, z: Any, key: jax.Array, num_steps: int, step_size: StepSize, average_last: int
+) -> tuple[Any, LangevinStatistics]:
     z = jax.tree.map(jnp.asarray, z)
     sizes = _step_sizes(step_size, z)
     value_and_gradient = hoist(jax.value_and_grad(log_density), z)
 
-    def step(z: Any, index: jax.Array | int) -> tuple[Any, LangevinStatistics | None]:
-        value, gradient = value_and_gradient(z)
-        noise = _noise(jax.random.fold_in(key, index), z)
-        drift = jax.tree.map(lambda size, g: jnp.asarray(size, g.dtype) ** 2 / 2 * g, sizes, gradient)
-        noise = jax.tree.map(lambda size, n: jnp.asarray(size, n.dtype) * n, sizes, noise)
-        moved = jax.tree.map(lambda x, d, n: x + d + n, z, drift, noise)
-        if not statistics:
-            return moved, None
-        return moved, LangevinStatistics(-value, _norm(gradient), _norm(noise), _norm(drift))
+    def step(z: Any, index: jax.Array) -> tuple[Any, LangevinStatistics]:
+        return _step(z, *value_and_gradient(z), jax.random.fold_in(key, index), sizes)
 
-    if num_steps == 1:
-        # Without a loop around it, XLA sees that the forward pass is one that the block before or after it needs too.
-        z, seen = step(z, 0)
-        return z, jax.tree.map(lambda x: x[None], seen)
-    return jax.lax.scan(step, z, jnp.arange(num_steps))
+    return _iterate(step, z, num_steps, average_last, lambda z: z)
 
 
 def _alternating(
@@ -155,25 +164,81 @@ def _alternating(
     num_steps: int,
     step_size: StepSize,
     block: int,
-    *,
-    statistics: bool,
-) -> tuple[Any, Any]:
-    num_steps, block = _count("num_steps", num_steps, 0), _count("block", block, 1)
+    average_last: int,
+) -> tuple[Any, LangevinStatistics]:
+    block = _count("block", block, 1)
     first, second = jax.tree.map(jnp.asarray, tuple(z))
     sizes = _step_sizes(step_size, (first, second))
+    parts = separate(lambda *z: jax.value_and_grad(log_density)(z), first, second)
+    of_first = parts.rest(lambda result: (result[0], result[1][0]))
+    of_second = parts.rest(lambda result: (result[0], result[1][1]))
 
-    def sweep(z: tuple[Any, Any], index: jax.Array) -> tuple[Any, Any]:
-        first, second = z
-        first_key, second_key = (jax.random.fold_in(jax.random.fold_in(key, index), i) for i in range(2))
-        first, first_seen = _langevin(
-            lambda moving: log_density((moving, second)), first, first_key, block, sizes[0], statistics=statistics
-        )
-        second, second_seen = _langevin(
-            lambda moving: log_density((first, moving)), second, second_key, block, sizes[1], statistics=statistics
-        )
-        return (first, second), jax.tree.map(lambda *seen: jnp.stack(seen), first_seen, second_seen)
+    # A state is where the latents are, and what the density computes there from either alone: what a step of the one
+    # ends with serves the other's steps, and its own next one.
+    def move(
+        latents: Any,
+        made: Any,
+        key: jax.Array,
+        size: StepSize,
+        value_and_gradient: Callable[[Any], tuple[jax.Array, Any]],
+        remake: Callable[[Any], Any],
+    ) -> tuple[tuple[Any, Any], LangevinStatistics]:
+        def step(state: tuple[Any, Any], index: jax.Array) -> tuple[tuple[Any, Any], LangevinStatistics]:
+            latents, made = state
+            latents, seen = _step(latents, *value_and_gradient(made), jax.random.fold_in(key, index), size)
+            return (latents, remake(latents)), seen
 
-    return jax.lax.scan(sweep, (first, second), jnp.arange(num_steps))
+        return jax.lax.scan(step, (latents, made), jnp.arange(block), unroll=block == 1)
+
+    def sweep(state: tuple[Any, Any], index: jax.Array) -> tuple[tuple[Any, Any], LangevinStatistics]:
+        (first, of_it), (second, of_other) = state
+        keys = [jax.random.fold_in(jax.random.fold_in(key, index), i) for i in range(2)]
+        (first, of_it), first_seen = move(
+            first, of_it, keys[0], sizes[0], lambda made: of_first(made, of_other), parts.first
+        )
+        (second, of_other), second_seen = move(
+            second, of_other, keys[1], sizes[1], lambda made: of_second(of_it, made), parts.second
+        )
+        seen = jax.tree.map(lambda *seen: jnp.stack(seen), first_seen, second_seen)
+        return ((first, of_it), (second, of_other)), seen
+
+    start = ((first, parts.first(first)), (second, parts.second(second)))
+    return _iterate(sweep, start, num_steps, average_last, lambda state: (state[0][0], state[1][0]))
+
+
+def _iterate(
+    step: Callable[[Any, jax.Array], tuple[Any, LangevinStatistics]],
+    state: Any,
+    num_steps: int,
+    average_last: int,
+    latents_of: Callable[[Any], Any],
+) -> tuple[Any, LangevinStatistics]:
+    """Latents after so many steps, or their mean over the last ones, and what the steps saw."""
+    num_steps, average_last = _count("num_steps", num_steps, 0), _count("average_last", average_last, 0)
+    if average_last > num_steps:
+        raise ValueError(f"average_last must be at most the {num_steps} steps, got {average_last}")
+    if not average_last:
+        state, seen = jax.lax.scan(step, state, jnp.arange(num_steps))
+        return latents_of(state), seen
+
+    def averaging(carry: tuple[Any, Any], index: jax.Array) -> tuple[tuple[Any, Any], LangevinStatistics]:
+        state, mean = carry
+        state, seen = step(state, index)
+        share = jnp.where(index < num_steps - average_last, 0.0, 1 / average_last)
+        return (state, jax.tree.map(lambda m, z: m + share.astype(z.dtype) * z, mean, latents_of(state))), seen
+
+    start = (state, jax.tree.map(jnp.zeros_like, latents_of(state)))
+    (_, mean), seen = jax.lax.scan(averaging, start, jnp.arange(num_steps))
+    return mean, seen
+
+
+def _step(z: Any, value: jax.Array, gradient: Any, key: jax.Array, sizes: StepSize) -> tuple[Any, LangevinStatistics]:
+    """One step of Eq. 7 from `z`, where the log density has this value and gradient."""
+    noise = _noise(key, z)
+    drift = jax.tree.map(lambda size, g: jnp.asarray(size, g.dtype) ** 2 / 2 * g, sizes, gradient)
+    noise = jax.tree.map(lambda size, n: jnp.asarray(size, n.dtype) * n, sizes, noise)
+    moved = jax.tree.map(lambda x, d, n: x + d + n, z, drift, noise)
+    return moved, LangevinStatistics(-value, _norm(gradient), _norm(noise), _norm(drift))
 
 
 def _noise(key: jax.Array, like: Any) -> Any:

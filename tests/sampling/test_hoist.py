@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from facedis_jax.sampling import hoist
+from facedis_jax.sampling import hoist, separate
 
 
 def primitives(jaxpr, name):
@@ -225,6 +225,55 @@ def test_it_works_on_shards(name):
     batch = draw(7, 2, 4)
     sharded = jax.shard_map(jax.vmap(each), mesh=mesh, in_specs=PartitionSpec("data"), out_specs=PartitionSpec("data"))
     np.testing.assert_allclose(jax.jit(sharded)(batch), jax.vmap(each)(batch), rtol=1e-6)
+
+
+def two_networks(x, y):
+    """One network of each argument and what becomes of both, the second in chunks that are made anew backwards."""
+
+    def chunk(carry, w):
+        return carry, jax.checkpoint(lambda w: jnp.exp(jnp.sin(WEIGHTS @ (y + w))) * jnp.tanh(w * y))(w)
+
+    _, made = jax.lax.scan(chunk, None, WEIGHTS)
+    return jnp.sum(jnp.cosh(jnp.log1p(jnp.square(x))) * made), jnp.sum(jnp.exp(FIXED) * x)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_separated_parts_make_the_function(which):
+    def both(x, y):
+        return jax.value_and_grad(lambda pair: sum(two_networks(*pair)))((x, y))
+
+    x, y = draw(8, 4), draw(9, 4)
+    parts = separate(both, jnp.zeros(4), jnp.zeros(4))
+    rest = parts.rest(lambda result: (result[0], result[1][which]))
+    value, gradient = jax.jit(lambda x, y: rest(parts.first(x), parts.second(y)))(x, y)
+    expected = both(x, y)
+    np.testing.assert_allclose(value, expected[0], rtol=1e-5)
+    np.testing.assert_allclose(gradient, expected[1][which], rtol=1e-5, atol=1e-6)
+
+
+def test_separated_parts_hold_what_is_theirs():
+    def function(x, y):
+        (a, b), pull = jax.vjp(two_networks, x, y)
+        return a + b, pull((1.0, 1.0))
+
+    parts = separate(function, jnp.zeros(4), jnp.zeros(4))
+    assert {name: count(parts.first, MOVING, name) for name in ("cosh", "sin", "tanh", "exp")} == {
+        "cosh": 1,
+        "sin": 0,
+        "tanh": 0,
+        "exp": 0,
+    }
+    second = {name: count(parts.second, MOVING, name) for name in ("cosh", "sin", "tanh", "exp")}
+    # Of the chunks' forward pass alone: what is made anew backwards is not carried from one part to the other.
+    assert second == {"cosh": 0, "sin": 1, "tanh": 1, "exp": 1}
+    shapes = [value.shape for value in parts.second(MOVING)]
+    assert all(np.prod(shape) <= 16 for shape in shapes)
+    of_x, of_y = parts.first(MOVING), parts.second(MOVING)
+    held = [
+        count(lambda made, choose=choose: parts.rest(choose)(*made), (of_x, of_y), "sin")
+        for choose in (lambda result: result[1][0], lambda result: result[1][1])
+    ]
+    assert held == [0, 1]
 
 
 def test_examples_run():

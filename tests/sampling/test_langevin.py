@@ -1,5 +1,6 @@
 import doctest
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -188,7 +189,7 @@ def counting(value, counts, name):
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jitted density"])
-def test_what_depends_on_the_fixed_latents_alone_is_evaluated_once_per_block(wrap):
+def test_what_depends_on_either_latents_alone_is_evaluated_once_after_each_of_their_steps(wrap):
     counts = {"appearance": 0, "geometry": 0, "constant": 0}
     constant = jnp.arange(6.0)
 
@@ -215,9 +216,9 @@ def test_what_depends_on_the_fixed_latents_alone_is_evaluated_once_per_block(wra
     run = jax.jit(lambda key: alternating_langevin(density, START, key, num_steps=3, step_size=0.1, block=5))
     run(jax.random.key(0))
     jax.effects_barrier()
-    # In each of three sweeps: five steps in which it moves, and one evaluation in which it is fixed.
-    assert counts["appearance"] == counts["geometry"] == 3 * (5 + 1)
-    assert counts["constant"] == 3 * 2
+    # At the start, and after each of five steps in each of three sweeps.
+    assert counts["appearance"] == counts["geometry"] == 1 + 3 * 5
+    assert counts["constant"] == 1
 
 
 def test_joint_sampling_evaluates_what_is_constant_once():
@@ -239,7 +240,10 @@ def loops(jaxpr):
             yield from list(loops(body)) or [body]
 
 
-def test_the_loops_of_a_block_hold_only_the_moving_generators_convolutions():
+@pytest.mark.parametrize("block", [1, 3])
+def test_the_loops_hold_one_forward_and_one_backward_pass_of_each_step(block):
+    """Of generators of three and of two convolutions."""
+
     def generator(z, weights):
         image = jnp.tanh(z).reshape(1, 4, 4, 1)
         for kernel in weights:
@@ -253,11 +257,23 @@ def test_the_loops_of_a_block_hold_only_the_moving_generators_convolutions():
         return log_joint(jnp.ones([4, 4, 1]), generator(z[0], kernels) * generator(z[1], kernels[:2]), z)
 
     z = (jnp.ones(16), jnp.ones(16))
-    traced = jax.make_jaxpr(lambda k: alternating_langevin(density, z, k, num_steps=2, step_size=0.1, block=3))
+    traced = jax.make_jaxpr(lambda k: alternating_langevin(density, z, k, num_steps=2, step_size=0.1, block=block))
     bodies = [str(body) for body in loops(traced(jax.random.key(0)).jaxpr)]
-    # Forward and backward through three convolutions and through two; without hoisting there would be two and three
-    # more.
     assert [body.count("conv_general_dilated[") for body in bodies] == [6, 4]
+
+
+@pytest.mark.parametrize("name", ["joint", "alternating"])
+def test_the_mean_over_the_last_steps(name):
+    sampler = {"joint": langevin, "alternating": alternating_langevin}[name]
+
+    @partial(jax.jit, static_argnums=(0, 1))
+    def run(num_steps, average_last):
+        key = jax.random.key(4)
+        return sampler(log_density, START, key, num_steps=num_steps, step_size=0.3, average_last=average_last)
+
+    ends = [run(num_steps, 0) for num_steps in (4, 5, 6)]
+    expected = jax.tree.map(lambda *z: np.mean(z, axis=0), *ends)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), run(6, 3), expected)
 
 
 @pytest.mark.parametrize("block", [1, 3])
