@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.models import AXIS
+from benchmarks.models import AXIS, NUM_IMAGES
 from benchmarks.programs import (
     Collective,
     Cost,
@@ -12,6 +12,7 @@ from benchmarks.programs import (
     lower_for_shapes,
     running_program,
 )
+from facedis_jax.learners.chains import num_chains
 from facedis_jax.training import data_parallel
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -171,9 +172,10 @@ def test_a_program_is_lowered_by_either_method(small_steps):
         ]
         for method in ("pmap", "shard_map")
     }
-    # pmap takes the devices as an axis; 10,560 chains and 8 images are split over them.
-    assert {(4, 2640, 3), (4, 2, 8, 8, 3)} <= set(inputs["pmap"])
-    assert {(10560, 3), (8, 8, 8, 3)} <= set(inputs["shard_map"])
+    # pmap takes the devices as an axis; the chains and 8 images are split over them.
+    chains = num_chains(NUM_IMAGES)
+    assert {(4, chains // 4, 3), (4, 2, 8, 8, 3)} <= set(inputs["pmap"])
+    assert {(chains, 3), (8, 8, 8, 3)} <= set(inputs["shard_map"])
     for method in inputs:
         with pytest.raises(ValueError, match="divi"):
             lower_for_shapes(on_devices(step, 3, method), *shapes_of(step))

@@ -37,7 +37,7 @@ def _raise(error):
     [
         (lambda folder, name: (folder / name).read_text(), "read"),
         (lambda folder, name: _raise(InputError(name, "one thing", "another\nthing")), "refused"),
-        (lambda folder, name: _raise(InputError(name, "one thing", "\x1b[2J")), "failed: a refusal"),
+        (lambda folder, name: _raise(InputError(name, "one thing", "\x1b[2J")), "refused"),
         (lambda folder, name: _raise(InputError(name, "one thing", "a" * 9000)), "failed: a refusal"),
         (lambda folder, name: int("a"), "failed: ValueError at test_worker.py"),
         (lambda folder, name: _raise(RecursionError()), "failed: RecursionError"),
