@@ -10,7 +10,7 @@ from experiments._image_run import ImageRun, TrainingConfig, train_model
 from facedis_jax.data.face_model import load_face_model
 from facedis_jax.data.synthetic_videos import VideoConfig, synthetic_videos
 from facedis_jax.data.video_sets import load_videos
-from facedis_jax.data.videos import ClipSet, ClipSource
+from facedis_jax.data.videos import ClipSet, ClipSource, ClipSplit
 from facedis_jax.errors import InputError
 from facedis_jax.learners import ABP_VIDEO_STATE_AXES, AbpVideoConfig, Learner, abp_video_functions, abp_video_learner
 from facedis_jax.learners.abp_video import initial_dynamics
@@ -97,7 +97,7 @@ def train_clips(
     name: str,
     config: AbpVideoConfig,
     training: TrainingConfig,
-    train: ClipSource,
+    train: ClipSplit,
     test: ClipSource,
 ) -> TrainedClips:
     """Trains a dynamic generator, from its last checkpoint if there is one.
@@ -116,17 +116,18 @@ def train_clips(
     """
 
     def learner(**schedule: Any) -> Learner:
-        return abp_video_learner(config, num_clips=len(train), **schedule)
+        return abp_video_learner(config, num_clips=len(train.clips), **schedule)
 
     model = train_model(
         run,
         name,
         learner,
         training,
-        train,
+        train.clips,
         test,
         state_axes=ABP_VIDEO_STATE_AXES,
         evaluation_batch=_EVALUATION_BATCH,
+        names=train.names,
     )
     return TrainedClips(video_codec(abp_video_functions(config), model.params, seed=run.seed), *model)
 

@@ -170,8 +170,8 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
         content_hash=clip_set.content_hash,
         left_out=clip_set.left_out,
     )
-    dynamic = loaded or train_clips(run, "dynamic", config.learner, config.training, clips.clips, clip_set.test.clips)
-    mocogan = train_mocogan(run, config, clip_set, clips.clips) if config.compare else None
+    dynamic = loaded or train_clips(run, "dynamic", config.learner, config.training, clips, clip_set.test.clips)
+    mocogan = train_mocogan(run, config, clip_set, clips) if config.compare else None
     if jax.process_index() == 0:
         results = evaluate(run, config, clip_set, clips, folds, dynamic, mocogan, lambda line: say(options, line))
         write_results(run, results.numbers)
@@ -262,7 +262,7 @@ def mocogan_of(config: ExpressionConfig, clip_set: ClipSet) -> MocoganLearnerCon
     return replace(config.mocogan, model=model)
 
 
-def train_mocogan(run: ImageRun, config: ExpressionConfig, clip_set: ClipSet, clips: ClipSource) -> TrainedModel:
+def train_mocogan(run: ImageRun, config: ExpressionConfig, clip_set: ClipSet, clips: ClipSplit) -> TrainedModel:
     """Trains the MoCoGAN on all clips, from its last checkpoint if there is one."""
 
     def learner(**schedule: Any) -> Learner:
@@ -274,10 +274,11 @@ def train_mocogan(run: ImageRun, config: ExpressionConfig, clip_set: ClipSet, cl
         "mocogan",
         learner,
         training,
-        clips,
+        clips.clips,
         clip_set.test.clips,
         state_axes=None,
         evaluation_batch=training.evaluation_images,
+        names=clips.names,
     )
 
 

@@ -170,7 +170,7 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
     run = open_image_run(
         "faces_video", config, options, trainings=trainings, content_hash=clips.content_hash, left_out=clips.left_out
     )
-    dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train.clips, clips.test.clips)
+    dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train, clips.test.clips)
     image = None
     if config.compare:
         image = train_images(
@@ -180,6 +180,7 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
             trainings[-1],
             clip_frames(clips.train.clips),
             clip_frames(clips.test.clips),
+            names=[f"{name}, frame {i}" for name in clips.train.names for i in range(clips.frames)],
         )
     if jax.process_index() == 0:
         say(options, "evaluating")

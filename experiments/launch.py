@@ -40,7 +40,7 @@ def launch(commands: Sequence[Sequence[str]], **options: Any) -> int:
             if process.poll() is None:
                 process.send_signal(number)
 
-    signal.signal(signal.SIGTERM, pass_on)
+    before = signal.signal(signal.SIGTERM, pass_on)
     failed: int | None = None
     deadline = float("inf")
     while any(process.poll() is None for process in processes):
@@ -52,6 +52,7 @@ def launch(commands: Sequence[Sequence[str]], **options: Any) -> int:
             for process in processes:
                 process.kill()
         time.sleep(0.05)
+    signal.signal(signal.SIGTERM, before)
     code = failed or next((process.returncode for process in processes if process.returncode), 0)
     # As a shell tells of a process that a signal ended.
     return 128 - code if code < 0 else code

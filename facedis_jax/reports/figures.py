@@ -29,7 +29,7 @@ INK, MUTED, GRID = "#262626", "#6b6b6b", "#e4e4e4"
 # Okabe and Ito's colours, told apart with any colour vision, the yellow left out as too pale for a line.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5b5b5b")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
-_NOT_METRICS = ("step", "epoch", "seconds", "learning_rate", "redrawn_chains")
+_NOT_METRICS = ("step", "epoch", "learning_rate", "redrawn_chains")
 UNITS = {"mm": "mm", "nats": "nats", "percent": "%", "seconds": "s"}
 
 STYLE: dict[Any, Any] = {

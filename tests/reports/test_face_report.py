@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("small_pictures")
 
 COMMAND = "python -m experiments.coma_ib --preset tiny --note '<&>'"
 ROWS = [
-    {"step": s, "split": split, "seconds": 1.0 * s, "loss": 10.0 / (s + 1), "reconstruction_mm": 2.0}
+    {"step": s, "split": split, "loss": 10.0 / (s + 1), "reconstruction_mm": 2.0}
     for s in range(3)
     for split in ("train", "test")
 ]

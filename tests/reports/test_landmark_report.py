@@ -56,11 +56,7 @@ def test_the_page(tmp_path):
         truth=truth,
         landmarks=dict.fromkeys(METHODS, truth + 1),
         errors=errors,
-        rows=[
-            {"step": s, "split": split, "seconds": 1.0, "squared_error": 2.0}
-            for s in (1, 2)
-            for split in ("train", "test")
-        ],
+        rows=[{"step": s, "split": split, "squared_error": 2.0} for s in (1, 2) for split in ("train", "test")],
     )
     split = ImageSplit(ArrayImages(pixels), [str(i) for i in range(6)])
     folder = RunFolder.open(tmp_path / "run", {"a": 1})

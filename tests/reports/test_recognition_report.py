@@ -64,7 +64,7 @@ def some_results(wrong):
     if "mocogan" in wrong:
         numbers["mocogan"] = generator
     path = Trajectory(np.zeros((CLIPS, 2), np.float32), np.zeros((CLIPS, FRAMES - 1, 2), np.float32))
-    row = {"step": 1, "seconds": 1.0, "squared_error": 2.0}
+    row = {"step": 1, "squared_error": 2.0}
     results = RecognitionResults(
         numbers=numbers,
         codec=codec,
