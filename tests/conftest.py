@@ -20,6 +20,11 @@ os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 gc.set_threshold(50_000, 20, 100)
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One worker more than there are cores: some tests wait, for processes that they start or for a disk."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="module")
 def quick_compilation():
     """For the modules whose programs run for milliseconds and would compile for seconds."""

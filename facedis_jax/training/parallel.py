@@ -113,9 +113,11 @@ class DataParallel:
                 # Between processes device_put makes arrays of one device whose shards cannot be read.
                 host = np.asarray(x)
                 return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
-            # device_put would share memory where it can, and the first step gives that up.
-            return jax.device_put(jnp.copy(x), sharding)
+            return jax.device_put(x, sharding)
 
+        if jax.process_count() == 1:
+            # device_put shares memory where it can, whatever `may_alias` says, and the first step gives that up.
+            state = jax.jit(partial(jax.tree.map, jnp.copy))(state)
         return jax.tree.map(place, state, jax.tree.broadcast(self._state_shardings, state))
 
     def abstract_state(self, state: State) -> State:
