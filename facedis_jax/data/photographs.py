@@ -40,10 +40,12 @@ _MOST_PIXELS = 2**26
 _MOST_TIMES_THE_FILE = 10
 _ALWAYS_ALLOWED = 60 << 20
 # Bytes that a pixel takes while it is decoded, turned or cropped, and made grey, as measured: Pillow keeps four for
-# RGB, libjpeg six for a progressive picture until it is whole, and libwebp copies of all.
+# RGB, and libwebp copies of all; libjpeg keeps six more of a progressive picture, at its full size, until it is whole.
 _BYTES_PER_PIXEL = {"L": 3, "RGB": 9}
-_BYTES_PER_PROGRESSIVE_PIXEL = 10
 _BYTES_PER_WEBP_PIXEL = 17
+_BYTES_PER_PROGRESSIVE_PIXEL, _BYTES_PER_DECODED_PIXEL = 6, 4
+# A JPEG of a single colour has about a hundred pixels to the byte.
+_MOST_JPEG_PIXELS_PER_BYTE = 256
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -196,7 +198,8 @@ def open_photographs(
 def decode_photograph(path: object, data: bytes) -> Image.Image:
     """A photograph from the bytes of its file, upright (as its EXIF tag says), of mode "RGB" or "L".
 
-    Memory follows the size of the file, whatever dimensions it promises.
+    Memory follows the size of the file, whatever dimensions it promises. A JPEG of more than seven megapixels, as
+    cameras make them, is decoded at a half, a quarter or an eighth of its size.
 
     Args:
       path: named in errors.
@@ -233,13 +236,24 @@ def decode_photograph(path: object, data: bytes) -> Image.Image:
 
 
 def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
+    """Refuses what would take too much memory or is no photograph; has large JPEGs decoded smaller."""
     width, height = image.size
     each = _BYTES_PER_PIXEL.get(image.mode, _BYTES_PER_PIXEL["RGB"])
     if image.format == "WEBP":
         each = _BYTES_PER_WEBP_PIXEL
-    elif image.info.get("progressive") and image.mode != "L":
-        each = _BYTES_PER_PROGRESSIVE_PIXEL
-    most = min(_MOST_PIXELS, (_MOST_TIMES_THE_FILE * num_bytes + _ALWAYS_ALLOWED) // each)
+    if image.format in ("JPEG", "MPO"):
+        # By its dimensions alone, so that photographs of one camera stay of one size, however well they compress.
+        scale = next((s for s in (1, 2, 4) if width * height * each <= s**2 * _ALWAYS_ALLOWED), 8)
+        image.draft(None, (width // scale, height // scale))
+    decoded = image.width * image.height
+    memory = decoded * each
+    if image.info.get("progressive") and image.mode != "L":
+        memory = max(memory, width * height * _BYTES_PER_PROGRESSIVE_PIXEL + decoded * _BYTES_PER_DECODED_PIXEL)
+    allowed = _MOST_TIMES_THE_FILE * num_bytes + _ALWAYS_ALLOWED
+    most = min(_MOST_PIXELS, width * height * allowed // max(memory, 1))
+    if image.format in ("JPEG", "MPO"):
+        # Beyond its bytes libjpeg would go on in grey.
+        most = min(most, _MOST_JPEG_PIXELS_PER_BYTE * num_bytes)
     if width * height > most:
         expected = f"a photograph of at most {most:,} pixels in a file of its size"
         raise InputError(path, expected, f"{num_bytes} bytes that promise {_by(width, height)}")

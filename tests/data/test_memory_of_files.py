@@ -59,11 +59,11 @@ def test_names_that_clash_are_refused(tmp_path):
     assert read_npz(tmp_path / "model.npz", "arrays", ["a"]).keys() == {"a"}
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "progressive JPEG", "WEBP", "TIFF"])
 def test_pictures_of_nothing_take_no_memory(kind):
     stream = io.BytesIO()
-    options = {"compression": "tiff_deflate"} if kind == "TIFF" else {}
-    Image.new("RGB", (4000, 3999)).save(stream, kind, **options)
+    options = {"TIFF": {"compression": "tiff_deflate"}, "progressive JPEG": {"progressive": True}}.get(kind, {})
+    Image.new("RGB", (4000, 3999)).save(stream, kind.split()[-1], **options)
     cost = measure(lambda: _peak(lambda: decode_photograph("a", stream.getvalue())))
     assert memory_share(cost.memory, 0) < 0.2
 
@@ -73,6 +73,21 @@ def test_photographs_of_that_size_are_read():
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, "JPEG", quality=90)
     assert decode_photograph("a", stream.getvalue()).size == (2000, 1500)
+
+
+def test_photographs_of_a_camera_are_read_smaller():
+    """In proportion, with the colours that they have, and in the memory that any small file may take."""
+    rows, columns = np.linspace(0, 250, 3000)[:, None], np.linspace(0, 250, 4001)
+    pixels = np.stack(np.broadcast_arrays(rows, columns, (rows + columns) / 2), axis=-1).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=90)
+    read = []
+    cost = measure(
+        lambda: read.append(Framing(32, crop="center_square").pixels("a", decode_photograph("a", stream.getvalue())))
+    )
+    assert memory_share(cost.memory, len(stream.getvalue())) < 1
+    expected = np.interp((np.arange(32) + 0.5) / 32, [0, 1], [0, 250])
+    np.testing.assert_allclose(read[0][:, 16, 0], expected, atol=3)
 
 
 def _chunk(kind, content):
