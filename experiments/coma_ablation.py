@@ -182,7 +182,9 @@ def write_report(
         "figure_3_tradeoff",
         tradeoff(rows),
         alt="Disentanglement and reconstruction error against beta_mi, one line for each beta_id",
-        caption="Figure 3. Mean over seeds; the band runs from the lowest to the highest seed.",
+        caption="Figure 3. Mean over seeds; the band runs from the lowest to the highest seed. A low disentanglement "
+        "error counts only where the neutral error (below) is low too: an identity code that says nothing makes one "
+        "and the same neutral of everybody.",
     )
     page.heading("Table 1, the ablation rows")
     by_weights = {(entry["beta_id"], entry["beta_mi"]): entry for entry in summary}
