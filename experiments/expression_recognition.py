@@ -109,7 +109,7 @@ class ExpressionConfig:
 
 
 # Every clip's latents are inferred, of five times as many as `faces_video` infers: in fewer steps each.
-SHORT_INFERENCE = replace(faces_video.DEMO.learner.langevin, inference_steps=40, average_last=20)
+SHORT_INFERENCE = replace(faces_video.DEMO.learner.langevin, inference_steps=100, average_last=50)
 
 DEMO = ExpressionConfig(
     data=faces_video.DEMO.data,
