@@ -241,7 +241,10 @@ def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
     each = _BYTES_PER_PIXEL.get(image.mode, _BYTES_PER_PIXEL["RGB"])
     if image.format == "WEBP":
         each = _BYTES_PER_WEBP_PIXEL
+    most = _MOST_PIXELS
     if image.format in ("JPEG", "MPO"):
+        # Beyond its bytes libjpeg would go on in grey.
+        most = min(most, _MOST_JPEG_PIXELS_PER_BYTE * num_bytes)
         # By its dimensions alone, so that photographs of one camera stay of one size, however well they compress.
         scale = next((s for s in (1, 2, 4) if width * height * each <= s**2 * _ALWAYS_ALLOWED), 8)
         image.draft(None, (width // scale, height // scale))
@@ -250,10 +253,7 @@ def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
     if image.info.get("progressive") and image.mode != "L":
         memory = max(memory, width * height * _BYTES_PER_PROGRESSIVE_PIXEL + decoded * _BYTES_PER_DECODED_PIXEL)
     allowed = _MOST_TIMES_THE_FILE * num_bytes + _ALWAYS_ALLOWED
-    most = min(_MOST_PIXELS, width * height * allowed // max(memory, 1))
-    if image.format in ("JPEG", "MPO"):
-        # Beyond its bytes libjpeg would go on in grey.
-        most = min(most, _MOST_JPEG_PIXELS_PER_BYTE * num_bytes)
+    most = min(most, width * height * allowed // max(memory, 1))
     if width * height > most:
         expected = f"a photograph of at most {most:,} pixels in a file of its size"
         raise InputError(path, expected, f"{num_bytes} bytes that promise {_by(width, height)}")
