@@ -17,7 +17,7 @@ import rich.console
 import rich.table
 import tyro
 
-from experiments._command_line import as_json, exit_with, typed_command
+from experiments._command_line import as_json, exit_with, num_cores, typed_command
 from facedis_jax.errors import InputError
 from facedis_jax.training import write_json
 
@@ -157,7 +157,7 @@ def device_description() -> dict[str, Any]:
         "devices": len(devices),
         "platform": devices[0].platform,
         "processor": processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": num_cores(),
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
         "python": platform.python_version(),

@@ -29,7 +29,8 @@ class RunOptions:
     Attributes:
       preset: a named set of settings; every other option overrides one of them.
       workdir: the run's folder; the same command resumes it. By default runs/NAME-PRESET.
-      devices: how many devices take part; 0 for all of them.
+      devices: how many devices take part; 0 for all of them, and of a processor's, which experiments on photographs and
+        videos make one for each core, as many as divide the batches.
       parallel: how the devices share the work.
       tensorboard: also write TensorBoard's event files.
       quiet: no progress bar.
@@ -70,7 +71,12 @@ class _Command(Generic[Config]):
 
 
 def run_experiment(
-    name: str, card: str, presets: Mapping[str, Config], main: Callable[[Config, RunOptions], int]
+    name: str,
+    card: str,
+    presets: Mapping[str, Config],
+    main: Callable[[Config, RunOptions], int],
+    *,
+    device_per_core: bool = False,
 ) -> None:
     """Parses the command line over a preset, runs `main` and exits with its code.
 
@@ -79,6 +85,7 @@ def run_experiment(
       card: its docstring, shown by --help.
       presets: settings by name.
       main: `(config, options) -> exit code`.
+      device_per_core: see `split_processor`; for learners that gain by it.
     """
     # The preset decides the defaults that the full parser shows, so it is looked for first.
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -94,6 +101,8 @@ def run_experiment(
             default=_Command(RunOptions(preset=preset if preset in presets else "demo"), default),
         )
         options = parsed.options
+        if device_per_core and options.coordinator is None:
+            split_processor()
         join_processes(options.coordinator, options.num_processes, options.process_id)
         workdir = options.workdir or Path("runs") / f"{name}-{options.preset}"
         return main(parsed.config, replace(options, workdir=workdir))
@@ -143,6 +152,22 @@ def _without_late_writes(kind: type[BaseException], error: BaseException, trace:
         sys.__excepthook__(kind, error, trace)
 
 
+def split_processor() -> None:
+    """Makes a device of each of the processor's cores, unless someone has said how many devices it is.
+
+    XLA runs scatters and short reductions, of which the generators have many, on one core of a device. Must come before
+    anything is computed; where there are accelerators, nothing changes.
+    """
+    told = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
+    if not told:
+        jax.config.update("jax_num_cpu_devices", num_cores())
+
+
+def num_cores() -> int:
+    """How many of the processor's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def join_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     """Makes this process one of several (`jax.distributed`); must come before anything is computed.
 
@@ -189,8 +214,12 @@ def tell_left_out(folder: RunFolder, options: RunOptions, left_out: Mapping[str,
     say(options, f"left out {len(left_out)} damaged examples, such as {next(iter(left_out.values()))}")
 
 
-def chosen_devices(count: int) -> list[jax.Device]:
-    """The first `count` devices; all of them for 0.
+def chosen_devices(count: int, divide: Sequence[int] = ()) -> list[jax.Device]:
+    """The first `count` devices; for 0 all of them, of a processor's as many as divide some numbers.
+
+    Args:
+      count: as `RunOptions.devices`.
+      divide: numbers that the devices have to divide; of other devices than a processor's, the caller sees to that.
 
     Raises:
       InputError: there are fewer, or several processes are to share some of their devices.
@@ -200,6 +229,8 @@ def chosen_devices(count: int) -> list[jax.Device]:
         raise InputError("--devices", "0, all of them, for several processes", str(count))
     if not 0 <= count <= len(devices):
         raise InputError("--devices", f"0 to {len(devices)}", str(count))
+    if not count and devices[0].platform == "cpu" and jax.process_count() == 1:
+        count = next(n for n in range(len(devices), 0, -1) if not any(number % n for number in divide))
     return devices[: count or None]
 
 

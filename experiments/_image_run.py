@@ -247,7 +247,7 @@ def open_image_run(
       InputError: there are fewer devices than asked for, they do not divide the batch or the chains, or the folder is
         another run's.
     """
-    devices = chosen_devices(options.devices)
+    devices = chosen_devices(options.devices, [CHAIN_MULTIPLE, *(training.batch_size for training in trainings)])
     for training in trainings:
         check_batch_size(training.batch_size, len(devices))
     if CHAIN_MULTIPLE % len(devices):

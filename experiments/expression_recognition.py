@@ -360,4 +360,4 @@ def _of_model(model: TrainedClips | TrainedModel, errors: np.ndarray) -> dict[st
 
 
 if __name__ == "__main__":
-    run_experiment("expression_recognition", __doc__ or "", PRESETS, main)
+    run_experiment("expression_recognition", __doc__ or "", PRESETS, main, device_per_core=True)

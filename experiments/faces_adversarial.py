@@ -138,4 +138,4 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
 
 
 if __name__ == "__main__":
-    run_experiment("faces_adversarial", __doc__ or "", PRESETS, main)
+    run_experiment("faces_adversarial", __doc__ or "", PRESETS, main, device_per_core=True)

@@ -193,4 +193,4 @@ def evaluate(run: ImageRun, images: ImageSet, models: dict[str, TrainedImages]) 
 
 
 if __name__ == "__main__":
-    run_experiment("faces_deformable", __doc__ or "", PRESETS, main)
+    run_experiment("faces_deformable", __doc__ or "", PRESETS, main, device_per_core=True)

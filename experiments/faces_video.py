@@ -285,4 +285,4 @@ def _of_model(model: TrainedClips | TrainedImages, errors: np.ndarray) -> dict[s
 
 
 if __name__ == "__main__":
-    run_experiment("faces_video", __doc__ or "", PRESETS, main)
+    run_experiment("faces_video", __doc__ or "", PRESETS, main, device_per_core=True)

@@ -264,4 +264,4 @@ def results_of(
 
 
 if __name__ == "__main__":
-    run_experiment("geometry_transfer", __doc__ or "", PRESETS, main)
+    run_experiment("geometry_transfer", __doc__ or "", PRESETS, main, device_per_core=True)

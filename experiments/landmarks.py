@@ -236,4 +236,4 @@ def _unit(images: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run_experiment("landmarks", __doc__ or "", PRESETS, main)
+    run_experiment("landmarks", __doc__ or "", PRESETS, main, device_per_core=True)

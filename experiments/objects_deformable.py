@@ -241,4 +241,4 @@ def classified(digits: ImageSet, codec: ImageCodec, sigma: float) -> Digits:
 
 
 if __name__ == "__main__":
-    run_experiment("objects_deformable", __doc__ or "", PRESETS, main)
+    run_experiment("objects_deformable", __doc__ or "", PRESETS, main, device_per_core=True)

@@ -1,10 +1,13 @@
+import os
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
 import pytest
 
-from experiments._command_line import exit_with, run_experiment
+from experiments._command_line import chosen_devices, exit_with, run_experiment
 from facedis_jax.errors import InputError
 from facedis_jax.training import SaveFailed, TrainingDiverged
 
@@ -121,3 +124,32 @@ def test_errors_of_the_program_itself_keep_their_traceback():
 
     with pytest.raises(ZeroDivisionError):
         exit_with(broken)
+
+
+@pytest.mark.parametrize(("divide", "count"), [((), 4), ((8, 12), 4), ((20, 6), 2), ((6,), 3), ((7,), 1)])
+def test_as_many_of_a_processors_devices_as_divide_the_batches(divide, count):
+    assert jax.local_device_count("cpu") == jax.device_count() == 4
+    assert chosen_devices(0, divide) == jax.devices()[:count]
+
+
+def test_devices_that_were_asked_for_are_not_made_fewer():
+    assert len(chosen_devices(3, (8,))) == 3
+    with pytest.raises(InputError, match="0 to 4"):
+        chosen_devices(5)
+
+
+def test_a_device_for_each_core_unless_told_otherwise():
+    code = (
+        "import jax; from experiments._command_line import num_cores, split_processor;"
+        "split_processor(); print(jax.device_count(), num_cores())"
+    )
+
+    def counts(**env):
+        kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env={**kept, **env}, capture_output=True, text=True, check=True).stdout.split()
+
+    devices, cores = counts()
+    assert devices == cores
+    assert counts(XLA_FLAGS="--xla_force_host_platform_device_count=3")[0] == "3"
+    assert counts(JAX_NUM_CPU_DEVICES="5")[0] == "5"
