@@ -1,8 +1,13 @@
-"""Our training steps beside the same ones in PyTorch, eager and under `torch.compile`: same sizes, same data, in turn.
+"""Our training steps beside the same ones in PyTorch: same sizes, same data, in turn.
 
-The PyTorch steps, `benchmarks/torch_*.py`, are written for speed as far as their user would: no network is evaluated
-more often than the algorithm asks, weights take no gradients while latents move, Adam is the fused one. Groups of
-points are computed in the step on either side.
+PyTorch's, `benchmarks/torch_*.py`, come in three forms. "eager" is written as public code does it: linear layers on
+points are 1 x 1 convolutions, and each Langevin step draws anew and differentiates what comes out. "tuned" is eager
+too, as fast as we know how to write it: no network is evaluated more often than the algorithm asks, points are rows.
+"compiled" is that through `torch.compile`. In all of them, weights take no gradients while latents move, Adam is the
+fused one, and groups of points are computed in the step, as in ours.
+
+Ours are "jax", on one device, and "jax_per_core", where each of the processor's cores is a device, as in the
+experiments on photographs and videos; where these do not divide the batch, there is only the first.
 
 Figures are medians with quartiles in brackets; a ratio says how many times as fast ours is.
 
@@ -32,6 +37,8 @@ from benchmarks.models import (
     fake_face,
     fake_faces,
 )
+from benchmarks.train_step import RunningStep
+from experiments._command_line import split_processor
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import farthest_point_sample
 
@@ -52,6 +59,7 @@ class PeersConfig(BenchmarkOptions):
       what: which of them.
       batch_size: faces, images, clips of 60 frames or clouds; by default 16, 64, 1 and 16.
       compile: also measure `torch.compile`.
+      tune: also measure the tuned form.
 
     Raises:
       InputError: for no examples.
@@ -60,6 +68,7 @@ class PeersConfig(BenchmarkOptions):
     what: tuple[What, ...] = get_args(What)
     batch_size: int | None = None
     compile: bool = True
+    tune: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,25 +90,28 @@ def main(config: PeersConfig) -> list[dict[str, Any]]:
 
     torch.set_num_threads(device_description()["cores"])
     torch.manual_seed(0)
+    forms = {"eager": "usual"} | ({"tuned": "tuned"} if config.tune else {})
+    forms |= {"compiled": "compiled"} if config.compile else {}
     rows = []
     for what in config.what:
         batch_size = config.batch_size or BATCH_SIZES[what]
-        ours, theirs = steps(what, batch_size)
-        calls = {"jax": ours, "eager": theirs(False)} | ({"compile": theirs(True)} if config.compile else {})
+        calls, theirs = steps(what, batch_size)
+        ours = tuple(calls)
+        calls = {**calls, **{name: theirs(form) for name, form in forms.items()}}
         # The threads of either library wait busily for a while after a step: they fall asleep before the other's.
         turns: dict[str, Call] = {}
         for name, call in calls.items():
             turns |= {name: call, f"pause after {name}": partial(time.sleep, PAUSE_S)}
         taken = time_in_turn(turns, repeats=config.repeats, warmup=2)
         times = {name: taken[name] for name in calls}
-        ratios = {f"{name} / jax": times[name].median_s / times["jax"].median_s for name in calls if name != "jax"}
+        ratios = {f"{name} / {our}": times[name].median_s / times[our].median_s for our in ours for name in forms}
         rows.append({"what": what, "batch": batch_size, **times, **ratios})
         print_table(f"{what}, torch {torch.__version__}", rows[-1:])
     return [{**row, "torch": torch.__version__} for row in rows]
 
 
-def steps(what: What, batch_size: int) -> tuple[Call, Callable[[bool], Call]]:
-    """Our step, and what makes PyTorch's, compiled or not; each call takes one step more."""
+def steps(what: What, batch_size: int) -> tuple[dict[str, Call], Callable[[Any], Call]]:
+    """Our step, by name, and what makes PyTorch's of a form; each call takes one step more."""
     if what == "farthest_points":
         return _farthest_points(batch_size)
     from benchmarks import torch_deformable, torch_dynamic, torch_ib_vae
@@ -113,10 +125,14 @@ def steps(what: What, batch_size: int) -> tuple[Call, Callable[[bool], Call]]:
         theirs = partial(torch_deformable.training_step, ours.config, NUM_IMAGES, batch)
     else:
         theirs = partial(torch_dynamic.training_step, ours.config, NUM_CLIPS, batch)
-    return _ours(ours), lambda compiled: theirs(compiled=compiled)
+    calls = {"jax": _on_one_device(ours)}
+    count = jax.device_count()
+    if count > 1 and batch_size % count == 0:
+        calls["jax_per_core"] = RunningStep(STEPS[what](batch_size), count)
+    return calls, lambda form: theirs(form=form)
 
 
-def _ours(step: TrainingStep) -> Call:
+def _on_one_device(step: TrainingStep) -> Call:
     batch = jax.device_put(step.make_batch(0))
     advance = jax.jit(step.learner.step, donate_argnums=0)
     state = jax.jit(step.learner.init)(jax.random.key(0), batch)
@@ -129,7 +145,7 @@ def _ours(step: TrainingStep) -> Call:
     return call
 
 
-def _farthest_points(batch_size: int) -> tuple[Call, Callable[[bool], Call]]:
+def _farthest_points(batch_size: int) -> tuple[dict[str, Call], Callable[[Any], Call]]:
     import torch
 
     from benchmarks import torch_ib_vae
@@ -137,12 +153,7 @@ def _farthest_points(batch_size: int) -> tuple[Call, Callable[[bool], Call]]:
     clouds = fake_faces(fake_face(NUM_POINTS), batch_size, seed=0)["vertices"]
     sample = jax.jit(jax.vmap(lambda cloud: farthest_point_sample(cloud, NUM_CENTRES)))
     ours, theirs = partial(sample, jax.device_put(clouds)), torch.as_tensor(clouds)
-
-    def sampled(compiled: bool) -> Call:
-        pick = torch.compile(torch_ib_vae.farthest, dynamic=False) if compiled else torch_ib_vae.farthest
-        return partial(torch_ib_vae.farthest_point_sample, theirs, NUM_CENTRES, pick)
-
-    return ours, sampled
+    return {"jax": ours}, lambda form: partial(torch_ib_vae.sampler(form), theirs, NUM_CENTRES)
 
 
 def _tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,4 +163,5 @@ def _tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    split_processor()
     run_benchmark("peers", __doc__ or "", PeersConfig(), main)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,9 +16,12 @@ from facedis_jax.models.upsampling import INITIAL_DEVIATION
 
 Latents = tuple[Tensor, ...]
 
+# How a step is written: as public code does it; as fast as we know how; the latter through `torch.compile`.
+Form = Literal["usual", "tuned", "compiled"]
+
 
 def training_step(
-    config: AbpConfig, num_images: int, batch: Mapping[str, Tensor], *, compiled: bool
+    config: AbpConfig, num_images: int, batch: Mapping[str, Tensor], *, form: Form
 ) -> Callable[[], Tensor]:
     """One iteration after another of Algorithm 1 on one batch, with a persistent chain per training image.
 
@@ -25,7 +29,9 @@ def training_step(
       config: of the learner, whose latents alternate in blocks of one step; schedules stay where they start.
       num_images: size of the training set.
       batch: `image` [batch, size, size, channels] uint8 and `index` [batch].
-      compiled: put both networks, and the warp with the energy, through `torch.compile`.
+      form: "usual": each Langevin step draws and bends anew and differentiates what comes out; "tuned": a network is
+        evaluated once per step of its own latents; "compiled": that, with both networks, and the warp with the energy,
+        through `torch.compile`.
 
     Returns:
       A function that takes a step and returns the energy before the weights' update.
@@ -43,7 +49,7 @@ def training_step(
         optimiser=functools.partial(
             torch.optim.Adam, lr=config.optimiser.learning_rate, betas=(config.optimiser.beta_1, 0.999), fused=True
         ),
-        compiled=compiled,
+        form=form,
     )
 
 
@@ -57,7 +63,7 @@ def alternating_step(
     step_sizes: Sequence[tuple[float, ...]],
     sigma: float,
     optimiser: Callable[..., torch.optim.Optimizer],
-    compiled: bool,
+    form: Form,
 ) -> Callable[[], Tensor]:
     """As `training_step`, for images and clips.
 
@@ -70,28 +76,36 @@ def alternating_step(
       step_sizes: like `chains`.
       sigma: standard deviation of a pixel's residual.
       optimiser: of the weights.
-      compiled: as of `training_step`.
+      form: as of `training_step`.
     """
     updates = optimiser(model.parameters())
     draw, bend, energy = model.draw, model.bend, functools.partial(image_energy, images, sigma=sigma)
-    if compiled:
+    if form == "compiled":
         draw, bend, energy = torch.compile(draw), torch.compile(bend), torch.compile(energy)
 
-    def sample() -> tuple[Latents, Latents]:
-        appearance, geometry = (tuple(chain[index].requires_grad_() for chain in chains_) for chains_ in chains)
+    def sample(appearance: Latents, geometry: Latents) -> tuple[Latents, Latents]:
+        for _ in range(num_sweeps):
+            made = energy(draw(*appearance), bend(*geometry), appearance)
+            appearance = _moved(appearance, made, step_sizes[0])
+            made = energy(draw(*appearance), bend(*geometry), geometry)
+            geometry = _moved(geometry, made, step_sizes[1])
+        return appearance, geometry
+
+    def sample_tuned(appearance: Latents, geometry: Latents) -> tuple[Latents, Latents]:
         canonical, flow = draw(*appearance), bend(*geometry)
         for _ in range(num_sweeps):
-            # A network is evaluated once per step of its own latents: the graph of the one that moves next, the value
-            # of the one that is fixed.
+            # The graph of the network that moves next, the value of the one that is fixed.
             appearance = _moved(appearance, energy(canonical, flow.detach(), appearance), step_sizes[0])
             canonical = draw(*appearance)
             geometry = _moved(geometry, energy(canonical.detach(), flow, geometry), step_sizes[1])
             flow = bend(*geometry)
-        return tuple(z.detach() for z in appearance), tuple(z.detach() for z in geometry)
+        return appearance, geometry
 
     def step() -> Tensor:
         model.requires_grad_(False)
-        appearance, geometry = sample()
+        start = (tuple(chain[index].requires_grad_() for chain in chains_) for chains_ in chains)
+        moved = (sample if form == "usual" else sample_tuned)(*start)
+        appearance, geometry = (tuple(z.detach() for z in latents) for latents in moved)
         for chain, latents in zip(chains, (appearance, geometry), strict=True):
             for table, z in zip(chain, latents, strict=True):
                 table[index] = z

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from benchmarks.torch_deformable import UpsamplingNetwork, alternating_step, pixels
+from benchmarks.torch_deformable import Form, UpsamplingNetwork, alternating_step, pixels
 from facedis_jax.learners import AbpVideoConfig
 from facedis_jax.models import DynamicConfig
 from facedis_jax.models.dynamic import flow_strides
 
 
 def training_step(
-    config: AbpVideoConfig, num_clips: int, batch: Mapping[str, Tensor], *, compiled: bool
+    config: AbpVideoConfig, num_clips: int, batch: Mapping[str, Tensor], *, form: Form
 ) -> Callable[[], Tensor]:
     """One iteration after another of Algorithm 2 on one batch, with a persistent chain per training clip.
 
@@ -21,7 +21,7 @@ def training_step(
       config: of the learner, whose latents alternate in blocks of one step; schedules stay where they start.
       num_clips: size of the training set.
       batch: `frames` [batch, frames, size, size, channels] uint8 and `index` [batch].
-      compiled: put both networks with their transitions, and the warp with the energy, through `torch.compile`.
+      form: as of `torch_deformable.training_step`; a network comes with its transition.
 
     Returns:
       A function that takes a step and returns the energy before the weights' update.
@@ -40,7 +40,7 @@ def training_step(
         optimiser=functools.partial(
             torch.optim.Adam, lr=config.optimiser.learning_rate, betas=(config.optimiser.beta_1, 0.999), fused=True
         ),
-        compiled=compiled,
+        form=form,
     )
 
 

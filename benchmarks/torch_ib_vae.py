@@ -1,9 +1,12 @@
 """The IB-VAE's training step as a PyTorch user would write it; for `benchmarks.peers`.
 
-Features are rows, [..., channels], through `nn.Linear`: on a CPU more than twice as fast as the 1 x 1 `nn.Conv1d` of
-PCT's public PyTorch code. Groups are gathered before their first layer, as there.
+The usual form is that of PCT's public PyTorch code: linear layers on points are 1 x 1 convolutions, `nn.Conv1d` over
+[batch, channels, points], and the loop over farthest points has the coordinates last. The tuned form has features as
+rows, [..., channels], through `nn.Linear`, and the coordinates first: on a CPU either is about twice as fast. Groups
+are gathered before their first layer in both.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -13,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.torch_deformable import Form
 from facedis_jax.learners import IbVaeConfig
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
@@ -27,7 +31,7 @@ def training_step(
     num_faces: int,
     batch: Mapping[str, Tensor],
     *,
-    compiled: bool,
+    form: Form,
 ) -> Callable[[], Tensor]:
     """One step after another on one batch: groups of points, networks, Eq. 12, Adam.
 
@@ -37,12 +41,13 @@ def training_step(
       scale: mm per unit of the networks.
       num_faces: size of the training set, N of Eq. 11.
       batch: `vertices` and `neutral`, [batch, vertices, 3] in mm.
-      compiled: put the networks with the loss, and the body of the loop over farthest points, through `torch.compile`.
+      form: "usual" or "tuned", see the module; "compiled": the tuned one, the networks with the loss, and the body of
+        the loop over farthest points, through `torch.compile`.
 
     Returns:
       A function that takes a step and returns the loss before it.
     """
-    model = FaceVae(config.model, len(mean_face))
+    model = FaceVae(config.model, len(mean_face), convolutions=form == "usual")
     centre = torch.as_tensor(mean_face) / scale
     latents = config.model.identity_latents + config.model.expression_latents
     rate, decay = config.optimiser.learning_rate, config.optimiser.weight_decay
@@ -54,13 +59,13 @@ def training_step(
         parts = loss_parts(centre + full, points, centre + identity, neutral, z[:, :split], mean, logvar, num_faces)
         return weighted(parts, config.weights).mean()
 
-    pick = farthest
-    if compiled:
-        loss, pick = torch.compile(loss), torch.compile(farthest, dynamic=False)
+    if form == "compiled":
+        loss = torch.compile(loss)
+    sample = sampler(form)
 
     def step() -> Tensor:
         points, neutral = batch["vertices"] / scale, batch["neutral"] / scale
-        groups = group_points(points, config.model.encoder.features, pick)
+        groups = group_points(points, config.model.encoder.features, sample)
         optimiser.zero_grad(set_to_none=True)
         value = loss(points, neutral, groups, torch.randn(len(points), latents))
         value.backward()
@@ -70,11 +75,26 @@ def training_step(
     return step
 
 
-def farthest(points: Tensor, distance: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """The distances [batch, points] to the nearest centre, `last` [batch] among them, and the farthest point [batch].
+Sampler = Callable[[Tensor, int], Tensor]
 
-    The coordinates come first, [batch, 3, points]: twice as fast on a CPU as last, as the loop is usually written.
-    """
+
+def sampler(form: Form) -> Sampler:
+    """Farthest point sampling in a form: (points [batch, points, 3], samples) -> indices [batch, samples]."""
+    if form == "usual":
+        return functools.partial(farthest_point_sample, pick=farthest)
+    pick = torch.compile(farthest_of_planes, dynamic=False) if form == "compiled" else farthest_of_planes
+    return functools.partial(farthest_point_sample, pick=pick, planes=True)
+
+
+def farthest(points: Tensor, distance: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances [batch, points] to the nearest centre, `last` [batch] among them, and the farthest point [batch]."""
+    centre = rows(points, last)[:, None]
+    distance = torch.minimum(distance, (points - centre).square().sum(-1))
+    return distance, distance.argmax(-1)
+
+
+def farthest_of_planes(points: Tensor, distance: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """As `farthest`, of [batch, 3, points]."""
     centre = points.gather(2, last[:, None, None].expand(-1, 3, 1))
     distance = torch.minimum(distance, (points - centre).square().sum(1))
     return distance, distance.argmax(-1)
@@ -82,10 +102,10 @@ def farthest(points: Tensor, distance: Tensor, last: Tensor) -> tuple[Tensor, Te
 
 @torch.no_grad()
 def farthest_point_sample(
-    points: Tensor, num_samples: int, pick: Callable[..., tuple[Tensor, Tensor]] = farthest
+    points: Tensor, num_samples: int, *, pick: Callable[..., tuple[Tensor, Tensor]] = farthest, planes: bool = False
 ) -> Tensor:
     """Indices [batch, num_samples] of points [batch, points, 3], from the first one on."""
-    coordinates = points.transpose(1, 2).contiguous()
+    coordinates = points.transpose(1, 2).contiguous() if planes else points
     distance = torch.full(points.shape[:2], math.inf)
     picked = torch.zeros(len(points), num_samples, dtype=torch.long)
     last = torch.zeros(len(points), dtype=torch.long)
@@ -102,13 +122,11 @@ def rows(features: Tensor, indices: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def group_points(
-    points: Tensor, config: PointFeatureConfig, pick: Callable[..., tuple[Tensor, Tensor]] = farthest
-) -> Groups:
+def group_points(points: Tensor, config: PointFeatureConfig, sample: Sampler = farthest_point_sample) -> Groups:
     """Two rounds of sampling and grouping of points [batch, points, 3]."""
 
     def round_of(points: Tensor, centres: int) -> tuple[Tensor, Tensor]:
-        sampled = farthest_point_sample(points, centres, pick)
+        sampled = sample(points, centres)
         distance = torch.cdist(rows(points, sampled), points)
         return sampled, distance.topk(config.neighbours, largest=False).indices
 
@@ -127,17 +145,32 @@ class LinearNormRelu(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         hidden = self.norm(self.linear(features).flatten(0, -2)).view(*features.shape[:-1], -1)
+        return self.activation(hidden)
+
+    def activation(self, hidden: Tensor) -> Tensor:
         return F.leaky_relu(hidden, self.slope, inplace=True) if self.slope else F.relu(hidden, inplace=True)
+
+
+class ConvNormRelu(LinearNormRelu):
+    """The same by a 1 x 1 convolution over [..., channels, points]; features come and go as rows."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        channels_first = features.flatten(0, -3).mT
+        hidden = self.norm(F.conv1d(channels_first, self.linear.weight[..., None]))
+        return self.activation(hidden).mT.view(*features.shape[:-1], -1)
+
+
+Layer = type[LinearNormRelu]
 
 
 class OffsetAttention(nn.Module):
     """x + LBR(x - A V), with query and key sharing one weight."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, layer: Layer = LinearNormRelu):
         super().__init__()
         self.query_key = nn.Linear(channels, channels // 4, bias=False)
         self.value = nn.Linear(channels, channels)
-        self.update = LinearNormRelu(channels, channels)
+        self.update = layer(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
         query = self.query_key(features)
@@ -149,9 +182,9 @@ class OffsetAttention(nn.Module):
 class GroupedFeatures(nn.Module):
     """Two LBR over each centre's neighbourhood, then the maximum over the neighbours."""
 
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int, layer: Layer = LinearNormRelu):
         super().__init__()
-        self.layers = nn.Sequential(LinearNormRelu(2 * inputs, outputs), LinearNormRelu(outputs, outputs))
+        self.layers = nn.Sequential(layer(2 * inputs, outputs), layer(outputs, outputs))
 
     def forward(self, features: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
         near, centre = rows(features, neighbours), rows(features, centres)[:, :, None]
@@ -162,16 +195,14 @@ class GroupedFeatures(nn.Module):
 class PointCloudTransformer(nn.Module):
     """Clouds [batch, points, 3] and their groups to [batch, global features]."""
 
-    def __init__(self, config: PctConfig):
+    def __init__(self, config: PctConfig, layer: Layer = LinearNormRelu):
         super().__init__()
         width = config.width
-        self.embed = nn.Sequential(
-            LinearNormRelu(3, config.embedding), LinearNormRelu(config.embedding, config.embedding)
-        )
-        self.fine = GroupedFeatures(config.embedding, width // 2)
-        self.coarse = GroupedFeatures(width // 2, width)
-        self.attention = nn.ModuleList(OffsetAttention(width) for _ in range(config.attention_layers))
-        self.fuse = LinearNormRelu(width * (config.attention_layers + 1), config.global_features, slope=0.2)
+        self.embed = nn.Sequential(layer(3, config.embedding), layer(config.embedding, config.embedding))
+        self.fine = GroupedFeatures(config.embedding, width // 2, layer)
+        self.coarse = GroupedFeatures(width // 2, width, layer)
+        self.attention = nn.ModuleList(OffsetAttention(width, layer) for _ in range(config.attention_layers))
+        self.fuse = layer(width * (config.attention_layers + 1), config.global_features, slope=0.2)
 
     def forward(self, points: Tensor, groups: Groups) -> Tensor:
         centres, neighbours, coarse_centres, coarse_neighbours = groups
@@ -184,13 +215,17 @@ class PointCloudTransformer(nn.Module):
 
 
 class FaceVae(nn.Module):
-    """The encoder and two decoders of one hidden layer."""
+    """The encoder and two decoders of one hidden layer.
 
-    def __init__(self, config: FaceVaeConfig, vertices: int):
+    Attributes:
+      convolutions: layers on points are 1 x 1 convolutions.
+    """
+
+    def __init__(self, config: FaceVaeConfig, vertices: int, *, convolutions: bool = False):
         super().__init__()
         self.split = config.identity_latents
         latents = config.identity_latents + config.expression_latents
-        self.encoder = PointCloudTransformer(config.encoder)
+        self.encoder = PointCloudTransformer(config.encoder, ConvNormRelu if convolutions else LinearNormRelu)
         widths = [config.encoder.global_features, *config.head]
         layers = (nn.Linear(*pair) for pair in itertools.pairwise(widths))
         self.head = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU(inplace=True))))

@@ -73,14 +73,16 @@ def test_no_examples_are_refused():
         peers.PeersConfig(batch_size=0)
 
 
-def test_farthest_points_are_the_same(torch):
+@pytest.mark.parametrize("form", ["usual", "tuned"])
+def test_farthest_points_are_the_same(torch, form):
     clouds = fake_faces(fake_face(200), 3, seed=0)["vertices"]
     ours = jax.vmap(lambda cloud: farthest_point_sample(cloud, 50))(clouds)
-    theirs = torch.ib_vae.farthest_point_sample(torch.tensor(clouds), 50)
+    theirs = torch.ib_vae.sampler(form)(torch.tensor(clouds), 50)
     np.testing.assert_array_equal(theirs.numpy(), ours)
 
 
-def test_faces_have_the_same_loss_and_gradient(torch):
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_faces_have_the_same_loss_and_gradient(torch, convolutions):
     mean_face, scale = fake_face(40), 260.0
     batch = fake_faces(mean_face, 3, seed=1)
     points, neutral, centre = batch["vertices"] / scale, batch["neutral"] / scale, mean_face / scale
@@ -113,7 +115,7 @@ def test_faces_have_the_same_loss_and_gradient(torch):
 
     (expected, expected_parts), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
-    peer = torch.ib_vae.FaceVae(FACES, len(mean_face))
+    peer = torch.ib_vae.FaceVae(FACES, len(mean_face), convolutions=convolutions)
     load_faces(torch, peer, params)
     inputs = [torch.tensor(x) for x in (points, neutral, centre, noise)]
     groups = torch.ib_vae.group_points(inputs[0], FACES.encoder.features)
@@ -134,7 +136,8 @@ def test_faces_have_the_same_loss_and_gradient(torch):
     np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-3, atol=1e-4 * np.abs(ours).max())
 
 
-def test_photographs_and_a_sweep_are_the_same(torch, monkeypatch):
+@pytest.mark.parametrize("form", ["usual", "tuned"])
+def test_photographs_and_a_sweep_are_the_same(torch, monkeypatch, form):
     config = GeneratorConfig(size=32, filters=16, appearance_latents=5, geometry_latents=4)
     random = np.random.default_rng(0)
     appearance, geometry = (random.normal(size=(3, n)).astype(np.float32) for n in (5, 4))
@@ -176,7 +179,7 @@ def test_photographs_and_a_sweep_are_the_same(torch, monkeypatch):
         step_sizes=[(size,), (size,)],
         sigma=sigma,
         optimiser=torch.lib.optim.Adam,
-        compiled=False,
+        form=form,
     )
     np.testing.assert_allclose(step().item(), ours_energy / 3, rtol=1e-4)
     for (chain,), moved in zip(chains, ours_moved, strict=True):
@@ -214,10 +217,14 @@ def test_every_comparison_is_measured(torch, small_steps, monkeypatch, capsys, w
     monkeypatch.setattr(peers, "NUM_POINTS", 20)
     monkeypatch.setattr(peers, "NUM_CENTRES", 5)
     # Our steps, which would compile for seconds, are in the other benchmarks' tests.
-    monkeypatch.setattr(peers, "_ours", lambda step: lambda: None)
-    (row,) = peers.main(peers.PeersConfig(what=(what,), batch_size=2, compile=False, repeats=2))
+    monkeypatch.setattr(peers, "_on_one_device", lambda step: lambda: None)
+    monkeypatch.setattr(peers, "RunningStep", lambda step, count: lambda: None)
+    (row,) = peers.main(peers.PeersConfig(what=(what,), batch_size=4, compile=False, repeats=2))
     assert row["what"] == what
-    assert row["eager / jax"] == pytest.approx(row["eager"].median_s / row["jax"].median_s)
+    ours = ["jax"] if what == "farthest_points" else ["jax", "jax_per_core"]
+    for name in ours:
+        for form in ("eager", "tuned"):
+            assert row[f"{form} / {name}"] == pytest.approx(row[form].median_s / row[name].median_s)
     assert row["jax"].repeats == 2
     assert "eager / jax" in capsys.readouterr().out
 
@@ -228,7 +235,7 @@ def test_each_call_of_ours_takes_a_step():
         step=lambda state, batch: (state + 1, {}),
         evaluate=lambda state, batch: {},
     )
-    call = peers._ours(TrainingStep(learner, None, lambda seed: {"count": np.array([seed])}, None))
+    call = peers._on_one_device(TrainingStep(learner, None, lambda seed: {"count": np.array([seed])}, None))
     assert [int(call()[0]) for _ in range(3)] == [1, 2, 3]
 
 
@@ -263,7 +270,9 @@ def load_faces(torch, peer, params):
     for i, group in enumerate((peer.encoder.fine, peer.encoder.coarse)):
         values = encoder[f"GroupedFeatures_{i}"]
         load_norm_relu(torch, group.layers[0], {"Dense_0": {"kernel": values["kernel"]}, **values})
-        load_norm_relu(torch, group.layers[1], values["LinearNormRelu_0"])
+        last = values["LinearBatchNormReluMax_0"]
+        load_linear(torch, group.layers[1].linear, last["Dense_0"])
+        load_batch_norm(torch, group.layers[1].norm, last)
     for i, layer in enumerate(peer.encoder.attention):
         values = encoder[f"OffsetAttention_{i}"]
         load_linear(torch, layer.query_key, values["query_key"])
