@@ -321,7 +321,7 @@ def train_images(
         evaluation_batch=50,
         names=names,
     )
-    return TrainedImages(image_codec(functions, model.params, seed=run.seed), *model)
+    return TrainedImages(image_codec(functions, model.params, seed=run.seed, devices=run.devices), *model)
 
 
 class TrainedModel(NamedTuple):
@@ -421,14 +421,18 @@ def train_model(
     return TrainedModel(weights, chains, rows, result.step, result.seconds)
 
 
-def loaded_images(config: AbpConfig, path: Path, *, seed: int) -> TrainedImages:
+def loaded_images(
+    config: AbpConfig, path: Path, *, seed: int, devices: Sequence[jax.Device] | None = None
+) -> TrainedImages:
     """A model that another run has trained, from the `model.npz` in its folder.
 
     Raises:
       InputError: the file is missing, or its networks are not those of `config`.
     """
     params = load_weights(path, jax.eval_shape(lambda: initial_generators(config.model, jax.random.key(0))))
-    return TrainedImages(image_codec(abp_functions(config), params, seed=seed), params, None, [], 0, 0.0)
+    return TrainedImages(
+        image_codec(abp_functions(config), params, seed=seed, devices=devices), params, None, [], 0, 0.0
+    )
 
 
 class _First:

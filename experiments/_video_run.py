@@ -1,5 +1,6 @@
 """What the experiments on videos share: from clips to trained models, one after another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -129,14 +130,20 @@ def train_clips(
         evaluation_batch=_EVALUATION_BATCH,
         names=train.names,
     )
-    return TrainedClips(video_codec(abp_video_functions(config), model.params, seed=run.seed), *model)
+    return TrainedClips(
+        video_codec(abp_video_functions(config), model.params, seed=run.seed, devices=run.devices), *model
+    )
 
 
-def loaded_clips(config: AbpVideoConfig, path: Path, *, seed: int) -> TrainedClips:
+def loaded_clips(
+    config: AbpVideoConfig, path: Path, *, seed: int, devices: Sequence[jax.Device] | None = None
+) -> TrainedClips:
     """A generator that another run has trained, from the `model.npz` in its folder.
 
     Raises:
       InputError: the file is missing, or its networks are not those of `config`.
     """
     params = load_weights(path, jax.eval_shape(lambda: initial_dynamics(config.model, jax.random.key(0))))
-    return TrainedClips(video_codec(abp_video_functions(config), params, seed=seed), params, None, [], 0, 0.0)
+    return TrainedClips(
+        video_codec(abp_video_functions(config), params, seed=seed, devices=devices), params, None, [], 0, 0.0
+    )

@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from experiments import faces_video
-from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
+from experiments._command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
 from experiments._image_run import (
     ImageRun,
     TrainedModel,
@@ -161,7 +161,10 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
     if config.compare:
         check_training(config.mocogan_training, clips.clips, "--mocogan-training", called="clips")
         trainings.append(config.mocogan_training)
-    loaded = None if config.video_model is None else loaded_clips(config.learner, config.video_model, seed=config.seed)
+    loaded = None
+    if config.video_model is not None:
+        devices = chosen_devices(options.devices)
+        loaded = loaded_clips(config.learner, config.video_model, seed=config.seed, devices=devices)
     run = open_image_run(
         "expression_recognition",
         config,
@@ -313,7 +316,9 @@ def evaluate(
     features = geometric_features(dynamic.codec, latents) | {"frames": as_sequences(pixels)}
     if mocogan is not None:
         report("inferring MoCoGAN's latents")
-        found = mocogan_codes(mocogan_functions(mocogan_of(config, clip_set)), mocogan.params, seed=run.seed)(pixels)
+        found = mocogan_codes(
+            mocogan_functions(mocogan_of(config, clip_set)), mocogan.params, seed=run.seed, devices=run.devices
+        )(pixels)
         features["mocogan"] = found.motion
         numbers["mocogan"] = _of_model(mocogan, frame_errors(pixels, found.predictions))
 

@@ -189,7 +189,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
     )
     models = {}
     if config.faces_model is not None:
-        models["faces"] = loaded_images(config.learner, config.faces_model, seed=config.seed)
+        models["faces"] = loaded_images(config.learner, config.faces_model, seed=config.seed, devices=run.devices)
     for name, images in (("faces", faces), ("cars", cars)):
         if images is not None:
             learner = replace(config.learner, model=replace(config.learner.model, size=images.size))

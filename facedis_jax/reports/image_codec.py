@@ -1,6 +1,6 @@
 """A trained generator of images as functions on the host: what reports and comparisons need of a learner."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from facedis_jax.data.chunks import in_chunks
 from facedis_jax.learners import ImageFunctions
 from facedis_jax.models import Latents
+from facedis_jax.training import split_examples
 
 # Images per call of the compiled functions.
 _CHUNK = 50
@@ -36,28 +37,31 @@ class ImageCodec:
     geometry_latents: int
 
 
-def image_codec(functions: ImageFunctions, params: Any, *, seed: int = 0) -> ImageCodec:
+def image_codec(
+    functions: ImageFunctions, params: Any, *, seed: int = 0, devices: Sequence[jax.Device] | None = None
+) -> ImageCodec:
     """The codec of a trained generator.
 
     Args:
       functions: of its learner.
       params: its parameters.
       seed: of the noise where inference samples; an image's noise depends on its place in the call as well.
+      devices: that share the images of a call where latents are inferred; one by default.
     """
     key = jax.random.key(seed)
 
-    @jax.jit
     def infer(params, images, index, appearance):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
         return functions.infer(params, functions.pixels(images), keys, appearance)
 
+    infer_chunk = split_examples(infer, _CHUNK, devices)
     decode = jax.jit(lambda params, latents: functions.unit(functions.decode(params, latents)))
     canonical = jax.jit(lambda params, appearance: functions.unit(functions.canonical(params, appearance)))
     flow = jax.jit(functions.flow)
 
     def infer_all(images: np.ndarray, appearance: np.ndarray | None = None) -> Latents:
         index = np.arange(len(images), dtype=np.int32)
-        return in_chunks(partial(infer, params), (images, index, appearance), _CHUNK)
+        return in_chunks(partial(infer_chunk, params), (images, index, appearance), _CHUNK)
 
     return ImageCodec(
         infer=infer_all,

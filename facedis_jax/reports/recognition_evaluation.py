@@ -1,6 +1,7 @@
 """What expressions are recognised from, and how well (section 5.6, Table 3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from facedis_jax.models import DynamicLatents
 from facedis_jax.reports.image_evaluation import summary
 from facedis_jax.reports.video_codec import VideoCodec
 from facedis_jax.reports.video_evaluation import unit_pixels
+from facedis_jax.training import split_examples
 
 Motion = Literal["relative", "absolute"]
 
@@ -55,23 +57,26 @@ class MotionCodes(NamedTuple):
     predictions: Any
 
 
-def mocogan_codes(functions: MocoganFunctions, params: Any, *, seed: int = 0) -> Callable[[np.ndarray], MotionCodes]:
+def mocogan_codes(
+    functions: MocoganFunctions, params: Any, *, seed: int = 0, devices: Sequence[jax.Device] | None = None
+) -> Callable[[np.ndarray], MotionCodes]:
     """Inference of a trained MoCoGAN, for clips, uint8 or in [0, 1], in batches of any size.
 
     Args:
       functions: of its learner.
       params: its parameters.
       seed: of the sampler's noise; a clip's depends on its place in the call as well.
+      devices: that share the clips of a call; one by default.
     """
     key = jax.random.key(seed)
 
-    @jax.jit
-    def codes(clips: jax.Array, index: jax.Array) -> MotionCodes:
+    def codes(params: Any, clips: jax.Array, index: jax.Array) -> MotionCodes:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
         latents = functions.infer(params, functions.pixels(clips), keys)
         return MotionCodes(functions.motion(params, latents.noise), functions.unit(functions.decode(params, latents)))
 
-    return lambda clips: in_chunks(codes, (clips, np.arange(len(clips), dtype=np.int32)), _CHUNK)
+    chunk = split_examples(codes, _CHUNK, devices)
+    return lambda clips: in_chunks(partial(chunk, params), (clips, np.arange(len(clips), dtype=np.int32)), _CHUNK)
 
 
 def accuracy_of(results: FoldResults) -> dict[str, Any]:

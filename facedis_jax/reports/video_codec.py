@@ -1,6 +1,6 @@
 """A trained generator of clips as functions on the host: what reports and comparisons need of a learner."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from facedis_jax.learners import VideoFunctions
 from facedis_jax.learners.video_functions import prior_clip
 from facedis_jax.models import DynamicLatents, Latents
 from facedis_jax.reports.image_codec import ImageCodec
+from facedis_jax.training import split_examples
 
 # Clips per call of the compiled functions.
 _CHUNK = 10
@@ -43,7 +44,9 @@ class VideoCodec:
     geometry_latents: int
 
 
-def video_codec(functions: VideoFunctions, params: Any, *, seed: int = 0) -> VideoCodec:
+def video_codec(
+    functions: VideoFunctions, params: Any, *, seed: int = 0, devices: Sequence[jax.Device] | None = None
+) -> VideoCodec:
     """The codec of a trained generator.
 
     Args:
@@ -51,14 +54,15 @@ def video_codec(functions: VideoFunctions, params: Any, *, seed: int = 0) -> Vid
       params: its parameters.
       seed: of the noise where inference samples, and of new clips; a clip's noise depends on its place in the call as
         well.
+      devices: that share the clips of a call where latents are inferred; one by default.
     """
     key, new_key = jax.random.split(jax.random.key(seed))
 
-    @jax.jit
     def infer(params, clips, index):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
         return functions.infer(params, functions.pixels(clips), keys)
 
+    infer_chunk = split_examples(infer, _CHUNK, devices)
     decode = jax.jit(lambda params, latents: functions.unit(functions.decode(params, latents)))
     codes = jax.jit(functions.codes)
     frames = jax.jit(lambda params, codes: functions.unit(functions.frames(params, codes)))
@@ -72,7 +76,9 @@ def video_codec(functions: VideoFunctions, params: Any, *, seed: int = 0) -> Vid
         return lambda clips: in_chunks(partial(function, params), (clips,), _CHUNK)
 
     return VideoCodec(
-        infer=lambda clips: in_chunks(partial(infer, params), (clips, np.arange(len(clips), dtype=np.int32)), _CHUNK),
+        infer=lambda clips: in_chunks(
+            partial(infer_chunk, params), (clips, np.arange(len(clips), dtype=np.int32)), _CHUNK
+        ),
         decode=each(decode),
         codes=each(codes),
         frames=each(frames),

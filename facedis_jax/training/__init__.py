@@ -2,7 +2,7 @@
 
 from facedis_jax.training.checkpoints import Checkpoint, Checkpoints, SaveFailed
 from facedis_jax.training.loop import BatchIterator, FitResult, LoopConfig, TrainingDiverged, fit
-from facedis_jax.training.parallel import DataParallel, check_batch_size, data_parallel
+from facedis_jax.training.parallel import DataParallel, check_batch_size, data_parallel, split_examples
 from facedis_jax.training.run_folder import RunFolder, read_json, write_json
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "data_parallel",
     "fit",
     "read_json",
+    "split_examples",
     "write_json",
 ]

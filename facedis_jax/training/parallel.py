@@ -216,6 +216,30 @@ def data_parallel(
     )
 
 
+def split_examples(function: Callable[..., Any], size: int, devices: Sequence[jax.Device] | None) -> Any:
+    """A compiled function of batches of one size, of which each device of this process takes its share.
+
+    Args:
+      function: of some weights and then of any number of batches, pytrees of arrays [size, ...]; an example's results
+        depend on that example alone, and begin with the same axis.
+      size: of a batch.
+      devices: as many of them are used as divide it; the first of all for None.
+    """
+    local = [device for device in devices or () if device.process_index == jax.process_index()]
+    count = next((n for n in range(len(local), 1, -1) if size % n == 0), 1)
+    if count == 1:
+        return jax.jit(function)
+    mesh, share = Mesh(np.asarray(local[:count]), ("devices",)), PartitionSpec("devices")
+
+    def on_each_device(params: Any, batches: tuple[Any, ...]) -> Any:
+        return function(params, *batches)
+
+    mapped = jax.shard_map(
+        on_each_device, mesh=mesh, in_specs=(PartitionSpec(), share), out_specs=share, check_vma=False
+    )
+    return jax.jit(lambda params, *batches: mapped(params, batches))
+
+
 def _is_none(x: Any) -> bool:
     return x is None
 

@@ -83,6 +83,17 @@ def test_sampled_codes_depend_on_the_seed_and_the_place_and_known_appearance_is_
     assert np.abs(infer(1)[1].geometry - codes.geometry).max(axis=1).min() > 1e-3
 
 
+def test_codes_do_not_depend_on_how_many_devices_share_the_images(params):
+    config = AbpConfig(model=MODEL, langevin=LangevinConfig(inference_steps=2))
+    generators = {name: tree for name, tree in params.items() if name != "inference"}
+    alone, shared = (
+        image_codec(abp_functions(config), generators, devices=devices) for devices in (None, jax.devices()[:2])
+    )
+    for known in (None, CODES.appearance):
+        for one, other in zip(alone.infer(IMAGES, known), shared.infer(IMAGES, known), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_errors_are_sums_over_pixels_and_channels_in_0_to_1():
     predictions = np.random.default_rng(4).uniform(size=IMAGES.shape).astype(np.float32)
     expected = [np.sum((image / 255 - np.float64(p)) ** 2) for image, p in zip(IMAGES, predictions, strict=True)]
