@@ -75,6 +75,8 @@ DEMO = LandmarksConfig(
     data=ImageDataConfig(size=32, photographs=replace(SMALL_PHOTOGRAPHS, test_subjects=40)),
     learner=SMOOTH_LEARNER,
     training=TrainingConfig(epochs=60, batch_size=20, evaluate_every=20, checkpoint_every=5, evaluation_images=50),
+    # One sample's field differs from another's of the same photograph as much as from another photograph's.
+    samples=4,
 )
 TINY = replace(
     DEMO,
