@@ -106,7 +106,7 @@ def test_a_finished_generator_takes_the_place_of_training(finished, tmp_path, mo
 def test_codes_are_inferred_or_the_chains_last():
     dynamic = SimpleNamespace(codec=SimpleNamespace(infer=lambda clips: len(clips)), chains="chains")
     clips = np.zeros((3, 2, 8, 8, 3), np.uint8)
-    assert experiment.latents_of(CONFIG, dynamic, clips) == 3
+    assert experiment.latents_of(replace(CONFIG, codes="inferred"), dynamic, clips) == 3
     config = replace(CONFIG, codes="chains")
     assert experiment.latents_of(config, dynamic, clips) == "chains"
     # A finished model has none.
