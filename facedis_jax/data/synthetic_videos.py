@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,7 +24,7 @@ EXPRESSIONS = tuple(BU3DFE_EXPRESSIONS)
 
 # What a random stream is for.
 _TRAIN, _TEST = range(2)
-_PERSON, _CLIP = range(2)
+_PERSON, _CLIP, _SITTING = range(3)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class VideoConfig:
       shift: standard deviation of the place in the picture, in heights of the picture.
       scale: standard deviation of the logarithm of the size.
       lamp_share: range of the share of the light that comes from the lamp, the rest being from everywhere.
+      sitting: what has a lamp and a background of its own: each "clip"; each "person", filmed in one sitting; or only
+        the "set", one laboratory where everybody is filmed, as for MUG.
       style: a name among `facedis_jax.data.synthetic_people.STYLES`.
       seed: of everything that is drawn.
 
@@ -70,6 +73,7 @@ class VideoConfig:
     shift: float = 0.008
     scale: float = 0.02
     lamp_share: tuple[float, float] = (0.2, 0.5)
+    sitting: Literal["clip", "person", "set"] = "clip"
     style: str = "studio"
     seed: int = 0
 
@@ -95,6 +99,8 @@ class VideoConfig:
             raise InputError("expressions", f"some of {', '.join(EXPRESSIONS)}", ", ".join(self.expressions) or "none")
         if len(set(self.expressions)) < len(self.expressions):
             raise InputError("expressions", "each once", ", ".join(self.expressions))
+        if self.sitting not in ("clip", "person", "set"):
+            raise InputError("sitting", "clip, person or set", self.sitting)
         if self.style not in STYLES:
             raise InputError("style", f"one of {', '.join(STYLES)}", self.style)
 
@@ -205,8 +211,6 @@ def _draw_clip(
 ) -> dict[str, np.ndarray]:
     """All that one clip is made from: the labels of `synthetic_videos`, but where the landmarks are."""
     rng = _stream(config, _CLIP, *place)
-    azimuth, elevation = np.radians([rng.uniform(-70, 70), rng.uniform(-10, 50)])
-    total, share = rng.uniform(1.0, 1.2), rng.uniform(*config.lamp_share)
     yaw, pitch, roll = rng.normal(0, config.tilt, 3)
     # Division gives the same moment the same number, however many frames there are.
     time = np.arange(config.frames) / (config.frames - 1)
@@ -225,16 +229,31 @@ def _draw_clip(
         "identity": person["identity"],
         "skin": person["colors"][0],
         "colors": person["colors"],
-        "background": draw_background(rng, person["background"]),
         "hairline": person["hairline"],
         "hair_length": person["hair_length"],
+    }
+    if config.sitting == "clip":
+        truth |= _draw_sitting(rng, config, person["background"])
+    elif config.sitting == "person":
+        truth |= _draw_sitting(_stream(config, _SITTING, *place[1:-2]), config, person["background"])
+    else:
+        rng = _stream(config, _SITTING)
+        truth |= _draw_sitting(rng, config, draw_person(rng, STYLES[config.style])["background"])
+    # As the labels are kept, so that they make the very pixels.
+    return {key: np.asarray(value, np.float32) for key, value in truth.items()}
+
+
+def _draw_sitting(rng: np.random.Generator, config: VideoConfig, background: np.ndarray) -> dict[str, Any]:
+    """A lamp, and what is behind the head, near a hue, saturation and brightness."""
+    azimuth, elevation = np.radians([rng.uniform(-70, 70), rng.uniform(-10, 50)])
+    total, share = rng.uniform(1.0, 1.2), rng.uniform(*config.lamp_share)
+    return {
         "light": [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)],
         "light_strength": total * share,
         "ambient": total * (1 - share),
         "tint": np.array(STYLES[config.style].tint) * rng.normal(1, 0.02, 3),
+        "background": draw_background(rng, background),
     }
-    # As the labels are kept, so that they make the very pixels.
-    return {key: np.asarray(value, np.float32) for key, value in truth.items()}
 
 
 def _performance(rng: np.random.Generator, config: VideoConfig, time: np.ndarray) -> np.ndarray:

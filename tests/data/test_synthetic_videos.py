@@ -71,6 +71,19 @@ def test_names_tell_subject_expression_and_take(model):
     assert (clips[0] != clips[1]).mean() > 0.1
 
 
+@pytest.mark.parametrize(("sitting", "lamps"), [("clip", 8), ("person", 2), ("set", 1)])
+def test_lamp_and_background_belong_to_a_clip_a_person_or_everybody(model, sitting, lamps):
+    config = VideoConfig(subjects=2, test_subjects=1, expressions=("sad", "happy"), takes=2, frames=2, sitting=sitting)
+    videos = synthetic_videos(model, config, size=8)
+    for key in ("light", "light_strength", "ambient", "tint", "background"):
+        values = videos.train.labels[key].reshape(8, -1)
+        assert len(np.unique(values, axis=0)) == lamps
+        assert len(np.unique(values[:4], axis=0)) == max(1, lamps // 2)
+        # Other people come to the same laboratory, but do not share a sitting.
+        assert (videos.test.labels[key][0].ravel() == values[0]).all() == (sitting == "set")
+    assert len(np.unique(videos.train.labels["view"], axis=0)) == 8
+
+
 def test_the_labels_make_the_pixels(model, camera, videos):
     for half in (videos.train, videos.test):
         for i in (0, 3, 4):
