@@ -125,7 +125,7 @@ DEMO = ExpressionConfig(
         langevin=replace(SHORT_INFERENCE, scheme="joint"),
         sigma=faces_video.DEMO.learner.sigma,
     ),
-    mocogan_training=replace(faces_video.DEMO.training, epochs=8, evaluate_every=8),
+    mocogan_training=replace(faces_video.DEMO.training, epochs=5, evaluate_every=5, checkpoint_every=5),
 )
 TINY = replace(
     DEMO,

@@ -78,10 +78,13 @@ def test_a_run_leaves_its_results_behind(run):
     assert 0 <= results["frames_won"] <= 1
     # 4 + 2 * 1 and 3 + 2 * 2; rounded up to 2 + 3 for each of three frames.
     assert results["latents_per_clip"] == {"dynamic": 13, "image": 15}
-    scores = results["recombination"]
-    assert scores["pairs"] == 4
-    assert set(scores["level"]) == {"recombined", "reconstructed", "real", "donors", "closer"}
-    assert scores["donor"]["chance_person"] == 0.5
+    for name in ("recombination", "recombination_of_training_clips"):
+        scores = results[name]
+        assert scores["pairs"] == 4
+        assert set(scores["level"]) == {"recombined", "reconstructed", "real", "donors", "closer"}
+        assert scores["donor"]["chance_person"] == 0.5
+    # What the reader was fitted to is what it reads best.
+    assert scores["level"]["real"]["mean"] > 0.99
     page = (run / "report.html").read_text()
     assert page.count("data:image/gif;base64,") == len(list((run / "figures").glob("*.gif"))) == 4
 
@@ -142,6 +145,8 @@ def test_real_clips_are_learned_from_without_levels(real_clips, tmp_path):
     assert results["clips"] == {"train": 2, "test": 4}
     assert "image" not in results
     assert set(results["recombination"]) == {"pairs", "donor"}
+    # Of the one person who is left to learn from, there is nobody to recombine with.
+    assert "recombination_of_training_clips" not in results
 
 
 def with_model(**changes):
