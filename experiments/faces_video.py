@@ -95,7 +95,7 @@ SMALL_OPTIMISER = OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule
 # of few sweeps and few frames, and sigma is small beside what moves.
 DEMO = FacesVideoConfig(
     # Cut around the face, as the paper cuts MUG's: at 32 x 32, an expression is lost in a head and shoulders. As there,
-    # people come to a laboratory with soft light: under hard lamps from another side in every clip, what differs between
+    # people come to a laboratory with soft light: under hard lamps from another side in each clip, what differs between
     # one person's clips hides what moves in them.
     data=VideoDataConfig(
         size=32,
@@ -151,7 +151,6 @@ TINY = replace(
             size=16,
             appearance_latents=12,
             geometry_latents=8,
-            appearance_noise=1,
             geometry_noise=3,
             appearance_filters=16,
             geometry_filters=16,

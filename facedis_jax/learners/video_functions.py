@@ -109,6 +109,8 @@ def prior_clip(config: DynamicConfig, key: jax.Array, num_frames: int) -> Dynami
 
     def trajectory(key: jax.Array, latents: int, noise: int) -> Trajectory:
         first_key, noise_key = jax.random.split(key)
+        if not noise:
+            return Trajectory(jax.random.normal(first_key, (latents,)), None)
         keys = jax.vmap(lambda t: jax.random.fold_in(noise_key, t))(jnp.arange(1, num_frames))
         later = jax.vmap(lambda key: jax.random.normal(key, (noise,)))(keys)
         return Trajectory(jax.random.normal(first_key, (latents,)), later)

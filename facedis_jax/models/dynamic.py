@@ -28,7 +28,8 @@ class DynamicConfig:
         multiply the size by 4 as long as that fits and by 2 after that (4, 4 at 64; 4, 2 at 32; 2, 2 at 16).
       channels: of a frame.
       appearance_latents, geometry_latents: lengths of Z^a_t and Z^g_t, and of the hidden states s_t.
-      appearance_noise, geometry_noise: lengths of xi^a_t and xi^g_t.
+      appearance_noise, geometry_noise: lengths of xi^a_t and xi^g_t; 0 of one of them is a code that does not change
+        over a clip, and has no transition.
       transition_hidden: width of the two hidden layers of either transition.
       appearance_filters, geometry_filters: of the networks' 4 x 4 maps. The appearance's next layer has as many, every
         other one half as many as the one before, down to 8.
@@ -42,7 +43,7 @@ class DynamicConfig:
 
     Raises:
       InputError: for a size that is no power of two, a scale that is none or leaves less than 8 x 8 displacements, an
-        unknown output or transition, or no frames at once.
+        unknown output or transition, no noise of either kind, or no frames at once.
     """
 
     size: int = 64
@@ -73,6 +74,9 @@ class DynamicConfig:
             raise InputError("model.output", "tanh or sigmoid", repr(self.output))
         if self.transition not in ("residual", "plain"):
             raise InputError("model.transition", "residual or plain", repr(self.transition))
+        if min(self.appearance_noise, self.geometry_noise) < 0 or not self.appearance_noise + self.geometry_noise:
+            found = f"{self.appearance_noise} and {self.geometry_noise}"
+            raise InputError("model.appearance_noise, model.geometry_noise", "0 or more, and one of them more", found)
         if self.frames_at_once is not None and self.frames_at_once < 1:
             raise InputError("model.frames_at_once", "at least 1, or None", str(self.frames_at_once))
 
@@ -85,7 +89,7 @@ class Trajectory(NamedTuple):
 
     Attributes:
       first: [..., latents], Z_0.
-      noise: [..., frames - 1, noise], xi_1 to xi_T.
+      noise: [..., frames - 1, noise], xi_1 to xi_T; None for a code that does not change.
     """
 
     first: Any
@@ -171,11 +175,16 @@ class DynamicGenerator(nn.Module):
         return Latents(*(path.first[..., None, :] + s for path, s in zip(latents, states, strict=True)))
 
     def states(self, latents: DynamicLatents) -> Latents:
-        """s_t of Eq. 11, [..., frames, latents] of either kind; zero at first."""
-        return Latents(
-            _states(self.appearance_transition, latents.appearance.noise),
-            _states(self.geometry_transition, latents.geometry.noise),
-        )
+        """s_t of Eq. 11, [..., frames, latents] of either kind; zero at first, and throughout where nothing changes."""
+        paths = zip(latents, (self.appearance_transition, self.geometry_transition), strict=True)
+        states = Latents(*(None if path.noise is None else _states(step, path.noise) for path, step in paths))
+        frames = next(moving.shape[-2] for moving in states if moving is not None)
+
+        def still(first: jax.Array) -> jax.Array:
+            return jnp.zeros((*first.shape[:-1], frames, first.shape[-1]), first.dtype)
+
+        pairs = zip(states, latents, strict=True)
+        return Latents(*(still(path.first) if moving is None else moving for moving, path in pairs))
 
     def frames(self, codes: Latents) -> jax.Array:
         """Frames [..., frames, size, size, channels] from codes [..., frames, latents], Eq. 12."""

@@ -119,6 +119,21 @@ def test_codes_follow_equations_10_and_11(small, transition):
             np.testing.assert_allclose(getattr(codes, kind)[clip], path.first[clip] + expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("still", ["appearance", "geometry"])
+def test_a_code_without_noise_does_not_change_and_has_no_transition(still, random_variables):
+    config = replace(SMALL, **{f"{still}_noise": 0})
+    latents = draw(SMALL, 4, 2)
+    path = getattr(latents, still)
+    latents = latents._replace(**{still: path._replace(noise=None)})
+    variables = random_variables(DynamicGenerator(config), latents)
+    assert f"{still}_transition" not in variables["params"]
+    codes = method("codes", config)(variables, latents)
+    np.testing.assert_array_equal(getattr(codes, still), np.repeat(path.first[:, None], 4, axis=1))
+    other = codes.geometry if still == "appearance" else codes.appearance
+    assert np.abs(np.diff(other, axis=1)).max(axis=(1, 2)).min() > 0.01
+    assert method("__call__", config)(variables, latents).shape == (2, 4, 16, 16, 3)
+
+
 def test_another_first_code_keeps_the_motion(small):
     latents, other = draw(SMALL, 4), draw(SMALL, 4, seed=1)
     edited = latents._replace(geometry=latents.geometry._replace(first=other.geometry.first))
@@ -310,6 +325,8 @@ def test_beta_scales_the_geometric_generators_weights_alone(small):
         ({"output": "relu"}, "tanh or sigmoid, found 'relu'"),
         ({"transition": "linear"}, "residual or plain, found 'linear'"),
         ({"frames_at_once": 0}, "at least 1"),
+        ({"appearance_noise": 0, "geometry_noise": 0}, "one of them more, found 0 and 0"),
+        ({"geometry_noise": -1}, "0 or more"),
     ],
 )
 def test_bad_settings_are_refused(changes, message):
