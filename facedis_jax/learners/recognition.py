@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from sklearn.decomposition import PCA
 
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
@@ -17,8 +18,6 @@ from facedis_jax.metrics import Average
 from facedis_jax.models import SequenceClassifier
 
 RECOGNITION_OPTIMISER = OptimiserConfig(learning_rate=3e-3, weight_decay=0.0, schedule="cosine")
-# Of the iteration that finds principal axes: further axes that it carries along, and its rounds.
-SPARE_AXES, ROUNDS = 16, 6
 
 
 @dataclass(frozen=True)
@@ -169,45 +168,33 @@ def classify_folds(
         for rows in training
     ]
     batches = np.stack(orders).reshape(len(training), -1, orders[0].shape[-1])
-    probabilities = _cross_validated(config, int(labels.max()) + 1, sequences, labels, training, batches, key)
+    inputs = None
+    if sequences.shape[2] > config.components:
+        # On the host: this large a product of all folds at once, in the program below, never ends on two cores.
+        rows, used = sequences.reshape(-1, sequences.shape[2]), np.repeat(training, sequences.shape[1], axis=1)
+        fitted = zip(*principal_axes(rows, used, min(config.components, int(used.sum(axis=1).min()))), strict=True)
+        inputs = np.stack([(rows - mean) @ axes for mean, axes in fitted])
+        sequences = sequences[..., :0]
+    probabilities = _cross_validated(config, int(labels.max()) + 1, sequences, labels, training, inputs, batches, key)
     own = np.asarray(probabilities)[folds, np.arange(len(folds))]
     predictions = own.argmax(axis=-1)
     right = predictions == labels
     return FoldResults(np.array([right[folds == fold].mean() for fold in range(len(sizes))]), predictions, own)
 
 
-def principal_axes(rows: jax.Array, used: jax.Array, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and principal axes of many subsets of the same rows, by orthogonal iteration on all of them at once.
-
-    The covariance of a deformation field has too many entries to be made; products with it are cheap. Axes whose
-    variance is that of the noise around them converge slowly and span nothing that matters.
+def principal_axes(rows: np.ndarray, used: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and principal axes of many subsets of the same rows.
 
     Args:
       rows: [rows, features].
-      used: [subsets, rows], 1 for the rows of a subset and else 0.
-      count: of axes, at most as many as there are rows or features.
-      key: of the first guess.
+      used: [subsets, rows] bool, the rows of each subset.
+      count: of axes, at most as many as each subset has rows, or features.
 
     Returns:
       [subsets, features] and [subsets, features, count], axes of length 1, of the largest variance first.
     """
-    mean = used @ rows / used.sum(axis=1, keepdims=True)
-    width = min(count + SPARE_AXES, *rows.shape)
-
-    def scores(axes: jax.Array) -> jax.Array:
-        projected = jnp.einsum("nf,sfa->sna", rows, axes) - jnp.einsum("sf,sfa->sa", mean, axes)[:, None]
-        return projected * used[..., None]
-
-    def improve(_: int, axes: jax.Array) -> jax.Array:
-        found = scores(axes)
-        product = jnp.einsum("nf,sna->sfa", rows, found) - mean[..., None] * found.sum(axis=1)[:, None]
-        return jnp.linalg.qr(product)[0]
-
-    guess = jnp.linalg.qr(jax.random.normal(key, (len(used), rows.shape[1], width)))[0]
-    axes = jax.lax.fori_loop(0, ROUNDS, improve, guess)
-    found = scores(axes)
-    _, rotation = jnp.linalg.eigh(jnp.einsum("sna,snb->sab", found, found))
-    return mean, axes @ rotation[..., ::-1][..., :count]
+    fitted = [PCA(count, svd_solver="randomized", random_state=0).fit(rows[subset]) for subset in used]
+    return np.stack([pca.mean_ for pca in fitted]), np.stack([pca.components_.T for pca in fitted])
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -217,16 +204,18 @@ def _cross_validated(
     sequences: jax.Array,
     labels: jax.Array,
     training: jax.Array,
+    projected: jax.Array | None,
     batches: jax.Array,
     key: jax.Array,
 ) -> jax.Array:
-    """Probabilities [folds, clips, classes] by the classifier of each fold; `batches` [folds, steps, batch]."""
+    """Probabilities [folds, clips, classes] by the classifier of each fold.
+
+    `projected` are features that each fold sees in its own way, [folds, clips * frames, features], in place of those of
+    `sequences`; `batches` are [folds, steps, batch].
+    """
     clips, frames, features = sequences.shape
-    rows = sequences.reshape(-1, features)
+    rows = sequences.reshape(clips * frames, features)
     used = jnp.repeat(training.astype(jnp.float32), frames, axis=1)
-    project = features > config.components
-    if project:
-        axes = principal_axes(rows, used, config.components, jax.random.fold_in(key, 0))
     num_steps = batches.shape[1]
     learner = recognition_learner(
         config, num_classes=num_classes, steps_per_epoch=num_steps / config.epochs, num_steps=num_steps
@@ -234,7 +223,7 @@ def _cross_validated(
     network = SequenceClassifier(num_classes, config.hidden, config.pooling)
 
     def one(fold: Any) -> jax.Array:
-        inputs = (rows - fold["mean"]) @ fold["axes"] if project else rows
+        inputs = fold.get("inputs", rows)
         inputs = _standardised(inputs, fold["used"], config.scaling).reshape(clips, frames, -1)
 
         def step(state: RecognitionState, index: jax.Array) -> tuple[RecognitionState, None]:
@@ -245,8 +234,8 @@ def _cross_validated(
         return jax.nn.softmax(logits)
 
     each = {"used": used, "batches": batches, "key": jax.random.split(jax.random.fold_in(key, 1), len(training))}
-    if project:
-        each.update(mean=axes[0], axes=axes[1])
+    if projected is not None:
+        each["inputs"] = projected
     return jax.vmap(one)(each)
 
 
