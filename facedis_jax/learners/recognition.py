@@ -170,12 +170,19 @@ def classify_folds(
     batches = np.stack(orders).reshape(len(training), -1, orders[0].shape[-1])
     inputs = None
     if sequences.shape[2] > config.components:
-        # On the host: this large a product of all folds at once, in the program below, never ends on two cores.
         rows, used = sequences.reshape(-1, sequences.shape[2]), np.repeat(training, sequences.shape[1], axis=1)
         fitted = zip(*principal_axes(rows, used, min(config.components, int(used.sum(axis=1).min()))), strict=True)
         inputs = np.stack([(rows - mean) @ axes for mean, axes in fitted])
         sequences = sequences[..., :0]
-    probabilities = _cross_validated(config, int(labels.max()) + 1, sequences, labels, training, inputs, batches, key)
+    classes = int(labels.max()) + 1
+    width = sequences.shape[2] if inputs is None else inputs.shape[2]
+    example = {"sequence": np.zeros((1, sequences.shape[1], width), np.float32)}
+    learner = _learner_of_folds(config, classes, batches.shape[1])
+    # Not in the program below: with the orthogonal kernels' decompositions in it, that never ends on two cores.
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(training))
+    init = jax.jit(learner.init)
+    states = jax.tree.map(lambda *x: jnp.stack(x), *[init(key, example) for key in keys])
+    probabilities = _cross_validated(config, classes, sequences, labels, training, inputs, batches, states)
     own = np.asarray(probabilities)[folds, np.arange(len(folds))]
     predictions = own.argmax(axis=-1)
     right = predictions == labels
@@ -197,6 +204,12 @@ def principal_axes(rows: np.ndarray, used: np.ndarray, count: int) -> tuple[np.n
     return np.stack([pca.mean_ for pca in fitted]), np.stack([pca.components_.T for pca in fitted])
 
 
+def _learner_of_folds(config: RecognitionConfig, num_classes: int, num_steps: int) -> Learner:
+    return recognition_learner(
+        config, num_classes=num_classes, steps_per_epoch=num_steps / config.epochs, num_steps=num_steps
+    )
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def _cross_validated(
     config: RecognitionConfig,
@@ -206,20 +219,17 @@ def _cross_validated(
     training: jax.Array,
     projected: jax.Array | None,
     batches: jax.Array,
-    key: jax.Array,
+    states: RecognitionState,
 ) -> jax.Array:
     """Probabilities [folds, clips, classes] by the classifier of each fold.
 
     `projected` are features that each fold sees in its own way, [folds, clips * frames, features], in place of those of
-    `sequences`; `batches` are [folds, steps, batch].
+    `sequences`; `batches` are [folds, steps, batch], `states` the folds' first ones.
     """
     clips, frames, features = sequences.shape
     rows = sequences.reshape(clips * frames, features)
     used = jnp.repeat(training.astype(jnp.float32), frames, axis=1)
-    num_steps = batches.shape[1]
-    learner = recognition_learner(
-        config, num_classes=num_classes, steps_per_epoch=num_steps / config.epochs, num_steps=num_steps
-    )
+    learner = _learner_of_folds(config, num_classes, batches.shape[1])
     network = SequenceClassifier(num_classes, config.hidden, config.pooling)
 
     def one(fold: Any) -> jax.Array:
@@ -229,11 +239,11 @@ def _cross_validated(
         def step(state: RecognitionState, index: jax.Array) -> tuple[RecognitionState, None]:
             return learner.step(state, {"sequence": inputs[index], "label": labels[index]})[0], None
 
-        state, _ = jax.lax.scan(step, learner.init(fold["key"], {"sequence": inputs}), fold["batches"])
+        state, _ = jax.lax.scan(step, fold["state"], fold["batches"])
         logits: Any = network.apply({"params": state.params}, inputs)
         return jax.nn.softmax(logits)
 
-    each = {"used": used, "batches": batches, "key": jax.random.split(jax.random.fold_in(key, 1), len(training))}
+    each = {"used": used, "batches": batches, "state": states}
     if projected is not None:
         each["inputs"] = projected
     return jax.vmap(one)(each)
