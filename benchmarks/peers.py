@@ -90,14 +90,13 @@ def main(config: PeersConfig) -> list[dict[str, Any]]:
 
     torch.set_num_threads(device_description()["cores"])
     torch.manual_seed(0)
-    forms = {"eager": "usual"} | ({"tuned": "tuned"} if config.tune else {})
-    forms |= {"compiled": "compiled"} if config.compile else {}
+    forms = ["eager", *(["tuned"] if config.tune else []), *(["compiled"] if config.compile else [])]
     rows = []
     for what in config.what:
         batch_size = config.batch_size or BATCH_SIZES[what]
         calls, theirs = steps(what, batch_size)
         ours = tuple(calls)
-        calls = {**calls, **{name: theirs(form) for name, form in forms.items()}}
+        calls = {**calls, **{form: theirs(form) for form in forms}}
         # The threads of either library wait busily for a while after a step: they fall asleep before the other's.
         turns: dict[str, Call] = {}
         for name, call in calls.items():

@@ -17,7 +17,7 @@ from facedis_jax.models.upsampling import INITIAL_DEVIATION
 Latents = tuple[Tensor, ...]
 
 # How a step is written: as public code does it; as fast as we know how; the latter through `torch.compile`.
-Form = Literal["usual", "tuned", "compiled"]
+Form = Literal["eager", "tuned", "compiled"]
 
 
 def training_step(
@@ -29,7 +29,7 @@ def training_step(
       config: of the learner, whose latents alternate in blocks of one step; schedules stay where they start.
       num_images: size of the training set.
       batch: `image` [batch, size, size, channels] uint8 and `index` [batch].
-      form: "usual": each Langevin step draws and bends anew and differentiates what comes out; "tuned": a network is
+      form: "eager": each Langevin step draws and bends anew and differentiates what comes out; "tuned": a network is
         evaluated once per step of its own latents; "compiled": that, with both networks, and the warp with the energy,
         through `torch.compile`.
 
@@ -104,7 +104,7 @@ def alternating_step(
     def step() -> Tensor:
         model.requires_grad_(False)
         start = (tuple(chain[index].requires_grad_() for chain in chains_) for chains_ in chains)
-        moved = (sample if form == "usual" else sample_tuned)(*start)
+        moved = (sample if form == "eager" else sample_tuned)(*start)
         appearance, geometry = (tuple(z.detach() for z in latents) for latents in moved)
         for chain, latents in zip(chains, (appearance, geometry), strict=True):
             for table, z in zip(chain, latents, strict=True):

@@ -1,7 +1,7 @@
 """The IB-VAE's training step as a PyTorch user would write it; for `benchmarks.peers`.
 
-The usual form is that of PCT's public PyTorch code: linear layers on points are 1 x 1 convolutions, `nn.Conv1d` over
-[batch, channels, points], and the loop over farthest points has the coordinates last. The tuned form has features as
+The form "eager" is that of PCT's public PyTorch code: linear layers on points are 1 x 1 convolutions, `nn.Conv1d` over
+[batch, channels, points], and the loop over farthest points has the coordinates last. The form "tuned" has features as
 rows, [..., channels], through `nn.Linear`, and the coordinates first: on a CPU either is about twice as fast. Groups
 are gathered before their first layer in both.
 """
@@ -41,13 +41,13 @@ def training_step(
       scale: mm per unit of the networks.
       num_faces: size of the training set, N of Eq. 11.
       batch: `vertices` and `neutral`, [batch, vertices, 3] in mm.
-      form: "usual" or "tuned", see the module; "compiled": the tuned one, the networks with the loss, and the body of
+      form: "eager" or "tuned", see the module; "compiled": the tuned one, the networks with the loss, and the body of
         the loop over farthest points, through `torch.compile`.
 
     Returns:
       A function that takes a step and returns the loss before it.
     """
-    model = FaceVae(config.model, len(mean_face), convolutions=form == "usual")
+    model = FaceVae(config.model, len(mean_face), convolutions=form == "eager")
     centre = torch.as_tensor(mean_face) / scale
     latents = config.model.identity_latents + config.model.expression_latents
     rate, decay = config.optimiser.learning_rate, config.optimiser.weight_decay
@@ -80,7 +80,7 @@ Sampler = Callable[[Tensor, int], Tensor]
 
 def sampler(form: Form) -> Sampler:
     """Farthest point sampling in a form: (points [batch, points, 3], samples) -> indices [batch, samples]."""
-    if form == "usual":
+    if form == "eager":
         return functools.partial(farthest_point_sample, pick=farthest)
     pick = torch.compile(farthest_of_planes, dynamic=False) if form == "compiled" else farthest_of_planes
     return functools.partial(farthest_point_sample, pick=pick, planes=True)

@@ -17,7 +17,7 @@ import tyro
 
 from facedis_jax.errors import InputError
 from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged, write_json
-from facedis_jax.training.parallel import Method
+from facedis_jax.training.parallel import Method, dividing
 
 Config = TypeVar("Config")
 
@@ -230,7 +230,7 @@ def chosen_devices(count: int, divide: Sequence[int] = ()) -> list[jax.Device]:
     if not 0 <= count <= len(devices):
         raise InputError("--devices", f"0 to {len(devices)}", str(count))
     if not count and devices[0].platform == "cpu" and jax.process_count() == 1:
-        count = next(n for n in range(len(devices), 0, -1) if not any(number % n for number in divide))
+        return list(dividing(devices, divide))
     return devices[: count or None]
 
 

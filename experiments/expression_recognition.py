@@ -84,8 +84,8 @@ class ExpressionConfig:
       learner: the dynamic generator and how it is learned.
       training: how long; its batches are of clips.
       video_model: a finished dynamic generator's model.npz, of the same `learner.model`, in place of learning anew.
-      codes: of the clips: "inferred" anew from the prior, or the last ones of their "chains", which cost nothing. A
-        finished model comes without chains, so that its codes are inferred.
+      codes: of the clips: "inferred" anew from the prior, or the last ones of their "chains", which cost nothing;
+        "at_hand" takes the chains where there are some, which a finished model comes without.
       motion: the features that count, "relative" to the clip's first frame or "absolute"; both are measured.
       compare: also train a MoCoGAN.
       mocogan: that model; its pictures are of the clips' size.
@@ -99,7 +99,7 @@ class ExpressionConfig:
     learner: AbpVideoConfig = field(default_factory=AbpVideoConfig)
     training: TrainingConfig = field(default_factory=lambda: faces_video.PRESETS["paper"].training)
     video_model: Path | None = None
-    codes: Literal["inferred", "chains"] = "inferred"
+    codes: Literal["inferred", "chains", "at_hand"] = "inferred"
     motion: Motion = "relative"
     compare: bool = True
     mocogan: MocoganLearnerConfig = field(default_factory=MocoganLearnerConfig)
@@ -116,7 +116,7 @@ DEMO = ExpressionConfig(
     data=faces_video.DEMO.data,
     learner=replace(faces_video.DEMO.learner, langevin=SHORT_INFERENCE),
     # All clips are learned from; their chains have moved for longer than inference would.
-    codes="chains",
+    codes="at_hand",
     # As many steps as `faces_video` makes with the training clips alone.
     training=replace(faces_video.DEMO.training, epochs=0.8 * faces_video.DEMO.training.epochs),
     # The generator has about as many weights as the dynamic one; its critics' convolutions over time cost most.
@@ -151,6 +151,8 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": ExpressionConfig()}
 
 
 def main(config: ExpressionConfig, options: RunOptions) -> int:
+    if config.video_model is not None and config.codes == "chains":
+        raise InputError("--codes", "inferred, where a finished model without chains is taken", "chains")
     clip_set = load_clips(config.data)
     clips = joined(clip_set)
     folds = person_folds(clips, clip_set.classes.get("expression", ()), config.folds)
@@ -288,7 +290,7 @@ def train_mocogan(run: ImageRun, config: ExpressionConfig, clip_set: ClipSet, cl
 
 def latents_of(config: ExpressionConfig, dynamic: TrainedClips, pixels: np.ndarray) -> DynamicLatents:
     """The latents of the clips, by the settings."""
-    if config.codes == "chains" and dynamic.chains is not None:
+    if config.codes == "chains" or (config.codes == "at_hand" and dynamic.chains is not None):
         return dynamic.chains
     return dynamic.codec.infer(pixels)
 

@@ -44,6 +44,7 @@ from facedis_jax.models import DynamicConfig, DynamicLatents, GeneratorConfig
 from facedis_jax.reports.image_evaluation import summary
 from facedis_jax.reports.video_codec import of_clips, recombined
 from facedis_jax.reports.video_evaluation import (
+    LevelReader,
     donor_scores,
     draw_pairs,
     fit_level_reader,
@@ -266,27 +267,15 @@ def evaluate(
     if all("level" in known and np.any(known["level"]) and "expression" in known for known in (labels, truth)):
         reader = fit_level_reader(stack_clips(clips.train.clips), truth["level"], truth["expression"])
 
-    def recombinations(shown: np.ndarray, codes: DynamicLatents, labels: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        pairs = draw_pairs(labels["subject"], labels.get("expression"), count=config.pairs, seed=config.seed)
-        if not len(pairs.appearance):
-            return {}
-        mixed = recombined(of_clips(codes, pairs.appearance), of_clips(codes, pairs.geometry))
-        outputs = dynamic.codec.decode(mixed)
-        scores: dict[str, Any] = {
-            "pairs": len(outputs),
-            "donor": donor_scores(outputs, pairs, shown, labels["subject"]),
-        }
-        if reader is not None:
-            made = dynamic.codec.decode(codes)
-            scores["level"] = level_scores(reader, outputs, pairs, shown, made, labels["level"], labels["expression"])
-        return scores
-
-    found = {"recombination": recombinations(test, latents, labels)}
+    found = {"recombination": recombination_scores(config, dynamic, reader, test, latents, predictions, labels)}
     if dynamic.chains is not None:
         rows = clips_of_as_many_people(truth["subject"], labels["subject"])
         known = {name: np.asarray(values)[rows] for name, values in truth.items()}
-        shown = stack_clips([clips.train.clips[row] for row in rows])
-        found["recombination_of_training_clips"] = recombinations(shown, of_clips(dynamic.chains, rows), known)
+        shown, chains = stack_clips([clips.train.clips[row] for row in rows]), of_clips(dynamic.chains, rows)
+        made = dynamic.codec.decode(chains)
+        found["recombination_of_training_clips"] = recombination_scores(
+            config, dynamic, reader, shown, chains, made, known
+        )
     numbers |= {name: scores for name, scores in found.items() if scores}
     return VideoResults(
         numbers=numbers,
@@ -299,6 +288,28 @@ def evaluate(
         labels=labels,
         expressions=clips.classes.get("expression", ()),
     )
+
+
+def recombination_scores(
+    config: FacesVideoConfig,
+    dynamic: TrainedClips,
+    reader: LevelReader | None,
+    clips: np.ndarray,
+    latents: DynamicLatents,
+    predictions: np.ndarray,
+    labels: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """Whom clips of one's appearance and another's geometry take after; empty where there is nobody else."""
+    pairs = draw_pairs(labels["subject"], labels.get("expression"), count=config.pairs, seed=config.seed)
+    if not len(pairs.appearance):
+        return {}
+    outputs = dynamic.codec.decode(recombined(of_clips(latents, pairs.appearance), of_clips(latents, pairs.geometry)))
+    scores: dict[str, Any] = {"pairs": len(outputs), "donor": donor_scores(outputs, pairs, clips, labels["subject"])}
+    if reader is not None:
+        scores["level"] = level_scores(
+            reader, outputs, pairs, clips, predictions, labels["level"], labels["expression"]
+        )
+    return scores
 
 
 def clips_of_as_many_people(subjects: np.ndarray, others: np.ndarray) -> np.ndarray:

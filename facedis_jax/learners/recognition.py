@@ -168,21 +168,20 @@ def classify_folds(
         for rows in training
     ]
     batches = np.stack(orders).reshape(len(training), -1, orders[0].shape[-1])
-    inputs = None
-    if sequences.shape[2] > config.components:
-        rows, used = sequences.reshape(-1, sequences.shape[2]), np.repeat(training, sequences.shape[1], axis=1)
+    clips, frames, features = sequences.shape
+    rows, used = sequences.reshape(clips * frames, features), np.repeat(training, frames, axis=1)
+    # What each fold sees. On the host, as the first states below: with all of it in the program of all folds, that at
+    # times never ended on two cores (jax 0.10.2); the batched decompositions of axes and kernels are the suspects.
+    inputs = np.broadcast_to(rows, (len(training), *rows.shape))
+    if features > config.components:
         fitted = zip(*principal_axes(rows, used, min(config.components, int(used.sum(axis=1).min()))), strict=True)
         inputs = np.stack([(rows - mean) @ axes for mean, axes in fitted])
-        sequences = sequences[..., :0]
+    inputs = inputs.reshape(len(training), clips, frames, -1)
     classes = int(labels.max()) + 1
-    width = sequences.shape[2] if inputs is None else inputs.shape[2]
-    example = {"sequence": np.zeros((1, sequences.shape[1], width), np.float32)}
-    learner = _learner_of_folds(config, classes, batches.shape[1])
-    # Not in the program below: with the orthogonal kernels' decompositions in it, that never ends on two cores.
+    init = jax.jit(_learner_of_folds(config, classes, batches.shape[1]).init)
     keys = jax.random.split(jax.random.fold_in(key, 1), len(training))
-    init = jax.jit(learner.init)
-    states = jax.tree.map(lambda *x: jnp.stack(x), *[init(key, example) for key in keys])
-    probabilities = _cross_validated(config, classes, sequences, labels, training, inputs, batches, states)
+    states = jax.tree.map(lambda *x: jnp.stack(x), *[init(key, {"sequence": inputs[0, :1]}) for key in keys])
+    probabilities = _cross_validated(config, classes, inputs, labels, used, batches, states)
     own = np.asarray(probabilities)[folds, np.arange(len(folds))]
     predictions = own.argmax(axis=-1)
     right = predictions == labels
@@ -216,25 +215,21 @@ def _cross_validated(
     num_classes: int,
     sequences: jax.Array,
     labels: jax.Array,
-    training: jax.Array,
-    projected: jax.Array | None,
+    used: jax.Array,
     batches: jax.Array,
     states: RecognitionState,
 ) -> jax.Array:
     """Probabilities [folds, clips, classes] by the classifier of each fold.
 
-    `projected` are features that each fold sees in its own way, [folds, clips * frames, features], in place of those of
-    `sequences`; `batches` are [folds, steps, batch], `states` the folds' first ones.
+    `sequences` are what each fold sees, [folds, clips, frames, features], of which `used` [folds, clips * frames] says
+    the training rows; `batches` are [folds, steps, batch], `states` the folds' first ones.
     """
-    clips, frames, features = sequences.shape
-    rows = sequences.reshape(clips * frames, features)
-    used = jnp.repeat(training.astype(jnp.float32), frames, axis=1)
     learner = _learner_of_folds(config, num_classes, batches.shape[1])
     network = SequenceClassifier(num_classes, config.hidden, config.pooling)
 
     def one(fold: Any) -> jax.Array:
-        inputs = fold.get("inputs", rows)
-        inputs = _standardised(inputs, fold["used"], config.scaling).reshape(clips, frames, -1)
+        rows = fold["sequences"].reshape(-1, sequences.shape[-1])
+        inputs = _standardised(rows, fold["used"], config.scaling).reshape(sequences.shape[1:])
 
         def step(state: RecognitionState, index: jax.Array) -> tuple[RecognitionState, None]:
             return learner.step(state, {"sequence": inputs[index], "label": labels[index]})[0], None
@@ -243,9 +238,7 @@ def _cross_validated(
         logits: Any = network.apply({"params": state.params}, inputs)
         return jax.nn.softmax(logits)
 
-    each = {"used": used, "batches": batches, "state": states}
-    if projected is not None:
-        each["inputs"] = projected
+    each = {"sequences": sequences, "used": used.astype(jnp.float32), "batches": batches, "state": states}
     return jax.vmap(one)(each)
 
 

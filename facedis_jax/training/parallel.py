@@ -216,6 +216,11 @@ def data_parallel(
     )
 
 
+def dividing(devices: Sequence[jax.Device], numbers: Sequence[int]) -> Sequence[jax.Device]:
+    """As many of the devices, the first ones, as divide all of some numbers."""
+    return next(devices[:n] for n in range(len(devices), 0, -1) if not any(number % n for number in numbers))
+
+
 def split_examples(function: Callable[..., Any], size: int, devices: Sequence[jax.Device] | None) -> Any:
     """A compiled function of batches of one size, of which each device of this process takes its share.
 
@@ -226,10 +231,10 @@ def split_examples(function: Callable[..., Any], size: int, devices: Sequence[ja
       devices: as many of them are used as divide it; the first of all for None.
     """
     local = [device for device in devices or () if device.process_index == jax.process_index()]
-    count = next((n for n in range(len(local), 1, -1) if size % n == 0), 1)
-    if count == 1:
+    sharing = dividing(local, [size]) if local else ()
+    if len(sharing) < 2:
         return jax.jit(function)
-    mesh, share = Mesh(np.asarray(local[:count]), ("devices",)), PartitionSpec("devices")
+    mesh, share = Mesh(np.asarray(sharing), ("devices",)), PartitionSpec("devices")
 
     def on_each_device(params: Any, batches: tuple[Any, ...]) -> Any:
         return function(params, *batches)

@@ -73,7 +73,7 @@ def test_no_examples_are_refused():
         peers.PeersConfig(batch_size=0)
 
 
-@pytest.mark.parametrize("form", ["usual", "tuned"])
+@pytest.mark.parametrize("form", ["eager", "tuned"])
 def test_farthest_points_are_the_same(torch, form):
     clouds = fake_faces(fake_face(200), 3, seed=0)["vertices"]
     ours = jax.vmap(lambda cloud: farthest_point_sample(cloud, 50))(clouds)
@@ -136,7 +136,7 @@ def test_faces_have_the_same_loss_and_gradient(torch, convolutions):
     np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-3, atol=1e-4 * np.abs(ours).max())
 
 
-@pytest.mark.parametrize("form", ["usual", "tuned"])
+@pytest.mark.parametrize("form", ["eager", "tuned"])
 def test_photographs_and_a_sweep_are_the_same(torch, monkeypatch, form):
     config = GeneratorConfig(size=32, filters=16, appearance_latents=5, geometry_latents=4)
     random = np.random.default_rng(0)

@@ -107,7 +107,8 @@ def test_codes_are_inferred_or_the_chains_last():
     dynamic = SimpleNamespace(codec=SimpleNamespace(infer=lambda clips: len(clips)), chains="chains")
     clips = np.zeros((3, 2, 8, 8, 3), np.uint8)
     assert experiment.latents_of(replace(CONFIG, codes="inferred"), dynamic, clips) == 3
-    config = replace(CONFIG, codes="chains")
+    assert experiment.latents_of(replace(CONFIG, codes="chains"), dynamic, clips) == "chains"
+    config = replace(CONFIG, codes="at_hand")
     assert experiment.latents_of(config, dynamic, clips) == "chains"
     # A finished model has none.
     dynamic.chains = None
@@ -119,6 +120,7 @@ def test_codes_are_inferred_or_the_chains_last():
     [
         ({"folds": 10}, "--folds: expected at least one person for each of 10, found 4 people"),
         ({"folds": 1}, "--folds: expected 2 or more"),
+        ({"codes": "chains", "video_model": "m.npz"}, "--codes"),
         ({"video_model": "nothing.npz"}, "nothing there"),
         ({"learner": replace(CONFIG.learner, model=replace(CONFIG.learner.model, size=32))}, "--learner.model.size"),
         ({"mocogan_training": replace(TRAINING, batch_size=9)}, "--mocogan-training.batch-size"),
