@@ -167,7 +167,12 @@ class DynamicGenerator(nn.Module):
 
     def __call__(self, latents: DynamicLatents) -> jax.Array:
         """Clips [..., frames, size, size, channels]."""
-        return self.frames(self.codes(latents))
+        codes = self.codes(latents)
+        changes = (self.config.appearance_noise, self.config.geometry_noise)
+        # What does not change over a clip is made once.
+        return self.frames(
+            Latents(*(code if noise else code[..., :1, :] for code, noise in zip(codes, changes, strict=True)))
+        )
 
     def codes(self, latents: DynamicLatents) -> Latents:
         """Z_t of Eq. 10, [..., frames, latents] of either kind."""
@@ -187,7 +192,10 @@ class DynamicGenerator(nn.Module):
         return Latents(*(still(path.first) if moving is None else moving for moving, path in pairs))
 
     def frames(self, codes: Latents) -> jax.Array:
-        """Frames [..., frames, size, size, channels] from codes [..., frames, latents], Eq. 12."""
+        """Frames [..., frames, size, size, channels] from codes [..., frames, latents], Eq. 12.
+
+        Codes of one kind may be those of a single frame, which then are those of all.
+        """
         return self._in_chunks(
             lambda self, codes: _warp(self._canonical(codes.appearance), self._flow(codes.geometry)), codes
         )
@@ -211,11 +219,13 @@ class DynamicGenerator(nn.Module):
 
     def _in_chunks(self, make: Callable[["DynamicGenerator", Any], jax.Array], codes: Any) -> jax.Array:
         """`make` of all codes, of as many frames at once as configured."""
-        frames, chunk = jax.tree.leaves(codes)[0].shape[-2], self.config.frames_at_once
+        frames, chunk = max(x.shape[-2] for x in jax.tree.leaves(codes)), self.config.frames_at_once
         if chunk is None or frames <= chunk:
             return make(self, codes)
 
         def split(x: jax.Array) -> jax.Array:
+            if x.shape[-2] == 1:
+                return jnp.broadcast_to(x, (-(-frames // chunk), *x.shape))
             x = jnp.moveaxis(x, -2, 0)
             # Frames that nobody asked for fill the last chunk, so that all are made by one program.
             x = jnp.pad(x, [(0, -frames % chunk)] + [(0, 0)] * (x.ndim - 1))

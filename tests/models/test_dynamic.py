@@ -134,6 +134,49 @@ def test_a_code_without_noise_does_not_change_and_has_no_transition(still, rando
     assert method("__call__", config)(variables, latents).shape == (2, 4, 16, 16, 3)
 
 
+@pytest.mark.parametrize("still", ["appearance", "geometry"])
+@pytest.mark.parametrize("frames_at_once", [None, 3])
+def test_what_does_not_change_is_made_once_and_bends_as_if_made_for_each_frame(still, frames_at_once, random_variables):
+    """Values and gradients of seven frames against the plain way, by the codes of every frame."""
+    config = replace(SMALL, **{f"{still}_noise": 0})
+    latents = draw(SMALL, 7, 2)
+    latents = latents._replace(**{still: getattr(latents, still)._replace(noise=None)})
+    variables = random_variables(DynamicGenerator(config), latents)
+    target = np.random.default_rng(5).uniform(-1, 1, (2, 7, 16, 16, 3))
+    made = []
+
+    def value_and_gradients(draw_clip):
+        def energy(variables, latents):
+            clip = draw_clip(variables, latents)
+            made.append(clip.shape)
+            return -log_joint(target, clip, latents)
+
+        return jax.jit(jax.value_and_grad(energy, argnums=(0, 1)))(variables, latents)
+
+    def plain(variables, latents):
+        model = DynamicGenerator(config)
+        return model.apply(variables, model.apply(variables, latents, method="codes"), method="frames")
+
+    close = partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-3)
+    once = DynamicGenerator(replace(config, frames_at_once=frames_at_once)).apply
+    jax.tree.map(close, value_and_gradients(once), value_and_gradients(plain))
+    assert made == [(2, 7, 16, 16, 3)] * 2
+
+
+def test_what_does_not_change_costs_less(random_variables):
+    """By the compiled program's count of operations: eight frames' pictures are drawn once."""
+
+    def operations(appearance_noise):
+        config = replace(SMALL, appearance_noise=appearance_noise, appearance_filters=64)
+        latents = draw(config, 8)
+        if not appearance_noise:
+            latents = latents._replace(appearance=latents.appearance._replace(noise=None))
+        variables = random_variables(DynamicGenerator(config), latents)
+        return jax.jit(DynamicGenerator(config).apply).lower(variables, latents).compile().cost_analysis()["flops"]
+
+    assert operations(0) < operations(2) / 4
+
+
 def test_another_first_code_keeps_the_motion(small):
     latents, other = draw(SMALL, 4), draw(SMALL, 4, seed=1)
     edited = latents._replace(geometry=latents.geometry._replace(first=other.geometry.first))
