@@ -84,8 +84,8 @@ class ExpressionConfig:
       learner: the dynamic generator and how it is learned.
       training: how long; its batches are of clips.
       video_model: a finished dynamic generator's model.npz, of the same `learner.model`, in place of learning anew.
-      codes: of the clips: "inferred" anew from the prior, or the last ones of their "chains", which cost nothing;
-        "at_hand" takes the chains where there are some, which a finished model comes without.
+      codes: of the clips: "inferred" anew from the prior, or as much longer from where their "chains" have come;
+        "at_hand" goes on from the chains where there are some, which a finished model comes without.
       motion: the features that count, "relative" to the clip's first frame or "absolute"; both are measured.
       compare: also train a MoCoGAN.
       mocogan: that model; its pictures are of the clips' size.
@@ -115,7 +115,7 @@ SHORT_INFERENCE = replace(faces_video.DEMO.learner.langevin, inference_steps=100
 DEMO = ExpressionConfig(
     data=faces_video.DEMO.data,
     learner=replace(faces_video.DEMO.learner, langevin=SHORT_INFERENCE),
-    # All clips are learned from; their chains have moved for longer than inference would.
+    # All clips are learned from: their chains have been on the way for longer than inference from the prior is.
     codes="at_hand",
     # As many steps as `faces_video` makes with the training clips alone.
     training=replace(faces_video.DEMO.training, epochs=0.8 * faces_video.DEMO.training.epochs),
@@ -290,9 +290,9 @@ def train_mocogan(run: ImageRun, config: ExpressionConfig, clip_set: ClipSet, cl
 
 def latents_of(config: ExpressionConfig, dynamic: TrainedClips, pixels: np.ndarray) -> DynamicLatents:
     """The latents of the clips, by the settings."""
-    if config.codes == "chains" or (config.codes == "at_hand" and dynamic.chains is not None):
-        return dynamic.chains
-    return dynamic.codec.infer(pixels)
+    if config.codes == "inferred":
+        return dynamic.codec.infer(pixels)
+    return dynamic.codec.infer(pixels, dynamic.chains)
 
 
 def evaluate(

@@ -114,21 +114,27 @@ def sample_posterior(
 
 
 def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float) -> Callable[..., Any]:
-    """Inference for unseen examples, `infer` of `ImageFunctions` and its like: from the prior, with restarts."""
+    """Inference for unseen examples, `infer` of `ImageFunctions` and its like, with restarts.
 
-    def infer(params: Any, examples: jax.Array, keys: jax.Array, appearance: jax.Array | None = None) -> Any:
-        def restart(example: jax.Array, key: jax.Array, code: jax.Array | None) -> tuple[jax.Array, Any]:
+    From the prior, or on from latents that are given as `start`.
+    """
+
+    def infer(
+        params: Any, examples: jax.Array, keys: jax.Array, appearance: jax.Array | None = None, start: Any = None
+    ) -> Any:
+        def restart(example: jax.Array, key: jax.Array, code: jax.Array | None, first: Any) -> tuple[jax.Array, Any]:
             start_key, sample_key = jax.random.split(key)
-            start = model.prior(start_key, example)
+            if first is None:
+                first = model.prior(start_key, example)
             if code is not None:
-                start = start._replace(appearance=code)
+                first = first._replace(appearance=code)
 
             latents = sample_posterior(
                 model,
                 config,
                 params,
                 example,
-                start,
+                first,
                 sample_key,
                 sigma=sigma,
                 num_steps=config.inference_steps,
@@ -137,13 +143,13 @@ def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float)
             )
             return -log_joint(example, model.decode(params, latents), latents, sigma=sigma), latents
 
-        def one(example: jax.Array, key: jax.Array, code: jax.Array | None) -> Any:
+        def one(example: jax.Array, key: jax.Array, code: jax.Array | None, first: Any) -> Any:
             if config.restarts == 1:
-                return restart(example, key, code)[1]
+                return restart(example, key, code, first)[1]
             keys = jax.random.split(key, config.restarts)
-            energies, latents = jax.vmap(restart, in_axes=(None, 0, None))(example, keys, code)
+            energies, latents = jax.vmap(restart, in_axes=(None, 0, None, None))(example, keys, code, first)
             return jax.tree.map(lambda x: x[jnp.argmin(energies)], latents)
 
-        return jax.vmap(one)(examples, keys, appearance)
+        return jax.vmap(one)(examples, keys, appearance, start)
 
     return infer

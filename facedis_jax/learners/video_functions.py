@@ -22,7 +22,8 @@ class VideoFunctions(NamedTuple):
       config: of the generator.
       pixels: clips [...] to that range, from uint8 or from floating-point numbers in [0, 1].
       unit: clips [...] from that range to [0, 1].
-      infer: (params, clips [batch, frames, size, size, channels], keys [batch]) -> `DynamicLatents` of unseen clips.
+      infer: (params, clips [batch, frames, size, size, channels], keys [batch]) -> `DynamicLatents` of unseen clips; on
+        from those that are given as `start`.
       decode: (params, latents) -> clips.
       codes: (params, latents) -> `Latents` of all frames, Z_t [batch, frames, latents] of either kind.
       states: (params, latents) -> `Latents`, the hidden states s_t in the same way: Z_t - Z_0.

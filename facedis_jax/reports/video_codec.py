@@ -25,7 +25,8 @@ class VideoCodec:
     """Latents and clips in batches of any size; clips are uint8 or float32 in [0, 1].
 
     Attributes:
-      infer: clips [n, frames, size, size, channels] -> `DynamicLatents` [n, ...].
+      infer: clips [n, frames, size, size, channels] -> `DynamicLatents` [n, ...], from the prior; or, if such latents are
+        given after the clips, on from these.
       decode: `DynamicLatents` [n, ...] -> clips.
       codes: `DynamicLatents` [n, ...] -> `Latents` of all frames, Z_t [n, frames, latents] of either kind.
       frames: such `Latents` -> clips.
@@ -34,7 +35,7 @@ class VideoCodec:
       appearance_latents, geometry_latents: lengths of the codes.
     """
 
-    infer: Callable[[np.ndarray], DynamicLatents]
+    infer: Callable[..., DynamicLatents]
     decode: Callable[[DynamicLatents], np.ndarray]
     codes: Callable[[DynamicLatents], Latents]
     frames: Callable[[Latents], np.ndarray]
@@ -58,11 +59,16 @@ def video_codec(
     """
     key, new_key = jax.random.split(jax.random.key(seed))
 
-    def infer(params, clips, index):
+    def infer(params, clips, index, start):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-        return functions.infer(params, functions.pixels(clips), keys)
+        return functions.infer(params, functions.pixels(clips), keys, start=start)
 
     infer_chunk = split_examples(infer, _CHUNK, devices)
+
+    def infer_all(clips: np.ndarray, start: DynamicLatents | None = None) -> DynamicLatents:
+        index = np.arange(len(clips), dtype=np.int32)
+        return in_chunks(partial(infer_chunk, params), (clips, index, start), _CHUNK)
+
     decode = jax.jit(lambda params, latents: functions.unit(functions.decode(params, latents)))
     codes = jax.jit(functions.codes)
     frames = jax.jit(lambda params, codes: functions.unit(functions.frames(params, codes)))
@@ -76,9 +82,7 @@ def video_codec(
         return lambda clips: in_chunks(partial(function, params), (clips,), _CHUNK)
 
     return VideoCodec(
-        infer=lambda clips: in_chunks(
-            partial(infer_chunk, params), (clips, np.arange(len(clips), dtype=np.int32)), _CHUNK
-        ),
+        infer=infer_all,
         decode=each(decode),
         codes=each(codes),
         frames=each(frames),

@@ -103,16 +103,16 @@ def test_a_finished_generator_takes_the_place_of_training(finished, tmp_path, mo
     assert not (tmp_path / "run" / "dynamic").exists()
 
 
-def test_codes_are_inferred_or_the_chains_last():
-    dynamic = SimpleNamespace(codec=SimpleNamespace(infer=lambda clips: len(clips)), chains="chains")
+def test_codes_are_inferred_anew_or_on_from_the_chains():
+    dynamic = SimpleNamespace(codec=SimpleNamespace(infer=lambda clips, start=None: (len(clips), start)), chains="them")
     clips = np.zeros((3, 2, 8, 8, 3), np.uint8)
-    assert experiment.latents_of(replace(CONFIG, codes="inferred"), dynamic, clips) == 3
-    assert experiment.latents_of(replace(CONFIG, codes="chains"), dynamic, clips) == "chains"
+    assert experiment.latents_of(replace(CONFIG, codes="inferred"), dynamic, clips) == (3, None)
+    assert experiment.latents_of(replace(CONFIG, codes="chains"), dynamic, clips) == (3, "them")
     config = replace(CONFIG, codes="at_hand")
-    assert experiment.latents_of(config, dynamic, clips) == "chains"
+    assert experiment.latents_of(config, dynamic, clips) == (3, "them")
     # A finished model has none.
     dynamic.chains = None
-    assert experiment.latents_of(config, dynamic, clips) == 3
+    assert experiment.latents_of(config, dynamic, clips) == (3, None)
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,22 @@ def test_unseen_clips_are_inferred_from_the_prior_whatever_their_length(video):
     assert (after < before).all()
 
 
+def test_inference_goes_on_from_latents_that_are_given(video):
+    """Twenty steps from where twenty ended lower the error further; no step leaves what was given."""
+    functions, params = abp_video_functions(CONFIG), video.state.params
+    clips, keys = make_clips([20, 21], frames=4) / np.float32(127.5) - 1, jax.random.split(jax.random.key(0), 2)
+    start = jax.vmap(lambda key: prior_clip(CONFIG.model, key, 4))(jax.random.split(jax.random.key(7), 2))
+
+    def infer(steps, start):
+        config = replace(CONFIG, langevin=replace(CONFIG.langevin, inference_steps=steps))
+        return jax.jit(abp_video_functions(config).infer)(params, clips, keys, start=start)
+
+    jax.tree.map(np.testing.assert_array_equal, infer(0, start), start)
+    middle = infer(20, start)
+    errors = [functions.squared_error(clips, functions.decode(params, z)) for z in (start, middle, infer(20, middle))]
+    assert (np.diff(errors, axis=0) < 0).all()
+
+
 def test_evaluation_is_of_clips_that_are_inferred(video):
     functions = abp_video_functions(CONFIG)
     latents, batch = jax.tree.map(lambda x: x[:3], video.state.chains), make_batch([20, 21, 22])

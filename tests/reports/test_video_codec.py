@@ -68,6 +68,16 @@ def test_inferred_latents_depend_on_the_seed_and_the_place(params, codec):
     assert np.abs(other.geometry.first - found.geometry.first).max(axis=1).min() > 1e-3
 
 
+def test_inference_goes_on_from_latents_of_each_clip(params, codec, latents):
+    clips = np.random.default_rng(0).integers(256, size=(COUNT, FRAMES, 16, 16, 3), dtype=np.uint8)
+    found = codec.infer(clips, latents)
+    for i in (0, COUNT - 1):
+        start = jax.tree.map(lambda z, i=i: z[i : i + 1], latents)
+        key = jax.random.fold_in(jax.random.split(jax.random.key(0))[0], i)
+        expected = jax.jit(FUNCTIONS.infer)(params, FUNCTIONS.pixels(clips[i : i + 1]), key[None], start=start)
+        np.testing.assert_allclose(found.geometry.first[i], expected.geometry.first[0], atol=1e-4)
+
+
 def test_recombined_latents_are_of_either_donor(latents):
     one, other = of_clips(latents, np.array([0, 3])), of_clips(latents, np.array([2, 1]))
     found = recombined(one, other)
