@@ -25,8 +25,8 @@ class VideoCodec:
     """Latents and clips in batches of any size; clips are uint8 or float32 in [0, 1].
 
     Attributes:
-      infer: clips [n, frames, size, size, channels] -> `DynamicLatents` [n, ...], from the prior; or, if such latents are
-        given after the clips, on from these.
+      infer: clips [n, frames, size, size, channels] -> `DynamicLatents` [n, ...], from the prior; or, if such are
+        given after the clips, on from them.
       decode: `DynamicLatents` [n, ...] -> clips.
       codes: `DynamicLatents` [n, ...] -> `Latents` of all frames, Z_t [n, frames, latents] of either kind.
       frames: such `Latents` -> clips.
