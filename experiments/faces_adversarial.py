@@ -57,7 +57,7 @@ class AdversarialFacesConfig:
     seed: int = 0
 
 
-_FEW = PhotographConfig(train_subjects=50, photos_per_subject=6, test_subjects=10)
+_FEW = PhotographConfig(train_subjects=50, photos_per_subject=16, test_subjects=10)
 
 DEMO = AdversarialFacesConfig(
     data=ImageDataConfig(size=64, photographs=_FEW),
@@ -73,7 +73,7 @@ DEMO = AdversarialFacesConfig(
         likelihood_weight=0.02,
         critic_optimiser=OptimiserConfig(learning_rate=5e-4, weight_decay=0.0, schedule="cosine", beta_1=0.5),
     ),
-    training=TrainingConfig(epochs=45, batch_size=10, evaluate_every=15, checkpoint_every=5, evaluation_images=50),
+    training=TrainingConfig(epochs=34, batch_size=10, evaluate_every=15, checkpoint_every=5, evaluation_images=50),
     reach=(3.0, 3.0),
 )
 TINY = replace(
