@@ -124,7 +124,7 @@ DEMO = ExpressionConfig(
     ),
     # All clips are learned from: their chains have been on the way for longer than inference from the prior is.
     codes="at_hand",
-    # 26,400 steps: fine motion is learned last.
+    # 26,250 steps: fine motion is learned last.
     training=replace(faces_video.DEMO.training, epochs=300, evaluate_every=100, checkpoint_every=25),
     # The generator has about as many weights as the dynamic one; its critics' convolutions over time cost most.
     mocogan=MocoganLearnerConfig(
@@ -159,7 +159,7 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": ExpressionConfig()}
 
 def main(config: ExpressionConfig, options: RunOptions) -> int:
     if config.video_model is not None and config.codes == "chains":
-        raise InputError("--codes", "inferred, where a finished model without chains is taken", "chains")
+        raise InputError("--codes", "inferred or at_hand, where a finished model without chains is taken", "chains")
     clip_set = load_clips(config.data)
     clips = joined(clip_set)
     folds = person_folds(clips, clip_set.classes.get("expression", ()), config.folds)
