@@ -10,8 +10,8 @@ import numpy as np
 # The authors' code draws weights and biases alike from a normal distribution of this deviation, cut at two of them.
 INITIAL_DEVIATION = 0.1
 
-# From so many channels on, XLA:CPU's fast convolution is used for what it is.
-MANY_CHANNELS = 16
+# With fewer filters, XLA:CPU's fast convolution takes as long as with so many, or longer.
+FEW_FILTERS = 20
 # From so many on, four convolutions cost less than one that multiplies with zeros in between.
 SEPARATE_CHANNELS = 64
 
@@ -37,33 +37,23 @@ def subpixel_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> j
     `t = stride * o + before - r`, so every remainder r is a small convolution of its own; they run as one. XLA's CPU
     backend has a fast path for this and none for the other.
 
-    Where both sizes are equal and there are few channels, squares of two by two pixels are taken for one pixel of four
-    times the channels, for the fast path is one for channels in plenty: half as many operations again, and a step of
-    the dynamic generator in 0.6 of the time. Where there are very many, each remainder runs by itself, with the taps
-    that it has: of a kernel of 3 x 3 at stride 2 these are 1, 2, 2 and 4 of the 4 that all have as one.
+    Where there are very many channels, each remainder runs by itself, with the taps that it has: of a kernel of 3 x 3
+    at stride 2 these are 1, 2, 2 and 4 of the 4 that all have as one.
     """
     taps, _, channels, filters = kernel.shape
     if 1 < stride <= taps and min(channels, filters) >= SEPARATE_CHANNELS:
         return _separate_convolutions(images, kernel, stride)
-    batch, height, width, _ = images.shape
-    block = 2 if stride == 1 and min(channels, filters) < MANY_CHANNELS and height % 2 == width % 2 == 0 else 1
     before = _padding_before(taps, stride)
-    # How far a block of input pixels is from the block of output pixels, and which pixels of either.
-    first = -((before // stride + block - 1) // block)
-    last = ((stride - 1 + taps - 1 - before) // stride + block - 1) // block
-    size = block * stride
-    offset, q, r = np.meshgrid(np.arange(first, last + 1), np.arange(block), np.arange(size), indexing="ij")
-    tap = stride * (block * offset + q - r // stride) + before - r % stride
+    # How far an input pixel is from the one at the output's place, and which pixel of those made there.
+    first, last = -(before // stride), (stride - 1 + taps - 1 - before) // stride
+    offset, r = np.meshgrid(np.arange(first, last + 1), np.arange(stride), indexing="ij")
+    tap = stride * offset + before - r
     tap = np.where((tap >= 0) & (tap < taps), tap, taps)  # the last one is a zero
     padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
-    dense = padded[tap[..., None, None, None], tap]  # [rows, row in, row out, columns, column in, column out, in, out]
-    dense = dense.transpose(0, 3, 1, 4, 6, 2, 5, 7)
-    dense = dense.reshape(*dense.shape[:2], block * block * channels, size * size * filters)
-    rows, columns = height // block, width // block
-    blocks = images.reshape(batch, rows, block, columns, block, channels).transpose(0, 1, 3, 2, 4, 5)
-    small = _convolution(blocks.reshape(batch, rows, columns, block * block * channels), dense, (-first, -first))
-    pixels = small.reshape(batch, rows, columns, size, size, filters).transpose(0, 1, 3, 2, 4, 5)
-    return pixels.reshape(batch, height * stride, width * stride, filters)
+    dense = padded[tap[..., None, None], tap]  # [rows, row out, columns, column out, in, out]
+    dense = dense.transpose(0, 2, 4, 1, 3, 5).reshape(*[len(tap)] * 2, channels, stride * stride * filters)
+    small = _convolution(images, dense, (-first, -first))
+    return _depth_to_space(small, stride, stride)
 
 
 def _separate_convolutions(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -94,20 +84,60 @@ Padding = tuple[int, int]
 
 def _plain_convolution(images: jax.Array, kernel: jax.Array, before: Padding) -> jax.Array:
     """A convolution of stride 1 that keeps the size, padded by so many pixels above and to the left."""
+    return _in_blocks(images, kernel, before, 1, 1)
+
+
+def _in_blocks(images: jax.Array, kernel: jax.Array, before: Padding, rows: int, columns: int) -> jax.Array:
+    """The same, of so many rows and columns of pixels at once, each of which has filters of its own.
+
+    Their window is larger than the kernel by the block less one pixel: the more multiplications with zeros, the larger
+    the block.
+    """
     padding = [(first, size - 1 - first) for first, size in zip(before, kernel.shape, strict=False)]
-    return jax.lax.conv_general_dilated(images, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def at(row: int, column: int) -> jax.Array:
+        return jnp.pad(kernel, ((row, rows - 1 - row), (column, columns - 1 - column), (0, 0), (0, 0)))
+
+    kernels = jnp.concatenate([at(row, column) for row in range(rows) for column in range(columns)], axis=-1)
+    blocks = jax.lax.conv_general_dilated(
+        images, kernels, (rows, columns), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return _depth_to_space(blocks, rows, columns)
+
+
+def _block(height: int, width: int, filters: int) -> tuple[int, int]:
+    """Rows and columns of the smallest block that has filters enough, where such blocks fill the picture."""
+    rows = columns = 1
+    while rows * columns * filters < FEW_FILTERS:
+        rows, columns = (rows, 2 * columns) if columns == rows else (2 * rows, columns)
+    return (1, 1) if height % rows or width % columns else (rows, columns)
+
+
+def _depth_to_space(maps: jax.Array, rows: int, columns: int) -> jax.Array:
+    """[batch, height, width, rows * columns * channels] -> [batch, height * rows, width * columns, channels]."""
+    if rows == columns == 1:
+        return maps
+    batch, height, width, depth = maps.shape
+    pixels = maps.reshape(batch, height, width, rows, columns, depth // (rows * columns)).transpose(0, 1, 3, 2, 4, 5)
+    return pixels.reshape(batch, height * rows, width * columns, -1)
+
+
+def _fast_convolution(images: jax.Array, kernel: jax.Array, before: Padding) -> jax.Array:
+    """`_plain_convolution`, in blocks where its filters are few."""
+    _, height, width, _ = images.shape
+    return _in_blocks(images, kernel, before, *_block(height, width, kernel.shape[-1]))
 
 
 # Its derivative is what JAX would make of it, with one difference: the kernel of the images' gradient is turned around
 # and transposed behind a barrier. XLA would else make both a part of the convolution, and for such ones its CPU backend
 # has only a slow loop, which made Langevin steps 3.6 times as slow.
-_convolution = jax.custom_vjp(_plain_convolution, nondiff_argnums=(2,))
+_convolution = jax.custom_vjp(_fast_convolution, nondiff_argnums=(2,))
 
 
 def _convolution_forward(
     images: jax.Array, kernel: jax.Array, before: Padding
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _plain_convolution(images, kernel, before), (images, kernel)
+    return _fast_convolution(images, kernel, before), (images, kernel)
 
 
 def _convolution_backward(
@@ -116,7 +146,7 @@ def _convolution_backward(
     images, kernel = kept
     turned = jax.lax.optimization_barrier(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
     after = (kernel.shape[0] - 1 - before[0], kernel.shape[1] - 1 - before[1])
-    of_images = _plain_convolution(cotangent, turned, after)
+    of_images = _fast_convolution(cotangent, turned, after)
     (of_kernel,) = jax.linear_transpose(lambda k: _plain_convolution(images, k, before), kernel)(cotangent)
     return of_images, of_kernel
 
