@@ -114,11 +114,10 @@ SHORT_INFERENCE = replace(faces_video.DEMO.learner.langevin, inference_steps=100
 
 DEMO = ExpressionConfig(
     data=faces_video.DEMO.data,
-    # What tells anger from disgust is a tenth of what moves. So there is more room for motion, and half the sigma, with
-    # steps as much shorter: a sample's motion has less noise.
+    # What tells anger from disgust is a tenth of what moves. So there is half the sigma, with steps as much shorter: a
+    # sample's motion has less noise.
     learner=replace(
         faces_video.DEMO.learner,
-        model=replace(faces_video.DEMO.learner.model, geometry_latents=32, transition_hidden=64),
         langevin=replace(SHORT_INFERENCE, step_size=SHORT_INFERENCE.step_size / 2),
         sigma=faces_video.DEMO.learner.sigma / 2,
     ),

@@ -106,11 +106,12 @@ DEMO = FacesVideoConfig(
     learner=AbpVideoConfig(
         model=DynamicConfig(
             size=32,
-            appearance_latents=24,
-            geometry_latents=12,
+            appearance_latents=48,
+            geometry_latents=32,
             # Looks do not change over a clip. Where they may, they take their share of the motion with them.
             appearance_noise=0,
             geometry_noise=6,
+            transition_hidden=64,
             appearance_filters=48,
             geometry_filters=64,
             # Weights that are used as they are learn faster than scaled ones.
@@ -121,7 +122,8 @@ DEMO = FacesVideoConfig(
             initial_flow=0.1,
             flow_scale=4,
         ),
-        langevin=LangevinConfig(num_steps=2, step_size=0.012, inference_steps=300, average_last=100),
+        # Numbers drawn at random for every clip and frame would have to be unlearned before motion is learned.
+        langevin=LangevinConfig(num_steps=2, step_size=0.012, inference_steps=300, average_last=100, spread=0.05),
         noise_step=12.0,
         sigma=0.1,
         optimiser=SMALL_OPTIMISER,

@@ -19,7 +19,13 @@ from facedis_jax.learners.image_functions import (
     prior_sample,
     reconstruction_evaluation,
 )
-from facedis_jax.learners.langevin_inference import LangevinConfig, LatentModel, langevin_inference, sample_posterior
+from facedis_jax.learners.langevin_inference import (
+    LangevinConfig,
+    LatentModel,
+    first_latents,
+    langevin_inference,
+    sample_posterior,
+)
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 from facedis_jax.losses import log_joint
@@ -81,7 +87,7 @@ ABP_STATE_AXES: Any = AbpState(params=None, opt_state=None, chains=0, key=None, 
 
 
 def abp_functions(config: AbpConfig) -> ImageFunctions:
-    """Inference by Langevin dynamics from the prior, and generation."""
+    """Inference by Langevin dynamics, and generation."""
     return image_functions(config.model, langevin_inference(image_model(config.model), config.langevin, config.sigma))
 
 
@@ -117,15 +123,16 @@ def abp_learner(
       A `Learner`, whose state is split over devices as `ABP_STATE_AXES` says. The metrics of `step` are of the chains,
       those of `evaluate` of codes inferred anew: `squared_error` per image, for pixels in [0, 1], and `energy_nats`,
       minus the log-joint density of Eq. 8 without its constant. Of the chains also `latent_norm`, the root mean square
-      of a chain's latents (1 under the prior), and `redrawn_chains`, the share that had diverged and was drawn anew
-      from the prior.
+      of a chain's latents (1 under the prior), and `redrawn_chains`, the share that had diverged and was begun anew.
     """
     functions = abp_functions(config)
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
     def init(key: jax.Array, batch: Batch) -> AbpState:
         start = initial_generators(config.model, jax.random.fold_in(key, 0), params)
-        chains = initial_chains(lambda key: prior_sample(config.model, key), jax.random.fold_in(key, 1), num_images)
+        chains = initial_chains(
+            config.langevin, lambda key: prior_sample(config.model, key), jax.random.fold_in(key, 1), num_images
+        )
         if codes is not None:
             appearance = chains.appearance.at[:num_images].set(jnp.asarray(codes, jnp.float32))
             chains = chains._replace(appearance=appearance)
@@ -178,6 +185,7 @@ def alternating_step(
             model, langevin, state.params, examples, start, keys, sigma=sigma, appearance_known=appearance_known
         )
         fresh = jax.vmap(lambda key, example: model.prior(jax.random.fold_in(key, _REDRAW), example))(keys, examples)
+        fresh = first_latents(langevin, fresh)
         if appearance_known:
             fresh = fresh._replace(appearance=start.appearance)
         latents, norms, diverged = redraw_diverged(latents, fresh)
@@ -213,9 +221,12 @@ def initial_generators(config: GeneratorConfig, key: jax.Array, params: Any = No
     return {**DeformableGenerator(config).init(key, *latents)["params"], **(params or {})}
 
 
-def initial_chains(prior: Callable[[jax.Array], Any], key: jax.Array, num_examples: int) -> Any:
-    """Chains of all examples, each from the prior by a key of its own."""
-    return jax.vmap(lambda i: prior(jax.random.fold_in(key, i)))(jnp.arange(num_chains(num_examples)))
+def initial_chains(
+    langevin: LangevinConfig, prior: Callable[[jax.Array], Any], key: jax.Array, num_examples: int
+) -> Any:
+    """Chains of all examples, each begun by a key of its own."""
+    drawn = jax.vmap(lambda i: prior(jax.random.fold_in(key, i)))(jnp.arange(num_chains(num_examples)))
+    return first_latents(langevin, drawn)
 
 
 def current_sigma(config: AbpConfig, step: jax.Array, steps_per_epoch: float) -> jax.Array:

@@ -43,7 +43,7 @@ class AbpVideoConfig:
 
 
 def abp_video_functions(config: AbpVideoConfig) -> VideoFunctions:
-    """Inference by Langevin dynamics from the prior, and generation."""
+    """Inference by Langevin dynamics, and generation."""
     model = video_model(config.model, config.noise_step)
     return video_functions(config.model, langevin_inference(model, config.langevin, config.sigma))
 
@@ -87,7 +87,10 @@ def abp_video_learner(
         start = {**initial_dynamics(config.model, jax.random.fold_in(key, 0)), **(params or {})}
         num_frames = batch["frames"].shape[1]
         chains = initial_chains(
-            lambda key: prior_clip(config.model, key, num_frames), jax.random.fold_in(key, 1), num_clips
+            config.langevin,
+            lambda key: prior_clip(config.model, key, num_frames),
+            jax.random.fold_in(key, 1),
+            num_clips,
         )
         return AbpState(start, optimiser.init(start), chains, jax.random.fold_in(key, 2), jnp.int32(0))
 

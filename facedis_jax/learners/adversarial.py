@@ -105,7 +105,9 @@ def adversarial_learner(
         return AdversarialState(
             params=start,
             opt_state=optimiser.init(start),
-            chains=initial_chains(lambda key: prior_sample(abp.model, key), jax.random.fold_in(key, 1), num_images),
+            chains=initial_chains(
+                abp.langevin, lambda key: prior_sample(abp.model, key), jax.random.fold_in(key, 1), num_images
+            ),
             key=jax.random.fold_in(key, 2),
             step=jnp.int32(0),
             critic=critic,

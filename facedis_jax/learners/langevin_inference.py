@@ -26,9 +26,12 @@ class LangevinConfig:
       average_last: of an unseen example's chain, so many of the last latents are averaged, which estimates the
         posterior's mean; 0 takes the last ones as they are, a sample.
       restarts: independent chains per unseen example, of which the one of lowest energy is kept.
+      spread: standard deviation of where chains begin, those of training and those of unseen examples; 1 is the
+        prior's. Much below 1, what the networks first learn to read are latents that the data have moved, in place of
+        numbers drawn at random for each example, which short chains hardly leave. What is sampled is the same.
 
     Raises:
-      InputError: where more latents are to be averaged than there are.
+      InputError: where more latents are to be averaged than there are, or for a negative spread.
     """
 
     scheme: Literal["alternating", "joint"] = "alternating"
@@ -38,8 +41,11 @@ class LangevinConfig:
     inference_steps: int = 300
     average_last: int = 0
     restarts: int = 1
+    spread: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.spread < float("inf"):
+            raise InputError("spread", "0 or more", str(self.spread))
         if not 0 <= self.average_last <= self.inference_steps:
             raise InputError("average_last", f"0 to {self.inference_steps}, inference_steps", str(self.average_last))
 
@@ -58,6 +64,11 @@ class LatentModel(NamedTuple):
     decode: Callable[[Any, Any], jax.Array]
     alternates: bool
     steps: Any = 1.0
+
+
+def first_latents(config: LangevinConfig, prior: Any) -> Any:
+    """Where chains begin, from draws of the prior."""
+    return jax.tree.map(lambda z: config.spread * z, prior)
 
 
 def sample_posterior(
@@ -116,7 +127,7 @@ def sample_posterior(
 def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float) -> Callable[..., Any]:
     """Inference for unseen examples, `infer` of `ImageFunctions` and its like, with restarts.
 
-    From the prior, or on from latents that are given as `start`.
+    From where the configuration begins, or on from latents that are given as `start`.
     """
 
     def infer(
@@ -125,7 +136,7 @@ def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float)
         def restart(example: jax.Array, key: jax.Array, code: jax.Array | None, first: Any) -> tuple[jax.Array, Any]:
             start_key, sample_key = jax.random.split(key)
             if first is None:
-                first = model.prior(start_key, example)
+                first = first_latents(config, model.prior(start_key, example))
             if code is not None:
                 first = first._replace(appearance=code)
 

@@ -81,7 +81,7 @@ class MocoganFunctions(NamedTuple):
 
 
 def mocogan_functions(config: MocoganLearnerConfig) -> MocoganFunctions:
-    """Inference by Langevin dynamics from the prior, and generation."""
+    """Inference by Langevin dynamics, and generation."""
     model = MocoganGenerator(config.model)
     pixels, unit = ranges(config.model.output)
 

@@ -53,6 +53,20 @@ def test_first_chains_are_from_the_prior_and_do_not_depend_on_their_number(small
     assert more.chains.appearance.shape == (7680, 3)
 
 
+def test_chains_begin_and_begin_anew_as_far_apart_as_asked(small):
+    def first_and_anew(spread):
+        langevin = replace(small.config.langevin, spread=spread, num_steps=0)
+        learner = small.learner(replace(small.config, langevin=langevin))
+        state = jax.jit(learner.init)(jax.random.key(0), small.batch([0]))
+        diverged = state.replace(chains=jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state.chains))
+        anew = jax.jit(learner.step)(diverged, small.batch(range(12)))[0]
+        return rows(state.chains, range(3840)), rows(anew.chains, range(12))
+
+    for near, far in zip(first_and_anew(0.25), first_and_anew(1.0), strict=True):
+        assert np.abs(far).min() > 0
+        np.testing.assert_array_equal(near, far / 4)
+
+
 @pytest.mark.parametrize(("at_step", "sigma"), [(0, 0.6), (1, 0.6), (2, 0.3)])
 def test_a_step_moves_the_chains_by_equation_7_in_turn(small, at_step, sigma):
     """Two sweeps in float64 with central differences for gradients, and the noise of the image's index."""

@@ -135,6 +135,14 @@ def stepped(video):
     return video.step(video.state, make_batch(INDEX))
 
 
+def test_chains_begin_as_far_apart_as_asked():
+    def first(spread):
+        langevin = replace(CONFIG.langevin, spread=spread)
+        return jax.jit(make(replace(CONFIG, langevin=langevin)).init)(jax.random.key(0), make_batch([0])).chains
+
+    jax.tree.map(lambda near, far: np.testing.assert_array_equal(near, far / 4), first(0.25), first(1.0))
+
+
 def test_chains_of_clips_outside_the_batch_do_not_move(video, stepped):
     moved = (rows(stepped[0].chains) != rows(video.state.chains)).all(axis=1)
     np.testing.assert_array_equal(np.flatnonzero(moved), np.sort(INDEX))

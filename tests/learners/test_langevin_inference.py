@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -38,6 +39,26 @@ def test_averaged_latents_are_the_mean_over_the_end_of_the_chain():
         for name in found._fields:
             expected = np.mean([getattr(each, name) for each in ends], axis=0, dtype=np.float64)
             np.testing.assert_allclose(getattr(found, name)[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_unseen_images_begin_as_far_from_zero_as_asked():
+    params = initial_generators(MODEL, jax.random.key(0))
+    images, keys = jnp.zeros((3, 8, 8, 3)), jax.random.split(jax.random.key(2), 3)
+
+    def first(spread):
+        config = LangevinConfig(inference_steps=0, spread=spread)
+        return langevin_inference(image_model(MODEL), config, SIGMA)(params, images, keys)
+
+    for code, prior in zip(first(0.5), first(1.0), strict=True):
+        assert np.abs(prior).min() > 0
+        np.testing.assert_array_equal(code, prior / 2)
+    assert all(not np.any(code) for code in first(0.0))
+
+
+@pytest.mark.parametrize("spread", [-0.1, np.inf, np.nan])
+def test_a_spread_is_a_number_from_zero_on(spread):
+    with pytest.raises(InputError, match="spread: expected 0 or more"):
+        LangevinConfig(spread=spread)
 
 
 @pytest.mark.parametrize("average_last", [-1, 7])
