@@ -112,6 +112,26 @@ def frame_codec(codec: VideoCodec) -> ImageCodec:
     )
 
 
+def as_distributed(draws: DynamicLatents, found: DynamicLatents) -> DynamicLatents:
+    """Draws from N(0, I) as draws from the normal distributions that the latents of clips have.
+
+    A finished training leaves latents narrower than the prior, in which its networks have seen nothing of what lies
+    between; what they make of the prior itself is then hardly a face.
+
+    Args:
+      draws: of new clips, from the prior, of any length.
+      found: of clips, of which each kind's mean and covariance are taken; noise is alike in all frames.
+    """
+
+    def adapt(draw: np.ndarray, known: np.ndarray) -> np.ndarray:
+        known = np.float64(known).reshape(-1, known.shape[-1])
+        variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(known.T, bias=True)))
+        root = directions * np.sqrt(np.maximum(variances, 0)) @ directions.T
+        return (known.mean(axis=0) + draw @ root).astype(np.float32)
+
+    return jax.tree.map(adapt, draws, found)
+
+
 def recombined(appearance: DynamicLatents, geometry: DynamicLatents) -> DynamicLatents:
     """The appearance trajectory of one clip with the geometric trajectory of another (Figures 15 and 16)."""
     return DynamicLatents(appearance.appearance, geometry.geometry)

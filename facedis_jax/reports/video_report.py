@@ -13,7 +13,7 @@ from facedis_jax.reports.image_evaluation import strongest_dimensions, traversal
 from facedis_jax.reports.image_figures import bent_grid, image_grid
 from facedis_jax.reports.page import Fact
 from facedis_jax.reports.spread import evenly_spread
-from facedis_jax.reports.video_codec import VideoCodec, frame_codec, of_clips, recombined
+from facedis_jax.reports.video_codec import VideoCodec, as_distributed, frame_codec, of_clips, recombined
 from facedis_jax.reports.video_evaluation import unit_pixels
 from facedis_jax.reports.video_figures import SECONDS, MovingPage
 from facedis_jax.training import RunFolder
@@ -276,14 +276,18 @@ def _bent_grids(page: MovingPage, results: VideoResults) -> None:
 def _new_clips(page: MovingPage, results: VideoResults) -> None:
     page.heading("New clips")
     frames = 2 * results.clips.shape[1]
-    clips = results.codec.decode(results.codec.prior(2 * _PLAYED, frames))
+    prior = results.codec.prior(2 * _PLAYED, frames)
+    usual = as_distributed(of_clips(prior, np.arange(_PLAYED)), results.latents)
+    beyond = of_clips(prior, np.arange(_PLAYED, 2 * _PLAYED))
     page.clips(
         "new_clips",
-        [list(clips[:_PLAYED]), list(clips[_PLAYED:])],
+        [list(results.codec.decode(latents)) for latents in (usual, beyond)],
+        row_labels=["as latents are", "the prior"],
         seconds=2 * SECONDS,
         alt="Clips of people and performances that nobody filmed, playing",
-        caption=f"Latents drawn from the prior, N(0, I): clips of {frames} frames, twice as long as those that were "
-        "learned from.",
+        caption=f"Clips of {frames} frames, twice as long as those that were learned from. Their latents are drawn "
+        "from a normal distribution with the mean and covariance of those of the unseen clips, or from the prior, "
+        "N(0, I): where chains are short, latents are narrower than it, and its draws go beyond what was learned.",
     )
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from facedis_jax.learners import AbpVideoConfig, LangevinConfig, abp_video_functions
 from facedis_jax.learners.abp_video import initial_dynamics
-from facedis_jax.models import DynamicConfig, DynamicLatents, Latents
-from facedis_jax.reports.video_codec import frame_codec, of_clips, recombined, video_codec
+from facedis_jax.models import DynamicConfig, DynamicLatents, Latents, Trajectory
+from facedis_jax.reports.video_codec import as_distributed, frame_codec, of_clips, recombined, video_codec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -46,6 +46,29 @@ def test_new_clips_differ_and_longer_ones_go_on(codec, latents):
     assert longer.shape[1] == 2 * FRAMES
     np.testing.assert_allclose(longer[:, :FRAMES], codec.decode(latents), atol=1e-5)
     assert len(np.unique(latents.appearance.first.round(4), axis=0)) == COUNT
+
+
+def test_draws_take_on_the_mean_and_the_covariance_of_latents():
+    rng = np.random.default_rng(0)
+
+    def clips(count, frames):
+        return DynamicLatents(
+            Trajectory(rng.normal(size=(count, 4)), None),
+            Trajectory(rng.normal(size=(count, 3)), rng.normal(size=(count, frames, 2))),
+        )
+
+    mixing = rng.normal(size=(4, 4))
+    known = clips(50, 3)
+    known = known._replace(appearance=Trajectory(known.appearance.first @ mixing + 5, None))
+    found = as_distributed(clips(20_000, 4), known)
+    for draws, of in zip(jax.tree.leaves(found), jax.tree.leaves(known), strict=True):
+        draws, of = (np.float64(x).reshape(-1, x.shape[-1]) for x in (draws, of))
+        # Five standard errors of either.
+        scale = np.sqrt(np.diag(np.cov(of.T)))
+        assert np.all(np.abs(draws.mean(axis=0) - of.mean(axis=0)) < 5 * scale / np.sqrt(len(draws)))
+        error = np.cov(draws.T) - np.cov(of.T, bias=True)
+        assert np.all(np.abs(error) < 5 * np.sqrt(2 / len(draws)) * np.outer(scale, scale))
+    assert found.appearance.noise is None
 
 
 def test_a_frames_codes_make_that_frame(codec, latents):
