@@ -128,12 +128,12 @@ DEMO = FacesVideoConfig(
         sigma=0.1,
         optimiser=SMALL_OPTIMISER,
     ),
-    training=TrainingConfig(epochs=128, batch_size=4, evaluate_every=32, checkpoint_every=16, evaluation_images=10),
+    training=TrainingConfig(epochs=250, batch_size=4, evaluate_every=50, checkpoint_every=25, evaluation_images=10),
     frame_learner=AbpConfig(
         model=GeneratorConfig(
             filters=64, filter_balance=0.625, displacement=0.15, geometry_gain=3.0, initial_flow=0.1, flow_scale=4
         ),
-        langevin=LangevinConfig(num_steps=2, inference_steps=100, average_last=30),
+        langevin=LangevinConfig(num_steps=2, inference_steps=100, average_last=30, spread=0.05),
         sigma=0.2,
         early_sigma=0.4,
         early_epochs=3,
