@@ -123,8 +123,8 @@ DEMO = ExpressionConfig(
     ),
     # All clips are learned from: their chains have been on the way for longer than inference from the prior is.
     codes="at_hand",
-    # 30,800 steps: fine motion is learned last.
-    training=replace(faces_video.DEMO.training, epochs=350, evaluate_every=50, checkpoint_every=25),
+    # 26,250 steps: fine motion is learned last.
+    training=replace(faces_video.DEMO.training, epochs=300, evaluate_every=100, checkpoint_every=25),
     # The generator has about as many weights as the dynamic one; its critics' convolutions over time cost most.
     mocogan=MocoganLearnerConfig(
         model=MocoganConfig(filters=64, critic_filters=8, output="sigmoid"),

@@ -128,7 +128,7 @@ DEMO = FacesVideoConfig(
         sigma=0.1,
         optimiser=SMALL_OPTIMISER,
     ),
-    training=TrainingConfig(epochs=250, batch_size=4, evaluate_every=50, checkpoint_every=25, evaluation_images=10),
+    training=TrainingConfig(epochs=200, batch_size=4, evaluate_every=50, checkpoint_every=25, evaluation_images=10),
     frame_learner=AbpConfig(
         model=GeneratorConfig(
             filters=64, filter_balance=0.625, displacement=0.15, geometry_gain=3.0, initial_flow=0.1, flow_scale=4

@@ -73,9 +73,9 @@ class LandmarksConfig:
 
 DEMO = LandmarksConfig(
     data=ImageDataConfig(size=32, photographs=replace(SMALL_PHOTOGRAPHS, test_subjects=40)),
-    learner=SMOOTH_LEARNER,
+    # From draws of the prior, fields of one photograph differ from sample to sample as much as from face to face.
+    learner=replace(SMOOTH_LEARNER, langevin=replace(SMOOTH_LEARNER.langevin, spread=0.05)),
     training=TrainingConfig(epochs=60, batch_size=20, evaluate_every=20, checkpoint_every=5, evaluation_images=50),
-    # One sample's field differs from another's of the same photograph as much as from another photograph's.
     samples=4,
 )
 TINY = replace(

@@ -10,8 +10,10 @@ import numpy as np
 # The authors' code draws weights and biases alike from a normal distribution of this deviation, cut at two of them.
 INITIAL_DEVIATION = 0.1
 
-# With fewer filters, XLA:CPU's fast convolution takes as long as with so many, or longer.
-FEW_FILTERS = 20
+# From so many channels on, XLA:CPU's fast convolution is used for what it is.
+MANY_CHANNELS = 16
+# Of fewer channels than that, it takes as long for fewer filters as for so many.
+ENOUGH_FILTERS = 20
 # From so many on, four convolutions cost less than one that multiplies with zeros in between.
 SEPARATE_CHANNELS = 64
 
@@ -43,6 +45,8 @@ def subpixel_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> j
     taps, _, channels, filters = kernel.shape
     if 1 < stride <= taps and min(channels, filters) >= SEPARATE_CHANNELS:
         return _separate_convolutions(images, kernel, stride)
+    if stride == 1:
+        return _convolution_of_squares(images, kernel)
     before = _padding_before(taps, stride)
     # How far an input pixel is from the one at the output's place, and which pixel of those made there.
     first, last = -(before // stride), (stride - 1 + taps - 1 - before) // stride
@@ -54,6 +58,30 @@ def subpixel_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> j
     dense = dense.transpose(0, 2, 4, 1, 3, 5).reshape(*[len(tap)] * 2, channels, stride * stride * filters)
     small = _convolution(images, dense, (-first, -first))
     return _depth_to_space(small, stride, stride)
+
+
+def _convolution_of_squares(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`subpixel_convolution` where both sizes are equal.
+
+    With few channels, squares of two by two pixels are taken for one pixel of four times the channels, of which the
+    fast path takes less time than its operations, half as many again, would let one think.
+    """
+    taps, _, channels, filters = kernel.shape
+    batch, height, width, _ = images.shape
+    before = _padding_before(taps, 1)
+    if min(channels, filters) >= MANY_CHANNELS or height % 2 or width % 2:
+        return _convolution(images, kernel, (before, before))
+    # How far a square of input pixels is from that of output pixels, and which pixels of either.
+    first, last = -((before + 1) // 2), (taps - before) // 2
+    offset, q, r = np.meshgrid(np.arange(first, last + 1), np.arange(2), np.arange(2), indexing="ij")
+    tap = 2 * offset + q - r + before
+    tap = np.where((tap >= 0) & (tap < taps), tap, taps)  # the last one is a zero
+    padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    dense = padded[tap[..., None, None, None], tap]  # [rows, row in, row out, columns, column in, column out, in, out]
+    dense = dense.transpose(0, 3, 1, 4, 6, 2, 5, 7).reshape(*[len(tap)] * 2, 4 * channels, 4 * filters)
+    squares = images.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    squares = squares.reshape(batch, height // 2, width // 2, 4 * channels)
+    return _depth_to_space(_convolution(squares, dense, (-first, -first)), 2, 2)
 
 
 def _separate_convolutions(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -105,12 +133,12 @@ def _in_blocks(images: jax.Array, kernel: jax.Array, before: Padding, rows: int,
     return _depth_to_space(blocks, rows, columns)
 
 
-def _block(height: int, width: int, filters: int) -> tuple[int, int]:
+def _block(height: int, width: int, channels: int, filters: int) -> tuple[int, int]:
     """Rows and columns of the smallest block that has filters enough, where such blocks fill the picture."""
     rows = columns = 1
-    while rows * columns * filters < FEW_FILTERS:
+    while rows * columns * filters < ENOUGH_FILTERS:
         rows, columns = (rows, 2 * columns) if columns == rows else (2 * rows, columns)
-    return (1, 1) if height % rows or width % columns else (rows, columns)
+    return (1, 1) if channels > MANY_CHANNELS or height % rows or width % columns else (rows, columns)
 
 
 def _depth_to_space(maps: jax.Array, rows: int, columns: int) -> jax.Array:
@@ -123,9 +151,9 @@ def _depth_to_space(maps: jax.Array, rows: int, columns: int) -> jax.Array:
 
 
 def _fast_convolution(images: jax.Array, kernel: jax.Array, before: Padding) -> jax.Array:
-    """`_plain_convolution`, in blocks where its filters are few."""
+    """`_plain_convolution`, in blocks where it has few channels and filters."""
     _, height, width, _ = images.shape
-    return _in_blocks(images, kernel, before, *_block(height, width, kernel.shape[-1]))
+    return _in_blocks(images, kernel, before, *_block(height, width, *kernel.shape[2:]))
 
 
 # Its derivative is what JAX would make of it, with one difference: the kernel of the images' gradient is turned around
