@@ -282,7 +282,7 @@ def _new_clips(page: MovingPage, results: VideoResults) -> None:
     page.clips(
         "new_clips",
         [list(results.codec.decode(latents)) for latents in (usual, beyond)],
-        row_labels=["as latents are", "the prior"],
+        row_labels=["latents as the clips have them", "latents of the prior"],
         seconds=2 * SECONDS,
         alt="Clips of people and performances that nobody filmed, playing",
         caption=f"Clips of {frames} frames, twice as long as those that were learned from. Their latents are drawn "
