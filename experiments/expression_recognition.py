@@ -128,7 +128,8 @@ DEMO = ExpressionConfig(
     # The generator has about as many weights as the dynamic one; its critics' convolutions over time cost most.
     mocogan=MocoganLearnerConfig(
         model=MocoganConfig(filters=64, critic_filters=8, output="sigmoid"),
-        langevin=replace(SHORT_INFERENCE, scheme="joint"),
+        # It is learned on draws of the prior, from which its inference begins.
+        langevin=replace(SHORT_INFERENCE, scheme="joint", spread=1.0),
         sigma=faces_video.DEMO.learner.sigma,
     ),
     mocogan_training=replace(faces_video.DEMO.training, epochs=5, evaluate_every=5, checkpoint_every=5),

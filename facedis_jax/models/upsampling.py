@@ -12,7 +12,7 @@ INITIAL_DEVIATION = 0.1
 
 # From so many channels on, XLA:CPU's fast convolution is used for what it is.
 MANY_CHANNELS = 16
-# Of fewer channels than that, it takes as long for fewer filters as for so many.
+# Of no more channels than that, it takes as long for fewer filters as for so many.
 ENOUGH_FILTERS = 20
 # From so many on, four convolutions cost less than one that multiplies with zeros in between.
 SEPARATE_CHANNELS = 64
