@@ -127,6 +127,7 @@ DEMO = FacesVideoConfig(
         noise_step=12.0,
         sigma=0.1,
         optimiser=SMALL_OPTIMISER,
+        geometry_warmup=1000,
     ),
     training=TrainingConfig(epochs=200, batch_size=4, evaluate_every=50, checkpoint_every=25, evaluation_images=10),
     frame_learner=AbpConfig(
@@ -138,6 +139,7 @@ DEMO = FacesVideoConfig(
         early_sigma=0.4,
         early_epochs=3,
         optimiser=SMALL_OPTIMISER,
+        geometry_warmup=1000,
     ),
     pairs=200,
     reach=(3.0, 3.0),
@@ -162,12 +164,14 @@ TINY = replace(
         langevin=LangevinConfig(num_steps=3, step_size=0.06, inference_steps=6),
         noise_step=6.0,
         sigma=0.3,
+        geometry_warmup=0,
     ),
     training=TrainingConfig(epochs=4, batch_size=3, evaluate_every=4, checkpoint_every=4, evaluation_images=3),
     frame_learner=replace(
         DEMO.frame_learner,
         model=replace(DEMO.frame_learner.model, filters=16, flow_scale=2),
         langevin=LangevinConfig(num_steps=3, inference_steps=6),
+        geometry_warmup=0,
     ),
     pairs=12,
 )

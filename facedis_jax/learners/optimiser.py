@@ -34,13 +34,18 @@ class OptimiserConfig:
     beta_1: float = 0.9
 
 
-def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int) -> optax.GradientTransformation:
+def make_optimiser(
+    config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int, geometry_warmup: int = 0
+) -> optax.GradientTransformation:
     """The optimiser for a run of `num_steps` steps.
 
     Args:
       config: the choices.
       steps_per_epoch: steps in which the training set is seen once.
       num_steps: after which "cosine" has come to its end.
+      geometry_warmup: steps over which the updates of networks whose names begin with "geometry" rise from nothing to
+        their size, of weights {name: those of a network}. Adam makes a step of full size of whatever gradient there
+        is, also of one from which nothing can be learned yet: what is bent has to be there before it can be bent well.
 
     Raises:
       ValueError: for an unknown name or schedule.
@@ -65,6 +70,16 @@ def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps
         def rate(step):
             return warmup(step) * after(step)
 
+    optimiser = _adam(config, rate)
+    if not geometry_warmup:
+        return optimiser
+    rise = optax.scale_by_schedule(optax.linear_schedule(0.0, 1.0, geometry_warmup))
+    return optax.chain(
+        optimiser, optax.masked(rise, lambda weights: {name: name.startswith("geometry") for name in weights})
+    )
+
+
+def _adam(config: OptimiserConfig, rate: optax.Schedule) -> optax.GradientTransformation:
     if config.name == "adamw":
         return optax.adamw(rate, b1=config.beta_1, weight_decay=config.weight_decay)
     if not config.weight_decay:

@@ -90,3 +90,21 @@ def test_defaults_are_the_papers():
 def test_unknown_names_are_refused(config):
     with pytest.raises(ValueError, match=r"must be .*, got '(sgd|linear)'"):
         make_optimiser(config, steps_per_epoch=1, num_steps=1)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 30])
+def test_the_geometrys_warmup_is_of_its_updates_and_not_of_their_moments(steps):
+    config = OptimiserConfig(learning_rate=0.1, weight_decay=0.0, decay_epochs=2)
+    optimiser = make_optimiser(config, steps_per_epoch=2, num_steps=14, geometry_warmup=steps)
+    weights = dict.fromkeys(("geometry_network", "geometry_transition", "appearance_network"), np.float32(START))
+    state = optimiser.init(weights)
+    update = jax.jit(optimiser.update)
+    for gradient in np.float32(GRADIENTS):
+        updates, state = update(dict.fromkeys(weights, gradient), state, weights)
+        weights = optax.apply_updates(weights, updates)
+
+    rates = staircase(4)
+    np.testing.assert_allclose(weights["appearance_network"], adam_in_numpy(rates), rtol=1e-5)
+    rising = rates * np.minimum(np.arange(14) / steps, 1) if steps else rates
+    for name in ("geometry_network", "geometry_transition"):
+        np.testing.assert_allclose(weights[name], adam_in_numpy(rising), rtol=1e-5)
