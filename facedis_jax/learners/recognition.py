@@ -168,24 +168,36 @@ def classify_folds(
         for rows in training
     ]
     batches = np.stack(orders).reshape(len(training), -1, orders[0].shape[-1])
-    clips, frames, features = sequences.shape
-    rows, used = sequences.reshape(clips * frames, features), np.repeat(training, frames, axis=1)
-    # What each fold sees. On the host, as the first states below: with all of it in the program of all folds, that at
-    # times never ended on two cores (jax 0.10.2); the batched decompositions of axes and kernels are the suspects.
-    inputs = np.broadcast_to(rows, (len(training), *rows.shape))
-    if features > config.components:
-        fitted = zip(*principal_axes(rows, used, min(config.components, int(used.sum(axis=1).min()))), strict=True)
-        inputs = np.stack([(rows - mean) @ axes for mean, axes in fitted])
-    inputs = inputs.reshape(len(training), clips, frames, -1)
+    # On the host, as the first states: with both in the program of all folds, that at times never ended on two cores
+    # (jax 0.10.2); the batched decompositions of axes and kernels are the suspects.
+    inputs = _seen_by_folds(sequences, training, config.components)
     classes = int(labels.max()) + 1
-    init = jax.jit(_learner_of_folds(config, classes, batches.shape[1]).init)
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(training))
-    states = jax.tree.map(lambda *x: jnp.stack(x), *[init(key, {"sequence": inputs[0, :1]}) for key in keys])
+    states = _first_states(config, classes, batches.shape[1], inputs, jax.random.fold_in(key, 1))
+    used = np.repeat(training, sequences.shape[1], axis=1)
     probabilities = _cross_validated(config, classes, inputs, labels, used, batches, states)
     own = np.asarray(probabilities)[folds, np.arange(len(folds))]
     predictions = own.argmax(axis=-1)
     right = predictions == labels
     return FoldResults(np.array([right[folds == fold].mean() for fold in range(len(sizes))]), predictions, own)
+
+
+def _seen_by_folds(sequences: np.ndarray, training: np.ndarray, components: int) -> np.ndarray:
+    """What each fold sees of all clips [folds, clips, frames, features]: projections, where there are more features."""
+    clips, frames, features = sequences.shape
+    if features <= components:
+        return np.broadcast_to(sequences, (len(training), *sequences.shape))
+    rows, used = sequences.reshape(clips * frames, features), np.repeat(training, frames, axis=1)
+    fitted = zip(*principal_axes(rows, used, min(components, int(used.sum(axis=1).min()))), strict=True)
+    return np.stack([(rows - mean) @ axes for mean, axes in fitted]).reshape(len(training), clips, frames, -1)
+
+
+def _first_states(
+    config: RecognitionConfig, num_classes: int, num_steps: int, inputs: np.ndarray, key: jax.Array
+) -> RecognitionState:
+    """The state that each fold's classifier begins with, [folds, ...]."""
+    init = jax.jit(_learner_of_folds(config, num_classes, num_steps).init)
+    states = [init(k, {"sequence": inputs[0, :1]}) for k in jax.random.split(key, len(inputs))]
+    return jax.tree.map(lambda *x: jnp.stack(x), *states)
 
 
 def principal_axes(rows: np.ndarray, used: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -112,7 +112,7 @@ Padding = tuple[int, int]
 
 def _plain_convolution(images: jax.Array, kernel: jax.Array, before: Padding) -> jax.Array:
     """A convolution of stride 1 that keeps the size, padded by so many pixels above and to the left."""
-    return _in_blocks(images, kernel, before, 1, 1)
+    return _strided_convolution(images, kernel, before, (1, 1))
 
 
 def _in_blocks(images: jax.Array, kernel: jax.Array, before: Padding, rows: int, columns: int) -> jax.Array:
@@ -121,16 +121,21 @@ def _in_blocks(images: jax.Array, kernel: jax.Array, before: Padding, rows: int,
     Their window is larger than the kernel by the block less one pixel: the more multiplications with zeros, the larger
     the block.
     """
-    padding = [(first, size - 1 - first) for first, size in zip(before, kernel.shape, strict=False)]
 
     def at(row: int, column: int) -> jax.Array:
         return jnp.pad(kernel, ((row, rows - 1 - row), (column, columns - 1 - column), (0, 0), (0, 0)))
 
     kernels = jnp.concatenate([at(row, column) for row in range(rows) for column in range(columns)], axis=-1)
-    blocks = jax.lax.conv_general_dilated(
-        images, kernels, (rows, columns), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return _depth_to_space(blocks, rows, columns)
+    # The window of a block's first pixel begins where that of the plain convolution does.
+    return _depth_to_space(_strided_convolution(images, kernels, before, (rows, columns)), rows, columns)
+
+
+def _strided_convolution(images: jax.Array, kernel: jax.Array, before: Padding, strides: tuple[int, int]) -> jax.Array:
+    # What a kernel reaches beyond its first `strides` pixels, less what lies before them, lies after the last.
+    padding = [
+        (first, size - stride - first) for first, size, stride in zip(before, kernel.shape, strides, strict=False)
+    ]
+    return jax.lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def _block(height: int, width: int, channels: int, filters: int) -> tuple[int, int]:
@@ -153,7 +158,8 @@ def _depth_to_space(maps: jax.Array, rows: int, columns: int) -> jax.Array:
 def _fast_convolution(images: jax.Array, kernel: jax.Array, before: Padding) -> jax.Array:
     """`_plain_convolution`, in blocks where it has few channels and filters."""
     _, height, width, _ = images.shape
-    return _in_blocks(images, kernel, before, *_block(height, width, *kernel.shape[2:]))
+    block = _block(height, width, *kernel.shape[2:])
+    return _plain_convolution(images, kernel, before) if block == (1, 1) else _in_blocks(images, kernel, before, *block)
 
 
 # Its derivative is what JAX would make of it, with one difference: the kernel of the images' gradient is turned around
