@@ -203,8 +203,9 @@ def training_curves(rows: Sequence[Mapping[str, object]], *, quantities: Sequenc
             axes.yaxis.set_minor_formatter(NullFormatter())
         if i >= len(quantities) - columns:
             axes.set_xlabel("step")
-        if i == 0:
-            axes.legend()
+    if figure.axes:
+        # Not all quantities are measured of both splits.
+        max(figure.axes, key=lambda axes: len(axes.lines)).legend()
     return figure
 
 

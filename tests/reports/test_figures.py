@@ -102,6 +102,14 @@ def test_training_curves_have_a_panel_for_each_quantity_with_its_unit():
     assert chosen.get_title("left") == "KL (nats)"
 
 
+def test_the_curves_legend_names_both_splits_where_the_first_quantity_is_of_one_alone():
+    rows = [{"step": s, "split": "train", "kl_nats": 1.0, "loss": 2.0, "other": 1.0} for s in range(3)]
+    rows += [{"step": s, "split": "test", "loss": 3.0, "other": 1.0} for s in range(3)]
+    legends = [axes.get_legend() for axes in figures.training_curves(rows).axes]
+    assert [legend is not None for legend in legends] == [False, True, False]
+    assert [text.get_text() for text in legends[1].get_texts()] == ["train", "test"]
+
+
 @pytest.mark.parametrize(("last", "scale"), [(1.0, "log"), (-1.0, "linear"), (30.0, "linear")])
 def test_only_positive_quantities_that_span_decades_get_a_log_axis(last: float, scale: str):
     rows = [{"step": 0, "split": "train", "loss": 100.0}, {"step": 1, "split": "train", "loss": last}]
