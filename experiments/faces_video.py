@@ -88,7 +88,8 @@ class FacesVideoConfig:
             raise InputError("pairs", "1 or more", str(self.pairs))
 
 
-SMALL_OPTIMISER = OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine")
+TINY_OPTIMISER = OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine")
+SMALL_OPTIMISER = replace(TINY_OPTIMISER, geometry_warmup=1000)
 
 # What minutes allow in place of the paper's 3,000 epochs: a geometry that is ahead of the appearance (short bends,
 # smooth by construction and none at first, of a code that reaches further), or the appearance would draw the motion.
@@ -131,7 +132,6 @@ DEMO = FacesVideoConfig(
         noise_step=12.0,
         sigma=0.1,
         optimiser=SMALL_OPTIMISER,
-        geometry_warmup=1000,
     ),
     training=TrainingConfig(epochs=100, batch_size=4, evaluate_every=25, checkpoint_every=25, evaluation_images=10),
     frame_learner=AbpConfig(
@@ -143,7 +143,6 @@ DEMO = FacesVideoConfig(
         early_sigma=0.4,
         early_epochs=3,
         optimiser=SMALL_OPTIMISER,
-        geometry_warmup=1000,
     ),
     pairs=200,
     reach=(3.0, 3.0),
@@ -168,14 +167,14 @@ TINY = replace(
         langevin=LangevinConfig(num_steps=3, step_size=0.06, inference_steps=6),
         noise_step=6.0,
         sigma=0.3,
-        geometry_warmup=0,
+        optimiser=TINY_OPTIMISER,
     ),
     training=TrainingConfig(epochs=4, batch_size=3, evaluate_every=4, checkpoint_every=4, evaluation_images=3),
     frame_learner=replace(
         DEMO.frame_learner,
         model=replace(DEMO.frame_learner.model, filters=16, flow_scale=2),
         langevin=LangevinConfig(num_steps=3, inference_steps=6),
-        geometry_warmup=0,
+        optimiser=TINY_OPTIMISER,
     ),
     pairs=12,
 )

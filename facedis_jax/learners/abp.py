@@ -10,7 +10,6 @@ import numpy as np
 import optax
 from flax import struct
 
-from facedis_jax.errors import InputError
 from facedis_jax.learners.chains import gather_chains, num_chains, redraw_diverged, scatter_chains
 from facedis_jax.learners.image_functions import (
     ImageFunctions,
@@ -51,10 +50,6 @@ class AbpConfig:
       early_sigma, early_epochs: the deviation before so many epochs.
       frozen: networks that keep their weights.
       optimiser: Adam's settings.
-      geometry_warmup: steps over which the rate of the geometric generator rises from 0, beside the schedule.
-
-    Raises:
-      InputError: for a negative number of steps.
     """
 
     model: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -64,11 +59,6 @@ class AbpConfig:
     early_epochs: float = 100.0
     frozen: tuple[Part, ...] = ()
     optimiser: OptimiserConfig = PAPER_OPTIMISER
-    geometry_warmup: int = 0
-
-    def __post_init__(self) -> None:
-        if self.geometry_warmup < 0:
-            raise InputError("geometry_warmup", "0 or more", str(self.geometry_warmup))
 
 
 class AbpState(struct.PyTreeNode):
@@ -136,12 +126,7 @@ def abp_learner(
       of a chain's latents (1 under the prior), and `redrawn_chains`, the share that had diverged and was begun anew.
     """
     functions = abp_functions(config)
-    optimiser = make_optimiser(
-        config.optimiser,
-        steps_per_epoch=steps_per_epoch,
-        num_steps=num_steps,
-        geometry_warmup=config.geometry_warmup,
-    )
+    optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
     def init(key: jax.Array, batch: Batch) -> AbpState:
         start = initial_generators(config.model, jax.random.fold_in(key, 0), params)

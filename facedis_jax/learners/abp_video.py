@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.errors import InputError
 from facedis_jax.learners.abp import ABP_STATE_AXES, AbpState, alternating_step, initial_chains
 from facedis_jax.learners.image_functions import reconstruction_evaluation
 from facedis_jax.learners.langevin_inference import LangevinConfig, langevin_inference
@@ -34,12 +33,6 @@ class AbpVideoConfig:
         steps; of the noise, on which few do, as short ones find little in a short chain. What is sampled is the same.
       sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
       optimiser: Adam's settings.
-      geometry_warmup: steps over which the rate of the geometric generator and of its transition rises from 0, beside
-        the schedule. Bending pictures that are still grey, they may be driven to their largest displacements, where
-        no motion is learned.
-
-    Raises:
-      InputError: for a negative number of steps.
     """
 
     model: DynamicConfig = field(default_factory=DynamicConfig)
@@ -47,11 +40,6 @@ class AbpVideoConfig:
     noise_step: float = 1.0
     sigma: float = 1.0
     optimiser: OptimiserConfig = VIDEO_OPTIMISER
-    geometry_warmup: int = 0
-
-    def __post_init__(self) -> None:
-        if self.geometry_warmup < 0:
-            raise InputError("geometry_warmup", "0 or more", str(self.geometry_warmup))
 
 
 def abp_video_functions(config: AbpVideoConfig) -> VideoFunctions:
@@ -93,12 +81,7 @@ def abp_video_learner(
       [0, 1], and `energy_nats` per clip, minus the log-joint density of Eq. 17 without its constant.
     """
     functions = abp_video_functions(config)
-    optimiser = make_optimiser(
-        config.optimiser,
-        steps_per_epoch=steps_per_epoch,
-        num_steps=num_steps,
-        geometry_warmup=config.geometry_warmup,
-    )
+    optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
     def init(key: jax.Array, batch: Batch) -> AbpState:
         start = {**initial_dynamics(config.model, jax.random.fold_in(key, 0)), **(params or {})}

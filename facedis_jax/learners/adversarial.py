@@ -93,9 +93,7 @@ def adversarial_learner(
     abp = config.abp
     functions = abp_functions(abp)
     network = critic_of(abp.model)
-    optimiser = make_optimiser(
-        abp.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps, geometry_warmup=abp.geometry_warmup
-    )
+    optimiser = make_optimiser(abp.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
     critic_optimiser = make_optimiser(config.critic_optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
     def logits(critic: Any, images: jax.Array) -> jax.Array:

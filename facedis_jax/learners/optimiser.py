@@ -5,6 +5,8 @@ from typing import Literal
 
 import optax
 
+from facedis_jax.errors import InputError
+
 
 @dataclass(frozen=True)
 class OptimiserConfig:
@@ -21,6 +23,13 @@ class OptimiserConfig:
       steps: pairs of an epoch and the learning rate from then on.
       warmup_steps: steps over which the rate rises linearly from 0.
       beta_1: Adam's decay of the first moment.
+      geometry_warmup: steps over which the rate of a generator's geometric networks, those whose names begin with
+        "geometry", rises from 0, beside the schedule. Adam makes a step of full size of whatever gradient there is:
+        bending pictures that are still grey, they may be driven to their largest displacements, where no motion is
+        learned.
+
+    Raises:
+      InputError: for a negative number of steps.
     """
 
     name: Literal["adam", "adamw"] = "adam"
@@ -32,20 +41,20 @@ class OptimiserConfig:
     steps: tuple[tuple[float, float], ...] = ()
     warmup_steps: int = 0
     beta_1: float = 0.9
+    geometry_warmup: int = 0
+
+    def __post_init__(self) -> None:
+        if self.geometry_warmup < 0:
+            raise InputError("geometry_warmup", "0 or more", str(self.geometry_warmup))
 
 
-def make_optimiser(
-    config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int, geometry_warmup: int = 0
-) -> optax.GradientTransformation:
+def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int) -> optax.GradientTransformation:
     """The optimiser for a run of `num_steps` steps.
 
     Args:
       config: the choices.
       steps_per_epoch: steps in which the training set is seen once.
       num_steps: after which "cosine" has come to its end.
-      geometry_warmup: steps over which the updates of networks whose names begin with "geometry" rise from nothing to
-        their size, of weights {name: those of a network}. Adam makes a step of full size of whatever gradient there
-        is, also of one from which nothing can be learned yet: what is bent has to be there before it can be bent well.
 
     Raises:
       ValueError: for an unknown name or schedule.
@@ -71,9 +80,9 @@ def make_optimiser(
             return warmup(step) * after(step)
 
     optimiser = _adam(config, rate)
-    if not geometry_warmup:
+    if not config.geometry_warmup:
         return optimiser
-    rise = optax.scale_by_schedule(optax.linear_schedule(0.0, 1.0, geometry_warmup))
+    rise = optax.scale_by_schedule(optax.linear_schedule(0.0, 1.0, config.geometry_warmup))
     return optax.chain(
         optimiser, optax.masked(rise, lambda weights: {name: name.startswith("geometry") for name in weights})
     )

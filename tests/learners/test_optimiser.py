@@ -3,6 +3,7 @@ import numpy as np
 import optax
 import pytest
 
+from facedis_jax.errors import InputError
 from facedis_jax.learners import OptimiserConfig, make_optimiser
 
 GRADIENTS = np.random.default_rng(0).normal(size=(14, 3))
@@ -94,8 +95,8 @@ def test_unknown_names_are_refused(config):
 
 @pytest.mark.parametrize("steps", [0, 1, 5, 30])
 def test_the_geometrys_warmup_is_of_its_updates_and_not_of_their_moments(steps):
-    config = OptimiserConfig(learning_rate=0.1, weight_decay=0.0, decay_epochs=2)
-    optimiser = make_optimiser(config, steps_per_epoch=2, num_steps=14, geometry_warmup=steps)
+    config = OptimiserConfig(learning_rate=0.1, weight_decay=0.0, decay_epochs=2, geometry_warmup=steps)
+    optimiser = make_optimiser(config, steps_per_epoch=2, num_steps=14)
     weights = dict.fromkeys(("geometry_network", "geometry_transition", "appearance_network"), np.float32(START))
     state = optimiser.init(weights)
     update = jax.jit(optimiser.update)
@@ -108,3 +109,8 @@ def test_the_geometrys_warmup_is_of_its_updates_and_not_of_their_moments(steps):
     rising = rates * np.minimum(np.arange(14) / steps, 1) if steps else rates
     for name in ("geometry_network", "geometry_transition"):
         np.testing.assert_allclose(weights[name], adam_in_numpy(rising), rtol=1e-5)
+
+
+def test_steps_of_a_warmup_are_not_negative():
+    with pytest.raises(InputError, match="geometry_warmup: expected 0 or more, found -1"):
+        OptimiserConfig(geometry_warmup=-1)
