@@ -76,6 +76,34 @@ def test_the_critic_of_clips_takes_any_length(frames):
     assert variables["params"]["Dense_0"]["kernel"].shape == (4 * 4 * 8, 1)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 5, 8])
+def test_the_critic_of_clips_convolves_over_time_and_space(frames, random_variables):
+    """The same weights as kernels of 3 x 3 x 3, by JAX's convolution of three axes."""
+    critic = VideoCritic((4, 5))
+    clips = np.random.default_rng(frames).normal(size=(2, frames, 8, 8, 3)).astype(np.float32)
+    variables = random_variables(critic, clips)
+    layers = variables["params"]
+
+    def plain(x):
+        for name in ("Conv_0", "Conv_1"):
+            height, width, channels, filters = layers[name]["kernel"].shape
+            # Channels of a triple are those of its first frame, then of its second and third.
+            kernel = layers[name]["kernel"].reshape(height, width, 3, channels // 3, filters).transpose(2, 0, 1, 3, 4)
+            axes = ("NDHWC", "DHWIO", "NDHWC")
+            x = jax.lax.conv_general_dilated(x, kernel, (2, 2, 2), "SAME", dimension_numbers=axes)
+            x = jax.nn.leaky_relu(x + layers[name]["bias"], 0.2)
+        x = x.mean(axis=1).reshape(len(x), -1)
+        return (x @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"])[:, 0]
+
+    logits = critic.apply(variables, clips)
+    np.testing.assert_allclose(logits, plain(clips), rtol=1e-4, atol=1e-5)
+    slopes, expected = (
+        jax.grad(lambda x, f=f: f(x).sum())(clips) for f in (lambda x: critic.apply(variables, x), plain)
+    )
+    np.testing.assert_allclose(slopes, expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(expected).max() > 1e-2
+
+
 def test_the_critic_of_clips_judges_each_alone_and_sees_the_order_of_frames(random_variables):
     critic = mocogan_critics(SMALL)[1]
     clips = np.random.default_rng(1).normal(size=(3, 4, 8, 8, 3)).astype(np.float32)
