@@ -44,8 +44,10 @@ class OptimiserConfig:
     geometry_warmup: int = 0
 
     def __post_init__(self) -> None:
-        if self.geometry_warmup < 0:
-            raise InputError("geometry_warmup", "0 or more", str(self.geometry_warmup))
+        for name in ("warmup_steps", "geometry_warmup"):
+            steps = getattr(self, name)
+            if steps < 0:
+                raise InputError(name, "0 or more", str(steps))
 
 
 def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int) -> optax.GradientTransformation:

@@ -111,6 +111,7 @@ def test_the_geometrys_warmup_is_of_its_updates_and_not_of_their_moments(steps):
         np.testing.assert_allclose(weights[name], adam_in_numpy(rising), rtol=1e-5)
 
 
-def test_steps_of_a_warmup_are_not_negative():
-    with pytest.raises(InputError, match="geometry_warmup: expected 0 or more, found -1"):
-        OptimiserConfig(geometry_warmup=-1)
+@pytest.mark.parametrize("name", ["warmup_steps", "geometry_warmup"])
+def test_steps_of_a_warmup_are_not_negative(name):
+    with pytest.raises(InputError, match=f"{name}: expected 0 or more, found -1"):
+        OptimiserConfig(**{name: -1})
