@@ -1,28 +1,18 @@
-"""What the deformable generators' experiments share: from photographs to trained models, one after another."""
+"""What the deformable generators' experiments share: from photographs to trained models."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from experiments._command_line import (
-    RunInterrupted,
-    RunOptions,
-    as_json,
-    chosen_devices,
-    say,
-    tell_left_out,
-    typed_command,
-)
+from experiments._model_run import ModelRun, TrainingConfig, train_model
 from facedis_jax.data.face_model import load_face_model
-from facedis_jax.data.images import ArrayImages, ImageSet, ImageSource
+from facedis_jax.data.images import ImageSet, ImageSource
 from facedis_jax.data.photograph_sets import load_images
-from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.synthetic_photographs import PhotographConfig, synthetic_photographs
-from facedis_jax.data.videos import ArrayClips, ClipSet, ClipSource
 from facedis_jax.errors import InputError
 from facedis_jax.learners import (
     ABP_STATE_AXES,
@@ -39,16 +29,8 @@ from facedis_jax.learners import (
     image_vae_learner,
 )
 from facedis_jax.learners.abp import initial_generators
-from facedis_jax.learners.chains import CHAIN_MULTIPLE
-from facedis_jax.models import DynamicConfig, GeneratorConfig
 from facedis_jax.reports.image_codec import ImageCodec, image_codec
-from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit, write_json
-from facedis_jax.training.arrays import load_weights, save_weights
-from facedis_jax.training.logs import read_metrics
-
-AXIS = "devices"
-WEIGHTS_FILE = "model.npz"
-
+from facedis_jax.training.arrays import load_weights
 
 Kind = Literal["synthetic", "celeba", "mafl", "ck_plus", "multi_pie", "ffhq", "cifar10", "mnist", "folder"]
 
@@ -103,43 +85,6 @@ def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     )
 
 
-def check_model(
-    model: GeneratorConfig | DynamicConfig, examples: ImageSet | ClipSet, where: str = "--learner.model"
-) -> None:
-    """Checks that what a generator makes is of the photographs' or clips' kind, before anything is trained.
-
-    Args:
-      model: of the generator.
-      examples: what it is to learn.
-      where: a command takes it from, for errors.
-
-    Raises:
-      InputError: their size or number of channels differs.
-    """
-    for option, made, taken in (("size", model.size, examples.size), ("channels", model.channels, examples.channels)):
-        if made != taken:
-            raise InputError(f"{where}.{option}", f"{taken}, as of the data", str(made))
-
-
-def check_training(
-    training: "TrainingConfig", examples: ImageSource | ClipSource, where: str = "--training", *, called: str = "images"
-) -> None:
-    """Checks that there is a batch of examples to train on, before a run's folder is made.
-
-    Args:
-      training: how long.
-      examples: what is trained on.
-      where: a command takes it from, for errors.
-      called: what they are called there.
-
-    Raises:
-      InputError: a batch has more.
-    """
-    if training.batch_size > len(examples):
-        found = f"{training.batch_size} for {len(examples)} {called}"
-        raise InputError(f"{where}.batch-size", f"no more than there are {called} to train on", found)
-
-
 def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:
     """The models that Table 1 compares with, of one code as long as the two codes of the deformable one together.
 
@@ -154,53 +99,6 @@ def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig
         "abp": replace(learner, model=plain),
         "vae": ImageVaeConfig(plain, sigma=learner.sigma, optimiser=learner.optimiser),
     }
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How long a model is trained and what happens on the way.
-
-    Attributes:
-      epochs: how often the training set is seen.
-      batch_size: images, or clips, of a step, over all devices.
-      log_every, evaluate_every, checkpoint_every: epochs between log lines, evaluations and checkpoints.
-      evaluation_images: images, or clips, of the test set, for the curves alone; the results are of all of it.
-
-    Raises:
-      InputError: for no epochs, or no images to evaluate.
-    """
-
-    epochs: float = 1001
-    batch_size: int = 100
-    log_every: float = 1
-    evaluate_every: float = 50
-    checkpoint_every: float = 10
-    evaluation_images: int = 100
-
-    def __post_init__(self) -> None:
-        if not self.epochs > 0:
-            raise InputError("epochs", "more than 0", str(self.epochs))
-        if self.evaluation_images < 1:
-            raise InputError("evaluation_images", "1 or more", str(self.evaluation_images))
-
-
-@dataclass(frozen=True)
-class ImageRun:
-    """A run of one or more models, ready to train them.
-
-    Attributes:
-      name: of the experiment.
-      options: from the command line.
-      seed: of the initial weights, the noise and the order of the images.
-      devices: that take part.
-      folder: on disk; the models' own folders lie in it.
-    """
-
-    name: str
-    options: RunOptions
-    seed: int
-    devices: Sequence[jax.Device]
-    folder: RunFolder
 
 
 @dataclass(frozen=True)
@@ -224,47 +122,8 @@ class TrainedImages:
     seconds: float
 
 
-def open_image_run(
-    name: str,
-    config: Any,
-    options: RunOptions,
-    *,
-    trainings: Sequence[TrainingConfig],
-    content_hash: Mapping[str, str] | str,
-    left_out: Mapping[str, str] | None = None,
-) -> ImageRun:
-    """Checks the devices and opens the run's folder.
-
-    Args:
-      name: of the experiment.
-      config: all settings, `seed` among them; part of the run's identity.
-      options: from the command line.
-      trainings: of all its models.
-      content_hash: of the images; chains belong to images by their places, so that another order is another run.
-      left_out: damaged examples that are not learned from, by name, with what is wrong with them.
-
-    Raises:
-      InputError: there are fewer devices than asked for, they do not divide the batch or the chains, or the folder is
-        another run's.
-    """
-    devices = chosen_devices(options.devices, [CHAIN_MULTIPLE, *(training.batch_size for training in trainings)])
-    for training in trainings:
-        check_batch_size(training.batch_size, len(devices))
-    if CHAIN_MULTIPLE % len(devices):
-        raise InputError("--devices", f"a divisor of {CHAIN_MULTIPLE}", str(len(devices)))
-    made_by = {"experiment": name, "data": content_hash, "config": as_json(config)}
-    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
-    tell_left_out(folder, options, left_out or {})
-    return ImageRun(name, options, config.seed, devices, folder)
-
-
-def write_results(run: ImageRun, numbers: Mapping[str, Any]) -> None:
-    """Writes results.json: what was measured, with the command and the seed that it came from."""
-    write_json(run.folder.results_file, {**numbers, "command": typed_command(), "seed": run.seed})
-
-
 def train_images(
-    run: ImageRun,
+    run: ModelRun,
     name: str,
     config: AbpConfig | AdversarialConfig | ImageVaeConfig,
     training: TrainingConfig,
@@ -324,103 +183,6 @@ def train_images(
     return TrainedImages(image_codec(functions, model.params, seed=run.seed, devices=run.devices), *model)
 
 
-class TrainedModel(NamedTuple):
-    """What training leaves behind, as in `TrainedImages`."""
-
-    params: Any
-    chains: Any
-    rows: list[dict[str, Any]]
-    steps: int
-    seconds: float
-
-
-def train_model(
-    run: ImageRun,
-    name: str,
-    learner: Callable[..., Learner],
-    training: TrainingConfig,
-    train: ImageSource | ClipSource,
-    test: ImageSource | ClipSource,
-    *,
-    test_codes: np.ndarray | None = None,
-    state_axes: Any,
-    evaluation_batch: int,
-    names: Sequence[str] | None = None,
-) -> TrainedModel:
-    """Trains a learner of images or clips, from its last checkpoint if there is one.
-
-    Args:
-      run: the run.
-      name: of the model, and of its folder in the run's.
-      learner: makes it, of `steps_per_epoch`, `num_steps` and `axis_name`.
-      training: for how long.
-      train: examples to learn from.
-      test: examples, of which the first ones are for the curves.
-      test_codes: appearance that is known of them.
-      state_axes: how its state is split over devices.
-      evaluation_batch: about how many examples are evaluated at once.
-      names: of the training examples, told of a batch that training diverges on.
-
-    Raises:
-      InputError: there are fewer examples than a batch has.
-      RunInterrupted: on Ctrl-C.
-    """
-    steps_per_epoch = len(train) / training.batch_size
-
-    def steps(epochs: float) -> int:
-        return max(1, round(epochs * steps_per_epoch))
-
-    loop = LoopConfig(
-        num_steps=steps(training.epochs),
-        log_every=steps(training.log_every),
-        evaluate_every=steps(training.evaluate_every),
-        checkpoint_every=steps(training.checkpoint_every),
-        keep_checkpoints=2,
-    )
-    batches = train_batches(
-        train,
-        batch_size=training.batch_size,
-        seed=run.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_threads=1 if isinstance(train, ArrayImages | ArrayClips) else 4,
-    )
-    few = _First(test, min(len(test), training.evaluation_images), test_codes)
-    num_devices = len(run.devices)
-    folder = RunFolder.open(run.folder.path / name, {**run.folder.config, "model": name})
-    say(run.options, f"training {name}: {loop.num_steps} steps")
-    result = fit(
-        learner(steps_per_epoch=steps_per_epoch, num_steps=loop.num_steps, axis_name=AXIS),
-        iter(batches),
-        evaluation_batches(
-            few,
-            batch_size=-(-min(len(few), evaluation_batch) // num_devices) * num_devices,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        ),
-        folder,
-        loop,
-        key=jax.random.key(run.seed),
-        devices=run.devices,
-        method=run.options.parallel,
-        axis_name=AXIS,
-        state_axes=state_axes,
-        tensorboard=run.options.tensorboard,
-        quiet=run.options.quiet,
-        names=names,
-    )
-    if result.interrupted_by is not None:
-        raise RunInterrupted(result, loop.num_steps)
-    weights = jax.device_get(result.state.params)
-    if jax.process_index() == 0:
-        save_weights(folder.path / WEIGHTS_FILE, weights)
-    chains = getattr(result.state, "chains", None)
-    if chains is not None and jax.process_count() == 1:
-        chains = jax.tree.map(lambda x: np.asarray(x)[: len(train)], chains)
-    rows = [*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")]
-    return TrainedModel(weights, chains, rows, result.step, result.seconds)
-
-
 def loaded_images(
     config: AbpConfig, path: Path, *, seed: int, devices: Sequence[jax.Device] | None = None
 ) -> TrainedImages:
@@ -433,17 +195,3 @@ def loaded_images(
     return TrainedImages(
         image_codec(abp_functions(config), params, seed=seed, devices=devices), params, None, [], 0, 0.0
     )
-
-
-class _First:
-    """The first images or clips of a source, with known codes where there are some."""
-
-    def __init__(self, source: ImageSource | ClipSource, count: int, codes: np.ndarray | None):
-        self._source, self._count, self._codes = source, count, codes
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> Any:
-        example: dict[str, Any] = dict(self._source[index])
-        return example if self._codes is None else {**example, "code": self._codes[index].astype(np.float32)}

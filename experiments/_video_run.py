@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import jax
 
-from experiments._image_run import ImageRun, TrainingConfig, train_model
+from experiments._model_run import ModelRun, TrainingConfig, train_model
 from facedis_jax.data.face_model import load_face_model
 from facedis_jax.data.synthetic_videos import VideoConfig, synthetic_videos
 from facedis_jax.data.video_sets import load_videos
@@ -94,7 +94,7 @@ class TrainedClips:
 
 
 def train_clips(
-    run: ImageRun,
+    run: ModelRun,
     name: str,
     config: AbpVideoConfig,
     training: TrainingConfig,

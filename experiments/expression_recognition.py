@@ -26,13 +26,13 @@ import numpy as np
 
 from experiments import faces_video
 from experiments._command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
-from experiments._image_run import (
-    ImageRun,
+from experiments._model_run import (
+    ModelRun,
     TrainedModel,
     TrainingConfig,
     check_model,
     check_training,
-    open_image_run,
+    open_model_run,
     train_model,
     write_results,
 )
@@ -176,7 +176,7 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
     if config.video_model is not None:
         devices = chosen_devices(options.devices)
         loaded = loaded_clips(config.learner, config.video_model, seed=config.seed, devices=devices)
-    run = open_image_run(
+    run = open_model_run(
         "expression_recognition",
         config,
         options,
@@ -276,7 +276,7 @@ def mocogan_of(config: ExpressionConfig, clip_set: ClipSet) -> MocoganLearnerCon
     return replace(config.mocogan, model=model)
 
 
-def train_mocogan(run: ImageRun, config: ExpressionConfig, clip_set: ClipSet, clips: ClipSplit) -> TrainedModel:
+def train_mocogan(run: ModelRun, config: ExpressionConfig, clip_set: ClipSet, clips: ClipSplit) -> TrainedModel:
     """Trains the MoCoGAN on all clips, from its last checkpoint if there is one."""
 
     def learner(**schedule: Any) -> Learner:
@@ -304,7 +304,7 @@ def latents_of(config: ExpressionConfig, dynamic: TrainedClips, pixels: np.ndarr
 
 
 def evaluate(
-    run: ImageRun,
+    run: ModelRun,
     config: ExpressionConfig,
     clip_set: ClipSet,
     clips: ClipSplit,

@@ -15,17 +15,8 @@ from dataclasses import dataclass, field, replace
 import jax
 
 from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import (
-    ImageDataConfig,
-    TrainedImages,
-    TrainingConfig,
-    check_model,
-    check_training,
-    load_photographs,
-    open_image_run,
-    train_images,
-    write_results,
-)
+from experiments._image_run import ImageDataConfig, TrainedImages, load_photographs, train_images
+from experiments._model_run import TrainingConfig, check_model, check_training, open_model_run, write_results
 from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
 from facedis_jax.data.images import stack_images
@@ -90,7 +81,7 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
     images = load_photographs(config.data)
     check_model(config.learner.abp.model, images, "--learner.abp.model")
     check_training(config.training, images.train.images)
-    run = open_image_run(
+    run = open_model_run(
         "faces_adversarial",
         config,
         options,

@@ -18,19 +18,8 @@ import jax
 import numpy as np
 
 from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import (
-    ImageDataConfig,
-    ImageRun,
-    TrainedImages,
-    TrainingConfig,
-    check_model,
-    check_training,
-    load_photographs,
-    open_image_run,
-    train_images,
-    without_geometry,
-    write_results,
-)
+from experiments._image_run import ImageDataConfig, TrainedImages, load_photographs, train_images, without_geometry
+from experiments._model_run import ModelRun, TrainingConfig, check_model, check_training, open_model_run, write_results
 from facedis_jax.data.images import ImageSet, stack_images
 from facedis_jax.data.synthetic_photographs import PhotographConfig
 from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
@@ -121,7 +110,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
     images = load_photographs(config.data)
     check_model(config.learner.model, images)
     check_training(config.training, images.train.images)
-    run = open_image_run(
+    run = open_model_run(
         "faces_deformable",
         config,
         options,
@@ -148,7 +137,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
     return 0
 
 
-def evaluate(run: ImageRun, images: ImageSet, models: dict[str, TrainedImages]) -> DeformableResults:
+def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) -> DeformableResults:
     """Measures every model on the test images; all that depends on views only where several are known."""
     test = stack_images(images.test.images)
     numbers: dict = {

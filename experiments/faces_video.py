@@ -25,16 +25,8 @@ import jax
 import numpy as np
 
 from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import (
-    ImageRun,
-    TrainedImages,
-    TrainingConfig,
-    check_model,
-    check_training,
-    open_image_run,
-    train_images,
-    write_results,
-)
+from experiments._image_run import TrainedImages, train_images
+from experiments._model_run import ModelRun, TrainingConfig, check_model, check_training, open_model_run, write_results
 from experiments._video_run import TrainedClips, VideoDataConfig, load_clips, train_clips
 from facedis_jax.data.synthetic_videos import VideoConfig
 from facedis_jax.data.videos import ClipSet, clip_frames, stack_clips
@@ -51,7 +43,8 @@ from facedis_jax.reports.video_evaluation import (
     frame_errors,
     level_scores,
 )
-from facedis_jax.reports.video_report import VideoResults, write_video_report
+from facedis_jax.reports.video_report import write_video_report
+from facedis_jax.reports.video_results import VideoResults
 
 
 @dataclass(frozen=True)
@@ -189,7 +182,7 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
     trainings = [config.training]
     if config.compare:
         trainings.append(of_frames(config.training, clips.frames))
-    run = open_image_run(
+    run = open_model_run(
         "faces_video", config, options, trainings=trainings, content_hash=clips.content_hash, left_out=clips.left_out
     )
     dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train, clips.test.clips)
@@ -246,7 +239,7 @@ def frame_learner(config: FacesVideoConfig, clips: ClipSet) -> AbpConfig:
 
 
 def evaluate(
-    run: ImageRun, config: FacesVideoConfig, clips: ClipSet, dynamic: TrainedClips, image: TrainedImages | None
+    run: ModelRun, config: FacesVideoConfig, clips: ClipSet, dynamic: TrainedClips, image: TrainedImages | None
 ) -> VideoResults:
     """Measures both models on the unseen clips; what depends on levels only where they are known."""
     test = stack_clips(clips.test.clips)

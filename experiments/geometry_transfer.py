@@ -18,19 +18,8 @@ import jax
 import numpy as np
 
 from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import (
-    ImageDataConfig,
-    ImageRun,
-    TrainedImages,
-    TrainingConfig,
-    check_model,
-    check_training,
-    load_photographs,
-    open_image_run,
-    train_images,
-    without_geometry,
-    write_results,
-)
+from experiments._image_run import ImageDataConfig, TrainedImages, load_photographs, train_images, without_geometry
+from experiments._model_run import ModelRun, TrainingConfig, check_model, check_training, open_model_run, write_results
 from experiments.faces_deformable import SMALL_PHOTOGRAPHS, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.face_model import load_face_model
@@ -108,7 +97,7 @@ def main(config: TransferConfig, options: RunOptions) -> int:
     front = frontal_faces(config, sets.target)
     check_model(config.learner.model, sets.source)
     check_training(config.training, sets.source.train.images)
-    run = open_image_run(
+    run = open_model_run(
         "geometry_transfer",
         config,
         options,
@@ -175,7 +164,7 @@ def frontal_faces(config: TransferConfig, target: ImageSet) -> ArrayImages:
     return ArrayImages(np.stack([target.train.images[int(row)]["image"] for row in rows]))
 
 
-def nth_run(run: ImageRun, number: int) -> ImageRun:
+def nth_run(run: ModelRun, number: int) -> ModelRun:
     """An independent run in a folder of its own."""
     folder = RunFolder.open(run.folder.path / f"run_{number}", {**run.folder.config, "run": number})
     return replace(run, folder=folder, seed=run.seed + number)
@@ -189,7 +178,7 @@ class Stages:
     target: TrainedImages
 
 
-def transferred(run: ImageRun, config: TransferConfig, sets: TransferSets, front: ArrayImages) -> dict[str, Stages]:
+def transferred(run: ModelRun, config: TransferConfig, sets: TransferSets, front: ArrayImages) -> dict[str, Stages]:
     """Trains all models on the source, then on the frontal faces."""
     models: dict[str, AbpConfig | ImageVaeConfig] = {
         "deformable": config.learner,
@@ -231,7 +220,7 @@ class Shown:
 
 
 def results_of(
-    run: ImageRun, sets: TransferSets, front: ArrayImages, errors: list[dict[str, dict[str, float]]], shown: Shown
+    run: ModelRun, sets: TransferSets, front: ArrayImages, errors: list[dict[str, dict[str, float]]], shown: Shown
 ) -> TransferResults:
     """Table 1 from the errors of every run, and what the pictures are made from."""
     test = sets.target.test

@@ -22,18 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import (
-    ImageDataConfig,
-    ImageRun,
-    TrainedImages,
-    TrainingConfig,
-    check_model,
-    check_training,
-    load_photographs,
-    open_image_run,
-    train_images,
-    write_results,
-)
+from experiments._image_run import ImageDataConfig, TrainedImages, load_photographs, train_images
+from experiments._model_run import ModelRun, TrainingConfig, check_model, check_training, open_model_run, write_results
 from experiments.faces_deformable import SMALL_PHOTOGRAPHS, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.images import ImageSet, stack_images
@@ -97,7 +87,7 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
     check_landmarks(images)
     check_model(config.learner.model, images)
     check_training(config.training, images.train.images)
-    run = open_image_run(
+    run = open_model_run(
         "landmarks",
         config,
         options,
@@ -176,7 +166,7 @@ def training_codes(config: LandmarksConfig, model: TrainedImages, images: np.nda
 
 
 def evaluate(
-    run: ImageRun, config: LandmarksConfig, images: ImageSet, model: TrainedImages, report: Callable[[str], None]
+    run: ModelRun, config: LandmarksConfig, images: ImageSet, model: TrainedImages, report: Callable[[str], None]
 ) -> LandmarkResults:
     """Fits a regressor on each kind of features and measures all of them on the test images."""
     train, test = stack_images(images.train.images), stack_images(images.test.images)

@@ -20,16 +20,8 @@ import jax
 import numpy as np
 
 from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import (
-    ImageDataConfig,
-    TrainingConfig,
-    check_training,
-    load_photographs,
-    loaded_images,
-    open_image_run,
-    train_images,
-    write_results,
-)
+from experiments._image_run import ImageDataConfig, load_photographs, loaded_images, train_images
+from experiments._model_run import TrainingConfig, check_training, open_model_run, write_results
 from experiments.faces_deformable import DEMO as FACES_DEMO
 from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
@@ -161,7 +153,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
     for images in (faces, cars):
         if images is not None:
             check_training(config.training, images.train.images)
-    run = open_image_run(
+    run = open_model_run(
         "objects_deformable",
         config,
         options,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments import expression_recognition as experiment
 from experiments._command_line import RunOptions
-from experiments._image_run import TrainingConfig
+from experiments._model_run import TrainingConfig
 from experiments._video_run import VideoDataConfig, load_clips
 from facedis_jax.data.synthetic_videos import VideoConfig
 from facedis_jax.data.videos import ArrayClips, ClipSplit, stack_clips

@@ -7,7 +7,8 @@ import pytest
 
 from experiments import faces_adversarial
 from experiments._command_line import RunOptions
-from experiments._image_run import ImageDataConfig, TrainingConfig
+from experiments._image_run import ImageDataConfig
+from experiments._model_run import TrainingConfig
 from experiments.faces_adversarial import AdversarialFacesConfig
 from facedis_jax.data.synthetic_photographs import PhotographConfig
 from facedis_jax.errors import InputError

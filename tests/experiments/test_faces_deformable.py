@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import _image_run, faces_deformable
+from experiments import _image_run, _model_run, faces_deformable
 from experiments._command_line import RunInterrupted, RunOptions
-from experiments._image_run import ImageDataConfig, ImageRun, TrainedImages, TrainingConfig, without_geometry
+from experiments._image_run import ImageDataConfig, TrainedImages, without_geometry
+from experiments._model_run import ModelRun, TrainingConfig
 from experiments.faces_deformable import FacesConfig
 from facedis_jax.data.pipeline import train_batches
 from facedis_jax.data.synthetic_photographs import PhotographConfig
@@ -61,7 +62,7 @@ def start(path, stop_at=None):
     given = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            _image_run, "train_batches", lambda *a, **k: Watched(iter(train_batches(*a, **k)), given, stop_at)
+            _model_run, "train_batches", lambda *a, **k: Watched(iter(train_batches(*a, **k)), given, stop_at)
         )
         if stop_at is None:
             assert faces_deformable.main(CONFIG, options(path)) == 0
@@ -168,7 +169,7 @@ def test_training_on_nothing_is_refused(changes):
 
 
 def test_devices_that_cannot_share_the_chains_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(_image_run, "CHAIN_MULTIPLE", 10)
+    monkeypatch.setattr(_model_run, "CHAIN_MULTIPLE", 10)
     config = replace(CONFIG, training=replace(CONFIG.training, batch_size=8))
     with pytest.raises(InputError, match="--devices: expected a divisor of 10, found 4"):
         faces_deformable.main(config, options(tmp_path / "run", devices=4))
@@ -192,7 +193,7 @@ def test_nothing_is_said_about_views_where_there_is_one(photographs, views):
         appearance_latents=3,
         geometry_latents=3,
     )
-    run = ImageRun("x", options(None), 0, jax.devices()[:1], None)
+    run = ModelRun("x", options(None), 0, jax.devices()[:1], None)
     model = TrainedImages(codec, None, None, [], 1, 1.0)
     found = faces_deformable.evaluate(run, replace(photographs, test=test), {"deformable": model})
     assert (found.covariances is not None) == (len(views) > 1)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from experiments import faces_video
 from experiments._command_line import RunOptions
-from experiments._image_run import TrainingConfig
+from experiments._model_run import TrainingConfig
 from experiments._video_run import VideoDataConfig, load_clips
 from experiments.faces_video import FacesVideoConfig, frame_learner, latents_per_clip, of_frames
 from facedis_jax.data.synthetic_videos import VideoConfig

@@ -10,7 +10,8 @@ from PIL import Image
 
 from experiments import geometry_transfer
 from experiments._command_line import RunOptions
-from experiments._image_run import WEIGHTS_FILE, ImageDataConfig, TrainingConfig, open_image_run
+from experiments._image_run import ImageDataConfig
+from experiments._model_run import WEIGHTS_FILE, TrainingConfig, open_model_run
 from facedis_jax.data.images import stack_images
 from facedis_jax.data.synthetic_photographs import PhotographConfig
 from facedis_jax.errors import InputError
@@ -72,7 +73,7 @@ def test_the_bends_stay_as_they_were_and_all_else_is_tuned(finished):
 
 
 def test_runs_have_seeds_and_folders_of_their_own(tmp_path):
-    run = open_image_run(
+    run = open_model_run(
         "x", replace(CONFIG, seed=5), options(tmp_path / "run"), trainings=[CONFIG.training], content_hash="hash"
     )
     runs = [geometry_transfer.nth_run(run, number) for number in range(2)]

@@ -10,7 +10,8 @@ import pytest
 
 from experiments import landmarks
 from experiments._command_line import RunOptions
-from experiments._image_run import ImageDataConfig, TrainingConfig, load_photographs
+from experiments._image_run import ImageDataConfig, load_photographs
+from experiments._model_run import TrainingConfig
 from facedis_jax.data.synthetic_photographs import PhotographConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig, RegressionConfig

@@ -7,7 +7,8 @@ import pytest
 
 from experiments import objects_deformable
 from experiments._command_line import RunOptions
-from experiments._image_run import ImageDataConfig, TrainingConfig
+from experiments._image_run import ImageDataConfig
+from experiments._model_run import TrainingConfig
 from experiments.objects_deformable import DigitDataConfig, ObjectsConfig
 from facedis_jax.data.synthetic_digits import DigitConfig
 from facedis_jax.data.synthetic_photographs import PhotographConfig

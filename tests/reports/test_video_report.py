@@ -7,11 +7,12 @@ from PIL import Image
 
 from facedis_jax.data.videos import ArrayClips, ClipSet, ClipSplit
 from facedis_jax.models import DynamicLatents, Latents, Trajectory
-from facedis_jax.reports import image_figures, video_figures, video_report
+from facedis_jax.reports import image_figures, video_figures, video_pictures
 from facedis_jax.reports.image_evaluation import summary
 from facedis_jax.reports.video_codec import VideoCodec
 from facedis_jax.reports.video_evaluation import frame_errors
-from facedis_jax.reports.video_report import VideoResults, write_video_report
+from facedis_jax.reports.video_report import write_video_report
+from facedis_jax.reports.video_results import VideoResults
 from facedis_jax.training import RunFolder
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -117,7 +118,7 @@ def write(path, found):
         for module, name, value in (
             (video_figures, "CELL", 16),
             (image_figures, "PICTURE", 16),
-            (video_report, "_STILLS", 3),
+            (video_pictures, "_STILLS", 3),
         ):
             patch.setattr(module, name, value)
         write_video_report(folder, clips, found, command=COMMAND, reach=(3.0, 2.0))
