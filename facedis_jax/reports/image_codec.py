@@ -11,7 +11,7 @@ import numpy as np
 from facedis_jax.data.chunks import in_chunks
 from facedis_jax.learners import ImageFunctions
 from facedis_jax.models import Latents
-from facedis_jax.training import split_examples
+from facedis_jax.reports.sampled_inference import sampled_inference
 
 # Images per call of the compiled functions.
 _CHUNK = 50
@@ -48,23 +48,17 @@ def image_codec(
       seed: of the noise where inference samples; an image's noise depends on its place in the call as well.
       devices: that share the images of a call where latents are inferred; one by default.
     """
-    key = jax.random.key(seed)
 
-    def infer(params, images, index, appearance):
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+    def infer(params: Any, images: jax.Array, keys: jax.Array, appearance: jax.Array | None) -> Latents:
         return functions.infer(params, functions.pixels(images), keys, appearance)
 
-    infer_chunk = split_examples(infer, _CHUNK, devices)
+    infer_all = sampled_inference(infer, params, jax.random.key(seed), chunk=_CHUNK, devices=devices)
     decode = jax.jit(lambda params, latents: functions.unit(functions.decode(params, latents)))
     canonical = jax.jit(lambda params, appearance: functions.unit(functions.canonical(params, appearance)))
     flow = jax.jit(functions.flow)
 
-    def infer_all(images: np.ndarray, appearance: np.ndarray | None = None) -> Latents:
-        index = np.arange(len(images), dtype=np.int32)
-        return in_chunks(partial(infer_chunk, params), (images, index, appearance), _CHUNK)
-
     return ImageCodec(
-        infer=infer_all,
+        infer=lambda images, appearance=None: infer_all(images, appearance),
         decode=lambda latents: in_chunks(partial(decode, params), (latents,), _CHUNK),
         canonical=lambda appearance: in_chunks(partial(canonical, params), (appearance,), _CHUNK),
         flow=lambda geometry: in_chunks(partial(flow, params), (geometry,), _CHUNK),

@@ -1,20 +1,18 @@
 """What expressions are recognised from, and how well (section 5.6, Table 3)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from facedis_jax.data.chunks import in_chunks
 from facedis_jax.learners import FoldResults, MocoganFunctions
 from facedis_jax.models import DynamicLatents
 from facedis_jax.reports.image_evaluation import summary
+from facedis_jax.reports.sampled_inference import sampled_inference
 from facedis_jax.reports.video_codec import VideoCodec
 from facedis_jax.reports.video_evaluation import unit_pixels
-from facedis_jax.training import split_examples
 
 Motion = Literal["relative", "absolute"]
 
@@ -68,15 +66,12 @@ def mocogan_codes(
       seed: of the sampler's noise; a clip's depends on its place in the call as well.
       devices: that share the clips of a call; one by default.
     """
-    key = jax.random.key(seed)
 
-    def codes(params: Any, clips: jax.Array, index: jax.Array) -> MotionCodes:
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+    def codes(params: Any, clips: jax.Array, keys: jax.Array) -> MotionCodes:
         latents = functions.infer(params, functions.pixels(clips), keys)
         return MotionCodes(functions.motion(params, latents.noise), functions.unit(functions.decode(params, latents)))
 
-    chunk = split_examples(codes, _CHUNK, devices)
-    return lambda clips: in_chunks(partial(chunk, params), (clips, np.arange(len(clips), dtype=np.int32)), _CHUNK)
+    return sampled_inference(codes, params, jax.random.key(seed), chunk=_CHUNK, devices=devices)
 
 
 def accuracy_of(results: FoldResults) -> dict[str, Any]:

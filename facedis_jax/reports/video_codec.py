@@ -14,7 +14,7 @@ from facedis_jax.learners import VideoFunctions
 from facedis_jax.learners.video_functions import prior_clip
 from facedis_jax.models import DynamicLatents, Latents
 from facedis_jax.reports.image_codec import ImageCodec
-from facedis_jax.training import split_examples
+from facedis_jax.reports.sampled_inference import sampled_inference
 
 # Clips per call of the compiled functions.
 _CHUNK = 10
@@ -59,16 +59,10 @@ def video_codec(
     """
     key, new_key = jax.random.split(jax.random.key(seed))
 
-    def infer(params, clips, index, start):
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+    def infer(params: Any, clips: jax.Array, keys: jax.Array, start: DynamicLatents | None) -> DynamicLatents:
         return functions.infer(params, functions.pixels(clips), keys, start=start)
 
-    infer_chunk = split_examples(infer, _CHUNK, devices)
-
-    def infer_all(clips: np.ndarray, start: DynamicLatents | None = None) -> DynamicLatents:
-        index = np.arange(len(clips), dtype=np.int32)
-        return in_chunks(partial(infer_chunk, params), (clips, index, start), _CHUNK)
-
+    infer_all = sampled_inference(infer, params, key, chunk=_CHUNK, devices=devices)
     decode = jax.jit(lambda params, latents: functions.unit(functions.decode(params, latents)))
     codes = jax.jit(functions.codes)
     frames = jax.jit(lambda params, codes: functions.unit(functions.frames(params, codes)))
@@ -82,7 +76,7 @@ def video_codec(
         return lambda clips: in_chunks(partial(function, params), (clips,), _CHUNK)
 
     return VideoCodec(
-        infer=infer_all,
+        infer=lambda clips, start=None: infer_all(clips, start),
         decode=each(decode),
         codes=each(codes),
         frames=each(frames),
