@@ -116,10 +116,9 @@ DEMO = ExpressionConfig(
     # Nobody is unseen here: more people would only leave each clip fewer steps.
     data=replace(faces_video.DEMO.data, videos=replace(faces_video.DEMO.data.videos, subjects=40)),
     # What tells anger from disgust is a tenth of what moves. So there is half the sigma, with steps as much shorter: a
-    # sample's motion has less noise; and displacements on a grid twice as fine.
+    # sample's motion has less noise.
     learner=replace(
         faces_video.DEMO.learner,
-        model=replace(faces_video.DEMO.learner.model, flow_scale=2),
         langevin=replace(SHORT_INFERENCE, step_size=SHORT_INFERENCE.step_size / 2),
         sigma=faces_video.DEMO.learner.sigma / 2,
     ),

@@ -118,7 +118,7 @@ DEMO = FacesVideoConfig(
             displacement=0.15,
             geometry_gain=3.0,
             initial_flow=0.1,
-            flow_scale=4,
+            flow_scale=2,
         ),
         # Numbers drawn at random for every clip and frame would have to be unlearned before motion is learned.
         langevin=LangevinConfig(num_steps=2, step_size=0.012, inference_steps=300, average_last=100, spread=0.05),
@@ -129,7 +129,7 @@ DEMO = FacesVideoConfig(
     training=TrainingConfig(epochs=100, batch_size=4, evaluate_every=25, checkpoint_every=25, evaluation_images=10),
     frame_learner=AbpConfig(
         model=GeneratorConfig(
-            filters=64, filter_balance=0.625, displacement=0.15, geometry_gain=3.0, initial_flow=0.1, flow_scale=4
+            filters=64, filter_balance=0.625, displacement=0.15, geometry_gain=3.0, initial_flow=0.1, flow_scale=2
         ),
         langevin=LangevinConfig(num_steps=2, inference_steps=100, average_last=30, spread=0.05),
         sigma=0.2,
@@ -155,7 +155,6 @@ TINY = replace(
             geometry_noise=3,
             appearance_filters=16,
             geometry_filters=16,
-            flow_scale=2,
         ),
         langevin=LangevinConfig(num_steps=3, step_size=0.06, inference_steps=6),
         noise_step=6.0,
@@ -165,7 +164,7 @@ TINY = replace(
     training=TrainingConfig(epochs=4, batch_size=3, evaluate_every=4, checkpoint_every=4, evaluation_images=3),
     frame_learner=replace(
         DEMO.frame_learner,
-        model=replace(DEMO.frame_learner.model, filters=16, flow_scale=2),
+        model=replace(DEMO.frame_learner.model, filters=16),
         langevin=LangevinConfig(num_steps=3, inference_steps=6),
         optimiser=TINY_OPTIMISER,
     ),
