@@ -45,6 +45,9 @@ class ImageDataConfig:
       size: height and width in pixels, a power of two.
       max_train, max_test: a fixed choice of so many images of a real set's halves; None for all.
       category: of CIFAR-10's objects.
+      crop: of a real set's photographs, see `facedis_jax.data.photographs.Framing`; None for the set's own.
+      channels: of a real set's images, 3 or 1; None for the set's own.
+      views: of Multi-PIE, in degrees; None for the set's own.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
       skip_damaged: leave out images of a real set that cannot be read; `left_out.json` lists them.
       face_model: what synthetic photographs show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
@@ -57,6 +60,9 @@ class ImageDataConfig:
     max_train: int | None = None
     max_test: int | None = None
     category: str | None = None
+    crop: str | None = None
+    channels: int | None = None
+    views: tuple[int, ...] | None = None
     prepared: Path | None = None
     skip_damaged: bool = False
     face_model: Path | None = None
@@ -79,7 +85,8 @@ def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
         return synthetic_photographs(load_face_model(data.face_model), data.photographs, size=data.size)
     if data.folder is None:
         raise InputError(f"{option}.folder", f"the folder of the set {data.kind}", "none")
-    settings = {"max_train": data.max_train, "max_test": data.max_test, "category": data.category}
+    names = ("max_train", "max_test", "category", "crop", "channels", "views")
+    settings = {name: getattr(data, name) for name in names}
     return load_images(
         data.kind, data.folder, size=data.size, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings
     )

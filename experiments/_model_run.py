@@ -90,11 +90,13 @@ def check_model(
       where: a command takes it from, for errors.
 
     Raises:
-      InputError: their size or number of channels differs.
+      InputError: their size or number of channels differs, or nothing is bent.
     """
     for option, made, taken in (("size", model.size, examples.size), ("channels", model.channels, examples.channels)):
         if made != taken:
             raise InputError(f"{where}.{option}", f"{taken}, as of the data", str(made))
+    if model.geometry_latents < 1:
+        raise InputError(f"{where}.geometry-latents", "1 or more", str(model.geometry_latents))
 
 
 def check_training(

@@ -31,6 +31,7 @@ class VideoDataConfig:
       folder: of the real set.
       size: height and width in pixels, a power of two.
       frames: of a clip; synthetic performances are shown whole in any number of them.
+      crop: of a real set's frames, see `facedis_jax.data.photographs.Framing`.
       stride, cut: of real recordings, see `facedis_jax.data.cutting.Cutting`.
       expressions: those that are kept of a real set, all if empty.
       num_test_subjects: how many people of a real set are tested; None for a tenth.
@@ -45,6 +46,7 @@ class VideoDataConfig:
     folder: Path | None = None
     size: int = 64
     frames: int = 60
+    crop: str = "center_square"
     stride: int = 1
     cut: str = "first"
     expressions: tuple[str, ...] = ()
@@ -76,7 +78,7 @@ def load_clips(data: VideoDataConfig, option: str = "--data") -> ClipSet:
         return synthetic_videos(load_face_model(data.face_model), videos, size=data.size)
     if data.folder is None:
         raise InputError(f"{option}.folder", f"the folder of the {data.kind}", "none")
-    names = ("size", "frames", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")
+    names = ("size", "frames", "crop", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")
     settings: dict[str, Any] = {name: getattr(data, name) for name in names}
     return load_videos(data.kind, data.folder, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings)
 

@@ -71,12 +71,13 @@ SMOOTH_LEARNER = AbpConfig(
     optimiser=OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine"),
 )
 # The view leaves the appearance alone only where the geometric generator is well ahead of it, in filters, in freedom
-# and in how far its code reaches. It then draws much of the face as well. Chains begin close to zero, or the networks
+# and in how far its code reaches, and where the appearance has few numbers. It then draws much of the face as well.
+# Chains begin close to zero, or the networks
 # would have to unlearn what every photograph was drawn at first.
 SMALL_LEARNER = replace(
     SMOOTH_LEARNER,
     model=GeneratorConfig(
-        size=32, appearance_latents=10, geometry_latents=16, filters=128, filter_balance=0.125, geometry_gain=3.0
+        size=32, appearance_latents=8, geometry_latents=16, filters=128, filter_balance=0.125, geometry_gain=4.0
     ),
     langevin=LangevinConfig(num_steps=6, inference_steps=100, average_last=50, spread=0.05),
 )
@@ -86,7 +87,7 @@ SMALL_PHOTOGRAPHS = PhotographConfig(train_subjects=100, photos_per_subject=8, t
 DEMO = FacesConfig(
     data=ImageDataConfig(size=32, photographs=SMALL_PHOTOGRAPHS),
     learner=SMALL_LEARNER,
-    training=TrainingConfig(epochs=90, batch_size=20, evaluate_every=30, checkpoint_every=5, evaluation_images=50),
+    training=TrainingConfig(epochs=60, batch_size=20, evaluate_every=20, checkpoint_every=5, evaluation_images=50),
     reach=(3.0, 3.0),
 )
 TINY = replace(

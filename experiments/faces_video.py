@@ -179,18 +179,20 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
     check_model(config.learner.model, clips)
     check_training(config.training, clips.train.clips, called="clips")
     trainings = [config.training]
+    frames_of = None
     if config.compare:
+        frames_of = frame_learner(config, clips)
         trainings.append(of_frames(config.training, clips.frames))
     run = open_model_run(
         "faces_video", config, options, trainings=trainings, content_hash=clips.content_hash, left_out=clips.left_out
     )
     dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train, clips.test.clips)
     image = None
-    if config.compare:
+    if frames_of is not None:
         image = train_images(
             run,
             "image",
-            frame_learner(config, clips),
+            frames_of,
             trainings[-1],
             clip_frames(clips.train.clips),
             clip_frames(clips.test.clips),

@@ -117,12 +117,16 @@ def check_landmarks(images: ImageSet) -> None:
     """Checks that errors can be measured, before anything is trained.
 
     Raises:
-      InputError: there are no landmarks, or both eyes of a face are at one place.
+      InputError: there are no landmarks, both eyes of a face are at one place, or all faces to learn from are one
+        person's, so that nobody else is there to choose the regressors by.
     """
     for split in (images.train, images.test):
         if "landmarks" not in split.labels:
             expected = "photographs with landmarks (celeba with its list of them, mafl, or synthetic)"
             raise InputError("--data.kind", expected, f"{images.name} without any")
+    people = images.train.labels.get("subject", range(len(images.train.images)))
+    if len(np.unique(people)) < 2:
+        raise InputError("--data", "photographs of two people or more to train on", "of one alone")
     eyes = images.test.labels["landmarks"][:, :2]
     at_once = np.flatnonzero(np.all(eyes[:, 0] == eyes[:, 1], axis=-1))
     if len(at_once):

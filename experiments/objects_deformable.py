@@ -19,9 +19,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
+from experiments._command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
 from experiments._image_run import ImageDataConfig, load_photographs, loaded_images, train_images
-from experiments._model_run import TrainingConfig, check_training, open_model_run, write_results
+from experiments._model_run import TrainingConfig, check_model, check_training, open_model_run, write_results
 from experiments.faces_deformable import DEMO as FACES_DEMO
 from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
@@ -146,13 +146,27 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
     if codes_of_digits != 10:
         raise InputError("--digit-learner.model.appearance-latents", "10, one for each digit", str(codes_of_digits))
     digits = load_digits(config.digits, config.digit_learner.model.size)
+    check_model(config.digit_learner.model, digits, "--digit-learner.model")
     check_training(config.digit_training, digits.train.images, "--digit-training")
     cars = load_photographs(config.cars, "--cars") if config.cars.folder else None
     faces = load_photographs(config.faces, "--faces") if config.faces_model is None else None
     others = load_photographs(config.others, "--others")
     for images in (faces, cars):
         if images is not None:
+            check_model(learner_of(config, images).model, images)
             check_training(config.training, images.train.images)
+    # Bends of faces are carried over to these.
+    bending = config.learner if faces is None else learner_of(config, faces)
+    for option, found, needed in (
+        ("size", others.size, bending.model.size),
+        ("channels", others.channels, bending.model.channels),
+    ):
+        if found != needed:
+            raise InputError(f"--others.{option}", f"{needed}, as of the faces", str(found))
+    devices = chosen_devices(options.devices)
+    models = {}
+    if config.faces_model is not None:
+        models["faces"] = loaded_images(config.learner, config.faces_model, seed=config.seed, devices=devices)
     run = open_model_run(
         "objects_deformable",
         config,
@@ -179,14 +193,16 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         test_codes=test_codes,
         names=digits.train.names,
     )
-    models = {}
-    if config.faces_model is not None:
-        models["faces"] = loaded_images(config.learner, config.faces_model, seed=config.seed, devices=run.devices)
     for name, images in (("faces", faces), ("cars", cars)):
         if images is not None:
-            learner = replace(config.learner, model=replace(config.learner.model, size=images.size))
             models[name] = train_images(
-                run, name, learner, config.training, images.train.images, images.test.images, names=images.train.names
+                run,
+                name,
+                learner_of(config, images),
+                config.training,
+                images.train.images,
+                images.test.images,
+                names=images.train.names,
             )
     if jax.process_index() == 0:
         say(options, "classifying digits")
@@ -215,6 +231,11 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         )
         say(options, f"report: {run.folder.report_file}")
     return 0
+
+
+def learner_of(config: ObjectsConfig, images: ImageSet) -> AbpConfig:
+    """The learner of faces and of cars, for photographs of this size."""
+    return replace(config.learner, model=replace(config.learner.model, size=images.size))
 
 
 def load_digits(data: DigitDataConfig, size: int) -> ImageSet:

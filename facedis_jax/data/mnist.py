@@ -72,11 +72,14 @@ class Mnist(ImageBuilder):
             labels.append(half_labels[rows])
         pixels = np.zeros((len(names), _SIDE + 2 * _MARGIN, _SIDE + 2 * _MARGIN), np.uint8)
         np.concatenate(digits, out=pixels[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN])
+        categories = np.concatenate(labels)
         framing, title = settings.framing, f"mnist/{settings.category}" if settings.category else "mnist"
         is_test = np.repeat([False, True], [len(half) for half in labels])
 
         def read(index: int) -> tuple[np.ndarray, bytes]:
-            return framing.pixels(names[index], Image.fromarray(pixels[index])), pixels[index].tobytes()
+            # Where appearance is known, it is the category that is pinned.
+            data = pixels[index].tobytes() + categories[index].tobytes()
+            return framing.pixels(names[index], Image.fromarray(pixels[index])), data
 
         return ImageSurvey(
             title,
@@ -84,7 +87,7 @@ class Mnist(ImageBuilder):
             *choose(title, names, is_test, settings),
             files,
             read,
-            labels={"category": np.concatenate(labels).astype(np.int32)},
+            labels={"category": categories.astype(np.int32)},
             classes={"category": CATEGORIES},
         )
 

@@ -16,6 +16,9 @@ from facedis_jax.data.files import read_bytes
 from facedis_jax.data.image_headers import check_directory, check_image_headers
 from facedis_jax.errors import InputError
 
+# Photographs that are looked at before a set is refused: a damaged one or two in front say nothing of the others.
+_TRIED = 10
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """What `decode_photograph` reads, in Pillow's names."""
 
@@ -179,7 +182,7 @@ class PhotographFiles:
 def open_photographs(
     paths: Sequence[Path], framing: Framing, *, usual_sizes: Collection[tuple[int, int]] = ()
 ) -> PhotographFiles:
-    """The photographs of a set, all of which must have the size of the first.
+    """The photographs of a set, all of which must have the size of the first that can be used.
 
     Args:
       paths: their files, at least one.
@@ -187,10 +190,18 @@ def open_photographs(
       usual_sizes: widths and heights that may stand beside each other, as in CK+.
 
     Raises:
-      InputError: where the first cannot be used.
+      InputError: where none of the first few can be used; that of the first one.
     """
-    first = decode_photograph(paths[0], read_bytes(paths[0]))
-    framing.pixels(paths[0], first)
+    refused: list[InputError] = []
+    for path in paths[:_TRIED]:
+        try:
+            first = decode_photograph(path, read_bytes(path))
+            framing.pixels(path, first)
+            break
+        except InputError as error:
+            refused.append(error)
+    else:
+        raise refused[0]
     sizes = usual_sizes if first.size in usual_sizes else (first.size,)
     return PhotographFiles(paths, framing, first.size, sizes)
 

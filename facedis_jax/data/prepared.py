@@ -158,10 +158,19 @@ def damaged_examples(survey: Any, settings: object, folder: Path, prepared_dir: 
 
 
 def without(survey: Survey, names: Sequence[str]) -> Survey:
-    """A survey whose halves leave out some examples."""
+    """A survey whose halves leave out some examples.
+
+    Raises:
+      InputError: nothing is left of a half.
+    """
     of: Any = survey
     kept = ~np.isin(np.asarray(of.names), names)
-    return replace(of, train=of.train[kept[of.train]], test=of.test[kept[of.test]])
+    left = {half: getattr(of, half)[kept[getattr(of, half)]] for half in ("train", "test")}
+    for half, indices in left.items():
+        if not len(indices):
+            found = f"none: all {len(getattr(of, half))} are damaged"
+            raise InputError(of.title, f"one whole example or more to {half}", found)
+    return replace(of, **left)
 
 
 def names_hash(names: Sequence[str]) -> str:

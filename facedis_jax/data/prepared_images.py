@@ -118,18 +118,18 @@ class ImageBuilder(PreparedBuilder):
         per_shard = max(1, _SHARD_BYTES // (settings.size**2 * settings.channels))
         return {
             split: [
-                partial(self._records, survey, indices[start : start + per_shard], f"Reading {split} images", digest)
+                partial(self._records, survey, split, indices[start : start + per_shard], digest)
                 for start in range(0, len(indices), per_shard)
             ]
             for split, indices in (("train", survey.train), ("test", survey.test))
         }
 
     def _records(
-        self, survey: ImageSurvey, indices: np.ndarray, description: str, digest: Any
+        self, survey: ImageSurvey, split: str, indices: np.ndarray, digest: Any
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index in track(indices.tolist(), description):
+        for index in track(indices.tolist(), f"Reading {split} images"):
             pixels, data = survey.read(index)
-            digest.update(f"{survey.names[index]}\0{len(data)}\0".encode() + data)
+            digest.update(f"{split}\0{survey.names[index]}\0{len(data)}\0".encode() + data)
             yield index, {"image": pixels, "index": index}
         # Shards are written one after another, so that the last to come here has seen all images in their order.
         self.info.metadata["content_hash"] = digest.hexdigest()

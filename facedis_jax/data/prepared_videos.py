@@ -162,7 +162,7 @@ class ClipBuilder(PreparedBuilder):
         key = 0
         for index in track(indices.tolist(), f"Reading {split} videos"):
             clips, content = survey.read(index)
-            digest.update(f"{survey.names[index]}\0".encode() + content)
+            digest.update(f"{split}\0{survey.names[index]}\0".encode() + content)
             counts.append(len(clips))
             for window, frames in enumerate(clips):
                 yield key, {"frames": frames, "take": index, "window": window}

@@ -31,7 +31,8 @@ class LangevinConfig:
         numbers drawn at random for each example, which short chains hardly leave. What is sampled is the same.
 
     Raises:
-      InputError: where more latents are to be averaged than there are, or for a negative spread.
+      InputError: where more latents are to be averaged than there are, for a negative spread or number of steps, steps
+        of no size, or no step in a block or no chain.
     """
 
     scheme: Literal["alternating", "joint"] = "alternating"
@@ -44,6 +45,12 @@ class LangevinConfig:
     spread: float = 1.0
 
     def __post_init__(self) -> None:
+        for name, least in (("num_steps", 0), ("inference_steps", 0), ("block", 1), ("restarts", 1)):
+            number = getattr(self, name)
+            if number < least:
+                raise InputError(name, f"{least} or more", str(number))
+        if not 0 < self.step_size < float("inf"):
+            raise InputError("step_size", "more than 0", str(self.step_size))
         if not 0 <= self.spread < float("inf"):
             raise InputError("spread", "0 or more", str(self.spread))
         if not 0 <= self.average_last <= self.inference_steps:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facedis_jax.errors import InputError
 from facedis_jax.models import Regressor
 
 
@@ -23,6 +24,9 @@ class RegressionConfig:
       learning_rate: Adam's, which falls to zero along a cosine over all `epochs`.
       weight_decays: of AdamW, of all but the biases; validation chooses among them.
       validation_share: the part of the training set that validates.
+
+    Raises:
+      InputError: for no epochs, no examples of a step or no weight decay to choose.
     """
 
     hidden: int = 100
@@ -31,6 +35,14 @@ class RegressionConfig:
     learning_rate: float = 1e-3
     weight_decays: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
     validation_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "epochs", "batch_size"):
+            number = getattr(self, name)
+            if number < 1:
+                raise InputError(name, "1 or more", str(number))
+        if not self.weight_decays:
+            raise InputError("weight_decays", "one or more", "none")
 
 
 class Standardisation(NamedTuple):

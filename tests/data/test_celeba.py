@@ -84,6 +84,15 @@ def test_an_image_has_its_place_in_its_half_for_its_index(load):
     assert faces.content_hash != load().content_hash
 
 
+def test_the_same_images_in_other_halves_are_another_set(folder, load):
+    """The eighth image is trained on in place of being tested: both ways, files come in the same order."""
+    first = load()
+    _edit(folder / "list_eval_partition.txt", 8, f"{_NAMES[7]} 0")
+    other = load()
+    assert [*first.train.names, *first.test.names] == [*other.train.names, *other.test.names]
+    assert first.content_hash != other.content_hash
+
+
 def test_lists_may_be_missing(folder, load):
     for name in ("list_eval_partition.txt", "identity_CelebA.txt", "list_landmarks_align_celeba.txt"):
         (folder / name).unlink()

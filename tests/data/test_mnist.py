@@ -61,6 +61,14 @@ def test_plain_files_and_their_other_names_will_do(folder, load, rename):
     assert load().content_hash == expected
 
 
+def test_the_same_pictures_under_other_labels_are_another_set(folder, load):
+    """Codes of digits follow from their labels, and chains from both."""
+    expected = load().content_hash
+    others = np.append(_LABELS[1:20], _LABELS[0])
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(_idx(others)))
+    assert load().content_hash != expected
+
+
 def test_one_digit_by_its_name(load):
     sevens = load(category="7")
     assert sevens.name == "mnist/7"

@@ -71,19 +71,29 @@ def photographs(folder, count, name="{:03d}.png"):
         Image.fromarray(np.full((16, 16, 3), 10 * i, np.uint8)).save(path)
 
 
-def test_photographs(tmp_path):
+@pytest.mark.parametrize("damaged", ["000.png", "013.png"])
+def test_photographs(tmp_path, damaged):
     photographs(tmp_path / "faces", 20)
-    cut_short(tmp_path / "faces" / "013.png")
+    cut_short(tmp_path / "faces" / damaged)
     arguments = {"size": 8, "prepared_dir": tmp_path / "prepared"}
-    with pytest.raises(InputError, match=r"013\.png"):
+    with pytest.raises(InputError, match=damaged):
         load_images("folder", tmp_path / "faces", **arguments)
     images = load_images("folder", tmp_path / "faces", **arguments, skip_damaged=True)
-    assert list(images.left_out) == ["013.png"]
+    assert list(images.left_out) == [damaged]
     for half in (images.train, images.test):
         assert len(half.names) == len(half.images)
         for image, name in zip(read_all(half.images), half.names, strict=True):
             assert (image["image"] == 10 * int(name[:3])).all()
     assert len(images.train.names) + len(images.test.names) == 19
+
+
+def test_a_half_of_which_nothing_is_left_is_an_error(tmp_path):
+    photographs(tmp_path / "faces", 20)
+    arguments = {"size": 8, "prepared_dir": tmp_path / "prepared"}
+    for name in load_images("folder", tmp_path / "faces", **arguments).test.names:
+        cut_short(tmp_path / "faces" / name)
+    with pytest.raises(InputError, match="one whole example or more to test, found none: all 2 are damaged"):
+        load_images("folder", tmp_path / "faces", **arguments, skip_damaged=True)
 
 
 def test_videos(tmp_path):

@@ -146,6 +146,7 @@ def with_model(**changes):
     ("changes", "named"),
     [
         (with_model(size=16), "--learner.model.size: expected 8"),
+        (with_model(geometry_latents=0), "--learner.model.geometry-latents: expected 1 or more"),
         (with_model(channels=1), "--learner.model.channels: expected 3"),
         ({"training": replace(CONFIG.training, batch_size=16)}, "--training.batch-size"),
         ({"training": replace(CONFIG.training, batch_size=6)}, "--batch-size"),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -71,4 +72,21 @@ def test_too_few_digits_for_a_batch_leave_no_folder(tmp_path):
     config = replace(CONFIG, digit_training=replace(TRAINING, batch_size=21))
     with pytest.raises(InputError, match="no more than there are images"):
         objects_deformable.main(config, options(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (
+            {"digit_learner": replace(CONFIG.digit_learner, model=replace(CONFIG.digit_learner.model, channels=3))},
+            "--digit-learner.model.channels: expected 1",
+        ),
+        ({"others": replace(FEW, size=16)}, "--others.size: expected 8"),
+        ({"faces_model": Path("nowhere/model.npz")}, "nowhere"),
+    ],
+)
+def test_models_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path, changes, named):
+    with pytest.raises(InputError, match=named):
+        objects_deformable.main(replace(CONFIG, **changes), options(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

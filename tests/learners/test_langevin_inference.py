@@ -61,6 +61,22 @@ def test_a_spread_is_a_number_from_zero_on(spread):
         LangevinConfig(spread=spread)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step_size", 0.0),
+        ("step_size", float("nan")),
+        ("block", 0),
+        ("num_steps", -1),
+        ("inference_steps", -1),
+        ("restarts", 0),
+    ],
+)
+def test_a_sampler_that_cannot_move_is_refused(name, value):
+    with pytest.raises(InputError, match=f"{name}: expected"):
+        LangevinConfig(**{name: value})
+
+
 @pytest.mark.parametrize("average_last", [-1, 7])
 def test_no_more_latents_are_averaged_than_there_are(average_last):
     with pytest.raises(InputError, match="0 to 6"):

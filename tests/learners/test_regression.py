@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facedis_jax.errors import InputError
 from facedis_jax.learners import RegressionConfig, fit_regressor
 from facedis_jax.learners.regression import validation_rows
 
@@ -108,3 +109,9 @@ def test_validation_takes_its_share():
 def test_what_cannot_be_fitted(features, targets, groups, message):
     with pytest.raises(ValueError, match=message):
         fit_regressor(features, targets, CONFIG, KEY, groups=groups)
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("hidden", 0), ("batch_size", 0), ("weight_decays", ())])
+def test_a_fit_of_nothing_is_refused(name, value):
+    with pytest.raises(InputError, match=f"{name}: expected"):
+        RegressionConfig(**{name: value})
