@@ -20,8 +20,9 @@ from facedis_jax.learners.abp import (
     move_chains,
     with_frozen,
 )
-from facedis_jax.learners.chains import gather_chains, scatter_chains
+from facedis_jax.learners.chains import gather_chains, redraw_diverged, scatter_chains
 from facedis_jax.learners.image_functions import image_model, keys_of, prior_sample, reconstruction_evaluation
+from facedis_jax.learners.langevin_inference import first_latents
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 from facedis_jax.metrics import Average
@@ -128,6 +129,7 @@ def adversarial_learner(
             sigma=sigma,
         )
         fresh = jax.vmap(lambda key: prior_sample(abp.model, key))(keys[:, 1])
+        latents, norms, diverged = redraw_diverged(latents, first_latents(abp.langevin, fresh))
 
         def generator_loss(params: Any) -> tuple[jax.Array, Any]:
             params = with_frozen(params, abp.frozen)
@@ -167,7 +169,11 @@ def adversarial_learner(
             "critic_nats": cross_entropy,
             "penalty": penalty,
         }
-        return state, {name: Average.of(values) for name, values in metrics.items()}
+        return state, {
+            **{name: Average.of(values) for name, values in metrics.items()},
+            "latent_norm": Average.of(norms, ~diverged),
+            "redrawn_chains": Average.of(diverged.astype(jnp.float32)),
+        }
 
     return Learner(init, step, reconstruction_evaluation(functions))
 

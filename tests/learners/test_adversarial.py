@@ -100,7 +100,7 @@ def test_metrics_are_the_terms_of_the_two_losses(small, config, first, stepped):
         "critic_nats": softplus(-real) + softplus(fake),
         "penalty": penalties(config, first.critic, images),
     }
-    assert set(metrics) == {*expected, "squared_error"}
+    assert set(metrics) == {*expected, "squared_error", "latent_norm", "redrawn_chains"}
     for name, values in expected.items():
         assert metrics[name].count == 4
         np.testing.assert_allclose(metrics[name].compute(), values.mean(), rtol=1e-4, err_msg=name)
@@ -142,6 +142,15 @@ def test_only_the_batchs_chains_move(small, first, stepped):
     after, _ = stepped
     for z, before in zip(after.chains, first.chains, strict=True):
         np.testing.assert_array_equal(np.flatnonzero(np.any(z != before, axis=1)), np.sort(INDEX))
+
+
+def test_a_chain_that_diverged_is_drawn_anew_and_counted(small, config, first):
+    index = np.arange(4)
+    chains = first.chains._replace(appearance=jnp.asarray(first.chains.appearance).at[2].set(np.nan))
+    state, metrics = jax.jit(make(config).step)(first.replace(chains=chains), small.batch(index))
+    assert metrics["redrawn_chains"].compute() == pytest.approx(1 / 4)
+    for leaf in jax.tree.leaves((state.chains, state.params, state.critic)):
+        assert np.isfinite(leaf).all()
 
 
 def test_devices_change_nothing_and_frozen_networks_keep_their_weights(small, config, first, stepped):
