@@ -152,7 +152,8 @@ def fit(
     Raises:
       TrainingDiverged: on a metric or a parameter that is not finite.
       SaveFailed: a checkpoint could not be written.
-      InputError: on a batch that the devices do not divide, or checkpoints that do not fit the learner.
+      InputError: on a batch that the devices do not divide, or checkpoints that do not fit the learner or that
+        another run has made: chains belong to examples by their places, which shapes do not tell apart.
     """
 
     def on_devices(function, **options) -> DataParallel:
@@ -176,8 +177,13 @@ def fit(
             state = train.place_state(init(key, sample))
             first_step, seconds_before, window = 0, 0.0, None
             # So that there is one from before whatever happens.
-            checkpoints.save(0, state, {"batches": beginning, "seconds": 0.0, "window": _window_to_json(None)})
+            none_yet = {"batches": beginning, "seconds": 0.0, "window": _window_to_json(None), "run": folder.identity}
+            checkpoints.save(0, state, none_yet)
         else:
+            if restored.progress.get("run", folder.identity) != folder.identity:
+                raise InputError(
+                    folder.checkpoints, "checkpoints of this run, of its settings and data", "another run's"
+                )
             train_batches.set_state(restored.progress["batches"])
             state = restored.state
             first_step, seconds_before = restored.step, restored.progress["seconds"]
@@ -256,6 +262,7 @@ def fit(
                         "batches": train_batches.get_state(),
                         "seconds": seconds(),
                         "window": _window_to_json(window),
+                        "run": folder.identity,
                     },
                 )
 

@@ -1,5 +1,6 @@
 """The folder of one run: what made it, and where each of its files lies."""
 
+import hashlib
 import json
 import math
 import os
@@ -74,6 +75,11 @@ class RunFolder:
         if not config.is_file():
             raise InputError(path, "the folder of a run", "no config.json in it")
         return cls(Path(path), read_json(config))
+
+    @property
+    def identity(self) -> str:
+        """A short name for what made the run: its settings and data."""
+        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def config_file(self) -> Path:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 
 import jax
@@ -252,3 +253,22 @@ def test_settings_that_make_no_sense():
 def test_batch_that_the_devices_do_not_divide(toys, tmp_path):
     with pytest.raises(InputError, match="--batch-size"):
         train(toys, tmp_path / "run", batches=toys.make_batches(size=6), num_devices=4)
+
+
+def test_checkpoints_of_another_run_are_refused(toys, tmp_path):
+    """Their shapes fit, as those of chains of other images do."""
+    train(toys, tmp_path / "run")
+    other = RunFolder.open(tmp_path / "other", {"seed": 1})
+    shutil.copytree(tmp_path / "run" / "checkpoints", other.checkpoints)
+    learner = toys.regression("devices", noise=0.1)
+    with pytest.raises(InputError, match="checkpoints of this run, of its settings and data, found another run's"):
+        fit(
+            learner,
+            toys.make_batches(),
+            [],
+            other,
+            CONFIG,
+            key=jax.random.key(0),
+            devices=jax.devices()[:2],
+            quiet=True,
+        )
