@@ -182,7 +182,7 @@ class PhotographFiles:
 def open_photographs(
     paths: Sequence[Path], framing: Framing, *, usual_sizes: Collection[tuple[int, int]] = ()
 ) -> PhotographFiles:
-    """The photographs of a set, all of which must have the size of the first that can be used.
+    """The photographs of a set, all of which must have the size of the first that is whole.
 
     Args:
       paths: their files, at least one.
@@ -190,18 +190,18 @@ def open_photographs(
       usual_sizes: widths and heights that may stand beside each other, as in CK+.
 
     Raises:
-      InputError: where none of the first few can be used; that of the first one.
+      InputError: where none of the first few is whole, or the first that is does not suit.
     """
     refused: list[InputError] = []
     for path in paths[:_TRIED]:
         try:
             first = decode_photograph(path, read_bytes(path))
-            framing.pixels(path, first)
             break
         except InputError as error:
             refused.append(error)
     else:
         raise refused[0]
+    framing.pixels(path, first)
     sizes = usual_sizes if first.size in usual_sizes else (first.size,)
     return PhotographFiles(paths, framing, first.size, sizes)
 
