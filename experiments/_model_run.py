@@ -20,13 +20,15 @@ from experiments._command_line import (
 from facedis_jax.data.images import ArrayImages, ImageSet, ImageSource
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.videos import ArrayClips, ClipSet, ClipSource
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, check_least
 from facedis_jax.learners import Learner
 from facedis_jax.learners.chains import CHAIN_MULTIPLE
 from facedis_jax.models import DynamicConfig, GeneratorConfig
 from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit, write_json
 from facedis_jax.training.arrays import save_weights
 from facedis_jax.training.logs import read_metrics
+
+HasShape = GeneratorConfig | DynamicConfig | ImageSet | ClipSet
 
 AXIS = "devices"
 WEIGHTS_FILE = "model.npz"
@@ -56,8 +58,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if not self.epochs > 0:
             raise InputError("epochs", "more than 0", str(self.epochs))
-        if self.evaluation_images < 1:
-            raise InputError("evaluation_images", "1 or more", str(self.evaluation_images))
+        check_least(self, evaluation_images=1)
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,26 @@ def check_model(
     Raises:
       InputError: their size or number of channels differs, or nothing is bent.
     """
-    for option, made, taken in (("size", model.size, examples.size), ("channels", model.channels, examples.channels)):
-        if made != taken:
-            raise InputError(f"{where}.{option}", f"{taken}, as of the data", str(made))
+    check_shape(where, model, examples, "the data")
     if model.geometry_latents < 1:
         raise InputError(f"{where}.geometry-latents", "1 or more", str(model.geometry_latents))
+
+
+def check_shape(where: str, given: HasShape, needed: HasShape, whose: str) -> None:
+    """Checks that two things are of one size and have as many channels.
+
+    Args:
+      where: a command takes the first from, for errors.
+      given, needed: a model's configuration, or a set.
+      whose: the second is, for errors.
+
+    Raises:
+      InputError: they differ.
+    """
+    for option in ("size", "channels"):
+        found, expected = getattr(given, option), getattr(needed, option)
+        if found != expected:
+            raise InputError(f"{where}.{option}", f"{expected}, as of {whose}", str(found))
 
 
 def check_training(

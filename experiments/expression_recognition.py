@@ -170,7 +170,7 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
         check_training(config.training, clips.clips, called="clips")
         trainings.append(config.training)
     if config.compare:
-        mocogan_of(config, clip_set)
+        mocogan_of(config, clip_set)  # refuses what it cannot be, before anything is trained
         check_training(config.mocogan_training, clips.clips, "--mocogan-training", called="clips")
         trainings.append(config.mocogan_training)
     loaded = None

@@ -72,8 +72,7 @@ SMOOTH_LEARNER = AbpConfig(
 )
 # The view leaves the appearance alone only where the geometric generator is well ahead of it, in filters, in freedom
 # and in how far its code reaches, and where the appearance has few numbers. It then draws much of the face as well.
-# Chains begin close to zero, or the networks
-# would have to unlearn what every photograph was drawn at first.
+# Chains begin close to zero, or the networks would have to unlearn what every photograph was drawn at first.
 SMALL_LEARNER = replace(
     SMOOTH_LEARNER,
     model=GeneratorConfig(

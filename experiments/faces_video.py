@@ -30,7 +30,7 @@ from experiments._model_run import ModelRun, TrainingConfig, check_model, check_
 from experiments._video_run import TrainedClips, VideoDataConfig, load_clips, train_clips
 from facedis_jax.data.synthetic_videos import VideoConfig
 from facedis_jax.data.videos import ClipSet, clip_frames, stack_clips
-from facedis_jax.errors import InputError
+from facedis_jax.errors import check_least
 from facedis_jax.learners import AbpConfig, AbpVideoConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import DynamicConfig, DynamicLatents, GeneratorConfig
 from facedis_jax.reports.image_evaluation import summary
@@ -77,8 +77,7 @@ class FacesVideoConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.pairs < 1:
-            raise InputError("pairs", "1 or more", str(self.pairs))
+        check_least(self, pairs=1)
 
 
 TINY_OPTIMISER = OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine")
@@ -179,20 +178,20 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
     check_model(config.learner.model, clips)
     check_training(config.training, clips.train.clips, called="clips")
     trainings = [config.training]
-    frames_of = None
+    image_learner = None
     if config.compare:
-        frames_of = frame_learner(config, clips)
+        image_learner = frame_learner(config, clips)
         trainings.append(of_frames(config.training, clips.frames))
     run = open_model_run(
         "faces_video", config, options, trainings=trainings, content_hash=clips.content_hash, left_out=clips.left_out
     )
     dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train, clips.test.clips)
     image = None
-    if frames_of is not None:
+    if image_learner is not None:
         image = train_images(
             run,
             "image",
-            frames_of,
+            image_learner,
             trainings[-1],
             clip_frames(clips.train.clips),
             clip_frames(clips.test.clips),

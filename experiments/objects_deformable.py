@@ -21,7 +21,14 @@ import numpy as np
 
 from experiments._command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
 from experiments._image_run import ImageDataConfig, load_photographs, loaded_images, train_images
-from experiments._model_run import TrainingConfig, check_model, check_training, open_model_run, write_results
+from experiments._model_run import (
+    TrainingConfig,
+    check_model,
+    check_shape,
+    check_training,
+    open_model_run,
+    write_results,
+)
 from experiments.faces_deformable import DEMO as FACES_DEMO
 from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
@@ -157,15 +164,10 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
             check_training(config.training, images.train.images)
     # Bends of faces are carried over to these.
     bending = config.learner if faces is None else learner_of(config, faces)
-    for option, found, needed in (
-        ("size", others.size, bending.model.size),
-        ("channels", others.channels, bending.model.channels),
-    ):
-        if found != needed:
-            raise InputError(f"--others.{option}", f"{needed}, as of the faces", str(found))
-    devices = chosen_devices(options.devices)
+    check_shape("--others", others, bending.model, "the faces")
     models = {}
     if config.faces_model is not None:
+        devices = chosen_devices(options.devices)
         models["faces"] = loaded_images(config.learner, config.faces_model, seed=config.seed, devices=devices)
     run = open_model_run(
         "objects_deformable",

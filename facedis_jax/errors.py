@@ -17,3 +17,19 @@ class InputError(Exception):
         line = " ".join(f"{self.where}: expected {expected}, found {found}".split())
         # Names of files may hold anything, control sequences of the terminal among it.
         super().__init__("".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in line))
+
+
+def check_least(config: object, **least: int) -> None:
+    """Checks that settings of a configuration are no smaller than they may be.
+
+    Args:
+      config: that has them.
+      **least: the smallest value of each, by its name.
+
+    Raises:
+      InputError: for the first that is smaller.
+    """
+    for name, number in least.items():
+        found = getattr(config, name)
+        if found < number:
+            raise InputError(name, f"{number} or more", str(found))

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import struct
 
-from facedis_jax.learners.chains import gather_chains, num_chains, redraw_diverged, scatter_chains
+from facedis_jax.learners.chains import chain_metrics, gather_chains, num_chains, redraw_diverged, scatter_chains
 from facedis_jax.learners.image_functions import (
     ImageFunctions,
     image_functions,
@@ -208,8 +208,7 @@ def alternating_step(
         return state, {
             "squared_error": Average.of(errors),
             "energy_nats": Average.of(energies),
-            "latent_norm": Average.of(norms, ~diverged),
-            "redrawn_chains": Average.of(diverged.astype(jnp.float32)),
+            **chain_metrics(norms, diverged),
         }
 
     return step

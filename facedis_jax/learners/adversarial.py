@@ -20,7 +20,7 @@ from facedis_jax.learners.abp import (
     move_chains,
     with_frozen,
 )
-from facedis_jax.learners.chains import gather_chains, redraw_diverged, scatter_chains
+from facedis_jax.learners.chains import chain_metrics, gather_chains, redraw_diverged, scatter_chains
 from facedis_jax.learners.image_functions import image_model, keys_of, prior_sample, reconstruction_evaluation
 from facedis_jax.learners.langevin_inference import first_latents
 from facedis_jax.learners.learner import Batch, Learner, Metrics
@@ -171,8 +171,7 @@ def adversarial_learner(
         }
         return state, {
             **{name: Average.of(values) for name, values in metrics.items()},
-            "latent_norm": Average.of(norms, ~diverged),
-            "redrawn_chains": Average.of(diverged.astype(jnp.float32)),
+            **chain_metrics(norms, diverged),
         }
 
     return Learner(init, step, reconstruction_evaluation(functions))

@@ -10,6 +10,9 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.learners.learner import Metrics
+from facedis_jax.metrics import Average
+
 Tree = TypeVar("Tree")
 
 # Every number of devices up to 6, and each of 8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48, 60, 64, 128, 256 and more,
@@ -85,6 +88,14 @@ def redraw_diverged(latents: Tree, fresh: Tree) -> tuple[Tree, jax.Array, jax.Ar
         return jnp.where(diverged.reshape(-1, *[1] * (x.ndim - 1)), new, x)
 
     return jax.tree.map(put, latents, fresh), norm, diverged
+
+
+def chain_metrics(norm: jax.Array, diverged: jax.Array) -> Metrics:
+    """What a step tells of its chains, from `redraw_diverged`: how long latents are, and how many were put aside."""
+    return {
+        "latent_norm": Average.of(norm, ~diverged),
+        "redrawn_chains": Average.of(diverged.astype(jnp.float32)),
+    }
 
 
 def _place(x: jax.Array, index: jax.Array, axis_name: str) -> tuple[jax.Array, jax.Array]:

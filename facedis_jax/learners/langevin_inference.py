@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, check_least
 from facedis_jax.losses import log_joint
 from facedis_jax.sampling import alternating_langevin, langevin
 
@@ -45,10 +45,7 @@ class LangevinConfig:
     spread: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, least in (("num_steps", 0), ("inference_steps", 0), ("block", 1), ("restarts", 1)):
-            number = getattr(self, name)
-            if number < least:
-                raise InputError(name, f"{least} or more", str(number))
+        check_least(self, num_steps=0, inference_steps=0, block=1, restarts=1)
         if not 0 < self.step_size < float("inf"):
             raise InputError("step_size", "more than 0", str(self.step_size))
         if not 0 <= self.spread < float("inf"):

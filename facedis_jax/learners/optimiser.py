@@ -5,7 +5,7 @@ from typing import Literal
 
 import optax
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import check_least
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,7 @@ class OptimiserConfig:
     geometry_warmup: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("warmup_steps", "geometry_warmup"):
-            steps = getattr(self, name)
-            if steps < 0:
-                raise InputError(name, "0 or more", str(steps))
+        check_least(self, warmup_steps=0, geometry_warmup=0)
 
 
 def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int) -> optax.GradientTransformation:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, check_least
 from facedis_jax.models import Regressor
 
 
@@ -26,7 +26,7 @@ class RegressionConfig:
       validation_share: the part of the training set that validates.
 
     Raises:
-      InputError: for no epochs, no examples of a step or no weight decay to choose.
+      InputError: for no hidden units, no epochs, no examples of a step or no weight decay to choose.
     """
 
     hidden: int = 100
@@ -37,10 +37,7 @@ class RegressionConfig:
     validation_share: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "epochs", "batch_size"):
-            number = getattr(self, name)
-            if number < 1:
-                raise InputError(name, "1 or more", str(number))
+        check_least(self, hidden=1, epochs=1, batch_size=1)
         if not self.weight_decays:
             raise InputError("weight_decays", "one or more", "none")
 

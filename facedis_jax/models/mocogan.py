@@ -126,11 +126,9 @@ def frame_triples(clips: jax.Array) -> jax.Array:
       clips: [batch, frames, ..., channels].
     """
     frames = clips.shape[1]
-    before, later = frames % 2, -(-frames // 2) * 2
-    ends = [(0, 0)] * clips.ndim
-    ends[1] = (before, 3)
-    padded = jnp.pad(clips, ends)
-    return jnp.concatenate([padded[:, i : i + later : 2] for i in range(3)], axis=-1)
+    span = frames + frames % 2  # that the first frames of the triples are taken from
+    padded = jnp.pad(clips, [(0, 0), (frames % 2, 1), *[(0, 0)] * (clips.ndim - 2)])
+    return jnp.concatenate([padded[:, i : i + span : 2] for i in range(3)], axis=-1)
 
 
 def mocogan_critics(config: MocoganConfig) -> tuple[Critic, VideoCritic]:

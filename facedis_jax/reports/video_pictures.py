@@ -1,5 +1,7 @@
 """The pictures of a dynamic generator's page: clips as they play, and frames of them side by side."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from facedis_jax.models import Latents
@@ -33,9 +35,11 @@ def show_reconstructions(page: MovingPage, results: VideoResults) -> None:
         alt="Unseen clips and their reconstructions, playing",
         caption="Unseen clips, and what either generator makes of them with as many latents per clip.",
     )
-    page.illustration(
+    _show_stills(
+        page,
         "reconstruction_frames",
-        image_grid([_stills(clips[0]) for clips in shown], row_labels=labels),
+        shown,
+        labels,
         alt="Frames of an unseen clip and of its reconstructions",
         caption=f"Frames of the first of them ({names[0]}).",
     )
@@ -79,9 +83,11 @@ def _recombined_people(page: MovingPage, results: VideoResults, pair: np.ndarray
         caption="Unseen clips of two people, and new clips of the appearance of one with the shape and motion of the "
         f"other, both ways (the paper's Figure {number}).",
     )
-    page.illustration(
+    _show_stills(
+        page,
         f"recombined_{number}_frames",
-        image_grid([_stills(clips[0]) for clips in shown], row_labels=labels),
+        shown,
+        labels,
         alt="Frames of two clips and of their recombinations",
         caption=f"Frames of the first column ({names[0]}).",
     )
@@ -141,9 +147,11 @@ def show_edited_shapes(page: MovingPage, results: VideoResults) -> None:
         caption="The geometric code of the first frame, Z_0, replaced by that of other people's clips; the hidden "
         "states s_t and the appearance stay: another shape of face, the same expression (the paper's Figure 18).",
     )
-    page.illustration(
+    _show_stills(
+        page,
         "edited_shapes_frames",
-        image_grid([_stills(clips[0]) for clips in shown], row_labels=labels),
+        shown,
+        labels,
         alt="Frames of a clip with other shapes",
         caption=f"Frames of the first of them ({results.clip_name(rows[0])}).",
     )
@@ -197,6 +205,20 @@ def _origin(codec: VideoCodec) -> Latents:
         np.zeros(codec.appearance_latents, np.float32),
         np.zeros(codec.geometry_latents, np.float32),
     )
+
+
+def _show_stills(
+    page: MovingPage,
+    name: str,
+    shown: Sequence[Sequence[np.ndarray] | np.ndarray],
+    labels: Sequence[str],
+    *,
+    alt: str,
+    caption: str,
+) -> None:
+    """Frames of the first clip of every row."""
+    grid = image_grid([_stills(clips[0]) for clips in shown], row_labels=labels)
+    page.illustration(name, grid, alt=alt, caption=caption)
 
 
 def _stills(clip: np.ndarray) -> list[np.ndarray]:

@@ -164,6 +164,9 @@ def fit(
     train, evaluate = on_devices(learner.step), on_devices(learner.evaluate, returns_state=False)
     first_process = jax.process_index() == 0
 
+    def so_far(batches: Any, seconds: float, window: Metrics | None) -> dict[str, Any]:
+        return {"batches": batches, "seconds": seconds, "window": _window_to_json(window), "run": folder.identity}
+
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, keep=config.keep_checkpoints))
 
@@ -177,8 +180,7 @@ def fit(
             state = train.place_state(init(key, sample))
             first_step, seconds_before, window = 0, 0.0, None
             # So that there is one from before whatever happens.
-            none_yet = {"batches": beginning, "seconds": 0.0, "window": _window_to_json(None), "run": folder.identity}
-            checkpoints.save(0, state, none_yet)
+            checkpoints.save(0, state, so_far(beginning, 0.0, None))
         else:
             if restored.progress.get("run", folder.identity) != folder.identity:
                 raise InputError(
@@ -255,16 +257,7 @@ def fit(
                 for writer in writers if values else ():
                     writer.write(step, "test", values)
             if save_now:
-                checkpoints.save(
-                    step,
-                    state,
-                    {
-                        "batches": train_batches.get_state(),
-                        "seconds": seconds(),
-                        "window": _window_to_json(window),
-                        "run": folder.identity,
-                    },
-                )
+                checkpoints.save(step, state, so_far(train_batches.get_state(), seconds(), window))
 
         return FitResult(state, step, seconds(), None if step == config.num_steps else stopped_by)
 
