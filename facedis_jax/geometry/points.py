@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+# Of the queries for neighbours: XLA:CPU selects from all rows of a top_k on one core, and runs several of them at once.
+_SHARES = 8
+
 
 def farthest_point_sample(points: jax.Array, num_samples: int, *, start: jax.Array | int = 0) -> jax.Array:
     """Picks points one by one, each the farthest from those picked before; ties go to the lowest index.
@@ -69,5 +72,5 @@ def k_nearest(queries: jax.Array, points: jax.Array, k: int) -> jax.Array:
         raise ValueError(f"k must lie between 1 and the {points.shape[0]} points, got {k}")
     queries, points = jax.lax.stop_gradient((jnp.asarray(queries), jnp.asarray(points)))
     x, y, z = jnp.square(queries.T[:, :, None] - points.T[:, None])
-    squared = x + y + z
-    return jax.lax.top_k(-squared, k)[1].astype(jnp.int32)
+    parts = jnp.array_split(-(x + y + z), min(_SHARES, len(queries)))
+    return jnp.concatenate([jax.lax.top_k(part, k)[1] for part in parts]).astype(jnp.int32)

@@ -1,10 +1,15 @@
-"""Normalisation as a named choice: over the batch, as the paper, or within each feature vector."""
+"""Normalisation as a named choice: over the batch, as the paper, or within each feature vector.
+
+Everything here is of the type of its inputs: parameters and statistics are float32 all the same.
+"""
 
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from facedis_jax.models.linear import RowsDense
 
 Normalisation = Literal["batch", "layer", "none"]
 
@@ -27,30 +32,51 @@ class Normalise(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array, *, train: bool = False) -> jax.Array:
         if self.kind == "batch":
-            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, axis_name=self.axis_name)
-            return norm(features)
+            norm = nn.BatchNorm(
+                use_running_average=not train, momentum=0.9, axis_name=self.axis_name, dtype=features.dtype
+            )
+            return norm(_wide(features))
         if self.kind == "layer":
             # No learned scale and offset: the next linear layer has both, and their gradients, sums over all
             # points, cost more than the layer itself.
-            centred = features - features.mean(axis=-1, keepdims=True)
-            return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-6)
+            centred = _wide(features)
+            centred = centred - centred.mean(axis=-1, keepdims=True)
+            normalised = centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-6)
+            return normalised.astype(features.dtype)
         if self.kind == "none":
             return features
         raise ValueError(f"normalisation must be 'batch', 'layer' or 'none', not {self.kind!r}")
 
 
+def _wide(features: jax.Array) -> jax.Array:
+    """In at least float32, in which statistics are taken."""
+    return features.astype(jnp.promote_types(features.dtype, jnp.float32))
+
+
 class LinearNormRelu(nn.Module):
-    """LBR of the paper: linear, normalisation, ReLU (leaky where `slope` > 0)."""
+    """LBR of the paper: linear, normalisation, ReLU (leaky where `slope` > 0).
+
+    Attributes:
+      features: of the output.
+      normalisation: the choice.
+      axis_name: the device axis for batch statistics.
+      slope: of the ReLU below 0.
+      precision: of the product, as `jax.numpy.matmul` takes it.
+    """
 
     features: int
     normalisation: Normalisation = "layer"
     axis_name: str | None = None
     slope: float = 0.0
+    precision: Any = None
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
         # A normalisation takes the mean away again, and a bias with it.
-        hidden = nn.Dense(self.features, use_bias=self.normalisation == "none")(inputs)
+        layer = RowsDense(
+            self.features, use_bias=self.normalisation == "none", dtype=inputs.dtype, precision=self.precision
+        )
+        hidden = layer(inputs)
         hidden = Normalise(self.normalisation, self.axis_name)(hidden, train=train)
         return nn.leaky_relu(hidden, self.slope)
 
@@ -69,7 +95,7 @@ class LinearBatchNormReluMax(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
         """Maps [..., neighbours, channels] to [..., features]."""
-        hidden = nn.Dense(self.features, use_bias=False)(inputs)
+        hidden = RowsDense(self.features, use_bias=False, dtype=inputs.dtype)(inputs)
         scale = self.param("scale", nn.initializers.ones, (self.features,))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (self.features,))
@@ -85,7 +111,8 @@ class LinearBatchNormReluMax(nn.Module):
             running_variance.value = 0.9 * running_variance.value + 0.1 * variance
         else:
             mean, variance = running_mean.value, running_variance.value
-        return nn.relu((extreme - mean) * (jax.lax.rsqrt(variance + 1e-5) * scale) + bias)
+        normalised = (_wide(extreme) - mean) * (jax.lax.rsqrt(variance + 1e-5) * scale) + bias
+        return nn.relu(normalised).astype(inputs.dtype)
 
 
 @jax.custom_vjp
@@ -96,8 +123,9 @@ def _moments_and_extreme(hidden: jax.Array, sign: jax.Array) -> tuple[jax.Array,
       hidden: [..., neighbours, channels].
       sign: [channels], 1 or -1.
     """
-    axes = tuple(range(hidden.ndim - 1))
-    return hidden.mean(axes), jnp.square(hidden).mean(axes), sign * (sign * hidden).max(axis=-2)
+    axes, sign = tuple(range(hidden.ndim - 1)), sign.astype(hidden.dtype)
+    wide = _wide(hidden)
+    return wide.mean(axes), jnp.square(wide).mean(axes), sign * (sign * hidden).max(axis=-2)
 
 
 def _moments_and_extreme_forward(hidden: jax.Array, sign: jax.Array) -> Any:
@@ -112,9 +140,9 @@ def _moments_and_extreme_backward(kept: Any, cotangents: Any) -> tuple[jax.Array
     count = hidden.size // hidden.shape[-1]
     chosen = hidden == extreme[..., None, :]
     # Neighbours that share the maximum share its gradient, as they do in jnp.max.
-    share = of_extreme / chosen.sum(axis=-2)
-    gradient = of_mean / count + 2 / count * of_square * hidden + jnp.where(chosen, share[..., None, :], 0)
-    return gradient, jnp.zeros_like(sign)
+    share = _wide(of_extreme) / chosen.sum(axis=-2)
+    gradient = of_mean / count + 2 / count * of_square * _wide(hidden) + jnp.where(chosen, share[..., None, :], 0)
+    return gradient.astype(hidden.dtype), jnp.zeros_like(sign)
 
 
 _moments_and_extreme.defvjp(_moments_and_extreme_forward, _moments_and_extreme_backward)

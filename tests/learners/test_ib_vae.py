@@ -155,14 +155,15 @@ def test_a_few_faces_are_learned_and_nothing_is_compiled_twice(tiny):
     batch = tiny.batch(8)
     state = jax.jit(learner.init)(jax.random.key(0), batch)
     history = []
-    for _ in range(400):
+    for _ in range(800):
         state, metrics = step(state, batch)
-        history.append(metrics)
-    first, last = ({name: x.compute() for name, x in history[i].items()} for i in (0, -1))
+        history.append({name: x.compute() for name, x in metrics.items()})
+    # Codes are sampled: a single step says little.
+    last = {name: np.mean([metrics[name] for metrics in history[-50:]]) for name in history[0]}
     for name in ("loss", "reconstruction_mm", "neutral_mm"):
-        assert last[name] < 0.6 * first[name], name
-    assert last["mutual_information_nats"] > first["mutual_information_nats"]
-    assert int(state.step) == 400
+        assert last[name] < 0.5 * history[0][name], name
+    assert last["mutual_information_nats"] > history[0]["mutual_information_nats"]
+    assert int(state.step) == 800
     assert step._cache_size() == 1
 
 
