@@ -46,7 +46,7 @@ What = Literal["ib_vae", "deformable", "dynamic", "farthest_points"]
 Call = Callable[[], Any]
 
 # Faces, images, clips and clouds of a step; a clip has 60 frames.
-BATCH_SIZES: dict[What, int] = {"ib_vae": 16, "deformable": 64, "dynamic": 1, "farthest_points": 16}
+BATCH_SIZES: dict[What, int] = {"ib_vae": 16, "deformable": 64, "dynamic": 2, "farthest_points": 16}
 NUM_POINTS, NUM_CENTRES = 5023, 512
 PAUSE_S = 0.05
 
@@ -57,7 +57,7 @@ class PeersConfig(BenchmarkOptions):
 
     Attributes:
       what: which of them.
-      batch_size: faces, images, clips of 60 frames or clouds; by default 16, 64, 1 and 16.
+      batch_size: faces, images, clips of 60 frames or clouds; by default 16, 64, 2 and 16.
       compile: also measure `torch.compile`.
       tune: also measure the tuned form.
 
