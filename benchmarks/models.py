@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments import coma_ib, faces_deformable, faces_video
+from facedis_jax.errors import InputError
 from facedis_jax.learners import (
     ABP_STATE_AXES,
     ABP_VIDEO_STATE_AXES,
@@ -17,12 +20,15 @@ from facedis_jax.learners import (
     Learner,
     abp_learner,
     abp_video_learner,
+    face_functions,
     ib_vae_learner,
 )
 
 AXIS = "devices"
 
-HostBatch = dict[str, np.ndarray]
+HostBatch = dict[str, Any]
+Compute = Literal["float32", "bfloat16"]
+Groups = Literal["step", "given"]
 
 # Of the sets that the papers learn from: CoMA's training half, and the 10,000 photographs of CelebA.
 COMA_FACES, COMA_SCALE, COMA_EXPRESSIONS = 18_416, 260.0, 12
@@ -53,16 +59,21 @@ def ib_vae_step(
     vertices: int = 5023,
     *,
     config: IbVaeConfig = coma_ib.PRESETS["paper"].learner,
+    compute: Compute = "float32",
+    groups: Groups = "step",
     axis_name: str | None = AXIS,
 ) -> TrainingStep:
-    """The IB-VAE on CoMA, groups of points computed in the step.
+    """The IB-VAE on CoMA.
 
     Args:
       batch_size: faces of a step.
       vertices: of a face.
       config: of the learner; the paper's.
+      compute: type of what flows through the encoder.
+      groups: of points, computed in the step, or "given" with each mesh as where they are computed once for all.
       axis_name: the device axis, None for a step that is jitted for one device.
     """
+    config = replace(config, model=replace(config.model, encoder=replace(config.model.encoder, compute=compute)))
     mean_face = fake_face(vertices)
     constants = FaceConstants(
         mean_face=mean_face,
@@ -73,7 +84,15 @@ def ib_vae_step(
         moment_deviation=1.0,
     )
     learner = ib_vae_learner(config, constants, **_schedule(COMA_FACES, batch_size), axis_name=axis_name)
-    return TrainingStep(learner, None, lambda seed: fake_faces(mean_face, batch_size, seed), config)
+    features_of = jax.jit(jax.vmap(face_functions(config, constants).features))
+
+    def make_batch(seed: int) -> HostBatch:
+        batch = fake_faces(mean_face, batch_size, seed)
+        if groups == "given":
+            batch["features"] = jax.tree.map(np.asarray, features_of(batch["vertices"]))
+        return batch
+
+    return TrainingStep(learner, None, make_batch, config)
 
 
 def deformable_step(
@@ -137,6 +156,20 @@ STEPS: dict[ModelName, Callable[..., TrainingStep]] = {
     "deformable": deformable_step,
     "dynamic": dynamic_step,
 }
+
+
+def step_of(model: ModelName, compute: Compute, groups: Groups) -> Callable[..., TrainingStep]:
+    """What makes a model's step of a batch size.
+
+    Raises:
+      InputError: for a type or groups that the model knows nothing of.
+    """
+    asked = {"compute": (compute, "float32"), "groups": (groups, "step")}
+    changes = {name: value for name, (value, default) in asked.items() if value != default}
+    for name, value in changes.items():
+        if model != "ib_vae":
+            raise InputError(f"--{name}", f"{asked[name][1]} for {model}", value)
+    return partial(STEPS[model], **changes) if changes else STEPS[model]
 
 
 def fake_face(vertices: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import jax
 from jax.experimental import topologies
 
 from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark
-from benchmarks.models import AXIS, STEPS, ModelName, TrainingStep
+from benchmarks.models import AXIS, Compute, Groups, ModelName, TrainingStep, step_of
 from benchmarks.programs import Cost, collectives, compiled_cost, loops_cost, lower_for_shapes
 from facedis_jax.errors import InputError
 from facedis_jax.training import data_parallel
@@ -61,6 +61,8 @@ class TpuConfig(BenchmarkOptions):
       models: whose steps.
       topologies: as libtpu names them, chip and shape.
       batch_per_device: examples of a step on each chip; by default 32 faces, 16 photographs or one clip.
+      compute: type of what flows through the IB-VAE's encoder.
+      groups: of the IB-VAE's points, computed in the step or given with each mesh.
       precision: how products of float32 numbers are taken, `jax.default_matmul_precision`; a TPU's default is one pass
         in bfloat16.
       parallel: how the devices share the work.
@@ -69,6 +71,8 @@ class TpuConfig(BenchmarkOptions):
     models: tuple[ModelName, ...] = ("ib_vae", "deformable", "dynamic")
     topologies: tuple[str, ...] = ("v5e:2x4", "v5e:16x16", "v6e:4x4", "v5p:2x2x2")
     batch_per_device: int | None = None
+    compute: Compute = "float32"
+    groups: Groups = "step"
     precision: str = "default"
     parallel: Method = "pmap"
 
@@ -76,6 +80,8 @@ class TpuConfig(BenchmarkOptions):
         super().__post_init__()
         if self.batch_per_device is not None and self.batch_per_device < 1:
             raise InputError("--batch-per-device", "1 or more", str(self.batch_per_device))
+        for model in self.models:
+            step_of(model, self.compute, self.groups)
 
 
 def topology_devices(name: str) -> Sequence[Any]:
@@ -98,15 +104,17 @@ def topology_devices(name: str) -> Sequence[Any]:
         raise InputError("--topologies", "one that libtpu knows, such as v5e:2x4", f"{name} ({error})") from None
 
 
-def compile_step(model: ModelName, devices: Sequence[Any], batch_per_device: int, parallel: Method) -> dict[str, Any]:
-    """Compiles one model's step for some devices; a row of the results.
+def compile_step(
+    make_step: Callable[..., TrainingStep], devices: Sequence[Any], batch_per_device: int, parallel: Method
+) -> dict[str, Any]:
+    """Compiles a step, which is made of a batch size, for some devices; a row of the results.
 
     A program that the compiler refuses, for want of memory or because the devices do not divide its arrays, gives a row
     that says so.
     """
-    row: dict[str, Any] = {"model": model, "chips": len(devices), "batch": batch_per_device * len(devices)}
-    step = STEPS[model](row["batch"])
-    state, batch = step_shapes(model, step, row["batch"])
+    row: dict[str, Any] = {"chips": len(devices), "batch": batch_per_device * len(devices)}
+    step = make_step(row["batch"])
+    state, batch = step_shapes(make_step, step, row["batch"])
     mapped = data_parallel(
         step.learner.step, devices=devices, method=parallel, axis_name=AXIS, state_axes=step.state_axes
     )
@@ -125,7 +133,7 @@ def compile_step(model: ModelName, devices: Sequence[Any], batch_per_device: int
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes
     )
-    cost = compiled_cost(compiled).plus(1, loops_of_share(model, batch_per_device, devices[0]))
+    cost = compiled_cost(compiled).plus(1, loops_of_share(make_step, batch_per_device, devices[0]))
     row |= {"memory_gb": used / 1e9, "of_hbm": None if chip is None else used / chip.hbm}
     row |= {"gflop": cost.flops / 1e9, "gbytes": cost.bytes / 1e9}
     row |= {"estimated_ms": None if cost.seconds is None else 1e3 * cost.seconds}
@@ -154,17 +162,17 @@ def without_xla_flags() -> Iterator[None]:
             os.environ["XLA_FLAGS"] = flags
 
 
-def step_shapes(model: ModelName, step: TrainingStep, batch_size: int) -> tuple[Any, Any]:
+def step_shapes(make_step: Callable[..., TrainingStep], step: TrainingStep, batch_size: int) -> tuple[Any, Any]:
     """Shapes of a step's state and batch, without making either."""
-    example = STEPS[model](1).make_batch(0)
-    batch = {name: jax.ShapeDtypeStruct((batch_size, *x.shape[1:]), x.dtype) for name, x in example.items()}
+    example = make_step(1).make_batch(0)
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((batch_size, *x.shape[1:]), x.dtype), example)
     return jax.eval_shape(step.learner.init, jax.random.key(0), batch), batch
 
 
-def loops_of_share(model: ModelName, batch_size: int, device: Any) -> Cost:
+def loops_of_share(make_step: Callable[..., TrainingStep], batch_size: int, device: Any) -> Cost:
     """What the loops of a step take beyond their first trips on one device, with its share of the batch."""
-    step = STEPS[model](batch_size, axis_name=None)
-    return loops_cost(step.learner.step, *step_shapes(model, step, batch_size), device=device)
+    step = make_step(batch_size, axis_name=None)
+    return loops_cost(step.learner.step, *step_shapes(make_step, step, batch_size), device=device)
 
 
 def exchanged(program: str, params: Any) -> dict[str, Any]:
@@ -206,7 +214,8 @@ def main(config: TpuConfig) -> list[dict[str, Any]]:
         for model in config.models:
             for name in config.topologies:
                 batch = config.batch_per_device or BATCH_PER_DEVICE[model]
-                row = compile_step(model, devices[name], batch, config.parallel)
+                make_step = step_of(model, config.compute, config.groups)
+                row = {"model": model} | compile_step(make_step, devices[name], batch, config.parallel)
                 # One below the other: there are more figures than fit beside each other.
                 print_table(f"{model} for {name}", [{"what": what, name: figure} for what, figure in row.items()])
                 rows.append({"topology": name} | row)

@@ -12,6 +12,8 @@ operations and bytes are XLA's count for the compiled program, all operations an
 95 % are products), with loops counted as often as they run (`benchmarks.programs`). Bytes are those between XLA's
 kernels: where a cache holds them, the share of the memory's rate may exceed 1. The learners keep all in float32;
 `--precision` is `jax.default_matmul_precision`, how products of such numbers are taken, which a CPU does not ask for.
+`--compute bfloat16` has what flows from layer to layer of the IB-VAE's encoder in that type, `--groups given` its
+groups of points beside each mesh, as where they are computed once for a whole run.
 """
 
 import time
@@ -29,7 +31,7 @@ from benchmarks.measurement import (
     run_benchmark,
     time_in_turn,
 )
-from benchmarks.models import AXIS, STEPS, ModelName, TrainingStep
+from benchmarks.models import AXIS, Compute, Groups, ModelName, TrainingStep, step_of
 from benchmarks.programs import Cost, compiled_cost, loops_cost, running_program
 from facedis_jax.errors import InputError
 from facedis_jax.training import check_batch_size, data_parallel
@@ -50,6 +52,8 @@ class TrainStepConfig(BenchmarkOptions):
       batch_sizes: examples of a step, over all devices; by default 16 faces, 64 photographs or 2 clips.
       device_counts: how many devices share it; as many as there are, at most.
       precision: of products of float32 numbers.
+      compute: type of what flows through the IB-VAE's encoder.
+      groups: of the IB-VAE's points, computed in the step or given with each mesh.
       parallel: how the devices share the work.
       steps_per_call: steps that are dispatched before the last one is waited for, as a training run does; the
         milliseconds are of one of them.
@@ -59,6 +63,8 @@ class TrainStepConfig(BenchmarkOptions):
     batch_sizes: tuple[int, ...] = ()
     device_counts: tuple[int, ...] = (1,)
     precision: tuple[Precision, ...] = ("default",)
+    compute: Compute = "float32"
+    groups: Groups = "step"
     parallel: Method = "pmap"
     steps_per_call: int = 1
 
@@ -66,6 +72,7 @@ class TrainStepConfig(BenchmarkOptions):
         super().__post_init__()
         if self.steps_per_call < 1:
             raise InputError("--steps-per-call", "1 or more", str(self.steps_per_call))
+        step_of(self.model, self.compute, self.groups)
 
 
 class RunningStep:
@@ -100,9 +107,9 @@ class RunningStep:
         return compiled_cost(running_program(self._step, self._state, self._batch))
 
 
-def whole_cost(running: RunningStep, num_devices: int, model: ModelName, batch_size: int) -> Cost:
+def whole_cost(running: RunningStep, num_devices: int, make_step: Callable[..., TrainingStep], batch_size: int) -> Cost:
     """What a step takes on all devices together."""
-    alone = STEPS[model](batch_size, axis_name=None)
+    alone = make_step(batch_size, axis_name=None)
     batch = alone.make_batch(0)
     state = jax.eval_shape(alone.learner.init, jax.random.key(0), batch)
     loops = loops_cost(alone.learner.step, state, batch)
@@ -111,10 +118,10 @@ def whole_cost(running: RunningStep, num_devices: int, model: ModelName, batch_s
 
 def measure(config: TrainStepConfig, batch_size: int, precision: Precision) -> list[dict[str, Any]]:
     """One row for each number of devices, which are timed in turn."""
+    make_step = step_of(config.model, config.compute, config.groups)
     with jax.default_matmul_precision(precision):
         running = {
-            count: RunningStep(STEPS[config.model](batch_size), count, method=config.parallel)
-            for count in config.device_counts
+            count: RunningStep(make_step(batch_size), count, method=config.parallel) for count in config.device_counts
         }
         products, memory = matmul_rate(), memory_rate()
         timings = time_in_turn(
@@ -123,7 +130,7 @@ def measure(config: TrainStepConfig, batch_size: int, precision: Precision) -> l
         rows = []
         for count, step in running.items():
             timing = timings[str(count)].divided_by(config.steps_per_call)
-            cost = whole_cost(step, count, config.model, batch_size)
+            cost = whole_cost(step, count, make_step, batch_size)
             # Virtual devices share one processor, whose rates were measured whole.
             machines = 1 if jax.default_backend() == "cpu" else count
             rows.append(
@@ -132,6 +139,8 @@ def measure(config: TrainStepConfig, batch_size: int, precision: Precision) -> l
                     "batch": batch_size,
                     "devices": count,
                     "precision": precision,
+                    "compute": config.compute,
+                    "groups": config.groups,
                     "examples_per_s": batch_size / timing.median_s,
                     "step": timing,
                     "gflop": cost.flops / 1e9,

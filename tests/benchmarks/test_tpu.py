@@ -54,7 +54,7 @@ def test_topologies_have_their_chips(name, count):
 
 @with_libtpu
 def test_a_step_compiles_for_a_tpu_and_exchanges_what_it_must(small_steps, monkeypatch):
-    row = tpu.compile_step("ib_vae", topology_devices("v5e:2x4"), 2, "pmap")
+    row = tpu.compile_step(small_steps["ib_vae"], topology_devices("v5e:2x4"), 2, "pmap")
     assert row["compiles"]
     assert (row["chips"], row["batch"], row["in_loops"]) == (8, 16, 0)
     assert 0 < row["of_hbm"] < 0.1
@@ -67,7 +67,7 @@ def test_a_step_that_does_not_compile_gives_a_row_that_says_why(small_steps, mon
         raise RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.00G of 15.75G hbm. More")
 
     monkeypatch.setattr(tpu, "lower_for_shapes", refuse)
-    row = tpu.compile_step("ib_vae", jax.devices()[:2], 4, "pmap")
+    row = tpu.compile_step(small_steps["ib_vae"], jax.devices()[:2], 4, "pmap")
     assert not row["compiles"]
     assert row["why"] == "Ran out of memory in memory space hbm. Used 20.00G of 15.75G hbm"
     assert row["batch"] == 8

@@ -38,6 +38,12 @@ def test_picks_the_farthest_each_time(seed, num_samples, start):
     assert picked.tolist() == farthest_by_hand(cloud, num_samples, start)
 
 
+@pytest.mark.parametrize("count", [127, 128, 129, 300])
+def test_all_points_of_any_number_are_picked_in_order(count):
+    cloud = draw(count, count)
+    assert farthest_point_sample(cloud, count, start=count - 1).tolist() == farthest_by_hand(cloud, count, count - 1)
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**31))
 def test_order_of_the_points_does_not_matter_from_the_same_start(seed):
@@ -68,13 +74,22 @@ def test_ties_go_to_the_lowest_index():
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 2**31), st.sampled_from([1, 12]))
-def test_neighbours_are_those_of_a_tree(seed, k):
-    cloud, queries = draw(seed, 50), draw(seed + 1, 9)
+@given(st.integers(0, 2**31), st.sampled_from([1, 12]), st.sampled_from([1, 9, 40]))
+def test_neighbours_are_those_of_a_tree(seed, k, num_queries):
+    cloud, queries = draw(seed, 50), draw(seed + 1, num_queries)
     found = k_nearest(queries, cloud, k)
     assert found.dtype == jnp.int32
     expected = cKDTree(cloud.astype(np.float64)).query(queries.astype(np.float64), k=[*range(1, k + 1)])[1]
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_neighbours_among_many_points_are_those_of_a_plain_search(k):
+    """Of points on a grid, so that many are equally near, and of a number that fills no last group."""
+    rng = np.random.default_rng(k)
+    cloud, queries = rng.integers(0, 9, (999, 3)).astype(np.float32), rng.integers(0, 9, (50, 3)).astype(np.float32)
+    squared = np.square(queries[:, None] - cloud).sum(axis=-1)
+    np.testing.assert_array_equal(k_nearest(queries, cloud, k), np.argsort(squared, axis=1, kind="stable")[:, :k])
 
 
 def test_neighbours_keep_their_order_far_from_the_origin():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from facedis_jax.errors import InputError
 from facedis_jax.models import (
     OffsetAttention,
     PctConfig,
@@ -67,6 +68,43 @@ def test_defaults_are_the_papers():
     assert params["OffsetAttention_3"]["query_key"]["kernel"].shape == (256, 64)
     assert params["LinearNormRelu_2"]["Dense_0"]["kernel"].shape == (1280, 1024)
     assert features.grouping.coarse_neighbours.shape == (1, 256, 32)
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "layer", "none"])
+def test_computing_in_bfloat16_changes_codes_by_its_rounding_and_no_type(random_variables, normalisation):
+    config = replace(DEMO, normalisation=normalisation)
+    features = features_of(config)
+    variables = random_variables(PointCloudTransformer(config), CLOUDS, features)
+
+    def code_and_gradients(compute):
+        encoder = PointCloudTransformer(replace(config, compute=compute))
+
+        def code(params):
+            return encoder.apply(variables | {"params": params}, CLOUDS, features, train=True, mutable=["batch_stats"])
+
+        def total(params):
+            found, updates = code(params)
+            return jnp.square(found).sum(), (found, updates)
+
+        gradients, results = jax.grad(total, has_aux=True)(variables["params"])
+        return *results, gradients
+
+    narrow, wide = code_and_gradients("bfloat16"), code_and_gradients("float32")
+    jaxpr = jax.make_jaxpr(lambda: code_and_gradients("bfloat16"))()
+    assert "bf16" in str(jaxpr)
+    assert jax.tree.map(lambda x: x.dtype, narrow) == jax.tree.map(lambda x: x.dtype, wide)
+    for one, other in zip(narrow[:2], wide[:2], strict=True):
+        for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            # 8 bits, through six layers.
+            np.testing.assert_allclose(x, y, atol=0.05 * np.abs(y).max())
+    # Which of several equal values is the largest may change, and with it single gradients.
+    flat = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(result[2])]) for result in (narrow, wide)]
+    assert np.corrcoef(*flat)[0, 1] > 0.98
+
+
+def test_unknown_type_is_refused():
+    with pytest.raises(InputError, match=r"encoder\.compute: expected float32 or bfloat16, found 'float16'"):
+        PctConfig(compute="float16")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("normalisation", ["layer", "none"])
