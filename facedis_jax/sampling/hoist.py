@@ -215,8 +215,15 @@ def _flatten(closed: ClosedJaxpr) -> _Program:
 
 def _scan_of(equation: JaxprEqn) -> _Scan:
     options = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
-    body = _flatten(equation.params["jaxpr"])
-    return _Scan(body, equation.params["num_consts"], equation.params["num_carry"], options)
+    body = equation.params["jaxpr"]
+
+    def num_sliced(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+        # Parameters that would say so are not the same in all versions of jax; slices have an axis less.
+        return sum(atom.aval.ndim > aval.ndim for atom, aval in zip(outside, inside, strict=True))
+
+    num_carry = len(equation.outvars) - num_sliced(equation.outvars, body.out_avals)
+    num_consts = len(equation.invars) - num_sliced(equation.invars, body.in_avals) - num_carry
+    return _Scan(_flatten(body), num_consts, num_carry, options)
 
 
 def _evaluate(alone: Jaxpr, values: Sequence[Any]) -> list[Any]:

@@ -33,6 +33,8 @@ def _write(path, frames, codec="libx264", pixels="yuv420p", options=None, *, deg
         stream = container.add_stream(codec, rate=25, width=frames.shape[2], height=frames.shape[1], pix_fmt=pixels)
         if codec == "libx264":
             stream.options = {"crf": "12"}
+        if codec == "mpeg4":
+            stream.bit_rate = 4_000_000  # by default so few that a frame may repeat the one before
         if degrees:
             stream.set_display_rotation(degrees)
         if sound:

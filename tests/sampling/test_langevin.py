@@ -282,7 +282,9 @@ def test_statistics_are_those_of_the_steps_and_change_nothing(block):
     joint = {"num_steps": 3, "step_size": 0.2}
     plain = jax.jit(lambda z: langevin(log_density, z, key, **joint))(z)
     same, seen = jax.jit(lambda z: langevin_with_statistics(log_density, z, key, **joint))(z)
-    jax.tree.map(np.testing.assert_array_equal, same, plain)
+    # Two programs, which a compiler may round in two ways.
+    equal = partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(equal, same, plain)
     assert all(value.shape == (3,) for value in seen)
     at, differentiate = z, jax.jit(jax.value_and_grad(log_density))
     for s in range(3):
@@ -297,7 +299,7 @@ def test_statistics_are_those_of_the_steps_and_change_nothing(block):
     alternating = {**joint, "block": block}
     plain = jax.jit(lambda z: alternating_langevin(log_density, z, key, **alternating))(z)
     same, seen = jax.jit(lambda z: alternating_langevin_with_statistics(log_density, z, key, **alternating))(z)
-    jax.tree.map(np.testing.assert_array_equal, same, plain)
+    jax.tree.map(equal, same, plain)
     assert all(value.shape == (3, 2, block) for value in seen)
     np.testing.assert_allclose(seen.energy[0, 0, 0], -log_density(z), rtol=1e-6)
     _, gradient = differentiate(z)
