@@ -73,7 +73,7 @@ def small_face_set() -> FaceSet:
 def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
     learner_config = IbVaeConfig(model=MODEL, weights=WEIGHTS, conditional=conditional, optimiser=OPTIMISER)
     data = FaceDataConfig(face_model=Path("made-up.npz"), synthetic=SYNTHETIC)
-    config = FaceRunConfig(data=data, learner=learner_config, epochs=80.0)
+    config = FaceRunConfig(data=data, learner=learner_config, epochs=160.0)
     folder = RunFolder.open(path, {"experiment": "small", "data": "made up", "config": as_json(config)})
     constants = constants_of(face_set, ENCODER.features)
     steps_per_epoch = constants.num_faces / config.batch_size
