@@ -19,7 +19,7 @@ class InputError(Exception):
         super().__init__("".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in line))
 
 
-def check_least(config: object, **least: int) -> None:
+def check_least(config: object, **least: float) -> None:
     """Checks that settings of a configuration are no smaller than they may be.
 
     Args:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from facedis_jax.errors import InputError, check_least
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 from facedis_jax.losses import (
@@ -33,22 +34,33 @@ class IbVaeConfig:
       model: sizes of the networks.
       weights: of Eq. 12.
       decay_epochs: lambda_2 falls linearly to 0 over so many epochs.
+      rise_epochs: lambda_2 is brought up from 0 over so many epochs at first, see `losses.lambda_2_schedule`; the
+        paper's is there from the start.
       reduction: of the squared errors, see `losses.reconstruction_loss`.
       estimator: of the mutual information.
       exempt_neutral: leave faces with a level of at most 0.1 out of the mutual information, as the authors'
         fragment.
       conditional: give labels to encoder and decoder (section 3.2.4).
       optimiser: Adam's settings.
+
+    Raises:
+      InputError: for epochs of a schedule that there cannot be.
     """
 
     model: FaceVaeConfig = field(default_factory=FaceVaeConfig)
     weights: IbVaeWeights = field(default_factory=IbVaeWeights)
     decay_epochs: float = 350.0
+    rise_epochs: float = 0.0
     reduction: Reduction = "sum"
     estimator: Estimator = "mws"
     exempt_neutral: bool = False
     conditional: bool = False
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        check_least(self, rise_epochs=0)
+        if not self.decay_epochs > 0:
+            raise InputError("decay_epochs", "more than 0", str(self.decay_epochs))
 
 
 @dataclass(frozen=True)
@@ -220,7 +232,9 @@ def ib_vae_learner(
             expression_logvar=logvar_exp,
             dataset_size=constants.num_faces,
             weights=state.weights,
-            lambda_2_factor=lambda_2_schedule(state.step / steps_per_epoch, config.decay_epochs),
+            lambda_2_factor=lambda_2_schedule(
+                state.step / steps_per_epoch, config.decay_epochs, config.rise_epochs
+            ),
             reduction=config.reduction,
             scale=constants.scale,
             estimator=config.estimator,

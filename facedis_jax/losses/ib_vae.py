@@ -28,12 +28,19 @@ class IbVaeWeights:
     beta_mi: float = 50.0
 
 
-def lambda_2_schedule(epoch: jax.Array | float, decay_epochs: float = 350.0) -> jax.Array:
+def lambda_2_schedule(
+    epoch: jax.Array | float, decay_epochs: float = 350.0, rise_epochs: float = 0.0
+) -> jax.Array:
     """The factor on lambda_2 at `epoch` (which may be a fraction): from 1 linearly to 0 over `decay_epochs`.
 
     The paper trains for 300 epochs, so 0.143 of lambda_2 is left at its end.
+
+    Over the first `rise_epochs`, ours, it is brought up from 0 in proportion to the epoch. Charged in full from the
+    start, information about faces that the decoders cannot draw yet is not worth its price: people who look like the
+    mean face are given one code, and in a short run they keep it.
     """
-    return jnp.maximum(0.0, (decay_epochs - epoch) / decay_epochs)
+    fall = jnp.maximum(0.0, (decay_epochs - epoch) / decay_epochs)
+    return fall * jnp.minimum(1.0, epoch / rise_epochs) if rise_epochs else fall
 
 
 def ib_vae_loss(

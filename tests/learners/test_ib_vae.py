@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from facedis_jax.learners import face_functions
+from facedis_jax.errors import InputError
+from facedis_jax.learners import IbVaeConfig, face_functions
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import group_points
 
@@ -95,6 +98,30 @@ def test_noise_is_drawn_for_each_face_by_its_place_in_the_batch(tiny, default):
         for n in (1, 2)
     )
     assert abs(both - first - first) > 1e-3 * first
+
+
+def test_information_that_rises_costs_nothing_at_first(tiny, default):
+    config, _, step, state = default
+    rising = jax.jit(tiny.learner(replace(config, rise_epochs=2.0)).step)
+
+    def loss(step, state):
+        return float(step(state, tiny.batch(8))[1]["loss"].compute())
+
+    free = state.replace(weights=replace(state.weights, lambda_2=jnp.float32(0.0)))
+    assert loss(rising, state) == pytest.approx(loss(step, free), rel=1e-5)
+    # Ten steps to an epoch: half the price after one, the whole after two.
+    later = state.replace(step=jnp.int32(10))
+    half = later.replace(weights=replace(state.weights, lambda_2=state.weights.lambda_2 / 2))
+    assert loss(rising, later) == pytest.approx(loss(step, half), rel=1e-5)
+    assert loss(rising, later) != pytest.approx(loss(step, later), rel=1e-5)
+    last = state.replace(step=jnp.int32(20))
+    assert loss(rising, last) == pytest.approx(loss(step, last), rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"rise_epochs": -1.0}, {"decay_epochs": 0.0}])
+def test_schedules_of_no_time_are_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        IbVaeConfig(**wrong)
 
 
 def test_metrics_are_finite_and_count_the_batch(tiny, default):

@@ -97,3 +97,8 @@ def test_schedule_reaches_zero_after_the_training_ends():
     assert lambda_2_schedule(350) == lambda_2_schedule(400) == 0
     np.testing.assert_allclose(jax.jit(lambda_2_schedule)(jnp.array([87.5, 175.0])), [0.75, 0.5])
     assert lambda_2_schedule(5, decay_epochs=10) == 0.5
+
+
+def test_schedule_may_begin_at_zero():
+    factors = [lambda_2_schedule(epoch, decay_epochs=10, rise_epochs=4) for epoch in (0, 1, 4, 6, 10)]
+    np.testing.assert_allclose(factors, [0, 0.25 * 0.9, 0.6, 0.4, 0], rtol=1e-6)
