@@ -232,9 +232,7 @@ def ib_vae_learner(
             expression_logvar=logvar_exp,
             dataset_size=constants.num_faces,
             weights=state.weights,
-            lambda_2_factor=lambda_2_schedule(
-                state.step / steps_per_epoch, config.decay_epochs, config.rise_epochs
-            ),
+            lambda_2_factor=lambda_2_schedule(state.step / steps_per_epoch, config.decay_epochs, config.rise_epochs),
             reduction=config.reduction,
             scale=constants.scale,
             estimator=config.estimator,

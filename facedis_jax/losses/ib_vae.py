@@ -28,9 +28,7 @@ class IbVaeWeights:
     beta_mi: float = 50.0
 
 
-def lambda_2_schedule(
-    epoch: jax.Array | float, decay_epochs: float = 350.0, rise_epochs: float = 0.0
-) -> jax.Array:
+def lambda_2_schedule(epoch: jax.Array | float, decay_epochs: float = 350.0, rise_epochs: float = 0.0) -> jax.Array:
     """The factor on lambda_2 at `epoch` (which may be a fraction): from 1 linearly to 0 over `decay_epochs`.
 
     The paper trains for 300 epochs, so 0.143 of lambda_2 is left at its end.

@@ -141,6 +141,34 @@ def test_batches_come_from_vmap():
             np.testing.assert_allclose(found[i], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("outer", [(0, 0), (0, None), (None, 0)])
+@pytest.mark.parametrize("inner", [(0, 0), (0, None), (None, 0)])
+def test_batches_of_batches_come_from_vmap_twice(outer, inner):
+    images, flows = draw_image(0, 6 * 4, 5).reshape(2, 3, 4, 5, 3), draw_flow(1, 6 * 4, 5).reshape(2, 3, 4, 5, 2)
+
+    def taken(array, argument, rest):
+        """Where an axis is not mapped, `rest` of it."""
+        return array[tuple(slice(None) if axes[argument] == 0 else rest for axes in (outer, inner))]
+
+    def value_and_gradients(image, flow):
+        value, pull = jax.vjp(warp, image, flow)
+        return value, *pull(jnp.cos(value))
+
+    batched = jax.jit(jax.vmap(jax.vmap(value_and_gradients, inner), outer))
+    results = batched(taken(images, 0, 0), taken(flows, 1, 0))
+    each = [np.broadcast_to(taken(x, i, slice(1)), x.shape) for i, x in enumerate((images, flows))]
+    for i, j in np.ndindex(2, 3):
+        for found, expected in zip(results, value_and_gradients(each[0][i, j], each[1][i, j]), strict=True):
+            np.testing.assert_allclose(found[i, j], expected, atol=1e-5)
+
+
+def test_a_batch_may_be_empty_but_not_endless():
+    assert jax.vmap(warp)(jnp.zeros([0, 4, 4, 3]), jnp.zeros([0, 4, 4, 2])).shape == (0, 4, 4, 3)
+    images, flows = (jax.ShapeDtypeStruct((2**15, 256, 256, n), jnp.float32) for n in (3, 2))
+    with pytest.raises(ValueError, match=r"2\^31 - 1 pixels .* 32768 images of 256 x 256"):
+        jax.eval_shape(jax.vmap(warp), images, flows)
+
+
 def test_only_the_gradient_that_is_asked_for_is_computed():
     image, flow = draw_image(0, 8, 8), draw_flow(1, 8, 8)
 
