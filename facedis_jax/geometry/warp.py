@@ -112,15 +112,19 @@ def _axes(flow: jax.Array) -> tuple[_Axis, _Axis]:
     return x, y
 
 
-def _in_batches(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Makes of a function of images [images, height, width, ...], both axes and perhaps more like them one of a single
-    image, which `jax.vmap`, however often, calls once for all images.
+# Above it, rows of products would take more memory than an accelerator has to spare, and more time than gathers.
+_LARGEST_FOR_PRODUCTS = 128
+
+
+def _in_batches(by_places: Callable[..., jax.Array], by_products: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Makes of two ways to compute one thing of images [images, height, width, channels], both axes and perhaps more
+    like them one function of a single image, which `jax.vmap`, however often, calls once for all images.
 
     Left to itself, `jax.vmap` reads by two or three indices, where one is enough for rows of all images' pixels; and
     XLA:CPU fuses what surrounds the function into each of its readers, so that in the loop of a sampler a cotangent
     was computed anew for every one of them.
     """
-    whole = jax.custom_batching.custom_vmap(lambda *arguments: _by_itself(function, *arguments))
+    whole = jax.custom_batching.custom_vmap(lambda *arguments: _on_its_platform(by_places, by_products, *arguments))
 
     @whole.def_vmap
     def of_all(axis_size: int, in_batched: Any, *arguments: Any) -> tuple[jax.Array, bool]:
@@ -136,17 +140,27 @@ def _in_batches(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return lambda *arguments: whole(*jax.tree.map(lambda array: array[None], arguments))[0]
 
 
-def _by_itself(function: Callable[..., jax.Array], images: jax.Array, x: _Axis, *others: Any) -> jax.Array:
-    """On a CPU, `function` as a branch that is always taken, which XLA compiles apart from what surrounds it."""
+def _on_its_platform(
+    by_places: Callable[..., jax.Array],
+    by_products: Callable[..., jax.Array],
+    images: jax.Array,
+    x: _Axis,
+    *others: Any,
+) -> jax.Array:
+    """A TPU multiplies faster than it gathers. On a CPU, places are looked up in a branch that is always taken, which
+    XLA compiles apart from what surrounds it."""
     if not images.size:
-        return function(images, x, *others)
+        return by_places(images, x, *others)
 
-    def on_cpu(images: jax.Array, x: _Axis, *others: Any) -> jax.Array:
-        result = jax.eval_shape(function, images, x, *others)
+    def in_a_branch(images: jax.Array, x: _Axis, *others: Any) -> jax.Array:
+        result = jax.eval_shape(by_places, images, x, *others)
         always = x.lower[0, 0, 0] >= 0
-        return jax.lax.cond(always, function, lambda *_: jnp.zeros(result.shape, result.dtype), images, x, *others)
+        return jax.lax.cond(always, by_places, lambda *_: jnp.zeros(result.shape, result.dtype), images, x, *others)
 
-    return jax.lax.platform_dependent(images, x, *others, cpu=on_cpu, default=function)
+    small = max(images.shape[1:3]) <= _LARGEST_FOR_PRODUCTS
+    return jax.lax.platform_dependent(
+        images, x, *others, cpu=in_a_branch, tpu=by_products if small else by_places, default=by_places
+    )
 
 
 def _rows(images: jax.Array) -> jax.Array:
@@ -181,15 +195,13 @@ def _read(rows: jax.Array, places: jax.Array) -> jax.Array:
     return rows.at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-@_in_batches
-def _interpolation(images: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
+def _interpolation_by_places(images: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
     rows = _rows(images)
     terms = [_read(rows, places) * _column(weight, rows) for places, weight in _corners(images.shape, x, y)]
     return ((terms[0] + terms[1]) + (terms[2] + terms[3])).reshape(images.shape)
 
 
-@_in_batches
-def _image_gradient(cotangents: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
+def _image_gradient_by_places(cotangents: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
     rows = _rows(cotangents)
     gradient = jnp.zeros_like(rows)
     # One after another: on a CPU three to five times as fast as one scatter of all four, as a scatter by row and
@@ -200,8 +212,7 @@ def _image_gradient(cotangents: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
     return gradient.reshape(cotangents.shape)
 
 
-@_in_batches
-def _flow_gradient(images: jax.Array, x: _Axis, y: _Axis, cotangents: jax.Array) -> jax.Array:
+def _flow_gradient_by_places(images: jax.Array, x: _Axis, y: _Axis, cotangents: jax.Array) -> jax.Array:
     rows = _rows(images)
 
     def difference(
@@ -222,6 +233,57 @@ def _flow_gradient(images: jax.Array, x: _Axis, y: _Axis, cotangents: jax.Array)
     ones = jnp.ones(images.shape[-1], images.dtype)
     sums = [jnp.matmul(product, ones, precision=jax.lax.Precision.HIGHEST) for product in products]
     return jnp.stack(sums, axis=-1).reshape(*images.shape[:3], 2)
+
+
+def _hats(axis: _Axis, size: int) -> jax.Array:
+    """What each of `size` pixels weighs in what is read, the second factor of Eq. 4: [..., size]."""
+    return _at(axis.lower, axis.lower_weight, size) + _at(axis.upper, axis.upper_weight, size)
+
+
+def _slopes(axis: _Axis, size: int) -> jax.Array:
+    """The derivative of `_hats` with respect to the displacement."""
+    return _at(axis.upper, axis.slope, size) - _at(axis.below, axis.slope, size)
+
+
+def _at(place: jax.Array, value: jax.Array, size: int) -> jax.Array:
+    return jnp.where(place[..., None] == jnp.arange(size, dtype=place.dtype), value[..., None], 0)
+
+
+def _product(formula: str, *arrays: jax.Array) -> jax.Array:
+    # Pixels are to come through unchanged, where the default of a TPU rounds them to bfloat16.
+    return jnp.einsum(formula, *arrays, precision=jax.lax.Precision.HIGHEST)
+
+
+def _read_along_x(images: jax.Array, weights: jax.Array) -> jax.Array:
+    """[images, height, width, channels, height]: for each pixel what it reads of every row of its image."""
+    return _product("nhwx,nycx->nhwcy", weights.astype(images.dtype), jnp.swapaxes(images, 2, 3))
+
+
+def _interpolation_by_products(images: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
+    height, width = images.shape[1:3]
+    weights = _hats(y, height).astype(images.dtype)
+    return jnp.sum(weights[..., None, :] * _read_along_x(images, _hats(x, width)), axis=-1)
+
+
+def _image_gradient_by_products(cotangents: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
+    height, width = cotangents.shape[1:3]
+    spread = _hats(x, width).astype(cotangents.dtype)[..., None, :] * cotangents[..., None]
+    return _product("nhwcx,nhwy->nyxc", spread, _hats(y, height).astype(cotangents.dtype))
+
+
+def _flow_gradient_by_products(images: jax.Array, x: _Axis, y: _Axis, cotangents: jax.Array) -> jax.Array:
+    height, width = images.shape[1:3]
+
+    def along(of_x: jax.Array, of_y: jax.Array) -> jax.Array:
+        weights = of_y.astype(images.dtype)[..., None, :] * cotangents[..., None]
+        return jnp.sum(weights * _read_along_x(images, of_x), axis=(-2, -1))
+
+    return jnp.stack([along(_slopes(x, width), _hats(y, height)), along(_hats(x, width), _slopes(y, height))], axis=-1)
+
+
+_interpolation = _in_batches(_interpolation_by_places, _interpolation_by_products)
+_image_gradient = _in_batches(_image_gradient_by_places, _image_gradient_by_products)
+_flow_gradient = _in_batches(_flow_gradient_by_places, _flow_gradient_by_products)
 
 
 @jax.custom_vjp

@@ -11,6 +11,9 @@ from scipy.ndimage import map_coordinates
 
 from facedis_jax.geometry import canonical_grid, warp
 
+# The package's name for it is the function.
+MODULE = sys.modules["facedis_jax.geometry.warp"]
+
 
 def draw_image(seed, height, width, channels=3, dtype=np.float32):
     return np.random.default_rng(seed).uniform(size=(height, width, channels)).astype(dtype)
@@ -160,6 +163,30 @@ def test_batches_of_batches_come_from_vmap_twice(outer, inner):
     for i, j in np.ndindex(2, 3):
         for found, expected in zip(results, value_and_gradients(each[0][i, j], each[1][i, j]), strict=True):
             np.testing.assert_allclose(found[i, j], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(3, 17, 40, 3), (2, 31, 8, 1), (1, 1, 9, 2), (1, 1, 1, 4)])
+@pytest.mark.parametrize("whole", [False, True])
+def test_products_are_what_is_read_at_places(size, whole):
+    rows = size[0] * size[1], size[2]
+    images, cotangents = (jnp.asarray(draw_image(seed, *rows, size[3]).reshape(size)) for seed in (0, 1))
+    flows = draw_flow(2, *rows).reshape(*size[:3], 2)
+    x, y = jax.vmap(MODULE._axes)(jnp.round(flows) if whole else flows)
+    for name, arguments in {
+        "interpolation": (images, x, y),
+        "image_gradient": (cotangents, x, y),
+        "flow_gradient": (images, x, y, cotangents),
+    }.items():
+        places, products = (getattr(MODULE, f"_{name}_by_{way}") for way in ("places", "products"))
+        np.testing.assert_allclose(products(*arguments), places(*arguments), atol=2e-5)
+
+
+@pytest.mark.parametrize(("size", "gathers"), [(128, False), (256, True)])
+def test_tpus_multiply_where_images_are_small(size, gathers):
+    image, flow = (jax.ShapeDtypeStruct((2, size, size, n), jnp.float32) for n in (3, 2))
+    exported = jax.export.export(jax.jit(jax.vmap(warp)), platforms=["tpu"])(image, flow)
+    assert ("stablehlo.gather" in exported.mlir_module()) is gathers
+    assert ("stablehlo.dot_general" in exported.mlir_module()) is not gathers
 
 
 def test_a_batch_may_be_empty_but_not_endless():
