@@ -59,7 +59,7 @@ def ib_vae_step(
     vertices: int = 5023,
     *,
     config: IbVaeConfig = coma_ib.PRESETS["paper"].learner,
-    compute: Compute = "float32",
+    compute: Compute | None = None,
     groups: Groups = "step",
     axis_name: str | None = AXIS,
 ) -> TrainingStep:
@@ -69,11 +69,12 @@ def ib_vae_step(
       batch_size: faces of a step.
       vertices: of a face.
       config: of the learner; the paper's.
-      compute: type of what flows through the encoder.
+      compute: type of what flows through the encoder; None for the configuration's.
       groups: of points, computed in the step, or "given" with each mesh as where they are computed once for all.
       axis_name: the device axis, None for a step that is jitted for one device.
     """
-    config = replace(config, model=replace(config.model, encoder=replace(config.model.encoder, compute=compute)))
+    if compute is not None:
+        config = replace(config, model=replace(config.model, encoder=replace(config.model.encoder, compute=compute)))
     mean_face = fake_face(vertices)
     constants = FaceConstants(
         mean_face=mean_face,
@@ -164,12 +165,12 @@ def step_of(model: ModelName, compute: Compute, groups: Groups) -> Callable[...,
     Raises:
       InputError: for a type or groups that the model knows nothing of.
     """
-    asked = {"compute": (compute, "float32"), "groups": (groups, "step")}
-    changes = {name: value for name, (value, default) in asked.items() if value != default}
-    for name, value in changes.items():
-        if model != "ib_vae":
-            raise InputError(f"--{name}", f"{asked[name][1]} for {model}", value)
-    return partial(STEPS[model], **changes) if changes else STEPS[model]
+    if model == "ib_vae":
+        return partial(STEPS[model], compute=compute, groups=groups)
+    for name, value, only in (("--compute", compute, "float32"), ("--groups", groups, "step")):
+        if value != only:
+            raise InputError(name, f"{only} for {model}", value)
+    return STEPS[model]
 
 
 def fake_face(vertices: int) -> np.ndarray:

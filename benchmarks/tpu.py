@@ -212,9 +212,9 @@ def main(config: TpuConfig) -> list[dict[str, Any]]:
     rows = []
     with jax.default_matmul_precision(config.precision):
         for model in config.models:
+            make_step = step_of(model, config.compute, config.groups)
+            batch = config.batch_per_device or BATCH_PER_DEVICE[model]
             for name in config.topologies:
-                batch = config.batch_per_device or BATCH_PER_DEVICE[model]
-                make_step = step_of(model, config.compute, config.groups)
                 row = {"model": model} | compile_step(make_step, devices[name], batch, config.parallel)
                 # One below the other: there are more figures than fit beside each other.
                 print_table(f"{model} for {name}", [{"what": what, name: figure} for what, figure in row.items()])
