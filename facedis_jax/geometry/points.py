@@ -1,7 +1,12 @@
 """Farthest points and nearest neighbours. Indices carry no gradient."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+
+from facedis_jax.geometry.batches import in_one_batch
+from facedis_jax.geometry.farthest_kernel import MOST_POINTS, farthest_points
 
 # Points are laid out in rows of so many, the lanes of a TPU's vectors; from 64 to 512, a CPU takes about as long.
 _ROW = 128
@@ -34,6 +39,21 @@ def farthest_point_sample(points: jax.Array, num_samples: int, *, start: jax.Arr
     if not 1 <= num_samples <= count:
         raise ValueError(f"num_samples must lie between 1 and the {count} points, got {num_samples}")
     points = jax.lax.stop_gradient(jnp.asarray(points))
+    return in_one_batch(functools.partial(_farthest_points, num_samples=num_samples))(points, jnp.int32(start))
+
+
+def _farthest_points(points: jax.Array, start: jax.Array, num_samples: int) -> jax.Array:
+    """Of clouds [clouds, points, 3], one kernel on a TPU and a loop elsewhere."""
+    loop = jax.vmap(functools.partial(_farthest_points_by_loop, num_samples=num_samples))
+    if points.dtype != jnp.float32 or points.shape[1] > MOST_POINTS or not len(points):
+        return loop(points, start)
+    kernel = functools.partial(farthest_points, num_samples=num_samples)
+    return jax.lax.platform_dependent(points, start, tpu=kernel, default=loop)
+
+
+def _farthest_points_by_loop(points: jax.Array, start: jax.Array, num_samples: int) -> jax.Array:
+    """The plain form, of one cloud."""
+    count = len(points)
     rows, columns = -(-count // _ROW), _ROW
     coordinates = jnp.pad(points.T, ((0, 0), (0, rows * columns - count)))
     # Coordinates in planes of their own: a sum over a last axis of three is half as fast.

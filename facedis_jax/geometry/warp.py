@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.geometry.batches import in_one_batch
+
 
 def canonical_grid(height: int, width: int) -> jax.Array:
     """The coordinates of an image's pixels: [height, width, 2] float32, (x, y), the first pixel at (0, 0).
@@ -116,51 +118,31 @@ def _axes(flow: jax.Array) -> tuple[_Axis, _Axis]:
 _LARGEST_FOR_PRODUCTS = 128
 
 
-def _in_batches(by_places: Callable[..., jax.Array], by_products: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Makes of two ways to compute one thing of images [images, height, width, channels], both axes and perhaps more
-    like them one function of a single image, which `jax.vmap`, however often, calls once for all images.
-
-    Left to itself, `jax.vmap` reads by two or three indices, where one is enough for rows of all images' pixels; and
-    XLA:CPU fuses what surrounds the function into each of its readers, so that in the loop of a sampler a cotangent
-    was computed anew for every one of them.
-    """
-    whole = jax.custom_batching.custom_vmap(lambda *arguments: _on_its_platform(by_places, by_products, *arguments))
-
-    @whole.def_vmap
-    def of_all(axis_size: int, in_batched: Any, *arguments: Any) -> tuple[jax.Array, bool]:
-        spread = jax.tree.map(
-            lambda array, batched: array if batched else jnp.broadcast_to(array, (axis_size, *array.shape)),
-            arguments,
-            tuple(in_batched),
-        )
-        axes = spread[0].shape[:2]
-        result = whole(*jax.tree.map(lambda array: array.reshape(math.prod(axes), *array.shape[2:]), spread))
-        return result.reshape(*axes, *result.shape[1:]), True
-
-    return lambda *arguments: whole(*jax.tree.map(lambda array: array[None], arguments))[0]
-
-
 def _on_its_platform(
-    by_places: Callable[..., jax.Array],
-    by_products: Callable[..., jax.Array],
-    images: jax.Array,
-    x: _Axis,
-    *others: Any,
-) -> jax.Array:
-    """A TPU multiplies faster than it gathers. On a CPU, places are looked up in a branch that is always taken, which
-    XLA compiles apart from what surrounds it."""
-    if not images.size:
-        return by_places(images, x, *others)
+    by_places: Callable[..., jax.Array], by_products: Callable[..., jax.Array]
+) -> Callable[..., jax.Array]:
+    """Makes of two ways to compute one thing of images [images, height, width, channels], both axes and perhaps more
+    like them one function of a single image: a TPU multiplies faster than it gathers.
+
+    All images of a batch are read at once, from rows of their pixels by one index each, where `jax.vmap` would gather
+    by two or three. On a CPU, places are looked up in a branch that is always taken: what surrounds a branch, XLA
+    does not fuse with what is in it. In the loop of a sampler it computed a cotangent anew for each of its readers.
+    """
 
     def in_a_branch(images: jax.Array, x: _Axis, *others: Any) -> jax.Array:
         result = jax.eval_shape(by_places, images, x, *others)
         always = x.lower[0, 0, 0] >= 0
         return jax.lax.cond(always, by_places, lambda *_: jnp.zeros(result.shape, result.dtype), images, x, *others)
 
-    small = max(images.shape[1:3]) <= _LARGEST_FOR_PRODUCTS
-    return jax.lax.platform_dependent(
-        images, x, *others, cpu=in_a_branch, tpu=by_products if small else by_places, default=by_places
-    )
+    def chosen(images: jax.Array, x: _Axis, *others: Any) -> jax.Array:
+        if not images.size:
+            return by_places(images, x, *others)
+        small = max(images.shape[1:3]) <= _LARGEST_FOR_PRODUCTS
+        return jax.lax.platform_dependent(
+            images, x, *others, cpu=in_a_branch, tpu=by_products if small else by_places, default=by_places
+        )
+
+    return in_one_batch(chosen)
 
 
 def _rows(images: jax.Array) -> jax.Array:
@@ -281,9 +263,9 @@ def _flow_gradient_by_products(images: jax.Array, x: _Axis, y: _Axis, cotangents
     return jnp.stack([along(_slopes(x, width), _hats(y, height)), along(_hats(x, width), _slopes(y, height))], axis=-1)
 
 
-_interpolation = _in_batches(_interpolation_by_places, _interpolation_by_products)
-_image_gradient = _in_batches(_image_gradient_by_places, _image_gradient_by_products)
-_flow_gradient = _in_batches(_flow_gradient_by_places, _flow_gradient_by_products)
+_interpolation = _on_its_platform(_interpolation_by_places, _interpolation_by_products)
+_image_gradient = _on_its_platform(_image_gradient_by_places, _image_gradient_by_products)
+_flow_gradient = _on_its_platform(_flow_gradient_by_places, _flow_gradient_by_products)
 
 
 @jax.custom_vjp
