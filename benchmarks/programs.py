@@ -55,7 +55,8 @@ def loops_cost(function: Callable[..., Any], *args: Any, device: jax.Device | No
 
     The body of each `lax.scan` and each `lax.fori_loop` of fixed length is compiled by itself, and counted for the
     trips that are missing. What XLA moves out of a loop when it sees it whole is thereby counted in every trip; loops
-    that run until something happens are left at one.
+    that run until something happens are left at one, and a kernel of its own says what it costs. Of code for several
+    platforms, the device's is counted.
 
     Args:
       function: as it runs on one device, without collectives.
@@ -67,7 +68,7 @@ def loops_cost(function: Callable[..., Any], *args: Any, device: jax.Device | No
 
 def _missing(jaxpr: ClosedJaxpr, device: jax.Device | None, known: dict[str, tuple[Cost, Cost]]) -> Cost:
     total = NOTHING
-    for loop in _loops(jaxpr.jaxpr):
+    for loop in _loops(jaxpr.jaxpr, jax.default_backend() if device is None else device.platform):
         name = str(loop.body)
         if name not in known:
             # What is unrolled whole is no loop any more, and has been counted where it stands.
@@ -84,18 +85,25 @@ def _body_cost(body: ClosedJaxpr, device: jax.Device | None) -> Cost:
     return compiled_cost(jax.jit(jaxpr_as_fun(body)).lower(*shapes).compile())
 
 
-def _loops(jaxpr: Jaxpr) -> Iterator[_Loop]:
+def _loops(jaxpr: Jaxpr, platform: str) -> Iterator[_Loop]:
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "scan":
-            params = equation.params
+        name, params = equation.primitive.name, equation.params
+        if name == "scan":
             yield _Loop(params["jaxpr"], params["length"], min(params["unroll"], params["length"]))
             continue
-        for value in equation.params.values():
+        if name == "pallas_call":
+            continue
+        if params.get("branches_platforms"):
+            # None stands for all that are not named.
+            chosen = (i for i, names in enumerate(params["branches_platforms"]) if names is None or platform in names)
+            yield from _loops(params["branches"][next(chosen)].jaxpr, platform)
+            continue
+        for value in params.values():
             for inner in value if isinstance(value, Sequence) else (value,):
                 if isinstance(inner, ClosedJaxpr):
-                    yield from _loops(inner.jaxpr)
+                    yield from _loops(inner.jaxpr, platform)
                 elif isinstance(inner, Jaxpr):
-                    yield from _loops(inner)
+                    yield from _loops(inner, platform)
 
 
 class Collective(NamedTuple):

@@ -12,6 +12,7 @@ from benchmarks.programs import (
     lower_for_shapes,
     running_program,
 )
+from facedis_jax.geometry import farthest_point_sample
 from facedis_jax.learners.chains import num_chains
 from facedis_jax.training import data_parallel
 
@@ -61,6 +62,25 @@ def test_unrolled_trips_are_not_counted_twice():
     once = compiled_cost(jax.jit(unrolled).lower(MATRIX).compile()).flops
     assert once == pytest.approx(2 * PRODUCT, rel=0.01)
     assert loops_cost(unrolled, MATRIX).flops == pytest.approx(4 * PRODUCT, rel=0.01)
+
+
+@pytest.mark.parametrize(("own", "trips"), [("cpu", 20), ("tpu", 7)])
+def test_of_code_for_several_platforms_the_devices_is_counted(own, trips):
+    def choice(x):
+        branches = {own: lambda x: products(x, 20), "default": lambda x: products(x, 7)}
+        return jax.lax.platform_dependent(x, **branches)
+
+    assert total_flops(choice, MATRIX) == pytest.approx(trips * PRODUCT, rel=0.01)
+
+
+def test_loops_of_a_kernel_for_tpus_are_not_counted_on_a_cpu():
+    clouds = jax.ShapeDtypeStruct((8, 5000, 3), jnp.float32)
+
+    def loop(clouds):
+        return jax.vmap(lambda cloud: farthest_point_sample(cloud, 64))(clouds)
+
+    # Nine operations for each distance, and those that find the largest.
+    assert 5000 * 8 * 63 * 9 < total_flops(loop, clouds) < 5000 * 8 * 63 * 30
 
 
 def test_an_estimate_that_is_missing_stays_missing():
