@@ -35,12 +35,17 @@ def test_points_that_coincide_and_ties_are_picked_in_order():
 
 
 @pytest.mark.parametrize(
-    ("count", "dtype", "kernel"),
-    [(5023, "float32", True), (MOST_POINTS + 1, "float32", False), (500, "float16", False)],
+    ("platform", "count", "dtype", "kernel"),
+    [
+        ("tpu", 5023, "float32", True),
+        ("tpu", MOST_POINTS + 1, "float32", False),
+        ("tpu", 500, "float16", False),
+        ("cuda", 5023, "float32", False),
+    ],
 )
-def test_tpus_take_it_where_clouds_fit(count, dtype, kernel):
+def test_tpus_take_it_where_clouds_fit(platform, count, dtype, kernel):
     clouds = jax.ShapeDtypeStruct((4, count, 3), dtype)
     sample = jax.jit(jax.vmap(lambda cloud: farthest_point_sample(cloud, 32)))
-    program = jax.export.export(sample, platforms=["tpu"])(clouds).mlir_module()
+    program = jax.export.export(sample, platforms=[platform])(clouds).mlir_module()
     assert ("tpu_custom_call" in program) is kernel
     assert ("stablehlo.while" in program) is not kernel

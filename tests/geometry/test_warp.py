@@ -181,10 +181,10 @@ def test_products_are_what_is_read_at_places(size, whole):
         np.testing.assert_allclose(products(*arguments), places(*arguments), atol=2e-5)
 
 
-@pytest.mark.parametrize(("size", "gathers"), [(128, False), (256, True)])
-def test_tpus_multiply_where_images_are_small(size, gathers):
+@pytest.mark.parametrize(("platform", "size", "gathers"), [("tpu", 128, False), ("tpu", 256, True), ("cuda", 64, True)])
+def test_tpus_multiply_where_images_are_small(platform, size, gathers):
     image, flow = (jax.ShapeDtypeStruct((2, size, size, n), jnp.float32) for n in (3, 2))
-    exported = jax.export.export(jax.jit(jax.vmap(warp)), platforms=["tpu"])(image, flow)
+    exported = jax.export.export(jax.jit(jax.vmap(warp)), platforms=[platform])(image, flow)
     assert ("stablehlo.gather" in exported.mlir_module()) is gathers
     assert ("stablehlo.dot_general" in exported.mlir_module()) is not gathers
 
