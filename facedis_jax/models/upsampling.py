@@ -42,11 +42,14 @@ def subpixel_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> j
     Where channels are not few, each remainder runs by itself, with the taps that it has: of a kernel of 3 x 3
     at stride 2 these are 1, 2, 2 and 4 of the 4 that all have as one.
     """
+    return _convolution_of_squares(images, kernel) if stride == 1 else _subpixel(images, kernel, stride)
+
+
+def _by_remainders(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`subpixel_convolution` where sizes grow."""
     taps, _, channels, filters = kernel.shape
-    if 1 < stride <= taps and min(channels, filters) >= SEPARATE_CHANNELS:
+    if stride <= taps and min(channels, filters) >= SEPARATE_CHANNELS:
         return _separate_convolutions(images, kernel, stride)
-    if stride == 1:
-        return _convolution_of_squares(images, kernel)
     before = _padding_before(taps, stride)
     # How far an input pixel is from the one at the output's place, and which pixel of those made there.
     first, last = -(before // stride), (stride - 1 + taps - 1 - before) // stride
@@ -115,19 +118,26 @@ def _plain_convolution(images: jax.Array, kernel: jax.Array, before: Padding) ->
     return _strided_convolution(images, kernel, before, (1, 1))
 
 
-def _in_blocks(images: jax.Array, kernel: jax.Array, before: Padding, rows: int, columns: int) -> jax.Array:
-    """The same, of so many rows and columns of pixels at once, each of which has filters of its own.
+def _in_blocks(
+    images: jax.Array, kernel: jax.Array, before: Padding, rows: int, columns: int, stride: int = 1
+) -> jax.Array:
+    """The same, of so many rows and columns of output pixels at once, each of which has filters of its own.
 
-    Their window is larger than the kernel by the block less one pixel: the more multiplications with zeros, the larger
-    the block.
+    Their window is larger than the kernel by the block less one pixel, times the stride: the more multiplications with
+    zeros, the larger the block.
     """
+    if rows == columns == 1:
+        return _strided_convolution(images, kernel, before, (stride, stride))
 
     def at(row: int, column: int) -> jax.Array:
-        return jnp.pad(kernel, ((row, rows - 1 - row), (column, columns - 1 - column), (0, 0), (0, 0)))
+        above, left = stride * row, stride * column
+        below, right = stride * (rows - 1) - above, stride * (columns - 1) - left
+        return jnp.pad(kernel, ((above, below), (left, right), (0, 0), (0, 0)))
 
     kernels = jnp.concatenate([at(row, column) for row in range(rows) for column in range(columns)], axis=-1)
     # The window of a block's first pixel begins where that of the plain convolution does.
-    return _depth_to_space(_strided_convolution(images, kernels, before, (rows, columns)), rows, columns)
+    small = _strided_convolution(images, kernels, before, (stride * rows, stride * columns))
+    return _depth_to_space(small, rows, columns)
 
 
 def _strided_convolution(images: jax.Array, kernel: jax.Array, before: Padding, strides: tuple[int, int]) -> jax.Array:
@@ -158,8 +168,7 @@ def _depth_to_space(maps: jax.Array, rows: int, columns: int) -> jax.Array:
 def _fast_convolution(images: jax.Array, kernel: jax.Array, before: Padding) -> jax.Array:
     """`_plain_convolution`, in blocks where it has few channels and filters."""
     _, height, width, _ = images.shape
-    block = _block(height, width, *kernel.shape[2:])
-    return _plain_convolution(images, kernel, before) if block == (1, 1) else _in_blocks(images, kernel, before, *block)
+    return _in_blocks(images, kernel, before, *_block(height, width, *kernel.shape[2:]))
 
 
 # Its derivative is what JAX would make of it, with one difference: the kernel of the images' gradient is turned around
@@ -178,7 +187,7 @@ def _convolution_backward(
     before: Padding, kept: tuple[jax.Array, jax.Array], cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     images, kernel = kept
-    turned = jax.lax.optimization_barrier(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+    turned = _turned(kernel)
     after = (kernel.shape[0] - 1 - before[0], kernel.shape[1] - 1 - before[1])
     of_images = _fast_convolution(cotangent, turned, after)
     (of_kernel,) = jax.linear_transpose(lambda k: _plain_convolution(images, k, before), kernel)(cotangent)
@@ -186,6 +195,38 @@ def _convolution_backward(
 
 
 _convolution.defvjp(_convolution_forward, _convolution_backward)
+
+
+def _turned(kernel: jax.Array) -> jax.Array:
+    return jax.lax.optimization_barrier(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+
+
+# The gradient of the images needs none of the remainders: it is a strided convolution of the cotangent, without zeros
+# and without pixels put in another order.
+_subpixel = jax.custom_vjp(_by_remainders, nondiff_argnums=(2,))
+
+
+def _subpixel_forward(
+    images: jax.Array, kernel: jax.Array, stride: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _by_remainders(images, kernel, stride), (images, kernel)
+
+
+def _subpixel_backward(
+    stride: int, kept: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    images, kernel = kept
+    taps, _, channels, filters = kernel.shape
+    if filters % 2:
+        # XLA:CPU's strided convolution of three channels takes up to ten times as long as of two or four.
+        return jax.vjp(lambda x, k: _by_remainders(x, k, stride), images, kernel)[1](cotangent)
+    (of_kernel,) = jax.vjp(lambda k: _by_remainders(images, k, stride), kernel)[1](cotangent)
+    before = (taps - 1 - _padding_before(taps, stride),) * 2
+    block = _block(*images.shape[1:3], filters, channels)
+    return _in_blocks(cotangent, _turned(kernel), before, *block, stride), of_kernel
+
+
+_subpixel.defvjp(_subpixel_forward, _subpixel_backward)
 
 
 def enlarge(maps: jax.Array, scale: int) -> jax.Array:

@@ -10,17 +10,19 @@ from facedis_jax.models.upsampling import INITIAL_DEVIATION, subpixel_convolutio
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-# Sizes of fours are taken in blocks, others are not; with many channels, remainders by themselves.
+# Sizes of fours are taken in blocks, others are not; with many channels, remainders by themselves; the gradient of an
+# even number of filters has none.
+@pytest.mark.parametrize("filters", [3, 4])
 @pytest.mark.parametrize(("stride", "size", "many"), [
     (1, (3, 5), 16), (1, (4, 8), 16), (2, (4, 8), 16), (3, (3, 5), 16), (4, (3, 5), 16), (2, (3, 5), 2), (3, (4, 6), 2),
 ])  # fmt: skip
-def test_the_two_convolutions_and_their_gradients_are_equal(stride, size, many, monkeypatch):
+def test_the_two_convolutions_and_their_gradients_are_equal(stride, size, many, filters, monkeypatch):
     monkeypatch.setattr(upsampling, "SEPARATE_CHANNELS", many)
     rng = np.random.default_rng(stride)
     all_taps = range(1, 8)
     images = rng.normal(size=(2, *size, 2))
-    kernels = [rng.normal(size=(taps, taps, 2, 3)) for taps in all_taps]
-    cotangent = rng.normal(size=(2, size[0] * stride, size[1] * stride, 3))
+    kernels = [rng.normal(size=(taps, taps, 2, filters)) for taps in all_taps]
+    cotangent = rng.normal(size=(2, size[0] * stride, size[1] * stride, filters))
 
     def results(convolution):
         def both(images, kernel):
