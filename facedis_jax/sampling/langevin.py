@@ -173,37 +173,45 @@ def _alternating(
     of_first = parts.rest(lambda result: (result[0], result[1][0]))
     of_second = parts.rest(lambda result: (result[0], result[1][1]))
 
-    # A state is where the latents are, and what the density computes there from either alone: what a step of the one
-    # ends with serves the other's steps, and its own next one.
     def move(
         latents: Any,
         made: Any,
         key: jax.Array,
         size: StepSize,
         value_and_gradient: Callable[[Any], tuple[jax.Array, Any]],
-        remake: Callable[[Any], Any],
-    ) -> tuple[tuple[Any, Any], LangevinStatistics]:
-        def step(state: tuple[Any, Any], index: jax.Array) -> tuple[tuple[Any, Any], LangevinStatistics]:
-            latents, made = state
-            latents, seen = _step(latents, *value_and_gradient(made), jax.random.fold_in(key, index), size)
-            return (latents, remake(latents)), seen
+        make: Callable[[Any], Any],
+    ) -> tuple[Any, LangevinStatistics]:
+        """Latents after a block that begins where they made this; what they make at its end may not be needed."""
 
-        return jax.lax.scan(step, (latents, made), jnp.arange(block), unroll=block == 1)
+        def step(latents: Any, made: Any, index: jax.Array) -> tuple[Any, LangevinStatistics]:
+            return _step(latents, *value_and_gradient(made), jax.random.fold_in(key, index), size)
 
-    def sweep(state: tuple[Any, Any], index: jax.Array) -> tuple[tuple[Any, Any], LangevinStatistics]:
-        (first, of_it), (second, of_other) = state
+        def step_and_make(state: tuple[Any, Any], index: jax.Array) -> tuple[tuple[Any, Any], LangevinStatistics]:
+            latents, seen = step(*state, index)
+            return (latents, make(latents)), seen
+
+        seen: list[LangevinStatistics] = []
+        if block > 1:
+            (latents, made), before = jax.lax.scan(step_and_make, (latents, made), jnp.arange(block - 1))
+            seen.append(before)
+        latents, last = step(latents, made, jnp.int32(block - 1))
+        return latents, jax.tree.map(lambda *values: jnp.hstack(values), *seen, last)
+
+    # What the density computes of the first latents at the end of a block serves the other's steps and the next block;
+    # what it computes of the second, the other's next block.
+    def sweep(state: tuple[Any, Any, Any], index: jax.Array) -> tuple[tuple[Any, Any, Any], LangevinStatistics]:
+        first, of_it, second = state
         keys = [jax.random.fold_in(jax.random.fold_in(key, index), i) for i in range(2)]
-        (first, of_it), first_seen = move(
-            first, of_it, keys[0], sizes[0], lambda made: of_first(made, of_other), parts.first
-        )
-        (second, of_other), second_seen = move(
+        of_other = parts.second(second)
+        first, first_seen = move(first, of_it, keys[0], sizes[0], lambda made: of_first(made, of_other), parts.first)
+        of_it = parts.first(first)
+        second, second_seen = move(
             second, of_other, keys[1], sizes[1], lambda made: of_second(of_it, made), parts.second
         )
-        seen = jax.tree.map(lambda *seen: jnp.stack(seen), first_seen, second_seen)
-        return ((first, of_it), (second, of_other)), seen
+        return (first, of_it, second), jax.tree.map(lambda *seen: jnp.stack(seen), first_seen, second_seen)
 
-    start = ((first, parts.first(first)), (second, parts.second(second)))
-    return _iterate(sweep, start, num_steps, average_last, lambda state: (state[0][0], state[1][0]))
+    start = (first, parts.first(first), second)
+    return _iterate(sweep, start, num_steps, average_last, lambda state: (state[0], state[2]))
 
 
 def _iterate(
