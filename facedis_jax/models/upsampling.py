@@ -218,7 +218,7 @@ def _subpixel_backward(
     images, kernel = kept
     taps, _, channels, filters = kernel.shape
     if filters % 2:
-        # XLA:CPU's strided convolution of three channels takes up to ten times as long as of two or four.
+        # XLA:CPU's strided convolution of three or five channels takes up to ten times as long as of two or four.
         return jax.vjp(lambda x, k: _by_remainders(x, k, stride), images, kernel)[1](cotangent)
     (of_kernel,) = jax.vjp(lambda k: _by_remainders(images, k, stride), kernel)[1](cotangent)
     before = (taps - 1 - _padding_before(taps, stride),) * 2
