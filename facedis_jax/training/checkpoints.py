@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -24,6 +25,8 @@ _logger = logging.getLogger(__name__)
 _ITEMS = ("state", "progress")
 # Of a checkpoint's files, with their hashes.
 _MANIFEST = "manifest.json"
+# A save that has failed is done with when nothing of it came back for so long; it is waited for no longer than that.
+_QUIET_S, _PATIENCE_S = 0.3, 5.0
 
 
 class SaveFailed(RuntimeError):
@@ -178,9 +181,17 @@ class Checkpoints:
             yield
         except Exception as error:
             if jax.process_index() == 0:
-                for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-                    shutil.rmtree(unfinished, ignore_errors=True)
+                self._drop_unfinished()
             raise SaveFailed(self._folder, self.latest_step, _one_line(error)) from error
+
+    def _drop_unfinished(self) -> None:
+        """Removes what a failed save has written, and what its other threads, for which nobody waits, still write."""
+        start = seen = time.monotonic()
+        while time.monotonic() < min(seen + _QUIET_S, start + _PATIENCE_S):
+            for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
+                seen = time.monotonic()
+            time.sleep(_QUIET_S / 10)
 
 
 def _sha256_of_files(folder: Path) -> dict[str, str]:

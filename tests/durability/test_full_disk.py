@@ -1,6 +1,10 @@
 """The short form of `python -m durability.full_disk`."""
 
+import errno
+import os
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -39,3 +43,27 @@ def test_a_full_disk_is_told_of_and_leaves_the_last_checkpoint_whole(small_disk)
     assert restored.step == steps[-1]
     assert str(raised.value).endswith(f"step {restored.step}")
     assert (restored.state["chains"] == state_at(restored.step)["chains"]).all()
+
+
+def test_what_a_failed_save_writes_afterwards_is_gone_too(tmp_path, monkeypatch):
+    """Orbax fails in one thread while others still make folders and files."""
+    late = tmp_path / "10.orbax-checkpoint-tmp" / "state.orbax-checkpoint-tmp"
+
+    def write():
+        for i in range(10):
+            time.sleep(0.02)
+            late.mkdir(parents=True, exist_ok=True)
+            (late / f"{i}").touch()
+
+    writer = threading.Thread(target=write)
+
+    def fail(*_, **__):
+        writer.start()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Checkpoints(tmp_path) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", fail)
+        with pytest.raises(SaveFailed):
+            checkpoints.save(10, state_at(10), {})
+    writer.join()
+    assert not list(tmp_path.iterdir())
