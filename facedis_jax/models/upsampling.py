@@ -216,13 +216,14 @@ def _subpixel_backward(
     stride: int, kept: tuple[jax.Array, jax.Array], cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     images, kernel = kept
+    _, height, width, _ = images.shape
     taps, _, channels, filters = kernel.shape
     if filters % 2:
         # XLA:CPU's strided convolution of three or five channels takes up to ten times as long as of two or four.
         return jax.vjp(lambda x, k: _by_remainders(x, k, stride), images, kernel)[1](cotangent)
     (of_kernel,) = jax.vjp(lambda k: _by_remainders(images, k, stride), kernel)[1](cotangent)
     before = (taps - 1 - _padding_before(taps, stride),) * 2
-    block = _block(*images.shape[1:3], filters, channels)
+    block = _block(height, width, filters, channels)
     return _in_blocks(cotangent, _turned(kernel), before, *block, stride), of_kernel
 
 
