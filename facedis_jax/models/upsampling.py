@@ -16,6 +16,9 @@ MANY_CHANNELS = 16
 ENOUGH_FILTERS = 20
 # From so many on, four convolutions cost XLA:CPU less than one that multiplies with zeros in between; a TPU as much.
 SEPARATE_CHANNELS = 16
+# Of a kernel of no more numbers than that, which then stays in a core's cache, XLA:CPU's strided convolution is faster
+# than those of the remainders; of a larger one up to twice as slow.
+LARGEST_STRIDED_KERNEL = 100_000
 
 
 def transposed_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -202,7 +205,7 @@ def _turned(kernel: jax.Array) -> jax.Array:
 
 
 # The gradient of the images needs none of the remainders: it is a strided convolution of the cotangent, without zeros
-# and without pixels put in another order.
+# and without pixels put in another order. Where that is slow, it is that of the remainders.
 _subpixel = jax.custom_vjp(_by_remainders, nondiff_argnums=(2,))
 
 
@@ -218,8 +221,8 @@ def _subpixel_backward(
     images, kernel = kept
     _, height, width, _ = images.shape
     taps, _, channels, filters = kernel.shape
-    if filters % 2:
-        # XLA:CPU's strided convolution of three or five channels takes up to ten times as long as of two or four.
+    # XLA:CPU's strided convolution of three or five channels takes up to ten times as long as of two or four.
+    if filters % 2 or kernel.size > LARGEST_STRIDED_KERNEL:
         return jax.vjp(lambda x, k: _by_remainders(x, k, stride), images, kernel)[1](cotangent)
     (of_kernel,) = jax.vjp(lambda k: _by_remainders(images, k, stride), kernel)[1](cotangent)
     before = (taps - 1 - _padding_before(taps, stride),) * 2
