@@ -1,6 +1,8 @@
 """From a code to a picture: a fully connected layer and transposed convolutions, as both generators are made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -122,9 +124,9 @@ def _plain_convolution(images: jax.Array, kernel: jax.Array, before: Padding) ->
 
 
 def _in_blocks(
-    images: jax.Array, kernel: jax.Array, before: Padding, rows: int, columns: int, stride: int = 1
+    images: jax.Array, kernel: jax.Array, before: Padding, rows: int, columns: int, stride: int
 ) -> jax.Array:
-    """The same, of so many rows and columns of output pixels at once, each of which has filters of its own.
+    """One of any stride, of so many rows and columns of output pixels at once, each of which has filters of its own.
 
     Their window is larger than the kernel by the block less one pixel, times the stride: the more multiplications with
     zeros, the larger the block.
@@ -168,69 +170,62 @@ def _depth_to_space(maps: jax.Array, rows: int, columns: int) -> jax.Array:
     return pixels.reshape(batch, height * rows, width * columns, -1)
 
 
-def _fast_convolution(images: jax.Array, kernel: jax.Array, before: Padding) -> jax.Array:
-    """`_plain_convolution`, in blocks where it has few channels and filters."""
+def _fast_convolution(images: jax.Array, kernel: jax.Array, before: Padding, stride: int = 1) -> jax.Array:
+    """A convolution to one `stride`-th of the size, in blocks where it has few channels and filters."""
     _, height, width, _ = images.shape
-    return _in_blocks(images, kernel, before, *_block(height, width, *kernel.shape[2:]))
+    block = _block(height // stride, width // stride, *kernel.shape[2:])
+    return _in_blocks(images, kernel, before, *block, stride)
 
 
-# Its derivative is what JAX would make of it, with one difference: the kernel of the images' gradient is turned around
-# and transposed behind a barrier. XLA would else make both a part of the convolution, and for such ones its CPU backend
-# has only a slow loop, which made Langevin steps 3.6 times as slow.
-_convolution = jax.custom_vjp(_fast_convolution, nondiff_argnums=(2,))
+def _turned(kernel: jax.Array) -> jax.Array:
+    """The kernel of the images' gradient, turned around and transposed behind a barrier.
+
+    XLA would else make both a part of the convolution, and for such ones its CPU backend has only a slow loop, which
+    made Langevin steps 3.6 times as slow.
+    """
+    return jax.lax.optimization_barrier(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
 
 
-def _convolution_forward(
-    images: jax.Array, kernel: jax.Array, before: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _fast_convolution(images, kernel, before), (images, kernel)
+def _with_gradients(
+    convolution: Callable[[jax.Array, jax.Array, Any], jax.Array],
+    gradients: Callable[[Any, tuple[jax.Array, jax.Array], jax.Array], tuple[jax.Array, jax.Array]],
+) -> Callable[[jax.Array, jax.Array, Any], jax.Array]:
+    """A convolution of images, a kernel and a setting, with gradients of our own from setting, both and cotangent."""
+    own = jax.custom_vjp(convolution, nondiff_argnums=(2,))
+    own.defvjp(lambda images, kernel, setting: (convolution(images, kernel, setting), (images, kernel)), gradients)
+    return own
 
 
-def _convolution_backward(
+def _convolution_gradients(
     before: Padding, kept: tuple[jax.Array, jax.Array], cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     images, kernel = kept
-    turned = _turned(kernel)
     after = (kernel.shape[0] - 1 - before[0], kernel.shape[1] - 1 - before[1])
-    of_images = _fast_convolution(cotangent, turned, after)
+    of_images = _fast_convolution(cotangent, _turned(kernel), after)
     (of_kernel,) = jax.linear_transpose(lambda k: _plain_convolution(images, k, before), kernel)(cotangent)
     return of_images, of_kernel
 
 
-_convolution.defvjp(_convolution_forward, _convolution_backward)
+# What JAX would make of it, but for the turned kernel's barrier.
+_convolution = _with_gradients(partial(_fast_convolution, stride=1), _convolution_gradients)
 
 
-def _turned(kernel: jax.Array) -> jax.Array:
-    return jax.lax.optimization_barrier(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
-
-
-# The gradient of the images needs none of the remainders: it is a strided convolution of the cotangent, without zeros
-# and without pixels put in another order. Where that is slow, it is that of the remainders.
-_subpixel = jax.custom_vjp(_by_remainders, nondiff_argnums=(2,))
-
-
-def _subpixel_forward(
-    images: jax.Array, kernel: jax.Array, stride: int
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _by_remainders(images, kernel, stride), (images, kernel)
-
-
-def _subpixel_backward(
+def _subpixel_gradients(
     stride: int, kept: tuple[jax.Array, jax.Array], cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     images, kernel = kept
-    _, height, width, _ = images.shape
-    taps, _, channels, filters = kernel.shape
+    taps, filters = kernel.shape[0], kernel.shape[-1]
     # XLA:CPU's strided convolution of three or five channels takes up to ten times as long as of two or four.
     if filters % 2 or kernel.size > LARGEST_STRIDED_KERNEL:
         return jax.vjp(lambda x, k: _by_remainders(x, k, stride), images, kernel)[1](cotangent)
     (of_kernel,) = jax.vjp(lambda k: _by_remainders(images, k, stride), kernel)[1](cotangent)
     before = (taps - 1 - _padding_before(taps, stride),) * 2
-    block = _block(height, width, filters, channels)
-    return _in_blocks(cotangent, _turned(kernel), before, *block, stride), of_kernel
+    return _fast_convolution(cotangent, _turned(kernel), before, stride), of_kernel
 
 
-_subpixel.defvjp(_subpixel_forward, _subpixel_backward)
+# The gradient of the images needs none of the remainders: it is a strided convolution of the cotangent, without zeros
+# and without pixels put in another order. Where that is slow, it is that of the remainders.
+_subpixel = _with_gradients(_by_remainders, _subpixel_gradients)
 
 
 def enlarge(maps: jax.Array, scale: int) -> jax.Array:

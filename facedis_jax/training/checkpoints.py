@@ -25,8 +25,10 @@ _logger = logging.getLogger(__name__)
 _ITEMS = ("state", "progress")
 # Of a checkpoint's files, with their hashes.
 _MANIFEST = "manifest.json"
-# A save that has failed is done with when nothing of it came back for so long; it is waited for no longer than that.
-_QUIET_S, _PATIENCE_S = 0.3, 5.0
+# A failed save is done with when nothing of it has come back for so long,
+_QUIET_S = 0.3
+# or when this has passed.
+_PATIENCE_S = 5.0
 
 
 class SaveFailed(RuntimeError):
