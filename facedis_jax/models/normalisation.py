@@ -35,11 +35,11 @@ class Normalise(nn.Module):
             norm = nn.BatchNorm(
                 use_running_average=not train, momentum=0.9, axis_name=self.axis_name, dtype=features.dtype
             )
-            return norm(_wide(features))
+            return norm(as_wide(features))
         if self.kind == "layer":
             # No learned scale and offset: the next linear layer has both, and their gradients, sums over all
             # points, cost more than the layer itself.
-            centred = _wide(features)
+            centred = as_wide(features)
             centred = centred - centred.mean(axis=-1, keepdims=True)
             normalised = centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-6)
             return normalised.astype(features.dtype)
@@ -48,7 +48,42 @@ class Normalise(nn.Module):
         raise ValueError(f"normalisation must be 'batch', 'layer' or 'none', not {self.kind!r}")
 
 
-def _wide(features: jax.Array) -> jax.Array:
+class BatchAffine(nn.Module):
+    """Batch normalisation of features whose moments are known, as `(features - mean) * factor + bias`.
+
+    Keeps running statistics as flax's BatchNorm, which `Normalise` has, does.
+
+    Attributes:
+      features: number of channels.
+      axis_name: the device axis over which moments are averaged in training.
+      scale: [features], learned.
+    """
+
+    features: int
+    axis_name: str | None = None
+
+    def setup(self) -> None:
+        self.scale = self.param("scale", nn.initializers.ones, (self.features,))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        self.running_mean = self.variable("batch_stats", "mean", jnp.zeros, (self.features,))
+        self.running_variance = self.variable("batch_stats", "var", jnp.ones, (self.features,))
+
+    def __call__(
+        self, mean: jax.Array, square: jax.Array, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Of a batch's mean and mean square [features] the mean, factor and bias to normalise with."""
+        if train and not self.is_initializing():
+            if self.axis_name is not None:
+                mean, square = jax.lax.pmean((mean, square), self.axis_name)
+            variance = jnp.maximum(square - jnp.square(mean), 0)
+            self.running_mean.value = 0.9 * self.running_mean.value + 0.1 * mean
+            self.running_variance.value = 0.9 * self.running_variance.value + 0.1 * variance
+        else:
+            mean, variance = self.running_mean.value, self.running_variance.value
+        return mean, jax.lax.rsqrt(variance + 1e-5) * self.scale, self.bias
+
+
+def as_wide(features: jax.Array) -> jax.Array:
     """In at least float32, in which statistics are taken."""
     return features.astype(jnp.promote_types(features.dtype, jnp.float32))
 
@@ -79,70 +114,3 @@ class LinearNormRelu(nn.Module):
         hidden = layer(inputs)
         hidden = Normalise(self.normalisation, self.axis_name)(hidden, train=train)
         return nn.leaky_relu(hidden, self.slope)
-
-
-class LinearBatchNormReluMax(nn.Module):
-    """`LinearNormRelu` over the batch and then the maximum over the next to last axis, of the neighbours of a point.
-
-    Batch normalisation and ReLU are monotonous in each channel, so that the maximum may come first: of the largest
-    value where a channel's scale is positive, of the smallest where it is not. Only the statistics need all of the
-    neighbours then. Equal to the plain order of the three, values and gradients.
-    """
-
-    features: int
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
-        """Maps [..., neighbours, channels] to [..., features]."""
-        hidden = RowsDense(self.features, use_bias=False, dtype=inputs.dtype)(inputs)
-        scale = self.param("scale", nn.initializers.ones, (self.features,))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (self.features,))
-        running_variance = self.variable("batch_stats", "var", jnp.ones, (self.features,))
-        sign = jnp.where(scale < 0, -1.0, 1.0)
-        mean, square, extreme = _moments_and_extreme(hidden, sign)
-        if train and not self.is_initializing():
-            if self.axis_name is not None:
-                mean, square = jax.lax.pmean((mean, square), self.axis_name)
-            variance = jnp.maximum(square - jnp.square(mean), 0)
-            # As flax's BatchNorm, which normalises elsewhere.
-            running_mean.value = 0.9 * running_mean.value + 0.1 * mean
-            running_variance.value = 0.9 * running_variance.value + 0.1 * variance
-        else:
-            mean, variance = running_mean.value, running_variance.value
-        normalised = (_wide(extreme) - mean) * (jax.lax.rsqrt(variance + 1e-5) * scale) + bias
-        return nn.relu(normalised).astype(inputs.dtype)
-
-
-@jax.custom_vjp
-def _moments_and_extreme(hidden: jax.Array, sign: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean and mean square over all but the channels, and sign * max(sign * hidden) over the neighbours.
-
-    Args:
-      hidden: [..., neighbours, channels].
-      sign: [channels], 1 or -1.
-    """
-    axes, sign = tuple(range(hidden.ndim - 1)), sign.astype(hidden.dtype)
-    wide = _wide(hidden)
-    return wide.mean(axes), jnp.square(wide).mean(axes), sign * (sign * hidden).max(axis=-2)
-
-
-def _moments_and_extreme_forward(hidden: jax.Array, sign: jax.Array) -> Any:
-    results = _moments_and_extreme(hidden, sign)
-    return results, (hidden, sign, results[2])
-
-
-def _moments_and_extreme_backward(kept: Any, cotangents: Any) -> tuple[jax.Array, jax.Array]:
-    """What JAX would make of it, in one pass over the neighbours in place of one for each of the three."""
-    hidden, sign, extreme = kept
-    of_mean, of_square, of_extreme = cotangents
-    count = hidden.size // hidden.shape[-1]
-    chosen = hidden == extreme[..., None, :]
-    # Neighbours that share the maximum share its gradient, as they do in jnp.max.
-    share = _wide(of_extreme) / chosen.sum(axis=-2)
-    gradient = of_mean / count + 2 / count * of_square * _wide(hidden) + jnp.where(chosen, share[..., None, :], 0)
-    return gradient.astype(hidden.dtype), jnp.zeros_like(sign)
-
-
-_moments_and_extreme.defvjp(_moments_and_extreme_forward, _moments_and_extreme_backward)

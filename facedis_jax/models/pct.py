@@ -8,9 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.errors import InputError
+from facedis_jax.models import attention_kernel
 from facedis_jax.models.linear import RowsDense
-from facedis_jax.models.normalisation import LinearBatchNormReluMax, LinearNormRelu, Normalisation, Normalise
-from facedis_jax.models.point_features import PointFeatureConfig, PointFeatures, grouped_linear
+from facedis_jax.models.neighbourhoods import NormalisedMaximum
+from facedis_jax.models.normalisation import LinearNormRelu, Normalisation, Normalise
+from facedis_jax.models.point_features import (
+    PointFeatureConfig,
+    PointFeatures,
+    grouped_linear,
+    grouped_linear_parts,
+)
 
 
 @dataclass(frozen=True)
@@ -68,14 +75,34 @@ class OffsetAttention(nn.Module):
         channels = inputs.shape[-1]
         query = RowsDense(channels // 4, use_bias=False, dtype=inputs.dtype, name="query_key")(inputs)
         value = RowsDense(channels, dtype=inputs.dtype, name="value")(inputs)
-        wide = jnp.promote_types(inputs.dtype, jnp.float32)
-        energy = jnp.einsum("...qc,...kc->...qk", query, query, preferred_element_type=wide)
-        attention = nn.softmax(energy, axis=-1)
-        # 1e-9 as in the reference: a point that nobody attends to must not divide by zero.
-        attention = attention / (1e-9 + attention.sum(axis=-2, keepdims=True))
-        attended = jnp.einsum("...qk,...qc->...kc", attention.astype(inputs.dtype), value)
         update = LinearNormRelu(channels, self.normalisation, self.axis_name)
-        return inputs + update(inputs - attended, train=train)
+        return inputs + update(inputs - _attend(query, value), train=train)
+
+
+def _attend(query: jax.Array, value: jax.Array) -> jax.Array:
+    """`attend_plain`, in bfloat16 on a TPU as one kernel."""
+    # Of float32 a TPU's products have several precisions, of which the kernel would have to know.
+    if query.dtype != jnp.bfloat16 or not attention_kernel.fits(query, value):
+        return attend_plain(query, value)
+    return jax.lax.platform_dependent(query, value, tpu=attention_kernel.attend, default=attend_plain)
+
+
+def attend_plain(query: jax.Array, value: jax.Array) -> jax.Array:
+    """Values of all points by their normalised attention, of which a point's column has the sum 1.
+
+    Args:
+      query: [..., points, query channels], keys as well.
+      value: [..., points, channels].
+
+    Returns:
+      [..., points, channels].
+    """
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    energy = jnp.einsum("...qc,...kc->...qk", query, query, preferred_element_type=wide)
+    attention = nn.softmax(energy, axis=-1)
+    # 1e-9 as in the reference: a point that nobody attends to must not divide by zero.
+    attention = attention / (1e-9 + attention.sum(axis=-2, keepdims=True))
+    return jnp.einsum("...qk,...qc->...kc", attention.astype(value.dtype), value)
 
 
 class GroupedFeatures(nn.Module):
@@ -89,16 +116,13 @@ class GroupedFeatures(nn.Module):
     def __call__(
         self, inputs: jax.Array, centres: jax.Array, neighbours: jax.Array, *, train: bool = False
     ) -> jax.Array:
-        """Maps [batch, points, channels] and indices to [batch, centres, features]."""
+        """Maps [points, channels] of all clouds and indices to [centres, features]."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (2 * inputs.shape[-1], self.features))
-        hidden = jax.vmap(grouped_linear, in_axes=(0, 0, 0, None))(
-            inputs, centres, neighbours, kernel.astype(inputs.dtype)
-        )
-        hidden = nn.relu(Normalise(self.normalisation, self.axis_name)(hidden, train=train))
+        grouped = (inputs, centres, neighbours, kernel.astype(inputs.dtype))
         if self.normalisation == "batch":
-            return LinearBatchNormReluMax(self.features, self.axis_name)(hidden, train=train)
-        hidden = LinearNormRelu(self.features, self.normalisation, self.axis_name)(hidden, train=train)
-        return hidden.max(axis=-2)
+            return NormalisedMaximum(self.features, self.axis_name)(*grouped_linear_parts(*grouped), train=train)
+        hidden = nn.relu(Normalise(self.normalisation)(grouped_linear(*grouped)))
+        return LinearNormRelu(self.features, self.normalisation)(hidden).max(axis=-2)
 
 
 class PointCloudTransformer(nn.Module):
@@ -132,18 +156,20 @@ class PointCloudTransformer(nn.Module):
         centres, neighbours = grouping.centres, grouping.neighbours
         if config.normalisation != "batch" and neighbours[0].size < points.shape[1]:
             points, centres, neighbours = _gathered(points, centres, neighbours)
+        coarse = _of_all(grouping.coarse_centres, grouping.coarse_neighbours, centres.shape[1])
+        fine = _of_all(centres, neighbours, points.shape[1])
 
-        hidden = fourier_features(points, config.frequencies)
+        # The points of all clouds one after the other: in tiles of rows, a TPU has no room for clouds of 5,023.
+        hidden = fourier_features(points.reshape(-1, 3), config.frequencies)
         # In one pass of bfloat16, an accelerator's default, a coordinate of 10 cm would be rounded to 0.2 mm.
         embedding = LinearNormRelu(config.embedding, *norm, precision=jax.lax.Precision.HIGHEST)
         hidden = embedding(hidden, train=train)
         if config.compute == "bfloat16":
             hidden = hidden.astype(jnp.bfloat16)
         hidden = LinearNormRelu(config.embedding, *norm)(hidden, train=train)
-        hidden = GroupedFeatures(config.width // 2, *norm)(hidden, centres, neighbours, train=train)
-        grouped = GroupedFeatures(config.width, *norm)(
-            hidden, grouping.coarse_centres, grouping.coarse_neighbours, train=train
-        )
+        hidden = GroupedFeatures(config.width // 2, *norm)(hidden, *fine, train=train)
+        grouped = GroupedFeatures(config.width, *norm)(hidden, *coarse, train=train)
+        grouped = grouped.reshape(len(points), -1, config.width)
         layers = [grouped]
         for _ in range(config.attention_layers):
             layers.append(OffsetAttention(*norm)(layers[-1], train=train))
@@ -177,3 +203,19 @@ def _gathered(points: jax.Array, centres: jax.Array, neighbours: jax.Array) -> t
     places = jnp.arange(num_centres * size).reshape(num_centres, size)
     places = jnp.broadcast_to(places, (batch, num_centres, size))
     return points, places[..., 0], places
+
+
+def _of_all(centres: jax.Array, neighbours: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Indices into each of the clouds as indices into the points of all clouds, `count` of each.
+
+    Args:
+      centres: [clouds, centres].
+      neighbours: [clouds, centres, neighbours].
+      count: of points in each cloud.
+
+    Returns:
+      [clouds * centres] and [clouds * centres, neighbours].
+    """
+    first = count * jnp.arange(len(centres), dtype=centres.dtype)
+    centres, neighbours = centres + first[:, None], neighbours + first[:, None, None]
+    return centres.reshape(-1), neighbours.reshape(-1, neighbours.shape[-1])

@@ -117,9 +117,6 @@ def fourier_moments(points: jax.Array, harmonics: int, period: float) -> jax.Arr
 def grouped_linear(features: jax.Array, centres: jax.Array, neighbours: jax.Array, kernel: jax.Array) -> jax.Array:
     """`concat(neighbour - centre, centre) @ kernel` for all neighbours of all centres.
 
-    A linear layer commutes with the gather: `n @ A + c @ (B - A)` with the kernel's halves A and B. So it is
-    applied once per point, not once per neighbour.
-
     Args:
       features: [points, channels].
       centres: [centres] indices.
@@ -129,8 +126,23 @@ def grouped_linear(features: jax.Array, centres: jax.Array, neighbours: jax.Arra
     Returns:
       [centres, neighbours, outputs], equal to `grouped_linear_plain` up to rounding.
     """
+    gathered, centre = grouped_linear_parts(features, centres, neighbours, kernel)
+    return gathered + centre[:, None]
+
+
+def grouped_linear_parts(
+    features: jax.Array, centres: jax.Array, neighbours: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """What neighbours and what centres give to the sum that is `grouped_linear`.
+
+    A linear layer commutes with the gather: `n @ A + c @ (B - A)` with the kernel's halves A and B. So it is
+    applied once per point, not once per neighbour.
+
+    Returns:
+      [centres, neighbours, outputs] and [centres, outputs].
+    """
     near, centre = jnp.split(kernel, 2)
-    return linear(features, near)[neighbours] + linear(features[centres], centre - near)[:, None]
+    return linear(features, near)[neighbours], linear(features[centres], centre - near)
 
 
 def grouped_linear_plain(

@@ -269,10 +269,10 @@ def load_faces(torch, peer, params):
         load_norm_relu(torch, layer, encoder[f"LinearNormRelu_{name}"])
     for i, group in enumerate((peer.encoder.fine, peer.encoder.coarse)):
         values = encoder[f"GroupedFeatures_{i}"]
-        load_norm_relu(torch, group.layers[0], {"Dense_0": {"kernel": values["kernel"]}, **values})
-        last = values["LinearBatchNormReluMax_0"]
-        load_linear(torch, group.layers[1].linear, last["Dense_0"])
-        load_batch_norm(torch, group.layers[1].norm, last)
+        rest = values["NormalisedMaximum_0"]
+        for j, kernel in enumerate((values["kernel"], rest["kernel"])):
+            load_linear(torch, group.layers[j].linear, {"kernel": kernel})
+            load_batch_norm(torch, group.layers[j].norm, rest[f"BatchAffine_{j}"])
     for i, layer in enumerate(peer.encoder.attention):
         values = encoder[f"OffsetAttention_{i}"]
         load_linear(torch, layer.query_key, values["query_key"])

@@ -1,0 +1,124 @@
+"""Attention among the points of a cloud on a TPU: each cloud's energies never leave fast memory.
+
+XLA writes them, what softmax makes of them and their gradients, in float32, and reads them again. Here the backward
+pass makes them anew.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from facedis_jax.models.kernels import LANES, product
+
+# Five arrays of all pairs in float32 have to find room in 16 MB.
+_MOST_POINTS = 512
+
+
+def fits(query: jax.Array, value: jax.Array) -> bool:
+    """Whether the kernels do for arrays of such shapes: see `attend`."""
+    if query.ndim != 3 or not len(query):
+        return False
+    _, points, channels = value.shape
+    return points % LANES == 0 and points <= _MOST_POINTS and channels % LANES == 0 and query.shape[2] % 8 == 0
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def attend(query: jax.Array, value: jax.Array, interpret: bool = False) -> jax.Array:
+    """`facedis_jax.models.pct.attend_plain` of arrays that `fits` allows.
+
+    Args:
+      query: [clouds, points, query channels], keys as well.
+      value: [clouds, points, channels].
+      interpret: run the kernels as plain JAX, on any device.
+
+    Returns:
+      [clouds, points, channels].
+    """
+    return _call(_forward_kernel, (query, value), (value,), 1, 1, "attention", interpret)[0]
+
+
+def _forward(query: jax.Array, value: jax.Array, interpret: bool) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return attend(query, value, interpret), (query, value)
+
+
+def _backward(interpret: bool, kept: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> Any:
+    return tuple(_call(_backward_kernel, (*kept, cotangent), kept, 3, 2, "attention_backward", interpret))
+
+
+attend.defvjp(_forward, _backward)
+
+
+def _call(
+    kernel: Any,
+    inputs: tuple[jax.Array, ...],
+    outputs: tuple[jax.Array, ...],
+    of_queries: int,
+    of_values: int,
+    name: str,
+    interpret: bool,
+) -> Any:
+    """Runs a kernel on one cloud after the other.
+
+    Args:
+      kernel: of references to one cloud's inputs and outputs.
+      inputs: [clouds, ...].
+      outputs: like what comes out.
+      of_queries, of_values: how many products the kernel takes of all pairs of points with the channels of each.
+      name: in profiles.
+      interpret: as above.
+    """
+
+    def block(array: jax.Array) -> pl.BlockSpec:
+        return pl.BlockSpec((None, *array.shape[1:]), lambda cloud: (cloud, 0, 0))
+
+    query, value = inputs[:2]
+    clouds, points, _ = value.shape
+    channels = of_queries * query.shape[2] + of_values * value.shape[2]
+    return pl.pallas_call(
+        kernel,
+        out_shape=[jax.ShapeDtypeStruct(output.shape, output.dtype) for output in outputs],
+        grid=(clouds,),
+        in_specs=[block(array) for array in inputs],
+        out_specs=[block(array) for array in outputs],
+        cost_estimate=pl.CostEstimate(
+            flops=2 * clouds * points**2 * channels,
+            bytes_accessed=sum(array.size * array.dtype.itemsize for array in (*inputs, *outputs)),
+            transcendentals=clouds * points**2,
+        ),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel",)),
+        name=name,
+        interpret=interpret,
+    )(*inputs)
+
+
+def _forward_kernel(query_ref: Any, value_ref: Any, attended_ref: Any) -> None:
+    query, value = query_ref[...], value_ref[...]
+    _, _, attention = _attention(query)
+    attended_ref[...] = product(attention.astype(value.dtype), value, 0, 0).astype(attended_ref.dtype)
+
+
+def _backward_kernel(
+    query_ref: Any, value_ref: Any, of_attended_ref: Any, of_query_ref: Any, of_value_ref: Any
+) -> None:
+    query, value, of_attended = query_ref[...], value_ref[...], of_attended_ref[...]
+    softmax, received, attention = _attention(query)
+    of_value_ref[...] = product(attention.astype(value.dtype), of_attended, 1, 0).astype(of_value_ref.dtype)
+    of_attention = product(value, of_attended, 1, 1)
+    of_softmax = (of_attention - jnp.sum(of_attention * attention, axis=0, keepdims=True)) / received
+    of_energy = softmax * (of_softmax - jnp.sum(of_softmax * softmax, axis=1, keepdims=True))
+    of_energy = of_energy.astype(query.dtype)
+    of_query = product(of_energy, query, 1, 0) + product(of_energy, query, 0, 0)
+    of_query_ref[...] = of_query.astype(of_query_ref.dtype)
+
+
+def _attention(query: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Softmax over keys, what each key receives [1, keys], and their ratio: [queries, keys], float32."""
+    energy = product(query, query, 1, 1)
+    weight = jnp.exp(energy - jnp.max(energy, axis=1, keepdims=True))
+    softmax = weight / jnp.sum(weight, axis=1, keepdims=True)
+    received = 1e-9 + jnp.sum(softmax, axis=0, keepdims=True)
+    return softmax, received, softmax / received

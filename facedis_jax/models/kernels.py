@@ -1,0 +1,12 @@
+"""What the kernels for TPUs have in common."""
+
+import jax
+import jax.numpy as jnp
+
+# A TPU's vectors: so many rows of so many lanes, of 32 bits each.
+ROWS, LANES = 8, 128
+
+
+def product(left: jax.Array, right: jax.Array, of_left: int, of_right: int) -> jax.Array:
+    """The product of two matrices over an axis of each, in float32."""
+    return jax.lax.dot_general(left, right, (((of_left,), (of_right,)), ((), ())), preferred_element_type=jnp.float32)

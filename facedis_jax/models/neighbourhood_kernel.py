@@ -1,0 +1,277 @@
+"""Neighbourhoods on a TPU: from what is gathered to the maximum in one kernel, and back in another.
+
+XLA keeps three tensors of all neighbours of all points and reads or writes them thirty-six times in a step, which is
+what the step's time goes to. Here a block of neighbourhoods stays in fast memory, and the backward pass makes anew what
+the forward pass had.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from facedis_jax.models.kernels import LANES, ROWS, product
+
+# Numbers of 16 bits lie two in a place.
+_NARROW_ROWS = 2 * ROWS
+# Of a block, which with ten arrays like it has to find room in 16 MB.
+_BLOCK = 256 * 1024
+# Programs that go on side by side, on the two cores that some chips have.
+_CORES = 2
+
+Arrays = tuple[jax.Array, ...]
+
+
+def block_size(shape: tuple[int, ...], features: int) -> int | None:
+    """How many neighbourhoods a block has, or None where the kernel does not do: see `linear_moments_and_extreme`.
+
+    Args:
+      shape: [neighbourhoods, neighbours, channels].
+      features: of the result.
+    """
+    count, neighbours, channels = shape
+    if channels % LANES or features % LANES or neighbours % _NARROW_ROWS:
+        return None
+    largest = _BLOCK // (neighbours * max(channels, features))
+    sizes = range(largest - largest % _NARROW_ROWS, 0, -_NARROW_ROWS)
+    return next((size for size in sizes if count % (_CORES * size) == 0), None)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
+def linear_moments_and_extreme(
+    gathered: jax.Array,
+    centre: jax.Array,
+    mean: jax.Array,
+    factor: jax.Array,
+    bias: jax.Array,
+    kernel: jax.Array,
+    sign: jax.Array,
+    interpret: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`facedis_jax.models.neighbourhoods.linear_moments_and_extreme_plain` of shapes that have a `block_size`.
+
+    Args:
+      gathered: [neighbourhoods, neighbours, channels].
+      centre: [neighbourhoods, channels].
+      mean, factor, bias: [channels], float32.
+      kernel: [channels, features].
+      sign: [features], 1 or -1.
+      interpret: run the kernels as plain JAX, on any device.
+
+    Returns:
+      [features], [features], float32, and [neighbourhoods, features] of the inputs' type.
+    """
+    return _forward(gathered, centre, mean, factor, bias, kernel, sign, interpret)[0]
+
+
+def _forward(
+    gathered: jax.Array,
+    centre: jax.Array,
+    mean: jax.Array,
+    factor: jax.Array,
+    bias: jax.Array,
+    kernel: jax.Array,
+    sign: jax.Array,
+    interpret: bool,
+) -> tuple[Any, Arrays]:
+    inputs = (gathered, centre, mean, factor, bias, kernel, sign)
+    plan = _Plan(gathered.shape, kernel.shape[1])
+    of_rows = jax.ShapeDtypeStruct((_CORES, ROWS, plan.features), jnp.float32)
+    total, square, extreme = pl.pallas_call(
+        _forward_kernel,
+        out_shape=(of_rows, of_rows, jax.ShapeDtypeStruct((plan.count, plan.features), gathered.dtype)),
+        in_specs=plan.inputs(),
+        out_specs=(plan.total(ROWS, plan.features), plan.total(ROWS, plan.features), plan.block(plan.features)),
+        cost_estimate=plan.cost(1, (gathered, centre, kernel)),
+        name="neighbourhood_maximum",
+        interpret=interpret,
+        **plan.grid(),
+    )(*_as_rows(inputs))
+    rows = gathered.shape[0] * gathered.shape[1]
+    return (total.sum((0, 1)) / rows, square.sum((0, 1)) / rows, extreme), inputs
+
+
+def _backward(interpret: bool, inputs: Arrays, cotangents: Arrays) -> Arrays:
+    gathered, centre, _, factor, _, kernel, sign = inputs
+    of_mean, of_square, of_extreme = cotangents
+    plan = _Plan(gathered.shape, kernel.shape[1])
+    rows = gathered.shape[0] * gathered.shape[1]
+    of_channels = jax.ShapeDtypeStruct((_CORES, ROWS, plan.channels), jnp.float32)
+    of_gathered, of_centre, of_factor, of_bias, of_kernel = pl.pallas_call(
+        _backward_kernel,
+        out_shape=(
+            jax.ShapeDtypeStruct(gathered.shape, gathered.dtype),
+            jax.ShapeDtypeStruct(centre.shape, centre.dtype),
+            of_channels,
+            of_channels,
+            jax.ShapeDtypeStruct((_CORES, *kernel.shape), jnp.float32),
+        ),
+        in_specs=[
+            *plan.inputs(),
+            plan.whole(1, plan.features),
+            plan.whole(1, plan.features),
+            plan.block(plan.features),
+        ],
+        out_specs=(
+            plan.block(plan.neighbours, plan.channels),
+            plan.block(plan.channels),
+            plan.total(ROWS, plan.channels),
+            plan.total(ROWS, plan.channels),
+            plan.total(plan.channels, plan.features),
+        ),
+        # What the forward pass had, the inputs' gradient and the kernel's.
+        cost_estimate=plan.cost(3, (gathered, gathered, centre, centre, of_extreme, kernel)),
+        name="neighbourhood_maximum_backward",
+        interpret=interpret,
+        **plan.grid(),
+    )(*_as_rows(inputs), of_mean[None] / rows, 2 * of_square[None] / rows, of_extreme)
+    of_bias = of_bias.sum((0, 1))
+    return (
+        of_gathered,
+        of_centre,
+        -factor * of_bias,
+        of_factor.sum((0, 1)),
+        of_bias,
+        of_kernel.sum(0).astype(kernel.dtype),
+        jnp.zeros_like(sign),
+    )
+
+
+linear_moments_and_extreme.defvjp(_forward, _backward)
+
+
+class _Plan:
+    """How arrays are cut for the kernels: neighbourhoods in blocks, on each core one after the other."""
+
+    def __init__(self, shape: tuple[int, ...], features: int):
+        size = block_size(shape, features)
+        if size is None:
+            raise ValueError(f"no block size for {shape} and {features} features")
+        self.count, self.neighbours, self.channels = shape
+        self.features, self.size = features, size
+        self.steps = self.count // (_CORES * size)
+
+    def block(self, *shape: int) -> pl.BlockSpec:
+        rest = (0,) * len(shape)
+        return pl.BlockSpec((self.size, *shape), lambda core, step: (core * self.steps + step, *rest))
+
+    def whole(self, *shape: int) -> pl.BlockSpec:
+        return pl.BlockSpec(shape, lambda core, step: (0,) * len(shape))
+
+    def total(self, *shape: int) -> pl.BlockSpec:
+        return pl.BlockSpec((None, *shape), lambda core, step: (core, 0, 0))
+
+    def inputs(self) -> list[pl.BlockSpec]:
+        of_channels = self.whole(1, self.channels)
+        return [
+            self.block(self.neighbours, self.channels),
+            self.block(self.channels),
+            *(of_channels, of_channels, of_channels),
+            self.whole(self.channels, self.features),
+            self.whole(1, self.features),
+        ]
+
+    def grid(self) -> dict[str, Any]:
+        semantics = pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary"))
+        return {"grid": (_CORES, self.steps), "compiler_params": semantics}
+
+    def cost(self, products: int, moved: Arrays) -> pl.CostEstimate:
+        """Of products alone; what is read and written besides is little."""
+        rows = self.count * self.neighbours
+        return pl.CostEstimate(
+            flops=2 * products * rows * self.channels * self.features,
+            bytes_accessed=sum(array.size * array.dtype.itemsize for array in moved),
+            transcendentals=0,
+        )
+
+
+def _as_rows(inputs: Arrays) -> Arrays:
+    return tuple(array[None] if array.ndim == 1 else array for array in inputs)
+
+
+def _forward_kernel(
+    gathered_ref: Any,
+    centre_ref: Any,
+    mean_ref: Any,
+    factor_ref: Any,
+    bias_ref: Any,
+    kernel_ref: Any,
+    sign_ref: Any,
+    total_ref: Any,
+    square_ref: Any,
+    extreme_ref: Any,
+) -> None:
+    _, hidden = _hidden(gathered_ref, centre_ref, mean_ref, factor_ref, bias_ref)
+    outputs = product(hidden.astype(kernel_ref.dtype), kernel_ref[...], 1, 0)
+    _add(total_ref, _of_rows(outputs))
+    _add(square_ref, _of_rows(outputs * outputs))
+    largest = jnp.max(_by_neighbourhood(outputs * sign_ref[...], gathered_ref), axis=1)
+    extreme_ref[...] = (largest * sign_ref[...]).astype(extreme_ref.dtype)
+
+
+def _backward_kernel(
+    gathered_ref: Any,
+    centre_ref: Any,
+    mean_ref: Any,
+    factor_ref: Any,
+    bias_ref: Any,
+    kernel_ref: Any,
+    sign_ref: Any,
+    of_mean_ref: Any,
+    of_square_ref: Any,
+    of_extreme_ref: Any,
+    of_gathered_ref: Any,
+    of_centre_ref: Any,
+    of_factor_ref: Any,
+    of_bias_ref: Any,
+    of_kernel_ref: Any,
+) -> None:
+    narrow = kernel_ref.dtype
+    centred, hidden = _hidden(gathered_ref, centre_ref, mean_ref, factor_ref, bias_ref)
+    outputs = product(hidden.astype(narrow), kernel_ref[...], 1, 0)
+
+    signed = _by_neighbourhood(outputs * sign_ref[...], gathered_ref)
+    chosen = (signed == jnp.max(signed, axis=1, keepdims=True)).astype(jnp.float32)
+    # Neighbours that share the maximum share its gradient, as they do in jnp.max.
+    share = of_extreme_ref[...].astype(jnp.float32) / jnp.sum(chosen, axis=1)
+    of_outputs = (chosen * share[:, None]).reshape(outputs.shape) + of_mean_ref[...] + of_square_ref[...] * outputs
+    of_outputs = of_outputs.astype(narrow)
+
+    _add(of_kernel_ref, product(hidden.astype(narrow), of_outputs, 0, 0))
+    of_normalised = jnp.where(hidden > 0, product(of_outputs, kernel_ref[...], 1, 1), 0.0)
+    _add(of_factor_ref, _of_rows(of_normalised * centred))
+    _add(of_bias_ref, _of_rows(of_normalised))
+    of_gathered = _by_neighbourhood(of_normalised * factor_ref[...], gathered_ref)
+    of_gathered_ref[...] = of_gathered.astype(of_gathered_ref.dtype)
+    of_centre_ref[...] = jnp.sum(of_gathered, axis=1).astype(of_centre_ref.dtype)
+
+
+def _hidden(
+    gathered_ref: Any, centre_ref: Any, mean_ref: Any, factor_ref: Any, bias_ref: Any
+) -> tuple[jax.Array, jax.Array]:
+    """Less the mean, and normalised and rectified: [rows, channels], float32."""
+    inputs = gathered_ref[...].astype(jnp.float32) + centre_ref[...].astype(jnp.float32)[:, None]
+    centred = inputs.reshape(-1, inputs.shape[-1]) - mean_ref[...]
+    return centred, jnp.maximum(centred * factor_ref[...] + bias_ref[...], 0.0)
+
+
+def _by_neighbourhood(rows: jax.Array, gathered_ref: Any) -> jax.Array:
+    return rows.reshape(*gathered_ref.shape[:2], rows.shape[-1])
+
+
+def _of_rows(rows: jax.Array) -> jax.Array:
+    """Sums over all rows but the 8 of a vector, whose sum would cost as much again."""
+    return jnp.sum(rows.reshape(-1, ROWS, rows.shape[-1]), axis=0)
+
+
+def _add(total_ref: Any, part: jax.Array) -> None:
+    """Adds to what a core's first step begins."""
+
+    @pl.when(pl.program_id(1) == 0)
+    def begin() -> None:
+        total_ref[...] = jnp.zeros_like(total_ref)
+
+    total_ref[...] += part

@@ -1,0 +1,156 @@
+"""The two LBR over the neighbourhoods of a cloud with batch statistics, up to the maximum over the neighbours."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from facedis_jax.models import neighbourhood_kernel
+from facedis_jax.models.linear import linear
+from facedis_jax.models.normalisation import BatchAffine, as_wide
+
+
+class NormalisedMaximum(nn.Module):
+    """Batch normalisation, ReLU, a linear layer, batch normalisation, ReLU, and the maximum over the neighbours.
+
+    Batch normalisation and ReLU are monotonous in each channel, so that the maximum may come before the second: of the
+    largest value where a channel's scale is positive, of the smallest where it is not. Only the statistics need all of
+    the neighbours then. Equal to the plain order, values and gradients.
+
+    Attributes:
+      features: of the result.
+      axis_name: the device axis for batch statistics.
+    """
+
+    features: int
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, gathered: jax.Array, centre: jax.Array, *, train: bool = False) -> jax.Array:
+        """Maps the first linear layer's values to [centres, features].
+
+        Args:
+          gathered: what each neighbour adds, [centres, neighbours, channels].
+          centre: what each centre adds to all of its neighbours, [centres, channels].
+          train: whether statistics come from this batch.
+        """
+        channels = gathered.shape[-1]
+        first = BatchAffine(channels, self.axis_name)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (channels, self.features))
+        second = BatchAffine(self.features, self.axis_name)
+
+        affine = first(*neighbourhood_moments(gathered, centre), train=train)
+        sign = jnp.where(second.scale < 0, -1.0, 1.0)
+        mean, square, extreme = _linear_moments_and_extreme(
+            gathered, centre, *affine, kernel.astype(gathered.dtype), sign
+        )
+        mean, factor, bias = second(mean, square, train=train)
+        return nn.relu((as_wide(extreme) - mean) * factor + bias).astype(gathered.dtype)
+
+
+@jax.custom_vjp
+def neighbourhood_moments(gathered: jax.Array, centre: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and mean square of each channel of `gathered + centre` over all neighbours, in at least float32.
+
+    Args:
+      gathered: [neighbourhoods, neighbours, channels].
+      centre: [neighbourhoods, channels].
+
+    Returns:
+      [channels] each.
+    """
+    return _moments_forward(gathered, centre)[0]
+
+
+def _moments_forward(gathered: jax.Array, centre: jax.Array) -> Any:
+    hidden = as_wide(gathered + centre[:, None])
+    # Both of each neighbourhood first, and no sums of all joined to them by XLA: then one pass is enough.
+    total, square = jax.lax.optimization_barrier((hidden.sum(axis=1), jnp.square(hidden).sum(axis=1)))
+    moments = total.mean(axis=0) / gathered.shape[1], square.mean(axis=0) / gathered.shape[1]
+    return moments, (gathered, centre, total)
+
+
+def _moments_backward(kept: Any, cotangents: Any) -> tuple[jax.Array, jax.Array]:
+    """What JAX would make of it, with no second look at the neighbours for the centres' part."""
+    gathered, centre, total = kept
+    neighbourhoods, neighbours, _ = gathered.shape
+    of_mean, of_square = (cotangent / (neighbourhoods * neighbours) for cotangent in cotangents)
+    of_gathered = of_mean + 2 * of_square * as_wide(gathered + centre[:, None])
+    of_centre = neighbours * of_mean + 2 * of_square * total
+    return of_gathered.astype(gathered.dtype), of_centre.astype(centre.dtype)
+
+
+neighbourhood_moments.defvjp(_moments_forward, _moments_backward)
+
+
+def _linear_moments_and_extreme(*arguments: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`linear_moments_and_extreme_plain`, in bfloat16 on a TPU as two kernels."""
+    gathered, *_, kernel, _ = arguments
+    # Of float32 a TPU's products have several precisions, of which the kernels would have to know.
+    if gathered.dtype != jnp.bfloat16 or neighbourhood_kernel.block_size(gathered.shape, kernel.shape[1]) is None:
+        return linear_moments_and_extreme_plain(*arguments)
+    return jax.lax.platform_dependent(
+        *arguments,
+        tpu=neighbourhood_kernel.linear_moments_and_extreme,
+        default=linear_moments_and_extreme_plain,
+    )
+
+
+def linear_moments_and_extreme_plain(
+    gathered: jax.Array,
+    centre: jax.Array,
+    mean: jax.Array,
+    factor: jax.Array,
+    bias: jax.Array,
+    kernel: jax.Array,
+    sign: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Moments and largest values of `relu((gathered + centre - mean) * factor + bias) @ kernel`.
+
+    Args:
+      gathered: [neighbourhoods, neighbours, channels].
+      centre: [neighbourhoods, channels].
+      mean, factor, bias: [channels].
+      kernel: [channels, features].
+      sign: [features], 1 or -1.
+
+    Returns:
+      Mean and mean square over all neighbours, [features] each, and `sign * max(sign * values)` over the neighbours of
+      each centre, [neighbourhoods, features].
+    """
+    hidden = (as_wide(gathered + centre[:, None]) - mean) * factor + bias
+    return _moments_and_extreme(linear(nn.relu(hidden).astype(gathered.dtype), kernel), sign)
+
+
+@jax.custom_vjp
+def _moments_and_extreme(hidden: jax.Array, sign: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Mean and mean square over all but the channels, and sign * max(sign * hidden) over the neighbours.
+
+    Args:
+      hidden: [..., neighbours, channels].
+      sign: [channels], 1 or -1.
+    """
+    axes, sign = tuple(range(hidden.ndim - 1)), sign.astype(hidden.dtype)
+    wide = as_wide(hidden)
+    return wide.mean(axes), jnp.square(wide).mean(axes), sign * (sign * hidden).max(axis=-2)
+
+
+def _moments_and_extreme_forward(hidden: jax.Array, sign: jax.Array) -> Any:
+    results = _moments_and_extreme(hidden, sign)
+    return results, (hidden, sign, results[2])
+
+
+def _moments_and_extreme_backward(kept: Any, cotangents: Any) -> tuple[jax.Array, jax.Array]:
+    """What JAX would make of it, in one pass over the neighbours in place of one for each of the three."""
+    hidden, sign, extreme = kept
+    of_mean, of_square, of_extreme = cotangents
+    count = hidden.size // hidden.shape[-1]
+    chosen = hidden == extreme[..., None, :]
+    # Neighbours that share the maximum share its gradient, as they do in jnp.max.
+    share = as_wide(of_extreme) / chosen.sum(axis=-2)
+    gradient = of_mean / count + 2 / count * of_square * as_wide(hidden) + jnp.where(chosen, share[..., None, :], 0)
+    return gradient.astype(hidden.dtype), jnp.zeros_like(sign)
+
+
+_moments_and_extreme.defvjp(_moments_and_extreme_forward, _moments_and_extreme_backward)
