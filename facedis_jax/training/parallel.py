@@ -10,6 +10,7 @@ Between processes prefer `shard_map`: pmap passes typed PRNG keys by way of the 
 step before. Within one process the two cost the same.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -137,7 +138,7 @@ class DataParallel:
             array = np.asarray(array)
             check_batch_size(len(array), num_devices)
             if self._method == "pmap":
-                array = array.reshape(num_devices, -1, *array.shape[1:])
+                array = _split_axis(array, num_devices)
             return jax.make_array_from_process_local_data(sharding, array)
 
         return jax.tree.map(place, batch)
@@ -161,10 +162,10 @@ class DataParallel:
     def _stacked(self, state: State) -> State:
         """Split fields from [examples, ...] to [devices, examples / devices, ...], as pmap wants them."""
         num_devices = self._mesh.size
-        return self._map_split_fields(lambda x: x.reshape(num_devices, -1, *x.shape[1:]), state)
+        return self._map_split_fields(lambda x: _split_axis(x, num_devices), state)
 
     def _unstacked(self, state: State) -> State:
-        return self._map_split_fields(lambda x: x.reshape(-1, *x.shape[2:]), state)
+        return self._map_split_fields(lambda x: x.reshape(math.prod(x.shape[:2]), *x.shape[2:]), state)
 
     def _map_split_fields(self, function: Callable[[jax.Array], jax.Array], state: State) -> State:
         specs = jax.tree.broadcast(self._state_specs, state, is_leaf=_is_spec)
@@ -243,6 +244,11 @@ def split_examples(function: Callable[..., Any], size: int, devices: Sequence[ja
         on_each_device, mesh=mesh, in_specs=(PartitionSpec(), share), out_specs=share, check_vma=False
     )
     return jax.jit(lambda params, *batches: mapped(params, batches))
+
+
+def _split_axis(array: Any, parts: int) -> Any:
+    """[examples, ...] as [parts, examples / parts, ...]; arrays without numbers, for which reshape infers none, too."""
+    return array.reshape(parts, len(array) // parts, *array.shape[1:])
 
 
 def _is_none(x: Any) -> bool:

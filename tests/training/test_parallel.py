@@ -39,6 +39,28 @@ def test_parameters_and_metrics_are_those_of_one_device(toys, method, num_device
 
 
 @layouts
+def test_arrays_without_numbers_are_split_too(method, num_devices):
+    """As the moments of a face are where none are asked for."""
+    batch = {"x": np.ones((8, 3), np.float32), "moments": np.zeros((8, 0), np.float32)}
+
+    def step(state, batch):
+        total = jax.lax.psum(batch["x"].sum() + batch["moments"].sum(), "devices")
+        return state | {"total": state["total"] + total}, {"columns": jnp.float32(batch["moments"].shape[1])}
+
+    parallel = data_parallel(
+        step,
+        devices=jax.devices()[:num_devices],
+        method=method,
+        state_axes={"total": None, "chains": 0},
+    )
+    state = {"total": jnp.zeros(()), "chains": jnp.zeros((4, 0))}
+    state, metrics = parallel(parallel.place_state(state), batch)
+    assert state["total"] == 24
+    assert state["chains"].shape == (4, 0)
+    assert metrics["columns"] == 0
+
+
+@layouts
 def test_gradient_is_that_of_one_device(method, num_devices):
     # Adam hides a gradient that is N times too large, so this looks at the gradient itself.
     x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
