@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def run_experiment(
         parsed: Any = tyro.cli(  # type: ignore[call-overload]
             _Command[type(default)],  # type: ignore[misc]
             prog=f"python -m experiments.{name}",
-            description=card,
+            description=_as_written(card),
             default=_Command(RunOptions(preset=preset if preset in presets else "demo"), default),
         )
         options = parsed.options
@@ -108,6 +109,12 @@ def run_experiment(
         return main(parsed.config, replace(options, workdir=workdir))
 
     exit_with(command)
+
+
+def _as_written(card: str) -> str:
+    """The docstring with its lines as they are: tyro would join each that begins with a letter to the one before."""
+    title, _, table = card.partition("\n\n")
+    return f"{title}\n{textwrap.indent(table, ' ')}"
 
 
 def exit_with(command: Callable[[], int]) -> None:

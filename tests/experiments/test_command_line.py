@@ -32,6 +32,12 @@ class Config:
     inner: Inner = field(default_factory=Inner)
 
 
+CARD = """The card of the toy.
+
+Question   What for?
+Command    python -m toy
+           python -m toy --preset tiny
+"""
 PRESETS = {"tiny": Config(0.1), "demo": Config(1.0, Inner(5)), "paper": Config(300.0)}
 
 
@@ -50,7 +56,7 @@ def run(monkeypatch):
 
         monkeypatch.setattr(sys, "argv", ["toy.py", *arguments])
         with pytest.raises(SystemExit) as exited:
-            run_experiment("toy", "The card of the toy.", PRESETS, main)
+            run_experiment("toy", CARD, PRESETS, main)
         return exited.value.code, calls[0] if calls else None
 
     return run
@@ -75,6 +81,7 @@ def test_help_shows_the_card_and_the_presets_values(run, capsys):
     printed = capsys.readouterr().out
     assert (code, call) == (0, None)
     assert "The card of the toy." in printed
+    assert "\n Question   What for?\n Command    python -m toy\n            python -m toy --preset tiny\n" in printed
     assert "--inner.width" in printed
     assert "0.1" in printed
 
