@@ -196,7 +196,7 @@ def running_program(step: DataParallel, state: State, batch: Batch) -> Any:
     state = step.place_state(state)
     if step._method == "pmap" and step._has_split_fields:
         state = step._stack(state)
-    return step._function.lower(state, step.place_batch(batch)).compile()
+    return step._function.lower(state, step.place_batch(batch), step._arrays).compile()
 
 
 def lower_for_shapes(step: DataParallel, state: State, batch: Batch) -> Any:
@@ -217,7 +217,7 @@ def lower_for_shapes(step: DataParallel, state: State, batch: Batch) -> Any:
                 raise ValueError(f"{size} devices do not divide an axis of {leaf.shape[0]}")
             return jax.ShapeDtypeStruct((size, leaf.shape[0] // size, *leaf.shape[1:]), leaf.dtype)
 
-        return step._function.lower(step._map_split_fields(stacked, state), jax.tree.map(stacked, batch))
+        return step._function.lower(step._map_split_fields(stacked, state), jax.tree.map(stacked, batch), step._arrays)
     sharding = NamedSharding(step._mesh, step._split)
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), batch)
-    return step._function.lower(step.abstract_state(state), batch)
+    return step._function.lower(step.abstract_state(state), batch, step._arrays)

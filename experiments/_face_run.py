@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,15 +19,17 @@ from experiments._command_line import (
     tell_left_out,
     typed_command,
 )
+from experiments._training_batches import check_room, training_batches
 from facedis_jax.data.bu3dfe import load_bu3dfe
 from facedis_jax.data.coma import load_coma
 from facedis_jax.data.face_model import load_face_model
 from facedis_jax.data.faces import ArraySource, FaceSet, FaceSource
-from facedis_jax.data.pipeline import evaluation_batches, train_batches
+from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.precomputed import FeatureSource, map_vertices
 from facedis_jax.data.synthetic import SyntheticConfig, synthetic_scans, synthetic_sequences
+from facedis_jax.data.tables import bytes_of_tables
 from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
-from facedis_jax.models import PointFeatureConfig, fourier_moments
+from facedis_jax.models import PointFeatureConfig, fourier_moments, point_features
 from facedis_jax.reports.codec import FaceCodec, codec_of
 from facedis_jax.reports.evaluation import evaluate, face_errors, predict, register, spread_faces
 from facedis_jax.reports.face_report import write_face_report
@@ -173,6 +176,7 @@ def open_face_run(
     devices = chosen_devices(options.devices)
     check_batch_size(config.batch_size, len(devices))
     face_set = load_faces(config.data, arrangement)
+    check_room(options, _bytes_of_training(face_set, config), devices)
     steps = round(config.epochs * len(face_set.train) / config.batch_size)
     loop = LoopConfig(steps, config.log_every, config.evaluate_every, config.checkpoint_every)
     made_by = {
@@ -198,20 +202,18 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
     train, test = (
         _with_features(source, functions.features, config.precompute) for source in (face_set.train, face_set.test)
     )
-    batches = train_batches(
+    batches, tables = training_batches(
+        run.options,
         train,
         face_set.neutrals,
         batch_size=config.batch_size,
         seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        # Faces on disk take longer to read than one thread can hide.
-        num_threads=1 if isinstance(face_set.train, ArraySource) else 4,
+        in_memory=isinstance(face_set.train, ArraySource),
     )
     num_devices = len(run.devices)
     result = fit(
         learner,
-        iter(batches),
+        batches,
         evaluation_batches(
             test,
             face_set.neutrals,
@@ -228,6 +230,7 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
         tensorboard=run.options.tensorboard,
         quiet=run.options.quiet,
         names=face_set.names,
+        tables=tables,
     )
     if result.interrupted_by is not None:
         raise RunInterrupted(result, run.loop.num_steps)
@@ -299,6 +302,16 @@ def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet)
         expression=faces.expression,
         level=faces.level,
     )
+
+
+def _bytes_of_training(face_set: FaceSet, config: FaceRunConfig) -> int:
+    """Of the training faces, with what is computed of each mesh."""
+    total = bytes_of_tables(face_set.train)
+    if config.precompute:
+        vertices = jax.ShapeDtypeStruct(face_set.neutrals.shape[1:], np.float32)
+        groups = jax.eval_shape(partial(point_features, config=config.learner.model.encoder.features), vertices)
+        total += len(face_set.train) * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(groups))
+    return total
 
 
 def _with_features(source: FaceSource, features: Any, precompute: bool) -> FaceSource:

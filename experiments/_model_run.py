@@ -17,8 +17,10 @@ from experiments._command_line import (
     tell_left_out,
     typed_command,
 )
+from experiments._training_batches import check_room, training_batches
 from facedis_jax.data.images import ArrayImages, ImageSet, ImageSource
-from facedis_jax.data.pipeline import evaluation_batches, train_batches
+from facedis_jax.data.pipeline import evaluation_batches
+from facedis_jax.data.tables import bytes_of_tables
 from facedis_jax.data.videos import ArrayClips, ClipSet, ClipSource
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.learners import Learner
@@ -211,7 +213,7 @@ def train_model(
       names: of the training examples, told of a batch that training diverges on.
 
     Raises:
-      InputError: there are fewer examples than a batch has.
+      InputError: there are fewer examples than a batch has, or the devices have no room for them.
       RunInterrupted: on Ctrl-C.
     """
     steps_per_epoch = len(train) / training.batch_size
@@ -226,13 +228,13 @@ def train_model(
         checkpoint_every=steps(training.checkpoint_every),
         keep_checkpoints=2,
     )
-    batches = train_batches(
+    check_room(run.options, bytes_of_tables(train), run.devices)
+    batches, tables = training_batches(
+        run.options,
         train,
         batch_size=training.batch_size,
         seed=run.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_threads=1 if isinstance(train, ArrayImages | ArrayClips) else 4,
+        in_memory=isinstance(train, ArrayImages | ArrayClips),
     )
     few = _First(test, min(len(test), training.evaluation_images), test_codes)
     num_devices = len(run.devices)
@@ -240,7 +242,7 @@ def train_model(
     say(run.options, f"training {name}: {loop.num_steps} steps")
     result = fit(
         learner(steps_per_epoch=steps_per_epoch, num_steps=loop.num_steps, axis_name=AXIS),
-        iter(batches),
+        batches,
         evaluation_batches(
             few,
             batch_size=-(-min(len(few), evaluation_batch) // num_devices) * num_devices,
@@ -257,6 +259,7 @@ def train_model(
         tensorboard=run.options.tensorboard,
         quiet=run.options.quiet,
         names=names,
+        tables=tables,
     )
     if result.interrupted_by is not None:
         raise RunInterrupted(result, loop.num_steps)

@@ -46,14 +46,30 @@ def train_batches(
     Raises:
       InputError: where the batch is larger than the source or the processes do not divide it.
     """
-    if not 1 <= batch_size <= len(source):
-        raise InputError("batch_size", f"1 to {len(source)}, the number of examples to train on", f"{batch_size}")
-    _check_processes(batch_size, process_count)
-    stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    _check_batch(batch_size, len(source), process_count)
+    stream = _endless(grain.MapDataset.source(source), seed)
     examples = stream.map(lambda example: _with_neutral(example, neutrals))
-    # A step's examples in one piece for each process, so that all pieces in a row are the batch of a single process.
-    batches = examples.batch(batch_size // process_count, drop_remainder=True)[process_index::process_count]
-    return batches.to_iter_dataset(_read_options(num_threads))
+    return _pieces(examples, batch_size, process_index, process_count).to_iter_dataset(_read_options(num_threads))
+
+
+def place_batches(
+    num_examples: int, *, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
+) -> grain.IterDataset:
+    """Which examples the batches of `train_batches` have, for steps that take them from `data.tables`.
+
+    Args:
+      num_examples: of the source.
+      batch_size, seed, process_index, process_count: as of `train_batches`; the iterators' states are each other's.
+
+    Returns:
+      Batches {"place": [batch_size / process_count]} of places in the source.
+
+    Raises:
+      InputError: as `train_batches`.
+    """
+    _check_batch(batch_size, num_examples, process_count)
+    places = _endless(grain.MapDataset.range(num_examples), seed).map(lambda place: {"place": np.int32(place)})
+    return _pieces(places, batch_size, process_index, process_count).to_iter_dataset(_read_options(0))
 
 
 def evaluation_batches(
@@ -95,6 +111,21 @@ def evaluation_batches(
     batches = grain.MapDataset.range(num_places).map(element).batch(batch_size // process_count)
     batches = batches[process_index::process_count]
     return batches.to_iter_dataset(_read_options(num_threads))
+
+
+def _endless(examples: grain.MapDataset, seed: int) -> grain.MapDataset:
+    return examples.seed(seed).shuffle().repeat()
+
+
+def _pieces(examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int) -> grain.MapDataset:
+    """A step's examples in one piece for each process: all pieces in a row are the batch of a single process."""
+    return examples.batch(batch_size // process_count, drop_remainder=True)[process_index::process_count]
+
+
+def _check_batch(batch_size: int, num_examples: int, process_count: int) -> None:
+    if not 1 <= batch_size <= num_examples:
+        raise InputError("batch_size", f"1 to {num_examples}, the number of examples to train on", f"{batch_size}")
+    _check_processes(batch_size, process_count)
 
 
 def _check_processes(batch_size: int, process_count: int) -> None:

@@ -21,7 +21,7 @@ from facedis_jax.metrics import Average
 from facedis_jax.training.checkpoints import Checkpoints
 from facedis_jax.training.interruption import Interruption, exit_code
 from facedis_jax.training.logs import JsonLinesWriter, MetricWriter, TensorBoardWriter
-from facedis_jax.training.parallel import DataParallel, Method, data_parallel
+from facedis_jax.training.parallel import DataParallel, Method, Tables, data_parallel
 from facedis_jax.training.progress import ProgressReport
 from facedis_jax.training.run_folder import RunFolder, write_json
 
@@ -131,6 +131,7 @@ def fit(
     tensorboard: bool = False,
     quiet: bool = False,
     names: Sequence[str] | None = None,
+    tables: Tables | None = None,
 ) -> FitResult:
     """Trains a learner, from its last checkpoint if the folder holds one.
 
@@ -145,6 +146,7 @@ def fit(
       tensorboard: also write event files to the folder.
       quiet: show no progress.
       names: what the training examples are called, by `batch["index"]`; told of a batch that training diverges on.
+      tables: what the training batches are taken from on the devices.
 
     Returns:
       The last state and how training ended.
@@ -161,7 +163,10 @@ def fit(
             function, devices=devices, method=method, axis_name=axis_name, state_axes=state_axes, **options
         )
 
-    train, evaluate = on_devices(learner.step), on_devices(learner.evaluate, returns_state=False)
+    def whole(batch: Batch) -> Batch:
+        return batch if tables is None else tables.take(tables.arrays, batch)
+
+    train, evaluate = on_devices(learner.step, tables=tables), on_devices(learner.evaluate, returns_state=False)
     first_process = jax.process_index() == 0
 
     def so_far(batches: Any, seconds: float, window: Metrics | None) -> dict[str, Any]:
@@ -171,7 +176,7 @@ def fit(
         checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, keep=config.keep_checkpoints))
 
         beginning = train_batches.get_state()
-        sample = next(train_batches)
+        sample = whole(next(train_batches))
         restored = checkpoints.restore(train.abstract_state(jax.eval_shape(learner.init, key, sample)))
         if restored is None:
             train_batches.set_state(beginning)
@@ -212,7 +217,9 @@ def fit(
             if not done.finite:
                 values = _read(done.metrics)
                 if first_process:
-                    write_json(folder.divergence_file, _what_diverged(done, values, names))
+                    write_json(
+                        folder.divergence_file, _what_diverged(done._replace(batch=whole(done.batch)), values, names)
+                    )
                 raise TrainingDiverged(done.number, values, folder.divergence_file)
 
         def report(unread: _Unread) -> None:

@@ -13,7 +13,7 @@ step before. Within one process the two cost the same.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,21 @@ def check_batch_size(batch_size: int, num_devices: int) -> None:
         )
 
 
+class Tables(Protocol):
+    """What stays on the devices, whole on each, from step to step: `facedis_jax.data.tables` has that of a data set.
+
+    Attributes:
+      arrays: a pytree of host arrays.
+    """
+
+    @property
+    def arrays(self) -> Any: ...
+
+    def take(self, arrays: Any, batch: Batch) -> Batch:
+        """What a function is called with, of the arrays, on the device, and of its share of a batch."""
+        ...
+
+
 class DataParallel:
     """A learner's function on all devices, as `data_parallel` makes it.
 
@@ -56,6 +71,7 @@ class DataParallel:
         state_axes: Any,
         donate: bool,
         returns_state: bool,
+        tables: Tables | None,
     ):
         devices = jax.devices() if devices is None else devices
         self._mesh = Mesh(np.asarray(devices), (axis_name,))
@@ -71,7 +87,9 @@ class DataParallel:
             lambda spec: NamedSharding(self._mesh, spec), self._state_specs, is_leaf=_is_spec
         )
 
-        def on_each_device(state, batch):
+        def on_each_device(state, batch, arrays):
+            if tables is not None:
+                batch = tables.take(arrays, batch)
             if returns_state:
                 state, metrics = function(state, batch)
                 return state, jax.lax.psum(metrics, axis_name)
@@ -82,7 +100,7 @@ class DataParallel:
             self._function = jax.pmap(
                 on_each_device,
                 axis_name=axis_name,
-                in_axes=(state_axes, 0),
+                in_axes=(state_axes, 0, None),
                 out_axes=(state_axes, None) if returns_state else None,
                 devices=list(devices),
                 donate_argnums=donated,
@@ -94,32 +112,22 @@ class DataParallel:
             mapped = jax.shard_map(
                 on_each_device,
                 mesh=self._mesh,
-                in_specs=(self._state_specs, self._split),
+                in_specs=(self._state_specs, self._split, replicated),
                 out_specs=self._result_specs,
                 check_vma=False,
             )
             self._function = jax.jit(mapped, donate_argnums=donated)
         else:
             raise ValueError(f"method is 'pmap' or 'shard_map', not {method!r}")
+        whole = NamedSharding(self._mesh, replicated)
+        self._arrays = () if tables is None else jax.tree.map(lambda x: _place(x, whole), tables.arrays)
 
     def place_state(self, state: State) -> State:
         """Copies a state to the devices; every process gives the same one, its split fields whole."""
-
-        def place(x, sharding):
-            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-                # Neither device_put nor an operation outside of jit takes typed keys to the devices of other processes.
-                wrap = partial(jax.random.wrap_key_data, impl=jax.random.key_impl(x))
-                return jax.jit(wrap, out_shardings=sharding)(place(jax.random.key_data(x), sharding))
-            if jax.process_count() > 1:
-                # Between processes device_put makes arrays of one device whose shards cannot be read.
-                host = np.asarray(x)
-                return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
-            return jax.device_put(x, sharding)
-
         if jax.process_count() == 1:
             # device_put shares memory where it can, whatever `may_alias` says, and the first step gives that up.
             state = jax.jit(partial(jax.tree.map, jnp.copy))(state)
-        return jax.tree.map(place, state, jax.tree.broadcast(self._state_shardings, state))
+        return jax.tree.map(_place, state, jax.tree.broadcast(self._state_shardings, state))
 
     def abstract_state(self, state: State) -> State:
         """Shapes, types and shardings of a state as `place_state` lays it out, to restore a checkpoint by."""
@@ -146,11 +154,11 @@ class DataParallel:
     def __call__(self, state: State, batch: Batch) -> Any:
         batch = self.place_batch(batch)
         if self._method == "shard_map":
-            return self._function(state, batch)
+            return self._function(state, batch, self._arrays)
 
         if self._has_split_fields:
             state = self._stack(state)
-        result = self._function(state, batch)
+        result = self._function(state, batch, self._arrays)
         if jax.process_count() > 1:
             # Between processes pmap takes global arrays and returns local ones.
             result = multihost_utils.host_local_array_to_global_array(result, self._mesh, self._result_specs)
@@ -181,6 +189,7 @@ def data_parallel(
     state_axes: Any = None,
     returns_state: bool = True,
     donate: bool | None = None,
+    tables: Tables | None = None,
 ) -> DataParallel:
     """Runs a learner's `step` (or `evaluate`) on all devices, with the same result as on one.
 
@@ -197,6 +206,7 @@ def data_parallel(
         first axis.
       returns_state: False for a learner's `evaluate`.
       donate: whether the memory of the state that goes in is given up and used again; a step's is by default.
+      tables: what the function's batches are taken from on the devices; copied to each of them here.
 
     Returns:
       A callable of the state and a batch of host arrays [batch, ...], with `place_state` to make the former.
@@ -214,6 +224,7 @@ def data_parallel(
         state_axes=state_axes,
         donate=returns_state if donate is None else donate,
         returns_state=returns_state,
+        tables=tables,
     )
 
 
@@ -244,6 +255,19 @@ def split_examples(function: Callable[..., Any], size: int, devices: Sequence[ja
         on_each_device, mesh=mesh, in_specs=(PartitionSpec(), share), out_specs=share, check_vma=False
     )
     return jax.jit(lambda params, *batches: mapped(params, batches))
+
+
+def _place(x: Any, sharding: NamedSharding) -> jax.Array:
+    """Copies an array, whole on every process, to the devices."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        # Neither device_put nor an operation outside of jit takes typed keys to the devices of other processes.
+        wrap = partial(jax.random.wrap_key_data, impl=jax.random.key_impl(x))
+        return jax.jit(wrap, out_shardings=sharding)(_place(jax.random.key_data(x), sharding))
+    if jax.process_count() > 1:
+        # Between processes device_put makes arrays of one device whose shards cannot be read.
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+    return jax.device_put(x, sharding)
 
 
 def _split_axis(array: Any, parts: int) -> Any:

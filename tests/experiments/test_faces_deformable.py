@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import _image_run, _model_run, faces_deformable
+from experiments import _image_run, _model_run, _training_batches, faces_deformable
 from experiments._command_line import RunInterrupted, RunOptions
 from experiments._image_run import ImageDataConfig, TrainedImages, without_geometry
 from experiments._model_run import ModelRun, TrainingConfig
@@ -62,7 +62,7 @@ def start(path, stop_at=None):
     given = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            _model_run, "train_batches", lambda *a, **k: Watched(iter(train_batches(*a, **k)), given, stop_at)
+            _training_batches, "train_batches", lambda *a, **k: Watched(iter(train_batches(*a, **k)), given, stop_at)
         )
         if stop_at is None:
             assert faces_deformable.main(CONFIG, options(path)) == 0

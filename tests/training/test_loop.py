@@ -1,6 +1,7 @@
 import json
 import shutil
 import signal
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -212,6 +213,55 @@ def test_state_that_is_not_finite_is_not_saved(toys, tmp_path):
         train(toys, tmp_path / "run", learner=learner._replace(step=step))
     with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.latest_step == 0
+
+
+class ToyTables:
+    """The rows behind `make_batches`."""
+
+    def __init__(self, toys):
+        self.arrays = toys.make_batch(0, 40) | {"index": np.arange(40, dtype=np.int32)}
+
+    def take(self, arrays, batch):
+        return {name: rows[batch["index"]] for name, rows in arrays.items()}
+
+
+class Places:
+    """The indices alone of what `make_batches` gives."""
+
+    def __init__(self, batches):
+        self.batches = batches
+        self.get_state, self.set_state = batches.get_state, batches.set_state
+
+    def __next__(self):
+        return {"index": next(self.batches)["index"]}
+
+
+@pytest.mark.parametrize("method", ["pmap", "shard_map"])
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_examples_that_stay_on_the_devices_change_nothing(toys, whole, tmp_path, method, num_devices):
+    path, _ = whole
+    options = {"tables": ToyTables(toys), "method": method, "num_devices": num_devices}
+    train(toys, tmp_path, batches=Places(toys.make_batches()), **options)
+    for one, other in zip(lines(tmp_path), lines(path), strict=True):
+        assert one.keys() == other.keys()
+        np.testing.assert_allclose(list(one.values())[2:], list(other.values())[2:], rtol=1e-6)
+
+
+def test_a_run_goes_on_with_its_examples_on_the_devices(toys, whole, tmp_path):
+    path, _ = whole
+    train(toys, tmp_path, config=replace(CONFIG, num_steps=9))
+    train(toys, tmp_path, batches=Places(toys.make_batches()), tables=ToyTables(toys))
+    assert lines(tmp_path)[-1]["loss"] == pytest.approx(lines(path)[-1]["loss"], rel=1e-6)
+
+
+def test_examples_on_the_devices_that_training_diverges_on_are_told_of(toys, tmp_path):
+    tables = ToyTables(toys)
+    tables.arrays["y"][7] = np.nan
+    with pytest.raises(TrainingDiverged):
+        train(toys, tmp_path, batches=Places(toys.make_batches()), tables=tables)
+    written = json.loads((tmp_path / "diverged.json").read_text())
+    assert 7 in [example["index"] for example in written["examples"]]
+    assert {"y", "mask"} <= written["examples"][0].keys()
 
 
 def test_step_is_traced_once(toys, tmp_path):

@@ -1,0 +1,86 @@
+"""Batches that are taken from tables on the device are those that are read on the host."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from facedis_jax.data.faces import ArraySource
+from facedis_jax.data.images import ArrayImages
+from facedis_jax.data.pipeline import place_batches, train_batches
+from facedis_jax.data.precomputed import FeatureSource
+from facedis_jax.data.tables import bytes_of_tables, example_tables
+from facedis_jax.data.videos import ArrayClips
+from facedis_jax.errors import InputError
+
+RNG = np.random.default_rng(0)
+PLACES = np.arange(11, dtype=np.int32)
+NEUTRALS = RNG.normal(size=(3, 4, 3)).astype(np.float32)
+FACES = ArraySource(
+    RNG.normal(size=(11, 4, 3)).astype(np.float32),
+    PLACES % 3,
+    PLACES % 2,
+    PLACES.astype(np.float32) / 11,
+    PLACES + 100,
+)
+FEATURES = {
+    "groups": (RNG.integers(4, size=(11, 2, 3), dtype=np.int32), PLACES),
+    "moments": np.zeros((11, 0), np.float32),
+}
+SOURCES = {
+    "faces": (FACES, NEUTRALS),
+    "faces with features": (FeatureSource(FACES, FEATURES), NEUTRALS),
+    "photographs": (ArrayImages(RNG.integers(256, size=(11, 8, 8, 3), dtype=np.uint8)), None),
+    "clips": (ArrayClips(RNG.integers(256, size=(11, 2, 8, 8, 1), dtype=np.uint8)), None),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("share", [{}, {"process_index": 1, "process_count": 2}], ids=["whole", "share"])
+def test_batches_are_those_of_the_host(name, share):
+    source, neutrals = SOURCES[name]
+    tables = example_tables(source, neutrals)
+    on_device, take = jax.device_put(tables.arrays), jax.jit(tables.take)
+    batches = train_batches(source, neutrals, batch_size=4, seed=3, **share)
+    places = place_batches(len(source), batch_size=4, seed=3, **share)
+    for expected, batch in itertools.islice(zip(batches, places, strict=False), 9):
+        for found in (take(on_device, batch), tables.take(tables.arrays, batch)):
+            assert jax.tree.structure(found) == jax.tree.structure(expected)
+            for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+                assert one.dtype == other.dtype
+                np.testing.assert_array_equal(one, other)
+
+
+def test_no_last_axis_is_short_on_the_device():
+    arrays = example_tables(*SOURCES["faces with features"]).arrays
+    assert arrays["fields"]["vertices"].shape == (11, 12)
+    assert arrays["neutrals"].shape == (3, 12)
+    assert all(leaf.ndim <= 2 for leaf in jax.tree.leaves(arrays))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_size_is_known_beforehand(name):
+    source, _ = SOURCES[name]
+    fields = jax.tree.leaves(example_tables(source).arrays["fields"])
+    assert bytes_of_tables(source) == sum(leaf.nbytes for leaf in fields)
+
+
+def test_an_iterator_of_either_kind_continues_the_other():
+    batches, places = (
+        iter(train_batches(FACES, batch_size=4, seed=5)),
+        iter(place_batches(len(FACES), batch_size=4, seed=5)),
+    )
+    for _ in range(7):
+        next(batches)
+    places.set_state(batches.get_state())
+    for _ in range(3):
+        np.testing.assert_array_equal(next(places)["place"] + 100, next(batches)["index"])
+    batches.set_state(places.get_state())
+    np.testing.assert_array_equal(next(places)["place"] + 100, next(batches)["index"])
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(12, 1), (0, 1), (6, 4)])
+def test_batches_that_cannot_be_filled_are_refused(batch_size, processes):
+    with pytest.raises(InputError, match="batch_size"):
+        place_batches(11, batch_size=batch_size, seed=0, process_count=processes)
