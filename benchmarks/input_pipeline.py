@@ -5,7 +5,8 @@
 
 Fake examples are written by the builders that prepare CoMA and the sets of photographs, into a folder that is deleted
 in the end, and read by `facedis_jax.data.pipeline`. They fit the machine's memory, so what is measured is decoding,
-batching and the transfer, not a disk. The step is measured in the same run with a batch that is always the same; the
+batching and the transfer, not a disk. "kept" is `--keep-on-device` of the experiments: the examples are in the device's
+memory, and only places are batched. The step is measured in the same run with a batch that is always the same; the
 pipeline should give at least five times what it takes.
 """
 
@@ -26,9 +27,10 @@ from benchmarks.models import COMA_EXPRESSIONS, COMA_SCALE, STEPS, ModelName, fa
 from benchmarks.train_step import RunningStep
 from facedis_jax.data.faces import FaceSet, FaceSource
 from facedis_jax.data.images import ImageSource
-from facedis_jax.data.pipeline import train_batches
+from facedis_jax.data.pipeline import place_batches, train_batches
 from facedis_jax.data.prepared_faces import FaceBuilder, FaceSurvey, load_prepared_faces
 from facedis_jax.data.prepared_images import ImageBuilder, ImageSettings, ImageSurvey, load_prepared_images
+from facedis_jax.data.tables import example_tables
 from facedis_jax.errors import InputError
 
 Kind = Literal["faces", "photographs"]
@@ -154,20 +156,20 @@ def fake_photographs(folder: Path, num_images: int, size: int) -> ImageSource:
     return load_prepared_images(FakePhotographs, folder, settings, folder / "prepared").train.images
 
 
-def take(dataset: Any, number: int) -> None:
+def take(dataset: Any, number: int, send: Callable[[Any], Any] = jax.device_put) -> None:
     """Sends the first batches of a data set to the default device, and waits until the last has arrived.
 
     The iterator is a new one, so that no batch was read ahead before the clock ran.
     """
     batches = iter(dataset)
     for _ in range(number):
-        batch = jax.device_put(next(batches))
+        batch = send(next(batches))
     jax.block_until_ready(batch)
     batches.close()
 
 
 def measure(kind: Kind, config: InputConfig, folder: Path) -> list[dict[str, Any]]:
-    """One row per number of threads; the pipelines and the step are timed in turn."""
+    """One row per number of threads and one without; the pipelines and the step are timed in turn."""
     batch_size = config.batch_size or BATCH_SIZES[kind]
     model = MODELS[kind]
     source: FaceSource | ImageSource
@@ -182,19 +184,23 @@ def measure(kind: Kind, config: InputConfig, folder: Path) -> list[dict[str, Any
     for threads in config.threads:
         batches = train_batches(source, neutrals, batch_size=batch_size, seed=0, num_threads=threads)
         calls[str(threads)] = partial(take, batches, config.batches)
+    tables = example_tables(source, neutrals)
+    arrays, taken = jax.device_put(tables.arrays), jax.jit(tables.take)
+    places = place_batches(len(source), batch_size=batch_size, seed=0)
+    calls["kept"] = partial(take, places, config.batches, partial(taken, arrays))
     if config.step:
         calls["step"] = RunningStep(STEPS[model](batch_size, **shape), 1)
     timings = time_in_turn(calls, repeats=config.repeats)
     appetite = batch_size / timings["step"].median_s if config.step else None
     rows = []
-    for threads in config.threads:
-        timing: Timing = timings[str(threads)].divided_by(config.batches)
+    for how in (*config.threads, "kept"):
+        timing: Timing = timings[str(how)].divided_by(config.batches)
         rate = batch_size / timing.median_s
         rows.append(
             {
                 "kind": kind,
                 "batch": batch_size,
-                "threads": threads,
+                "threads": how,
                 "batch_time": timing,
                 "examples_per_s": rate,
                 "step_takes_per_s": appetite,

@@ -68,8 +68,9 @@ def place_batches(
       InputError: as `train_batches`.
     """
     _check_batch(batch_size, num_examples, process_count)
-    places = _endless(grain.MapDataset.range(num_examples), seed).map(lambda place: {"place": np.int32(place)})
-    return _pieces(places, batch_size, process_index, process_count).to_iter_dataset(_read_options(0))
+    stream = _endless(grain.MapDataset.range(num_examples), seed)
+    pieces = _pieces(stream, batch_size, process_index, process_count)
+    return pieces.map(lambda places: {"place": places.astype(np.int32)}).to_iter_dataset(_read_options(0))
 
 
 def evaluation_batches(
