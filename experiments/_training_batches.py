@@ -30,6 +30,8 @@ def check_room(options: RunOptions, num_bytes: int, devices: Sequence[jax.Device
     if not options.keep_on_device:
         return
     for device in devices:
+        if device.process_index != jax.process_index():
+            continue  # the process that it belongs to knows
         # None on processors, whose memory is the host's.
         limit = (device.memory_stats() or {}).get("bytes_limit")
         if limit is not None and num_bytes > limit:
