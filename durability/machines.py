@@ -54,13 +54,14 @@ class Machines:
     tolerance: float = 1e-5
 
 
-def run_on(shape: Shape, model: Model, workdir: Path, *, stop_after: int = 0) -> None:
+def run_on(shape: Shape, model: Model, workdir: Path, *, stop_after: int = 0, keep_on_device: bool = False) -> None:
     """Trains on a machine of some shape, made of virtual devices and processes of this one.
 
     Raises:
       RuntimeError: training failed.
     """
     arguments = ["--model", model, "--workdir", str(workdir), "--steps", str(WHOLE), "--stop-after", str(stop_after)]
+    arguments += ["--keep-on-device"] * keep_on_device
     env = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={shape.devices}"}
     code = launch(commands("durability.small_runs", arguments, shape.processes), env=env, stderr=subprocess.DEVNULL)
     if code:

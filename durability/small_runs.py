@@ -14,10 +14,11 @@ import jax
 import numpy as np
 import tyro
 
-from experiments._command_line import chosen_devices, exit_with, join_processes
+from experiments._command_line import RunOptions, chosen_devices, exit_with, join_processes
+from experiments._training_batches import training_batches
 from facedis_jax.data.faces import ArraySource
 from facedis_jax.data.images import ArrayImages
-from facedis_jax.data.pipeline import evaluation_batches, train_batches
+from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.learners import (
     ABP_STATE_AXES,
     AbpConfig,
@@ -53,6 +54,7 @@ class SmallRun:
       checkpoint_every: steps between checkpoints.
       devices: how many of them; 0 for all.
       method: how they share the work.
+      keep_on_device: the training examples.
       coordinator, num_processes, process_id: of a run over several processes.
     """
 
@@ -63,6 +65,7 @@ class SmallRun:
     checkpoint_every: int = 5
     devices: int = 0
     method: Method = "pmap"
+    keep_on_device: bool = False
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
@@ -74,13 +77,12 @@ def train(run: SmallRun) -> FitResult:
     devices = chosen_devices(run.devices)
     index, count = jax.process_index(), jax.process_count()
     folder = RunFolder.open(run.workdir, {"model": run.model, "steps": run.steps})
-    batches = train_batches(
-        source, neutrals, batch_size=BATCH, seed=0, process_index=index, process_count=count, num_threads=1
-    )
+    options = RunOptions(keep_on_device=run.keep_on_device)
+    batches, tables = training_batches(options, source, neutrals, batch_size=BATCH, seed=0, in_memory=True)
     test = evaluation_batches(source, neutrals, batch_size=BATCH, process_index=index, process_count=count)
     result = fit(
         learner(num_steps=run.steps),
-        iter(batches),
+        batches,
         test,
         folder,
         LoopConfig(run.stop_after or run.steps, log_every=3, evaluate_every=20, checkpoint_every=run.checkpoint_every),
@@ -90,6 +92,7 @@ def train(run: SmallRun) -> FitResult:
         axis_name=AXIS,
         state_axes=axes,
         quiet=True,
+        tables=tables,
     )
     if result.step == run.steps and count == 1:
         save_state(run.workdir / STATE_FILE, result.state)
