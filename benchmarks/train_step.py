@@ -7,7 +7,8 @@ A CPU can stand for several devices, to see what sharing the work costs:
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.train_step --device-counts 1 8
 
-A step starts from a batch on the host, as in training, and goes through `facedis_jax.training.data_parallel`. Its
+A step starts from a batch on the host, as in training, or with `--keep-on-device` from the places of examples that are
+on the device, and goes through `facedis_jax.training.data_parallel`. Its
 operations and bytes are XLA's count for the compiled program, all operations and not products alone (of the IB-VAE's,
 95 % are products), with loops counted as often as they run (`benchmarks.programs`). Bytes are those between XLA's
 kernels: where a cache holds them, the share of the memory's rate may exceed 1. The learners keep all in float32;
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from benchmarks.measurement import (
     BenchmarkOptions,
@@ -55,6 +57,7 @@ class TrainStepConfig(BenchmarkOptions):
       compute: type of what flows through the IB-VAE's encoder.
       groups: of the IB-VAE's points, computed in the step or given with each mesh.
       parallel: how the devices share the work.
+      keep_on_device: the examples, of which a step is sent the places alone.
       steps_per_call: steps that are dispatched before the last one is waited for, as a training run does; the
         milliseconds are of one of them.
     """
@@ -66,6 +69,7 @@ class TrainStepConfig(BenchmarkOptions):
     compute: Compute = "float32"
     groups: Groups = "step"
     parallel: Method = "pmap"
+    keep_on_device: bool = False
     steps_per_call: int = 1
 
     def __post_init__(self) -> None:
@@ -75,6 +79,20 @@ class TrainStepConfig(BenchmarkOptions):
         step_of(self.model, self.compute, self.groups)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A batch as `training.parallel.Tables`."""
+
+    arrays: Any
+
+    def take(self, arrays: Any, batch: Any) -> Any:
+        return jax.tree.map(lambda rows: rows[batch["place"]], arrays)
+
+
+def _places(batch: Any) -> Any:
+    return {"place": np.arange(len(jax.tree.leaves(batch)[0]), dtype=np.int32)}
+
+
 class RunningStep:
     """One training step on some devices, started: it has compiled and run once.
 
@@ -82,8 +100,9 @@ class RunningStep:
       first_s: seconds from the learner to the end of its first step: initial state, tracing, compilation.
     """
 
-    def __init__(self, step: TrainingStep, num_devices: int, *, method: Method = "pmap"):
-        self._batch: Any = step.make_batch(0)
+    def __init__(self, step: TrainingStep, num_devices: int, *, method: Method = "pmap", keep_on_device: bool = False):
+        batch: Any = step.make_batch(0)
+        self._batch: Any = _places(batch) if keep_on_device else batch
         began = time.perf_counter()
         self._step = data_parallel(
             step.learner.step,
@@ -91,9 +110,10 @@ class RunningStep:
             method=method,
             axis_name=AXIS,
             state_axes=step.state_axes,
+            tables=_Kept(batch) if keep_on_device else None,
         )
         init = jax.jit(step.learner.init, compiler_options={"xla_backend_optimization_level": 0})
-        self._state = self._step.place_state(init(jax.random.key(0), self._batch))
+        self._state = self._step.place_state(init(jax.random.key(0), batch))
         jax.block_until_ready(self())
         self.first_s = time.perf_counter() - began
 
@@ -121,7 +141,10 @@ def measure(config: TrainStepConfig, batch_size: int, precision: Precision) -> l
     make_step = step_of(config.model, config.compute, config.groups)
     with jax.default_matmul_precision(precision):
         running = {
-            count: RunningStep(make_step(batch_size), count, method=config.parallel) for count in config.device_counts
+            count: RunningStep(
+                make_step(batch_size), count, method=config.parallel, keep_on_device=config.keep_on_device
+            )
+            for count in config.device_counts
         }
         products, memory = matmul_rate(), memory_rate()
         timings = time_in_turn(
@@ -141,6 +164,7 @@ def measure(config: TrainStepConfig, batch_size: int, precision: Precision) -> l
                     "precision": precision,
                     "compute": config.compute,
                     "groups": config.groups,
+                    "kept": config.keep_on_device,
                     "examples_per_s": batch_size / timing.median_s,
                     "step": timing,
                     "gflop": cost.flops / 1e9,

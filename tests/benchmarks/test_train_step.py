@@ -16,7 +16,7 @@ class Still:
 
     first_s = 9.0
 
-    def __init__(self, step, num_devices, method="pmap"):
+    def __init__(self, step, num_devices, **options):
         self.batch = step.make_batch(0)
 
     def __call__(self):
@@ -54,8 +54,9 @@ def test_rows_follow_from_what_was_measured(small_steps, monkeypatch):
     assert shared["first_step_s"] == 9.0
 
 
-def test_a_step_runs_and_knows_its_cost(small_steps):
-    running = train_step.RunningStep(small_steps["ib_vae"](4), 2)
+@pytest.mark.parametrize("keep_on_device", [False, True])
+def test_a_step_runs_and_knows_its_cost(small_steps, keep_on_device):
+    running = train_step.RunningStep(small_steps["ib_vae"](4), 2, keep_on_device=keep_on_device)
     first = running()
     assert {"loss", "reconstruction_mm"} <= set(first)
     assert float(running()["loss"].sum) != float(first["loss"].sum)
