@@ -17,7 +17,7 @@ from facedis_jax.models.kernels import LANES, ROWS, product
 
 # Numbers of 16 bits lie two in a place.
 _NARROW_ROWS = 2 * ROWS
-# Of a block, which with ten arrays like it has to find room in 16 MB.
+# Numbers of a block, which with ten arrays like it has to find room in 16 MB; and of the linear layer's kernel at most.
 _BLOCK = 256 * 1024
 # Programs that go on side by side, on the two cores that some chips have.
 _CORES = 2
@@ -33,7 +33,7 @@ def block_size(shape: tuple[int, ...], features: int) -> int | None:
       features: of the result.
     """
     count, neighbours, channels = shape
-    if channels % LANES or features % LANES or neighbours % _NARROW_ROWS:
+    if channels % LANES or features % LANES or channels * features > _BLOCK or neighbours % _NARROW_ROWS:
         return None
     largest = _BLOCK // (neighbours * max(channels, features))
     sizes = range(largest - largest % _NARROW_ROWS, 0, -_NARROW_ROWS)

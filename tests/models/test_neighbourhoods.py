@@ -144,6 +144,8 @@ def test_in_bfloat16_the_kernels_are_the_plain_form_up_to_its_rounding():
         ((512, 30, 128), 128, None),
         ((512, 32, 64), 128, None),
         ((512, 32, 128), 64, None),
+        ((512, 16, 512), 512, 32),
+        ((512, 16, 512), 1024, None),  # the linear layer alone would fill the memory
     ],
 )
 def test_blocks_fill_vectors_and_divide_the_neighbourhoods(shape, features, size):
