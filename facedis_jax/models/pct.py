@@ -159,7 +159,7 @@ class PointCloudTransformer(nn.Module):
         coarse = _of_all(grouping.coarse_centres, grouping.coarse_neighbours, centres.shape[1])
         fine = _of_all(centres, neighbours, points.shape[1])
 
-        # The points of all clouds one after the other: in tiles of rows, a TPU has no room for clouds of 5,023.
+        # The points of all clouds one after the other: a TPU fills each cloud of 5,023 up to whole tiles, by copies.
         hidden = fourier_features(points.reshape(-1, 3), config.frequencies)
         # In one pass of bfloat16, an accelerator's default, a coordinate of 10 cm would be rounded to 0.2 mm.
         embedding = LinearNormRelu(config.embedding, *norm, precision=jax.lax.Precision.HIGHEST)
