@@ -9,6 +9,8 @@ from benchmarks import tpu
 from benchmarks.measurement import run_benchmark
 from benchmarks.tpu import TpuConfig, exchanged, topology_devices
 from facedis_jax.errors import InputError
+from facedis_jax.models.attention_kernel import attend
+from facedis_jax.models.neighbourhood_kernel import linear_moments_and_extreme
 
 with_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 
@@ -60,6 +62,37 @@ def test_a_step_compiles_for_a_tpu_and_exchanges_what_it_must(small_steps, monke
     assert 0 < row["of_hbm"] < 0.1
     # Five sums and their count, and codes of four latents: two gathered, and their gradients.
     assert row["other_bytes"] == 6 * 4 + 2 * 2 * 16 * 4 * 4
+
+
+# The paper's two groupings, and as much as either kernel takes.
+@with_libtpu
+@pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
+@pytest.mark.parametrize(
+    ("neighbourhoods", "channels", "points", "query"), [(512, 128, 128, 32), (256, 256, 256, 64), (64, 512, 512, 128)]
+)
+def test_kernels_find_room_on_every_chip(name, neighbourhoods, channels, points, query):
+    place = jax.sharding.SingleDeviceSharding(topology_devices(name)[0])
+
+    def compiles(function, *shapes):
+        def with_gradients(*inputs):
+            results, pull = jax.vjp(function, *inputs)
+            return pull(jax.tree.map(jnp.ones_like, results))
+
+        inputs = [jax.ShapeDtypeStruct(shape, dtype, sharding=place) for shape, dtype in shapes]
+        with tpu.without_xla_flags():
+            program = jax.jit(with_gradients).lower(*inputs).compile()
+        return program.cost_analysis()["flops"] > 0
+
+    of_channels = ((channels,), "float32")
+    assert compiles(
+        linear_moments_and_extreme,
+        ((neighbourhoods, 32, channels), "bfloat16"),
+        ((neighbourhoods, channels), "bfloat16"),
+        *[of_channels] * 3,
+        ((channels, channels), "bfloat16"),
+        of_channels,
+    )
+    assert compiles(attend, ((2, points, query), "bfloat16"), ((2, points, 4 * query), "bfloat16"))
 
 
 def test_a_step_that_does_not_compile_gives_a_row_that_says_why(small_steps, monkeypatch):
