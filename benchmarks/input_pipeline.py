@@ -5,9 +5,9 @@
 
 Fake examples are written by the builders that prepare CoMA and the sets of photographs, into a folder that is deleted
 in the end, and read by `facedis_jax.data.pipeline`. They fit the machine's memory, so what is measured is decoding,
-batching and the transfer, not a disk. "kept" is `--keep-on-device` of the experiments: the examples are in the device's
-memory, and only places are batched. The step is measured in the same run with a batch that is always the same; the
-pipeline should give at least five times what it takes.
+batching and the transfer, not a disk. What is kept is so as by `--keep-on-device` of the experiments: the examples are
+in the device's memory, and only places are batched. The step is measured in the same run with a batch that is always
+the same; the pipeline should give at least five times what it takes.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
-from benchmarks.measurement import BenchmarkOptions, Timing, print_table, run_benchmark, time_in_turn
+from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark, time_in_turn
 from benchmarks.models import COMA_EXPRESSIONS, COMA_SCALE, STEPS, ModelName, fake_face, fake_faces
 from benchmarks.train_step import RunningStep
 from facedis_jax.data.faces import FaceSet, FaceSource
@@ -193,14 +193,17 @@ def measure(kind: Kind, config: InputConfig, folder: Path) -> list[dict[str, Any
     timings = time_in_turn(calls, repeats=config.repeats)
     appetite = batch_size / timings["step"].median_s if config.step else None
     rows = []
-    for how in (*config.threads, "kept"):
-        timing: Timing = timings[str(how)].divided_by(config.batches)
+    for how, timing in timings.items():
+        if how == "step":
+            continue
+        timing = timing.divided_by(config.batches)
         rate = batch_size / timing.median_s
         rows.append(
             {
                 "kind": kind,
                 "batch": batch_size,
-                "threads": how,
+                "threads": None if how == "kept" else int(how),
+                "kept": how == "kept",
                 "batch_time": timing,
                 "examples_per_s": rate,
                 "step_takes_per_s": appetite,

@@ -8,17 +8,17 @@ A CPU can stand for several devices, to see what sharing the work costs:
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.train_step --device-counts 1 8
 
 A step starts from a batch on the host, as in training, or with `--keep-on-device` from the places of examples that are
-on the device, and goes through `facedis_jax.training.data_parallel`. Its
-operations and bytes are XLA's count for the compiled program, all operations and not products alone (of the IB-VAE's,
-95 % are products), with loops counted as often as they run (`benchmarks.programs`). Bytes are those between XLA's
-kernels: where a cache holds them, the share of the memory's rate may exceed 1. The learners keep all in float32;
-`--precision` is `jax.default_matmul_precision`, how products of such numbers are taken, which a CPU does not ask for.
-`--compute bfloat16` has what flows from layer to layer of the IB-VAE's encoder in that type, `--groups given` its
-groups of points beside each mesh, as where they are computed once for a whole run.
+on the device, and goes through `facedis_jax.training.data_parallel`. Its operations and bytes are XLA's count for the
+compiled program, all operations and not products alone (of the IB-VAE's, 95 % are products), with loops counted as
+often as they run (`benchmarks.programs`). Bytes are those between XLA's kernels: where a cache holds them, the share of
+the memory's rate may exceed 1. The learners keep all in float32; `--precision` is `jax.default_matmul_precision`, how
+products of such numbers are taken, which a CPU does not ask for. `--compute bfloat16` has what flows from layer to
+layer of the IB-VAE's encoder in that type, `--groups given` its groups of points beside each mesh, as where they are
+computed once for a whole run.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ from benchmarks.measurement import (
 )
 from benchmarks.models import AXIS, Compute, Groups, ModelName, TrainingStep, step_of
 from benchmarks.programs import Cost, compiled_cost, loops_cost, running_program
+from facedis_jax.data.tables import ExampleTables, example_tables
 from facedis_jax.errors import InputError
 from facedis_jax.training import check_batch_size, data_parallel
 from facedis_jax.training.parallel import Method
@@ -79,18 +80,28 @@ class TrainStepConfig(BenchmarkOptions):
         step_of(self.model, self.compute, self.groups)
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """A batch as `training.parallel.Tables`."""
-
-    arrays: Any
-
-    def take(self, arrays: Any, batch: Any) -> Any:
-        return jax.tree.map(lambda rows: rows[batch["place"]], arrays)
+# Batches of examples that are kept, so that a step's are no neighbours.
+_KEPT_BATCHES = 4
 
 
-def _places(batch: Any) -> Any:
-    return {"place": np.arange(len(jax.tree.leaves(batch)[0]), dtype=np.int32)}
+class _Examples:
+    """The examples of some batches, one by one."""
+
+    def __init__(self, batches: Sequence[Any]):
+        self._columns = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+
+    def __len__(self) -> int:
+        return len(jax.tree.leaves(self._columns)[0])
+
+    def __getitem__(self, index: int) -> Any:
+        return jax.tree.map(lambda column: column[index], self._columns)
+
+
+def _kept(step: TrainingStep) -> tuple[ExampleTables, Any]:
+    """Tables of examples, and which of them a step takes."""
+    examples = _Examples([step.make_batch(seed) for seed in range(_KEPT_BATCHES)])
+    places = np.random.default_rng(0).permutation(len(examples))[: len(examples) // _KEPT_BATCHES]
+    return example_tables(examples), {"place": places.astype(np.int32)}
 
 
 class RunningStep:
@@ -102,7 +113,7 @@ class RunningStep:
 
     def __init__(self, step: TrainingStep, num_devices: int, *, method: Method = "pmap", keep_on_device: bool = False):
         batch: Any = step.make_batch(0)
-        self._batch: Any = _places(batch) if keep_on_device else batch
+        tables, self._batch = _kept(step) if keep_on_device else (None, batch)
         began = time.perf_counter()
         self._step = data_parallel(
             step.learner.step,
@@ -110,7 +121,7 @@ class RunningStep:
             method=method,
             axis_name=AXIS,
             state_axes=step.state_axes,
-            tables=_Kept(batch) if keep_on_device else None,
+            tables=tables,
         )
         init = jax.jit(step.learner.init, compiler_options={"xla_backend_optimization_level": 0})
         self._state = self._step.place_state(init(jax.random.key(0), batch))

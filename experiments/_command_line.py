@@ -34,8 +34,8 @@ class RunOptions:
         videos make one for each core, as many as divide the batches.
       parallel: how the devices share the work.
       keep_on_device: keep all training examples in the memory of every device, where they fit, and send only their
-        places: for accelerators that take more examples than a host reads. CoMA has 1.1 GB, and 1.8 more with
-        --precompute.
+        places: for accelerators that take more examples than a host reads. They stay in the host's memory as well. CoMA
+        has 1.1 GB, and 1.9 more with --precompute.
       tensorboard: also write TensorBoard's event files.
       quiet: no progress bar.
       coordinator: of a run over several processes, the first one's address, "host:port"; "auto" on TPU VMs, under SLURM

@@ -1,6 +1,6 @@
 """The path that the IB-VAE's experiments share, from faces to a report; each experiment brings its own settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -176,7 +176,7 @@ def open_face_run(
     devices = chosen_devices(options.devices)
     check_batch_size(config.batch_size, len(devices))
     face_set = load_faces(config.data, arrangement)
-    check_room(options, _bytes_of_training(face_set, config), devices)
+    check_room(options, _sizes_of_training(face_set, config), devices)
     steps = round(config.epochs * len(face_set.train) / config.batch_size)
     loop = LoopConfig(steps, config.log_every, config.evaluate_every, config.checkpoint_every)
     made_by = {
@@ -304,14 +304,14 @@ def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet)
     )
 
 
-def _bytes_of_training(face_set: FaceSet, config: FaceRunConfig) -> int:
-    """Of the training faces, with what is computed of each mesh."""
+def _sizes_of_training(face_set: FaceSet, config: FaceRunConfig) -> Iterator[int]:
+    """Bytes of the training faces, with what is computed of each mesh."""
     total = bytes_of_tables(face_set.train)
     if config.precompute:
         vertices = jax.ShapeDtypeStruct(face_set.neutrals.shape[1:], np.float32)
         groups = jax.eval_shape(partial(point_features, config=config.learner.model.encoder.features), vertices)
         total += len(face_set.train) * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(groups))
-    return total
+    yield total
 
 
 def _with_features(source: FaceSource, features: Any, precompute: bool) -> FaceSource:

@@ -142,6 +142,7 @@ def open_model_run(
     options: RunOptions,
     *,
     trainings: Sequence[TrainingConfig],
+    sources: Sequence[ImageSource | ClipSource] = (),
     content_hash: Mapping[str, str] | str,
     left_out: Mapping[str, str] | None = None,
 ) -> ModelRun:
@@ -152,18 +153,20 @@ def open_model_run(
       config: all settings, `seed` among them; part of the run's identity.
       options: from the command line.
       trainings: of all its models.
+      sources: what they are trained on.
       content_hash: of the images; chains belong to images by their places, so that another order is another run.
       left_out: damaged examples that are not learned from, by name, with what is wrong with them.
 
     Raises:
-      InputError: there are fewer devices than asked for, they do not divide the batch or the chains, or the folder is
-        another run's.
+      InputError: there are fewer devices than asked for, they do not divide the batch or the chains or have no room for
+        what is to stay there, or the folder is another run's.
     """
     devices = chosen_devices(options.devices, [CHAIN_MULTIPLE, *(training.batch_size for training in trainings)])
     for training in trainings:
         check_batch_size(training.batch_size, len(devices))
     if CHAIN_MULTIPLE % len(devices):
         raise InputError("--devices", f"a divisor of {CHAIN_MULTIPLE}", str(len(devices)))
+    check_room(options, map(bytes_of_tables, sources), devices)
     made_by = {"experiment": name, "data": content_hash, "config": as_json(config)}
     folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
     tell_left_out(folder, options, left_out or {})
@@ -213,7 +216,7 @@ def train_model(
       names: of the training examples, told of a batch that training diverges on.
 
     Raises:
-      InputError: there are fewer examples than a batch has, or the devices have no room for them.
+      InputError: there are fewer examples than a batch has.
       RunInterrupted: on Ctrl-C.
     """
     steps_per_epoch = len(train) / training.batch_size
@@ -228,7 +231,6 @@ def train_model(
         checkpoint_every=steps(training.checkpoint_every),
         keep_checkpoints=2,
     )
-    check_room(run.options, bytes_of_tables(train), run.devices)
     batches, tables = training_batches(
         run.options,
         train,

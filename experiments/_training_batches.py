@@ -1,6 +1,8 @@
 """What training is given step by step: batches read on the host, or places of examples that stay on the devices."""
 
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grain
@@ -15,13 +17,16 @@ from facedis_jax.data.tables import ExampleTables, example_tables
 from facedis_jax.data.videos import ClipSource
 from facedis_jax.errors import InputError
 
+# Of a device's memory, for the examples; the rest is for the step.
+_SHARE = 0.8
 
-def check_room(options: RunOptions, num_bytes: int, devices: Sequence[jax.Device]) -> None:
+
+def check_room(options: RunOptions, sizes: Iterable[int], devices: Sequence[jax.Device]) -> None:
     """Checks that examples which are to stay on the devices fit there, before a run's folder is made.
 
     Args:
       options: from the command line.
-      num_bytes: of all training examples.
+      sizes: bytes of the examples of each training, of which there is one at a time; looked at where they are to stay.
       devices: that take part.
 
     Raises:
@@ -29,14 +34,21 @@ def check_room(options: RunOptions, num_bytes: int, devices: Sequence[jax.Device
     """
     if not options.keep_on_device:
         return
-    for device in devices:
-        if device.process_index != jax.process_index():
-            continue  # the process that it belongs to knows
-        # None on processors, whose memory is the host's.
-        limit = (device.memory_stats() or {}).get("bytes_limit")
-        if limit is not None and num_bytes > limit:
-            expected = f"at most {limit / 1e9:.1f} GB of training examples, the memory of {device}"
-            raise InputError("--keep-on-device", expected, f"{num_bytes / 1e9:.1f} GB")
+    size = max(sizes, default=0)
+    own = [device for device in devices if device.process_index == jax.process_index()]
+    for device in own:
+        memory = _SHARE * _memory_of(device, len(own))
+        if size > memory:
+            expected = f"at most {memory / 1e9:.1f} GB of training examples, four fifths of the memory of {device}"
+            raise InputError("--keep-on-device", expected, f"{size / 1e9:.1f} GB")
+
+
+def _memory_of(device: Any, number: int) -> float:
+    """Bytes that one of a number of devices of this process has; those of a processor share the host's."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit is None and hasattr(os, "sysconf"):
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / number
+    return math.inf if limit is None else limit
 
 
 def training_batches(

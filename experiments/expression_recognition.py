@@ -182,6 +182,7 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
         config,
         options,
         trainings=trainings,
+        sources=[clips.clips],
         content_hash=clip_set.content_hash,
         left_out=clip_set.left_out,
     )

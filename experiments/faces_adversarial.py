@@ -86,6 +86,7 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
         config,
         options,
         trainings=[config.training],
+        sources=[images.train.images],
         content_hash=images.content_hash,
         left_out=images.left_out,
     )

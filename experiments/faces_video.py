@@ -183,7 +183,13 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
         image_learner = frame_learner(config, clips)
         trainings.append(of_frames(config.training, clips.frames))
     run = open_model_run(
-        "faces_video", config, options, trainings=trainings, content_hash=clips.content_hash, left_out=clips.left_out
+        "faces_video",
+        config,
+        options,
+        trainings=trainings,
+        sources=[clips.train.clips],
+        content_hash=clips.content_hash,
+        left_out=clips.left_out,
     )
     dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train, clips.test.clips)
     image = None

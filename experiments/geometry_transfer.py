@@ -102,6 +102,7 @@ def main(config: TransferConfig, options: RunOptions) -> int:
         config,
         options,
         trainings=[config.training, config.fine_tuning],
+        sources=[sets.source.train.images, front],
         content_hash={"source": sets.source.content_hash, "target": sets.target.content_hash},
         left_out={**sets.source.left_out, **sets.target.left_out},
     )

@@ -92,6 +92,7 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
         config,
         options,
         trainings=[config.training],
+        sources=[images.train.images],
         content_hash=images.content_hash,
         left_out=images.left_out,
     )

@@ -174,6 +174,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         config,
         options,
         trainings=[config.digit_training, config.training],
+        sources=[images.train.images for images in (digits, cars, faces) if images],
         content_hash={
             "digits": digits.content_hash,
             "cars": cars.content_hash if cars else "",

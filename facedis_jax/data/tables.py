@@ -4,9 +4,9 @@ Reading and batching one example after the other gives some thousands a second, 
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,37 +16,18 @@ from facedis_jax.data.images import ImageSource
 from facedis_jax.data.videos import ClipSource
 
 
-@dataclass(frozen=True)
-class ExampleTables:
+class ExampleTables(NamedTuple):
     """Every example of a source, to be kept in the memory of the devices.
 
     Attributes:
       arrays: "fields" of the examples, a pytree of host arrays [examples] or [examples, numbers], and for faces
         "neutrals" [subjects, numbers]: a TPU would fill up a last axis of three to 128.
-      example: shapes of one example's fields, the neutral face among them.
+      take: `(arrays, batch) -> batch`: of such arrays, wherever they are, and of a batch of `place_batches` that of
+        `train_batches`. It does not hold the arrays.
     """
 
     arrays: Mapping[str, Any]
-    example: Mapping[str, Any]
-
-    def take(self, arrays: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The batch of the examples at `batch["place"]` [batch], as `train_batches` would give it.
-
-        Args:
-          arrays: as `self.arrays`, wherever they are.
-          batch: as `place_batches` gives it.
-        """
-        places = batch["place"]
-
-        def rows(table: Any, places: Any, example: jax.ShapeDtypeStruct) -> Any:
-            return table[places].reshape(len(places), *example.shape)
-
-        example = dict(self.example)
-        neutral = example.pop("neutral", None)
-        fields = jax.tree.map(lambda table, one: rows(table, places, one), arrays["fields"], example)
-        if neutral is not None:
-            fields["neutral"] = rows(arrays["neutrals"], fields["subject"], neutral)
-        return fields
+    take: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
 
 
 def example_tables(source: FaceSource | ImageSource | ClipSource, neutrals: np.ndarray | None = None) -> ExampleTables:
@@ -63,16 +44,31 @@ def example_tables(source: FaceSource | ImageSource | ClipSource, neutrals: np.n
         for table, values in zip(jax.tree.leaves(fields), jax.tree.leaves(dict(source[place])), strict=True):
             table[place] = values
     arrays = {"fields": jax.tree.map(_as_rows, fields)}
+    neutral = None
     if neutrals is not None:
         arrays["neutrals"] = _as_rows(neutrals)
-        example["neutral"] = jax.ShapeDtypeStruct(neutrals.shape[1:], neutrals.dtype)
-    return ExampleTables(arrays, example)
+        neutral = jax.ShapeDtypeStruct(neutrals.shape[1:], neutrals.dtype)
+    return ExampleTables(arrays, partial(_take, example, neutral))
 
 
 def bytes_of_tables(source: FaceSource | ImageSource | ClipSource) -> int:
     """About how large the tables of a source are, from its first example."""
     shapes = jax.tree.leaves(_shapes_of(dict(source[0])))
     return len(source) * sum(math.prod(one.shape) * one.dtype.itemsize for one in shapes)
+
+
+def _take(
+    example: Any, neutral: jax.ShapeDtypeStruct | None, arrays: Mapping[str, Any], batch: Mapping[str, Any]
+) -> dict[str, Any]:
+    places = batch["place"]
+
+    def rows(table: Any, places: Any, one: jax.ShapeDtypeStruct) -> Any:
+        return table[places].reshape(len(places), *one.shape)
+
+    fields = jax.tree.map(lambda table, one: rows(table, places, one), arrays["fields"], example)
+    if neutral is not None:
+        fields["neutral"] = rows(arrays["neutrals"], fields["subject"], neutral)
+    return fields
 
 
 def _shapes_of(example: Any) -> Any:

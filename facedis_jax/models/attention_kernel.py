@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from facedis_jax.models.kernels import LANES, product
+from facedis_jax.models.kernels import LANES, ROWS, product
 
-# Five arrays of all pairs in float32 have to find room in 16 MB.
-_MOST_POINTS = 512
+# Five arrays of all pairs in float32 have to find room in 16 MB, and as many of all points' channels.
+_MOST_POINTS, _MOST_NUMBERS = 512, 512 * 1024
 
 
 def fits(query: jax.Array, value: jax.Array) -> bool:
@@ -23,7 +23,12 @@ def fits(query: jax.Array, value: jax.Array) -> bool:
     if query.ndim != 3 or not len(query):
         return False
     _, points, channels = value.shape
-    return points % LANES == 0 and points <= _MOST_POINTS and channels % LANES == 0 and query.shape[2] % 8 == 0
+    keys = query.shape[2]
+    return (
+        points % LANES == channels % LANES == keys % ROWS == 0
+        and points <= _MOST_POINTS
+        and points * max(channels, 4 * keys) <= _MOST_NUMBERS
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

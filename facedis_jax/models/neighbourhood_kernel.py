@@ -1,11 +1,12 @@
 """Neighbourhoods on a TPU: from what is gathered to the maximum in one kernel, and back in another.
 
-XLA keeps three tensors of all neighbours of all points and reads or writes them thirty-six times in a step, which is
-what the step's time goes to. Here a block of neighbourhoods stays in fast memory, and the backward pass makes anew what
-the forward pass had.
+In each of the two groupings XLA reads or writes a tensor of all neighbours of all centres eighteen times in a step,
+which is what most of its time goes to. Here a block of neighbourhoods stays in fast memory, and the backward pass makes
+anew what the forward pass had.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -33,7 +34,9 @@ def block_size(shape: tuple[int, ...], features: int) -> int | None:
       features: of the result.
     """
     count, neighbours, channels = shape
-    if channels % LANES or features % LANES or channels * features > _BLOCK or neighbours % _NARROW_ROWS:
+    if not count or channels * features > _BLOCK:
+        return None
+    if channels % LANES or features % LANES or neighbours % _NARROW_ROWS:
         return None
     largest = _BLOCK // (neighbours * max(channels, features))
     sizes = range(largest - largest % _NARROW_ROWS, 0, -_NARROW_ROWS)
@@ -80,12 +83,13 @@ def _forward(
     inputs = (gathered, centre, mean, factor, bias, kernel, sign)
     plan = _Plan(gathered.shape, kernel.shape[1])
     of_rows = jax.ShapeDtypeStruct((_CORES, ROWS, plan.features), jnp.float32)
+    outputs = (of_rows, of_rows, jax.ShapeDtypeStruct((plan.count, plan.features), gathered.dtype))
     total, square, extreme = pl.pallas_call(
         _forward_kernel,
-        out_shape=(of_rows, of_rows, jax.ShapeDtypeStruct((plan.count, plan.features), gathered.dtype)),
+        out_shape=outputs,
         in_specs=plan.inputs(),
         out_specs=(plan.total(ROWS, plan.features), plan.total(ROWS, plan.features), plan.block(plan.features)),
-        cost_estimate=plan.cost(1, (gathered, centre, kernel)),
+        cost_estimate=plan.cost(1, (*inputs, *outputs)),
         name="neighbourhood_maximum",
         interpret=interpret,
         **plan.grid(),
@@ -100,15 +104,16 @@ def _backward(interpret: bool, inputs: Arrays, cotangents: Arrays) -> Arrays:
     plan = _Plan(gathered.shape, kernel.shape[1])
     rows = gathered.shape[0] * gathered.shape[1]
     of_channels = jax.ShapeDtypeStruct((_CORES, ROWS, plan.channels), jnp.float32)
+    outputs = (
+        jax.ShapeDtypeStruct(gathered.shape, gathered.dtype),
+        jax.ShapeDtypeStruct(centre.shape, centre.dtype),
+        of_channels,
+        of_channels,
+        jax.ShapeDtypeStruct((_CORES, *kernel.shape), jnp.float32),
+    )
     of_gathered, of_centre, of_factor, of_bias, of_kernel = pl.pallas_call(
         _backward_kernel,
-        out_shape=(
-            jax.ShapeDtypeStruct(gathered.shape, gathered.dtype),
-            jax.ShapeDtypeStruct(centre.shape, centre.dtype),
-            of_channels,
-            of_channels,
-            jax.ShapeDtypeStruct((_CORES, *kernel.shape), jnp.float32),
-        ),
+        out_shape=outputs,
         in_specs=[
             *plan.inputs(),
             plan.whole(1, plan.features),
@@ -123,7 +128,7 @@ def _backward(interpret: bool, inputs: Arrays, cotangents: Arrays) -> Arrays:
             plan.total(plan.channels, plan.features),
         ),
         # What the forward pass had, the inputs' gradient and the kernel's.
-        cost_estimate=plan.cost(3, (gathered, gathered, centre, centre, of_extreme, kernel)),
+        cost_estimate=plan.cost(3, (*inputs, *cotangents, *outputs)),
         name="neighbourhood_maximum_backward",
         interpret=interpret,
         **plan.grid(),
@@ -178,8 +183,8 @@ class _Plan:
         semantics = pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary"))
         return {"grid": (_CORES, self.steps), "compiler_params": semantics}
 
-    def cost(self, products: int, moved: Arrays) -> pl.CostEstimate:
-        """Of products alone; what is read and written besides is little."""
+    def cost(self, products: int, moved: Sequence[Any]) -> pl.CostEstimate:
+        """Of so many products of all rows with the layer's kernel, and of arrays that are read or written."""
         rows = self.count * self.neighbours
         return pl.CostEstimate(
             flops=2 * products * rows * self.channels * self.features,

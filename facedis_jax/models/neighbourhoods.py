@@ -86,9 +86,10 @@ neighbourhood_moments.defvjp(_moments_forward, _moments_backward)
 
 def _linear_moments_and_extreme(*arguments: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`linear_moments_and_extreme_plain`, in bfloat16 on a TPU as two kernels."""
-    gathered, *_, kernel, _ = arguments
+    gathered, _, *of_channels, kernel, _ = arguments
     # Of float32 a TPU's products have several precisions, of which the kernels would have to know.
-    if gathered.dtype != jnp.bfloat16 or neighbourhood_kernel.block_size(gathered.shape, kernel.shape[1]) is None:
+    narrow = gathered.dtype == jnp.bfloat16 and all(array.dtype == jnp.float32 for array in of_channels)
+    if not narrow or neighbourhood_kernel.block_size(gathered.shape, kernel.shape[1]) is None:
         return linear_moments_and_extreme_plain(*arguments)
     return jax.lax.platform_dependent(
         *arguments,

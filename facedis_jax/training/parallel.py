@@ -44,14 +44,15 @@ class Tables(Protocol):
 
     Attributes:
       arrays: a pytree of host arrays.
+      take: `(arrays, batch) -> batch`: what a function is called with, of the arrays, on the device, and of its share
+        of a batch. Compiled with it, so it should not hold the arrays, which would be kept as long.
     """
 
     @property
     def arrays(self) -> Any: ...
 
-    def take(self, arrays: Any, batch: Batch) -> Batch:
-        """What a function is called with, of the arrays, on the device, and of its share of a batch."""
-        ...
+    @property
+    def take(self) -> Callable[[Any, Any], Any]: ...
 
 
 class DataParallel:
@@ -87,9 +88,11 @@ class DataParallel:
             lambda spec: NamedSharding(self._mesh, spec), self._state_specs, is_leaf=_is_spec
         )
 
+        take = None if tables is None else tables.take
+
         def on_each_device(state, batch, arrays):
-            if tables is not None:
-                batch = tables.take(arrays, batch)
+            if take is not None:
+                batch = take(arrays, batch)
             if returns_state:
                 state, metrics = function(state, batch)
                 return state, jax.lax.psum(metrics, axis_name)
@@ -106,8 +109,14 @@ class DataParallel:
                 donate_argnums=donated,
             )
             self._has_split_fields = bool(jax.tree.leaves(state_axes))
-            self._stack = jax.jit(self._stacked, out_shardings=self._state_shardings, donate_argnums=donated)
-            self._unstack = jax.jit(self._unstacked, out_shardings=self._state_shardings, donate_argnums=0)
+
+            # Not methods: who holds itself keeps its arrays on the devices until someone collects garbage.
+            def of_split_fields(function: Callable[[jax.Array], jax.Array]) -> Callable[[State], State]:
+                return partial(_map_fields, function, self._state_specs, self._split)
+
+            split = of_split_fields(partial(_split_axis, parts=self._mesh.size))
+            self._stack = jax.jit(split, out_shardings=self._state_shardings, donate_argnums=donated)
+            self._unstack = jax.jit(of_split_fields(_join_axes), out_shardings=self._state_shardings, donate_argnums=0)
         elif method == "shard_map":
             mapped = jax.shard_map(
                 on_each_device,
@@ -167,17 +176,8 @@ class DataParallel:
             return self._unstack(state), metrics
         return result
 
-    def _stacked(self, state: State) -> State:
-        """Split fields from [examples, ...] to [devices, examples / devices, ...], as pmap wants them."""
-        num_devices = self._mesh.size
-        return self._map_split_fields(lambda x: _split_axis(x, num_devices), state)
-
-    def _unstacked(self, state: State) -> State:
-        return self._map_split_fields(lambda x: x.reshape(math.prod(x.shape[:2]), *x.shape[2:]), state)
-
     def _map_split_fields(self, function: Callable[[jax.Array], jax.Array], state: State) -> State:
-        specs = jax.tree.broadcast(self._state_specs, state, is_leaf=_is_spec)
-        return jax.tree.map(lambda x, spec: function(x) if spec == self._split else x, state, specs)
+        return _map_fields(function, self._state_specs, self._split, state)
 
 
 def data_parallel(
@@ -270,9 +270,19 @@ def _place(x: Any, sharding: NamedSharding) -> jax.Array:
     return jax.device_put(x, sharding)
 
 
+def _map_fields(function: Callable[[jax.Array], jax.Array], specs: Any, split: PartitionSpec, state: State) -> State:
+    """Applies a function to the fields of a state that are split."""
+    specs = jax.tree.broadcast(specs, state, is_leaf=_is_spec)
+    return jax.tree.map(lambda x, spec: function(x) if spec == split else x, state, specs)
+
+
 def _split_axis(array: Any, parts: int) -> Any:
     """[examples, ...] as [parts, examples / parts, ...]; arrays without numbers, for which reshape infers none, too."""
     return array.reshape(parts, len(array) // parts, *array.shape[1:])
+
+
+def _join_axes(array: Any) -> Any:
+    return array.reshape(math.prod(array.shape[:2]), *array.shape[2:])
 
 
 def _is_none(x: Any) -> bool:

@@ -68,9 +68,10 @@ def test_a_step_compiles_for_a_tpu_and_exchanges_what_it_must(small_steps, monke
 @with_libtpu
 @pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
 @pytest.mark.parametrize(
-    ("neighbourhoods", "channels", "points", "query"), [(512, 128, 128, 32), (256, 256, 256, 64), (64, 512, 512, 128)]
+    ("neighbourhoods", "channels", "points", "query"), [(512, 128, 128, 32), (256, 256, 256, 64), (64, 512, 512, 256)]
 )
-def test_kernels_find_room_on_every_chip(name, neighbourhoods, channels, points, query):
+@pytest.mark.parametrize("precision", ["default", "float32"])
+def test_kernels_find_room_on_every_chip(name, neighbourhoods, channels, points, query, precision):
     place = jax.sharding.SingleDeviceSharding(topology_devices(name)[0])
 
     def compiles(function, *shapes):
@@ -79,7 +80,7 @@ def test_kernels_find_room_on_every_chip(name, neighbourhoods, channels, points,
             return pull(jax.tree.map(jnp.ones_like, results))
 
         inputs = [jax.ShapeDtypeStruct(shape, dtype, sharding=place) for shape, dtype in shapes]
-        with tpu.without_xla_flags():
+        with tpu.without_xla_flags(), jax.default_matmul_precision(precision):
             program = jax.jit(with_gradients).lower(*inputs).compile()
         return program.cost_analysis()["flops"] > 0
 

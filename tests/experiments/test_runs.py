@@ -8,7 +8,7 @@ import pytest
 
 from experiments import bu3dfe_ib, coma_ablation, coma_cvae, coma_ib
 from experiments._command_line import RunOptions
-from experiments._face_run import FaceDataConfig, FaceRunConfig
+from experiments._face_run import FaceDataConfig, FaceRunConfig, fit_faces, open_face_run
 from facedis_jax.data.faces import stack
 from facedis_jax.data.meshes import Mesh, write_mesh
 from facedis_jax.data.synthetic import SyntheticConfig
@@ -97,6 +97,16 @@ def test_faces_with_labels_and_features_computed_ahead(model_file, tmp_path):
     # What the report computes anew for every face is what training was given ahead.
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     np.testing.assert_allclose(lines[-1]["reconstruction_mm"], results["reconstruction_mm"]["mean"], rtol=1e-4)
+
+    # Faces and features that stay on the device change nothing.
+    kept = open_face_run("coma_cvae", config, options(tmp_path / "kept", devices=1, keep_on_device=True), "coma")
+    fit_faces(kept, kept.learner())
+    again = [json.loads(line) for line in (tmp_path / "kept" / "metrics.jsonl").read_text().splitlines()]
+    assert len(again) == len(lines)
+    for one, other in zip(again, lines, strict=True):
+        assert one.keys() == other.keys()
+        for name in one.keys() - {"step", "split"}:
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-5)
 
 
 def with_labels(config):

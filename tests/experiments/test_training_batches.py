@@ -1,3 +1,4 @@
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,22 +30,28 @@ class Processor(Device):
 
 
 def test_examples_that_no_device_holds_are_refused():
-    with pytest.raises(InputError, match=r"--keep-on-device: expected at most 1\.0 GB .*, found 3\.0 GB"):
-        check_room(KEPT, 3 * 10**9, [Device()])
+    with pytest.raises(InputError, match=r"--keep-on-device: expected at most 0\.8 GB .*, found 0\.9 GB"):
+        check_room(KEPT, [10**8, 9 * 10**8], [Device()])
+
+
+def test_a_processors_devices_share_the_hosts_memory():
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    check_room(KEPT, [memory // 2], [Processor()])
+    with pytest.raises(InputError, match="--keep-on-device"):
+        check_room(KEPT, [memory // 2], [Processor(), Processor()])
 
 
 @pytest.mark.parametrize(
     ("options", "size", "devices"),
     [
         (RunOptions(), 3 * 10**9, [Device()]),
-        (KEPT, 10**9, [Device()]),
+        (KEPT, 8 * 10**8, [Device()]),
         (KEPT, 3 * 10**9, [Device(process_index=1)]),
-        (KEPT, 3 * 10**9, [Processor()]),
     ],
-    ids=["not asked for", "fits", "another process", "no limit"],
+    ids=["not asked for", "fits", "another process"],
 )
 def test_other_examples_are_not(options, size, devices):
-    check_room(options, size, devices)
+    check_room(options, [size], devices)
 
 
 def test_batches_are_the_same_kept_or_not():

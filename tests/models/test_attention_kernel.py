@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facedis_jax.models import OffsetAttention
-from facedis_jax.models.attention_kernel import attend
+from facedis_jax.models.attention_kernel import attend, fits
 from facedis_jax.models.pct import attend_plain
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -31,6 +31,7 @@ def test_the_kernels_are_the_plain_form(points, size):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("precision", ["default", "tensorfloat32"])
 @pytest.mark.parametrize(
     ("platform", "dtype", "points", "kernels"),
     [
@@ -41,7 +42,7 @@ def test_the_kernels_are_the_plain_form(points, size):
         ("cuda", "bfloat16", 256, 0),
     ],
 )
-def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, points, kernels):
+def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, points, kernels, precision):
     layer = OffsetAttention("layer")
     inputs = jax.ShapeDtypeStruct((2, points, 128), dtype)
     variables = jax.eval_shape(layer.init, jax.random.key(0), inputs)
@@ -50,5 +51,24 @@ def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, points, kernel
     def gradients(variables, inputs):
         return jax.grad(lambda v, x: layer.apply(v, x).astype(jnp.float32).sum(), (0, 1))(variables, inputs)
 
-    program = jax.export.export(gradients, platforms=[platform])(variables, inputs).mlir_module()
+    with jax.default_matmul_precision(precision):
+        program = jax.export.export(gradients, platforms=[platform])(variables, inputs).mlir_module()
     assert program.count("@tpu_custom_call") == kernels
+
+
+@pytest.mark.parametrize(
+    ("points", "channels", "keys", "kernels"),
+    [
+        (512, 1024, 256, True),
+        (512, 2048, 64, False),  # more than fast memory holds
+        (512, 128, 512, False),
+        (256, 128, 20, False),
+        (256, 200, 48, False),
+        (640, 128, 32, False),
+    ],
+)
+def test_the_kernels_are_for_what_fast_memory_holds(points, channels, keys, kernels):
+    query, value = jnp.zeros((1, points, keys)), jnp.zeros((1, points, channels))
+    assert fits(query, value) is kernels
+    assert not fits(query[:0], value[:0])
+    assert not fits(query[0], value[0])

@@ -141,6 +141,7 @@ def test_in_bfloat16_the_kernels_are_the_plain_form_up_to_its_rounding():
         ((16 * 512, 32, 128), 128, 64),
         ((16 * 256, 32, 256), 256, 32),
         ((12, 32, 128), 128, None),  # fewer than fill a vector on each core
+        ((0, 32, 128), 128, None),
         ((512, 30, 128), 128, None),
         ((512, 32, 64), 128, None),
         ((512, 32, 128), 64, None),
@@ -152,11 +153,27 @@ def test_blocks_fill_vectors_and_divide_the_neighbourhoods(shape, features, size
     assert block_size(shape, features) == size
 
 
+def test_what_is_wider_than_the_kernels_is_left_to_the_plain_form():
+    rng = np.random.default_rng(6)
+    with jax.enable_x64(True):
+        gathered, centre = (jnp.asarray(rng.normal(size=size), jnp.bfloat16) for size in ((64, 16, 128), (64, 128)))
+        module = NormalisedMaximum(128)
+        variables = module.init(jax.random.key(0), gathered, centre)
+        params = jax.tree.map(lambda x: x.astype(float), variables["params"])
+
+        def total(params):
+            hidden, _ = module.apply({**variables, "params": params}, gathered, centre, train=True, mutable=True)
+            return hidden.astype(float).sum()
+
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(total)(params)))
+
+
+@pytest.mark.parametrize("precision", ["default", "tensorfloat32"])
 @pytest.mark.parametrize(
     ("platform", "dtype", "neighbours", "kernels"),
     [("tpu", "bfloat16", 32, 2), ("tpu", "float32", 32, 0), ("tpu", "bfloat16", 20, 0), ("cuda", "bfloat16", 32, 0)],
 )
-def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, neighbours, kernels):
+def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, neighbours, kernels, precision):
     module = NormalisedMaximum(128)
     gathered, centre = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((256, neighbours, 128), (256, 128)))
     variables = jax.eval_shape(module.init, jax.random.key(0), gathered, centre)
@@ -171,5 +188,6 @@ def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, neighbours, ke
 
         return jax.grad(total, (0, 1, 2))(variables["params"], gathered, centre)
 
-    program = jax.export.export(gradients, platforms=[platform])(variables, gathered, centre).mlir_module()
+    with jax.default_matmul_precision(precision):
+        program = jax.export.export(gradients, platforms=[platform])(variables, gathered, centre).mlir_module()
     assert program.count("@tpu_custom_call") == kernels

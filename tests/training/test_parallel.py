@@ -1,3 +1,7 @@
+import gc
+import weakref
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,6 +62,29 @@ def test_arrays_without_numbers_are_split_too(method, num_devices):
     assert state["total"] == 24
     assert state["chains"].shape == (4, 0)
     assert metrics["columns"] == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_arrays_on_the_devices_are_given_back_with_what_used_them(method):
+    class Tables(NamedTuple):
+        arrays: Any
+        take: Any
+
+    def step(state, batch):
+        return state + jax.lax.psum(batch.sum(), "devices"), {}
+
+    gc.disable()
+    try:
+        rows = np.arange(8.0, dtype=np.float32)
+        tables = Tables(rows, lambda rows, places: rows[places])
+        parallel = data_parallel(step, devices=jax.devices()[:2], method=method, state_axes=0, tables=tables)
+        state, _ = parallel(parallel.place_state(jnp.zeros(2)), np.array([1, 3]))
+        assert state.tolist() == [4, 4]
+        kept = [weakref.ref(each) for each in (rows, parallel, parallel._arrays)]
+        del rows, tables, parallel
+        assert [each() for each in kept] == [None] * 3
+    finally:
+        gc.enable()
 
 
 @layouts
