@@ -31,18 +31,18 @@ def test_the_kernels_are_the_plain_form(points, size):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(other).max())
 
 
-@pytest.mark.parametrize("precision", ["default", "tensorfloat32"])
 @pytest.mark.parametrize(
-    ("platform", "dtype", "points", "kernels"),
+    ("platform", "dtype", "points", "precision", "kernels"),
     [
-        ("tpu", "bfloat16", 256, 2),
-        ("tpu", "float32", 256, 0),
-        ("tpu", "bfloat16", 250, 0),
-        ("tpu", "bfloat16", 1024, 0),
-        ("cuda", "bfloat16", 256, 0),
+        ("tpu", "bfloat16", 256, "default", 2),
+        ("tpu", "bfloat16", 256, "tensorfloat32", 2),
+        ("tpu", "float32", 256, "default", 0),
+        ("tpu", "bfloat16", 250, "default", 0),
+        ("tpu", "bfloat16", 1024, "default", 0),
+        ("cuda", "bfloat16", 256, "default", 0),
     ],
 )
-def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, points, kernels, precision):
+def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, points, precision, kernels):
     layer = OffsetAttention("layer")
     inputs = jax.ShapeDtypeStruct((2, points, 128), dtype)
     variables = jax.eval_shape(layer.init, jax.random.key(0), inputs)

@@ -168,12 +168,17 @@ def test_what_is_wider_than_the_kernels_is_left_to_the_plain_form():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(total)(params)))
 
 
-@pytest.mark.parametrize("precision", ["default", "tensorfloat32"])
 @pytest.mark.parametrize(
-    ("platform", "dtype", "neighbours", "kernels"),
-    [("tpu", "bfloat16", 32, 2), ("tpu", "float32", 32, 0), ("tpu", "bfloat16", 20, 0), ("cuda", "bfloat16", 32, 0)],
+    ("platform", "dtype", "neighbours", "precision", "kernels"),
+    [
+        ("tpu", "bfloat16", 32, "default", 2),
+        ("tpu", "bfloat16", 32, "tensorfloat32", 2),
+        ("tpu", "float32", 32, "default", 0),
+        ("tpu", "bfloat16", 20, "default", 0),
+        ("cuda", "bfloat16", 32, "default", 0),
+    ],
 )
-def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, neighbours, kernels, precision):
+def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, neighbours, precision, kernels):
     module = NormalisedMaximum(128)
     gathered, centre = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((256, neighbours, 128), (256, 128)))
     variables = jax.eval_shape(module.init, jax.random.key(0), gathered, centre)
