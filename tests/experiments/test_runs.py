@@ -98,12 +98,19 @@ def test_faces_with_labels_and_features_computed_ahead(model_file, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     np.testing.assert_allclose(lines[-1]["reconstruction_mm"], results["reconstruction_mm"]["mean"], rtol=1e-4)
 
-    # Faces and features that stay on the device change nothing.
-    kept = open_face_run("coma_cvae", config, options(tmp_path / "kept", devices=1, keep_on_device=True), "coma")
-    fit_faces(kept, kept.learner())
-    again = [json.loads(line) for line in (tmp_path / "kept" / "metrics.jsonl").read_text().splitlines()]
-    assert len(again) == len(lines)
-    for one, other in zip(again, lines, strict=True):
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("precompute", [False, True])
+def test_faces_that_stay_on_the_devices_change_nothing(model_file, tmp_path, precompute):
+    data = FaceDataConfig(face_model=model_file, synthetic=SyntheticConfig(num_subjects=2, frames=(4, 5)))
+    config = small(data, precompute=precompute)
+    lines = []
+    for keep in (False, True):
+        workdir = tmp_path / str(keep)
+        run = open_face_run("coma_ib", config, options(workdir, devices=2, keep_on_device=keep), "coma")
+        fit_faces(run, run.learner())
+        lines.append([json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()])
+    for one, other in zip(*lines, strict=True):
         assert one.keys() == other.keys()
         for name in one.keys() - {"step", "split"}:
             np.testing.assert_allclose(one[name], other[name], rtol=1e-5)
