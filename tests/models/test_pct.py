@@ -86,7 +86,7 @@ def test_computing_in_bfloat16_changes_codes_by_its_rounding_and_no_type(random_
             found, updates = code(params)
             return jnp.square(found).sum(), (found, updates)
 
-        gradients, results = jax.grad(total, has_aux=True)(variables["params"])
+        gradients, results = jax.jit(jax.grad(total, has_aux=True))(variables["params"])
         return *results, gradients
 
     narrow, wide = code_and_gradients("bfloat16"), code_and_gradients("float32")
