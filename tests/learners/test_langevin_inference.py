@@ -47,7 +47,7 @@ def test_unseen_images_begin_as_far_from_zero_as_asked():
 
     def first(spread):
         config = LangevinConfig(inference_steps=0, spread=spread)
-        return langevin_inference(image_model(MODEL), config, SIGMA)(params, images, keys)
+        return jax.jit(langevin_inference(image_model(MODEL), config, SIGMA))(params, images, keys)
 
     for code, prior in zip(first(0.5), first(1.0), strict=True):
         assert np.abs(prior).min() > 0
