@@ -70,17 +70,9 @@ def linear_moments_and_extreme(
     return _forward(gathered, centre, mean, factor, bias, kernel, sign, interpret)[0]
 
 
-def _forward(
-    gathered: jax.Array,
-    centre: jax.Array,
-    mean: jax.Array,
-    factor: jax.Array,
-    bias: jax.Array,
-    kernel: jax.Array,
-    sign: jax.Array,
-    interpret: bool,
-) -> tuple[Any, Arrays]:
-    inputs = (gathered, centre, mean, factor, bias, kernel, sign)
+def _forward(*arguments: Any) -> tuple[Any, Arrays]:
+    *inputs, interpret = arguments
+    gathered, _, _, _, _, kernel, _ = inputs
     plan = _Plan(gathered.shape, kernel.shape[1])
     of_rows = jax.ShapeDtypeStruct((_CORES, ROWS, plan.features), jnp.float32)
     outputs = (of_rows, of_rows, jax.ShapeDtypeStruct((plan.count, plan.features), gathered.dtype))
@@ -95,7 +87,7 @@ def _forward(
         **plan.grid(),
     )(*_as_rows(inputs))
     rows = gathered.shape[0] * gathered.shape[1]
-    return (total.sum((0, 1)) / rows, square.sum((0, 1)) / rows, extreme), inputs
+    return (total.sum((0, 1)) / rows, square.sum((0, 1)) / rows, extreme), tuple(inputs)
 
 
 def _backward(interpret: bool, inputs: Arrays, cotangents: Arrays) -> Arrays:
@@ -193,7 +185,7 @@ class _Plan:
         )
 
 
-def _as_rows(inputs: Arrays) -> Arrays:
+def _as_rows(inputs: Sequence[jax.Array]) -> Arrays:
     return tuple(array[None] if array.ndim == 1 else array for array in inputs)
 
 

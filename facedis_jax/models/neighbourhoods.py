@@ -46,7 +46,7 @@ class NormalisedMaximum(nn.Module):
             gathered, centre, *affine, kernel.astype(gathered.dtype), sign
         )
         mean, factor, bias = second(mean, square, train=train)
-        return nn.relu((as_wide(extreme) - mean) * factor + bias).astype(gathered.dtype)
+        return _normalised_relu(extreme, mean, factor, bias)
 
 
 @jax.custom_vjp
@@ -120,8 +120,12 @@ def linear_moments_and_extreme_plain(
       Mean and mean square over all neighbours, [features] each, and `sign * max(sign * values)` over the neighbours of
       each centre, [neighbourhoods, features].
     """
-    hidden = (as_wide(gathered + centre[:, None]) - mean) * factor + bias
-    return _moments_and_extreme(linear(nn.relu(hidden).astype(gathered.dtype), kernel), sign)
+    hidden = _normalised_relu(gathered + centre[:, None], mean, factor, bias)
+    return _moments_and_extreme(linear(hidden, kernel), sign)
+
+
+def _normalised_relu(features: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
+    return nn.relu((as_wide(features) - mean) * factor + bias).astype(features.dtype)
 
 
 @jax.custom_vjp
