@@ -25,11 +25,11 @@ import tensorflow_datasets as tfds
 from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark, time_in_turn
 from benchmarks.models import COMA_EXPRESSIONS, COMA_SCALE, STEPS, ModelName, fake_face, fake_faces
 from benchmarks.train_step import RunningStep
-from facedis_jax.data.faces import FaceSet, FaceSource
-from facedis_jax.data.images import ImageSource
+from facedis_jax.data.faces.face_set import FaceSet, FaceSource
+from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
+from facedis_jax.data.images.image_set import ImageSource
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, load_prepared_images
 from facedis_jax.data.pipeline import place_batches, train_batches
-from facedis_jax.data.prepared_faces import FaceBuilder, FaceSurvey, load_prepared_faces
-from facedis_jax.data.prepared_images import ImageBuilder, ImageSettings, ImageSurvey, load_prepared_images
 from facedis_jax.data.tables import example_tables
 from facedis_jax.errors import InputError
 

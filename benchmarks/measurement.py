@@ -17,9 +17,9 @@ import rich.console
 import rich.table
 import tyro
 
-from experiments._command_line import as_json, exit_with, num_cores, typed_command
 from facedis_jax.errors import InputError
-from facedis_jax.training import write_json
+from facedis_jax.formats.json_files import write_json
+from facedis_jax.runs.command_line import as_json, exit_with, num_cores, typed_command
 
 Config = TypeVar("Config", bound="BenchmarkOptions")
 

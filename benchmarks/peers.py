@@ -38,9 +38,9 @@ from benchmarks.models import (
     fake_faces,
 )
 from benchmarks.train_step import RunningStep
-from experiments._command_line import split_processor
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import farthest_point_sample
+from facedis_jax.runs.command_line import split_processor
 
 What = Literal["ib_vae", "deformable", "dynamic", "farthest_points"]
 Call = Callable[[], Any]

@@ -12,8 +12,8 @@ Expected   Paper, on BU-3DFE: disentanglement 0.328 mm, reconstruction 1.628 mm.
 from dataclasses import replace
 
 from experiments import coma_ib
-from experiments._command_line import RunOptions, run_experiment
-from experiments._face_run import FaceRunConfig, train_faces
+from facedis_jax.runs.command_line import RunOptions, run_experiment
+from facedis_jax.runs.faces import FaceRunConfig, train_faces
 
 
 def _preset(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:

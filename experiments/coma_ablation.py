@@ -20,17 +20,17 @@ import numpy as np
 from scipy import stats
 
 from experiments import coma_ib
-from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._face_run import FaceRun, FaceRunConfig, fit_faces, open_face_run
-from facedis_jax.data.synthetic import SyntheticConfig
+from facedis_jax.data.synthetic.faces import SyntheticConfig
 from facedis_jax.errors import InputError
+from facedis_jax.evaluation.faces import face_errors, predict
+from facedis_jax.formats.json_files import write_json
+from facedis_jax.inference.faces import codecs_of
 from facedis_jax.learners import IbVaeState, ensemble_learner, members
 from facedis_jax.losses import IbVaeWeights
-from facedis_jax.reports.codec import codecs_of
-from facedis_jax.reports.evaluation import face_errors, predict
 from facedis_jax.reports.figures import tradeoff
 from facedis_jax.reports.page import IllustratedPage
-from facedis_jax.training import write_json
+from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say, typed_command
+from facedis_jax.runs.faces import FaceRun, FaceRunConfig, fit_faces, open_face_run
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ Expected   Paper, on CoMA: 3 of 4 expression latents collapse, the one left tell
 from dataclasses import replace
 
 from experiments import coma_ib
-from experiments._command_line import RunOptions, run_experiment
-from experiments._face_run import FaceRunConfig, train_faces
+from facedis_jax.runs.command_line import RunOptions, run_experiment
+from facedis_jax.runs.faces import FaceRunConfig, train_faces
 
 PRESETS = {
     name: replace(preset, learner=replace(preset.learner, conditional=True)) for name, preset in coma_ib.PRESETS.items()

@@ -13,12 +13,12 @@ Presets    tiny: the whole path in under a minute, nothing is learned well. demo
 
 from dataclasses import replace
 
-from experiments._command_line import RunOptions, run_experiment
-from experiments._face_run import FaceRunConfig, train_faces
-from facedis_jax.data.synthetic import SyntheticConfig
+from facedis_jax.data.synthetic.faces import SyntheticConfig
 from facedis_jax.learners import IbVaeConfig, OptimiserConfig
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
+from facedis_jax.runs.command_line import RunOptions, run_experiment
+from facedis_jax.runs.faces import FaceRunConfig, train_faces
 
 PAPER = FaceRunConfig()
 

@@ -27,13 +27,13 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
-from experiments._command_line import exit_with
-from experiments._face_editor import FaceEditor, Pose
-from experiments._finished_run import load_run
-from facedis_jax.data.meshes import UNITS, Mesh, write_mesh
 from facedis_jax.errors import InputError
+from facedis_jax.formats.meshes import UNITS, Mesh, write_mesh
+from facedis_jax.inference.face_editor import FaceEditor, Pose
+from facedis_jax.rendering.faces import render_faces
 from facedis_jax.reports.figures import face_grid, save_figure
-from facedis_jax.reports.rendering import render_faces
+from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.finished import load_run
 
 _FORMATS = (".ply", ".obj", ".glb")
 _PICTURES_IN_A_ROW = 7

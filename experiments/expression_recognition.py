@@ -25,22 +25,23 @@ import jax
 import numpy as np
 
 from experiments import faces_video
-from experiments._command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
-from experiments._model_run import (
-    ModelRun,
-    TrainedModel,
-    TrainingConfig,
-    check_model,
-    check_training,
-    open_model_run,
-    train_model,
-    write_results,
-)
-from experiments._video_run import TrainedClips, VideoDataConfig, load_clips, loaded_clips, train_clips
-from facedis_jax.data.folds import subject_folds
-from facedis_jax.data.synthetic_videos import VideoConfig
-from facedis_jax.data.videos import ArrayClips, Clip, ClipSet, ClipSource, ClipSplit, stack_clips
+from facedis_jax.data.splits import subject_folds
+from facedis_jax.data.synthetic.videos import VideoConfig
+from facedis_jax.data.videos.clip_set import ArrayClips, Clip, ClipSet, ClipSource, ClipSplit, stack_clips
 from facedis_jax.errors import InputError
+from facedis_jax.evaluation.images import summary
+from facedis_jax.evaluation.recognition import (
+    Motion,
+    as_sequences,
+    chance,
+    confusions,
+    geometric_features,
+    margin,
+    motion_of,
+    table_3,
+)
+from facedis_jax.evaluation.videos import frame_errors
+from facedis_jax.inference.mocogan import mocogan_codes
 from facedis_jax.learners import (
     AbpVideoConfig,
     FoldResults,
@@ -53,20 +54,19 @@ from facedis_jax.learners import (
     mocogan_learner,
 )
 from facedis_jax.models import DynamicLatents, MocoganConfig
-from facedis_jax.reports.image_evaluation import summary
-from facedis_jax.reports.recognition_evaluation import (
-    Motion,
-    as_sequences,
-    chance,
-    confusions,
-    geometric_features,
-    margin,
-    mocogan_codes,
-    motion_of,
-    table_3,
+from facedis_jax.reports.videos.recognition import RecognitionResults, write_recognition_report
+from facedis_jax.runs.command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
+from facedis_jax.runs.model_run import (
+    ModelRun,
+    TrainedModel,
+    TrainingConfig,
+    check_model,
+    check_training,
+    open_model_run,
+    train_model,
+    write_results,
 )
-from facedis_jax.reports.recognition_report import RecognitionResults, write_recognition_report
-from facedis_jax.reports.video_evaluation import frame_errors
+from facedis_jax.runs.videos import TrainedClips, VideoDataConfig, load_clips, loaded_clips, train_clips
 
 MOTIONS: tuple[Motion, ...] = ("relative", "absolute")
 

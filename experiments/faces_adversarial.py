@@ -14,17 +14,17 @@ from dataclasses import dataclass, field, replace
 
 import jax
 
-from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import ImageDataConfig, TrainedImages, load_photographs, train_images
-from experiments._model_run import TrainingConfig, check_model, check_training, open_model_run, write_results
 from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
-from facedis_jax.data.images import stack_images
-from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.data.images.image_set import stack_images
+from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.evaluation.images import reconstructions, sharpness, summary
 from facedis_jax.learners import AbpConfig, AdversarialConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig
-from facedis_jax.reports.adversarial_report import AdversarialResults, write_adversarial_report
-from facedis_jax.reports.image_evaluation import reconstructions, sharpness, summary
+from facedis_jax.reports.images.adversarial import AdversarialResults, write_adversarial_report
+from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say, typed_command
+from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_photographs, train_images
+from facedis_jax.runs.model_run import TrainingConfig, check_model, check_training, open_model_run, write_results
 
 
 @dataclass(frozen=True)

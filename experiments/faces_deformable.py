@@ -17,15 +17,22 @@ from dataclasses import dataclass, field, replace
 import jax
 import numpy as np
 
-from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import ImageDataConfig, TrainedImages, load_photographs, train_images, without_geometry
-from experiments._model_run import ModelRun, TrainingConfig, check_model, check_training, open_model_run, write_results
-from facedis_jax.data.images import ImageSet, stack_images
-from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.data.images.image_set import ImageSet, stack_images
+from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.evaluation.images import pose_spread, reconstructions, summary, view_results
 from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig, Latents
-from facedis_jax.reports.deformable_report import DeformableResults, write_deformable_report
-from facedis_jax.reports.image_evaluation import pose_spread, reconstructions, summary, view_results
+from facedis_jax.reports.images.deformable import DeformableResults, write_deformable_report
+from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say, typed_command
+from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_photographs, train_images, without_geometry
+from facedis_jax.runs.model_run import (
+    ModelRun,
+    TrainingConfig,
+    check_model,
+    check_training,
+    open_model_run,
+    write_results,
+)
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import TrainedImages, train_images
-from experiments._model_run import ModelRun, TrainingConfig, check_model, check_training, open_model_run, write_results
-from experiments._video_run import TrainedClips, VideoDataConfig, load_clips, train_clips
-from facedis_jax.data.synthetic_videos import VideoConfig
-from facedis_jax.data.videos import ClipSet, clip_frames, stack_clips
+from facedis_jax.data.synthetic.videos import VideoConfig
+from facedis_jax.data.videos.clip_set import ClipSet, clip_frames, stack_clips
 from facedis_jax.errors import check_least
-from facedis_jax.learners import AbpConfig, AbpVideoConfig, LangevinConfig, OptimiserConfig
-from facedis_jax.models import DynamicConfig, DynamicLatents, GeneratorConfig
-from facedis_jax.reports.image_evaluation import summary
-from facedis_jax.reports.video_codec import of_clips, recombined
-from facedis_jax.reports.video_evaluation import (
+from facedis_jax.evaluation.images import summary
+from facedis_jax.evaluation.videos import (
     LevelReader,
     donor_scores,
     draw_pairs,
@@ -43,8 +36,22 @@ from facedis_jax.reports.video_evaluation import (
     frame_errors,
     level_scores,
 )
-from facedis_jax.reports.video_report import write_video_report
-from facedis_jax.reports.video_results import VideoResults
+from facedis_jax.inference.videos import of_clips, recombined
+from facedis_jax.learners import AbpConfig, AbpVideoConfig, LangevinConfig, OptimiserConfig
+from facedis_jax.models import DynamicConfig, DynamicLatents, GeneratorConfig
+from facedis_jax.reports.videos.dynamic import write_video_report
+from facedis_jax.reports.videos.results import VideoResults
+from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say, typed_command
+from facedis_jax.runs.images import TrainedImages, train_images
+from facedis_jax.runs.model_run import (
+    ModelRun,
+    TrainingConfig,
+    check_model,
+    check_training,
+    open_model_run,
+    write_results,
+)
+from facedis_jax.runs.videos import TrainedClips, VideoDataConfig, load_clips, train_clips
 
 
 @dataclass(frozen=True)

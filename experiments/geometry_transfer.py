@@ -17,21 +17,28 @@ from dataclasses import dataclass, field, replace
 import jax
 import numpy as np
 
-from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import ImageDataConfig, TrainedImages, load_photographs, train_images, without_geometry
-from experiments._model_run import ModelRun, TrainingConfig, check_model, check_training, open_model_run, write_results
 from experiments.faces_deformable import SMALL_PHOTOGRAPHS, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as TINY_FACES
-from facedis_jax.data.face_model import load_face_model
-from facedis_jax.data.images import ArrayImages, ImageSet, stack_images
+from facedis_jax.data.images.image_set import ArrayImages, ImageSet, stack_images
 from facedis_jax.data.splits import first_by_hash
-from facedis_jax.data.synthetic_photographs import PhotographConfig, TransferSets, transfer_photographs
+from facedis_jax.data.synthetic.face_model import load_face_model
+from facedis_jax.data.synthetic.images import PhotographConfig, TransferSets, transfer_photographs
 from facedis_jax.errors import InputError
+from facedis_jax.evaluation.images import reconstruction_by_view, reconstructions
 from facedis_jax.learners import AbpConfig, ImageVaeConfig
 from facedis_jax.learners.abp import Part
 from facedis_jax.models import Latents
-from facedis_jax.reports.image_evaluation import reconstruction_by_view, reconstructions
-from facedis_jax.reports.transfer_report import TransferResults, errors_over_runs, margins, write_transfer_report
+from facedis_jax.reports.images.transfer import TransferResults, errors_over_runs, margins, write_transfer_report
+from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say, typed_command
+from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_photographs, train_images, without_geometry
+from facedis_jax.runs.model_run import (
+    ModelRun,
+    TrainingConfig,
+    check_model,
+    check_training,
+    open_model_run,
+    write_results,
+)
 from facedis_jax.training import RunFolder
 
 

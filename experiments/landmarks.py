@@ -21,19 +21,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments._command_line import RunOptions, device_label, run_experiment, say, typed_command
-from experiments._image_run import ImageDataConfig, TrainedImages, load_photographs, train_images
-from experiments._model_run import ModelRun, TrainingConfig, check_model, check_training, open_model_run, write_results
 from experiments.faces_deformable import SMALL_PHOTOGRAPHS, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as TINY_FACES
-from facedis_jax.data.images import ImageSet, stack_images
+from facedis_jax.data.images.image_set import ImageSet, stack_images
 from facedis_jax.errors import InputError
+from facedis_jax.evaluation.images import summary
+from facedis_jax.inference.images import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
 from facedis_jax.metrics import landmark_error
 from facedis_jax.models import Latents
-from facedis_jax.reports.image_codec import ImageCodec, squared_errors
-from facedis_jax.reports.image_evaluation import summary
-from facedis_jax.reports.landmark_report import LandmarkResults, write_landmark_report
+from facedis_jax.reports.images.landmarks import LandmarkResults, write_landmark_report
+from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say, typed_command
+from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_photographs, train_images
+from facedis_jax.runs.model_run import (
+    ModelRun,
+    TrainingConfig,
+    check_model,
+    check_training,
+    open_model_run,
+    write_results,
+)
 
 
 @dataclass(frozen=True)

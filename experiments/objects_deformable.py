@@ -19,9 +19,21 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments._command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
-from experiments._image_run import ImageDataConfig, load_photographs, loaded_images, train_images
-from experiments._model_run import (
+from experiments.faces_deformable import DEMO as FACES_DEMO
+from experiments.faces_deformable import SMOOTH_LEARNER
+from experiments.faces_deformable import TINY as FACES_TINY
+from facedis_jax.data.images.image_set import ImageSet, stack_images
+from facedis_jax.data.synthetic.digits import DigitConfig, synthetic_digits
+from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.errors import InputError
+from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.template_energies import classify_by_energy
+from facedis_jax.learners import AbpConfig, LangevinConfig, OptimiserConfig
+from facedis_jax.models import GeneratorConfig
+from facedis_jax.reports.images.objects import CarriedBends, Digits, ObjectResults, write_objects_report
+from facedis_jax.runs.command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
+from facedis_jax.runs.images import ImageDataConfig, load_photographs, loaded_images, train_images
+from facedis_jax.runs.model_run import (
     TrainingConfig,
     check_model,
     check_shape,
@@ -29,18 +41,6 @@ from experiments._model_run import (
     open_model_run,
     write_results,
 )
-from experiments.faces_deformable import DEMO as FACES_DEMO
-from experiments.faces_deformable import SMOOTH_LEARNER
-from experiments.faces_deformable import TINY as FACES_TINY
-from facedis_jax.data.images import ImageSet, stack_images
-from facedis_jax.data.synthetic_digits import DigitConfig, synthetic_digits
-from facedis_jax.data.synthetic_photographs import PhotographConfig
-from facedis_jax.errors import InputError
-from facedis_jax.learners import AbpConfig, LangevinConfig, OptimiserConfig
-from facedis_jax.models import GeneratorConfig
-from facedis_jax.reports.image_codec import ImageCodec
-from facedis_jax.reports.objects_report import CarriedBends, Digits, ObjectResults, write_objects_report
-from facedis_jax.reports.template_energies import classify_by_energy
 
 
 @dataclass(frozen=True)

@@ -33,3 +33,8 @@ def check_least(config: object, **least: float) -> None:
         found = getattr(config, name)
         if found < number:
             raise InputError(name, f"{number} or more", str(found))
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, without the number and the file that an OSError puts around it."""
+    return getattr(error, "strerror", None) or str(error)

@@ -4,6 +4,7 @@ import gc
 import os
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,9 @@ if version("jaxlib").startswith("0.10."):
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 
 
+# Made-up people, models of them and small runs, that tests of several folders share.
+pytest_plugins = ["tests.made_up_faces", "tests.small_runs"]
+
 # A worker gathers millions of objects that live as long as it does, traced and compiled programs, which by default are
 # looked through at every few hundred new ones.
 gc.set_threshold(50_000, 20, 100)
@@ -23,6 +27,22 @@ gc.set_threshold(50_000, 20, 100)
 def pytest_xdist_auto_num_workers(config):
     """One worker more than there are cores: some tests wait, for processes that they start or for a disk."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture
+def real_data():
+    """Gives the folder of a real data set by its name, and skips the test where it is absent.
+
+    They are looked for in $FACEDIS_DATA, or in `shared/data` beside the checkout.
+    """
+    base = Path(os.environ.get("FACEDIS_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+    def folder(name: str) -> Path:
+        if not (base / name).is_dir():
+            pytest.skip(f"needs real data: no {base / name} (set FACEDIS_DATA)")
+        return base / name
+
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from typing import Any
 import grain
 import numpy as np
 
-from facedis_jax.data.faces import FaceSource
-from facedis_jax.data.images import ImageSource
-from facedis_jax.data.videos import ClipSource
+from facedis_jax.data.faces.face_set import FaceSource
+from facedis_jax.data.images.image_set import ImageSource
+from facedis_jax.data.videos.clip_set import ClipSource
 from facedis_jax.errors import InputError
 
 # Batches read ahead by each thread: enough to hide a slow read, little memory.

@@ -9,7 +9,6 @@ import math
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -21,6 +20,8 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from facedis_jax.formats.whole import write_whole
 
 WIDTH = 10.0  # inches, of a figure as wide as the page
 DPI = 160
@@ -295,11 +296,3 @@ def png(figure: Figure, *, dpi: int = DPI) -> bytes:
 def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> None:
     """Writes the figure as PNG, whole or not at all."""
     write_whole(path, png(figure, dpi=dpi))
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from PIL import Image
 
-from facedis_jax.reports.figures import DPI, png, write_whole
+from facedis_jax.formats.whole import write_whole
+from facedis_jax.reports.figures import DPI, png
 
 PIXELS_PER_INCH = 100  # on the page, so that the text of every figure has one size
 

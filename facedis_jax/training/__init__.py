@@ -3,7 +3,7 @@
 from facedis_jax.training.checkpoints import Checkpoint, Checkpoints, SaveFailed
 from facedis_jax.training.loop import BatchIterator, FitResult, LoopConfig, TrainingDiverged, fit
 from facedis_jax.training.parallel import DataParallel, check_batch_size, data_parallel, split_examples
-from facedis_jax.training.run_folder import RunFolder, read_json, write_json
+from facedis_jax.training.run_folder import RunFolder
 
 __all__ = [
     "BatchIterator",
@@ -18,7 +18,5 @@ __all__ = [
     "check_batch_size",
     "data_parallel",
     "fit",
-    "read_json",
     "split_examples",
-    "write_json",
 ]

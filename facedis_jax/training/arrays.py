@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from facedis_jax.data.npz import read_npz
 from facedis_jax.errors import InputError
+from facedis_jax.formats.npz import read_npz
 
 
 def save_arrays(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from facedis_jax.errors import InputError
+from facedis_jax.formats.json_files import plain, read_json, write_json
 from facedis_jax.learners.learner import State
-from facedis_jax.training.run_folder import plain, read_json, write_json
 
 _logger = logging.getLogger(__name__)
 

@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from facedis_jax.data.files import file_size
 from facedis_jax.errors import InputError
-from facedis_jax.training.run_folder import plain, write_text
+from facedis_jax.formats.files import file_size
+from facedis_jax.formats.json_files import plain
+from facedis_jax.formats.whole import write_text
 
 _LONGEST_LINE = 1 << 16
 

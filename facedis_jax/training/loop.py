@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.errors import InputError
+from facedis_jax.formats.json_files import write_json
 from facedis_jax.learners.learner import Batch, Learner, Metrics, State
 from facedis_jax.metrics import Average
 from facedis_jax.training.checkpoints import Checkpoints
@@ -23,7 +24,7 @@ from facedis_jax.training.interruption import Interruption, exit_code
 from facedis_jax.training.logs import JsonLinesWriter, MetricWriter, TensorBoardWriter
 from facedis_jax.training.parallel import DataParallel, Method, Tables, data_parallel
 from facedis_jax.training.progress import ProgressReport
-from facedis_jax.training.run_folder import RunFolder, write_json
+from facedis_jax.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,14 @@
 
 import hashlib
 import json
-import math
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from facedis_jax.data.files import file_size
-from facedis_jax.errors import InputError
-
-# Python objects take some twenty times the text that they were read from.
-_LARGEST_JSON = 2 << 20
-_DEEPEST_JSON = 50
+from facedis_jax.errors import InputError, reason
+from facedis_jax.formats.json_files import plain, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class RunFolder:
                     raise InputError(path, "a new or empty folder, or that of a run", "files but no config.json")
                 write_json(path / "config.json", config)
         except OSError as error:
-            raise InputError(path, "a folder that can be written", _reason(error)) from error
+            raise InputError(path, "a folder that can be written", reason(error)) from error
 
         folder = cls.read(path)
         difference = first_difference(folder.config, config)
@@ -129,68 +121,3 @@ def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, str, str] 
 
 
 _MISSING = object()
-
-
-def plain(value: Any) -> Any:
-    """Makes JSON values of NumPy values, tuples and paths; what is not finite becomes null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-      InputError: if it is missing, is not JSON, or is larger or deeper than what this program writes.
-    """
-    size = file_size(Path(path), "a JSON file")
-    if size > _LARGEST_JSON:
-        raise InputError(path, f"a JSON file of at most {_LARGEST_JSON >> 20} MiB", f"{size} bytes")
-    too_deep = InputError(path, f"JSON values at most {_DEEPEST_JSON} deep", "deeper ones")
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(path, "a JSON file", _reason(error)) from error
-    except RecursionError:
-        raise too_deep from None
-    if _is_deeper(value, _DEEPEST_JSON):
-        raise too_deep
-    return value
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    return not levels or any(_is_deeper(item, levels - 1) for item in items)
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file whole or not at all: to a sibling first, which then takes its name."""
-    path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facedis_jax.data import folds
-from facedis_jax.data.folds import subject_folds
+from facedis_jax.data import splits as folds
+from facedis_jax.data.splits import subject_folds
 from facedis_jax.errors import InputError
 
 _CASES = st.integers(2, 10).flatmap(

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from facedis_jax.data.faces import ArraySource
-from facedis_jax.data.images import ArrayImages, stack_images
+from facedis_jax.data.faces.face_set import ArraySource
+from facedis_jax.data.images.image_set import ArrayImages, stack_images
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.errors import InputError
 

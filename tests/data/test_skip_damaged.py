@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facedis_jax.data.bu3dfe import load_bu3dfe
-from facedis_jax.data.coma import load_coma
-from facedis_jax.data.meshes import Mesh, write_mesh
-from facedis_jax.data.photograph_sets import load_images
+from facedis_jax.data.faces.bu3dfe import load_bu3dfe
+from facedis_jax.data.faces.coma import load_coma
+from facedis_jax.data.images.load import load_images
 from facedis_jax.data.prepared import find_damaged
-from facedis_jax.data.video_sets import load_videos
+from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
+from facedis_jax.formats.meshes import Mesh, write_mesh
 
 TRIANGLES = np.array([[0, 1, 2], [1, 2, 3], [2, 3, 4]], np.int32)
 

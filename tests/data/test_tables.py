@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from facedis_jax.data.faces import ArraySource
-from facedis_jax.data.images import ArrayImages
+from facedis_jax.data.faces.face_set import ArraySource
+from facedis_jax.data.faces.features import FeatureSource
+from facedis_jax.data.images.image_set import ArrayImages
 from facedis_jax.data.pipeline import place_batches, train_batches
-from facedis_jax.data.precomputed import FeatureSource
 from facedis_jax.data.tables import bytes_of_tables, example_tables
-from facedis_jax.data.videos import ArrayClips
+from facedis_jax.data.videos.clip_set import ArrayClips
 from facedis_jax.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 import logging
 
-from durability.damage import damage_checkpoints
+from tests.durability.damage import damage_checkpoints
 
 
 def test_damaged_checkpoints_give_way_to_the_one_before_and_never_to_wrong_numbers(tmp_path, caplog):

@@ -1,4 +1,4 @@
-"""The short form of `python -m durability.full_disk`."""
+"""The short form of `python -m tests.durability.full_disk`."""
 
 import errno
 import os
@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from durability.damage import abstract_state, state_at
 from facedis_jax.training import Checkpoints, SaveFailed
+from tests.durability.damage import abstract_state, state_at
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""The short form of `python -m durability.kills`."""
+"""The short form of `python -m tests.durability.kills`."""
 
-from durability.kills import kill_training
+from tests.durability.kills import kill_training
 
 
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path):

@@ -1,10 +1,10 @@
-"""The short form of `python -m durability.machines`: from four devices to two processes."""
+"""The short form of `python -m tests.durability.machines`: from four devices to two processes."""
 
 import numpy as np
 import pytest
 
-from durability.machines import HALF, WHOLE, Shape, losses, run_on
-from durability.small_runs import SmallRun, train
+from tests.durability.machines import HALF, WHOLE, Shape, losses, run_on
+from tests.durability.small_runs import SmallRun, train
 
 pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.thorough]
 

@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from durability.machines import losses
-from durability.small_runs import SmallRun, train
-from experiments.launch import commands
+from facedis_jax.runs.processes import commands
+from tests.durability.machines import losses
+from tests.durability.small_runs import SmallRun, train
 
 pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.thorough]
 
@@ -24,7 +24,7 @@ def test_all_processes_stop_at_one_step_and_another_machine_goes_on(tmp_path):
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
     processes = [
         subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
-        for command in commands("durability.small_runs", arguments, 2)
+        for command in commands("tests.durability.small_runs", arguments, 2)
     ]
     try:
         deadline = time.monotonic() + PATIENCE

@@ -8,12 +8,12 @@ import pytest
 import trimesh
 from PIL import Image
 
-from experiments._command_line import exit_with
-from experiments._face_editor import FaceEditor
-from experiments._finished_run import load_run
 from experiments.edit import Between, EditOptions, Expression, Neutral, Sample, Transfer, _command, main
-from facedis_jax.data.meshes import Mesh, read_mesh, write_mesh
 from facedis_jax.errors import InputError
+from facedis_jax.formats.meshes import Mesh, read_mesh, write_mesh
+from facedis_jax.inference.face_editor import FaceEditor
+from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.finished import load_run
 
 TURN = np.float32([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # a quarter, about the vertical axis
 

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 from experiments import expression_recognition as experiment
-from experiments._command_line import RunOptions
-from experiments._model_run import TrainingConfig
-from experiments._video_run import VideoDataConfig, load_clips
-from facedis_jax.data.synthetic_videos import VideoConfig
-from facedis_jax.data.videos import ArrayClips, ClipSplit, stack_clips
+from facedis_jax.data.synthetic.videos import VideoConfig
+from facedis_jax.data.videos.clip_set import ArrayClips, ClipSplit, stack_clips
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig, RecognitionConfig
 from facedis_jax.models import DynamicConfig, MocoganConfig
-from facedis_jax.reports.recognition_report import FEATURES
+from facedis_jax.reports.videos.recognition import FEATURES
+from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.runs.model_run import TrainingConfig
+from facedis_jax.runs.videos import VideoDataConfig, load_clips
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from experiments import faces_adversarial
-from experiments._command_line import RunOptions
-from experiments._image_run import ImageDataConfig
-from experiments._model_run import TrainingConfig
 from experiments.faces_adversarial import AdversarialFacesConfig
-from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.data.synthetic.images import PhotographConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpConfig, AdversarialConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig
+from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.runs.images import ImageDataConfig
+from facedis_jax.runs.model_run import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
 

@@ -8,17 +8,20 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import _image_run, _model_run, _training_batches, faces_deformable
-from experiments._command_line import RunInterrupted, RunOptions
-from experiments._image_run import ImageDataConfig, TrainedImages, without_geometry
-from experiments._model_run import ModelRun, TrainingConfig
+from experiments import faces_deformable
 from experiments.faces_deformable import FacesConfig
 from facedis_jax.data.pipeline import train_batches
-from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.data.synthetic.images import PhotographConfig
 from facedis_jax.errors import InputError
+from facedis_jax.inference.images import ImageCodec
 from facedis_jax.learners import AbpConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig, Latents
-from facedis_jax.reports.image_codec import ImageCodec
+from facedis_jax.runs import batches as _training_batches
+from facedis_jax.runs import images as _image_run
+from facedis_jax.runs import model_run as _model_run
+from facedis_jax.runs.command_line import RunInterrupted, RunOptions
+from facedis_jax.runs.images import ImageDataConfig, TrainedImages, without_geometry
+from facedis_jax.runs.model_run import ModelRun, TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
 

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from experiments import faces_video
-from experiments._command_line import RunOptions
-from experiments._model_run import TrainingConfig
-from experiments._video_run import VideoDataConfig, load_clips
 from experiments.faces_video import FacesVideoConfig, frame_learner, latents_per_clip, of_frames
-from facedis_jax.data.synthetic_videos import VideoConfig
+from facedis_jax.data.synthetic.videos import VideoConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpVideoConfig, LangevinConfig
 from facedis_jax.learners.video_functions import prior_clip
 from facedis_jax.models import DynamicConfig
+from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.runs.model_run import TrainingConfig
+from facedis_jax.runs.videos import VideoDataConfig, load_clips
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
 

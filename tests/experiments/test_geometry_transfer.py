@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from experiments import geometry_transfer
-from experiments._command_line import RunOptions
-from experiments._image_run import ImageDataConfig
-from experiments._model_run import WEIGHTS_FILE, TrainingConfig, open_model_run
-from facedis_jax.data.images import stack_images
-from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.data.images.image_set import stack_images
+from facedis_jax.data.synthetic.images import PhotographConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig
 from facedis_jax.models import GeneratorConfig
+from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.runs.images import ImageDataConfig
+from facedis_jax.runs.model_run import WEIGHTS_FILE, TrainingConfig, open_model_run
 from facedis_jax.training.arrays import load_weights
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from experiments import landmarks
-from experiments._command_line import RunOptions
-from experiments._image_run import ImageDataConfig, load_photographs
-from experiments._model_run import TrainingConfig
-from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.data.synthetic.images import PhotographConfig
 from facedis_jax.errors import InputError
+from facedis_jax.inference.images import ImageCodec
 from facedis_jax.learners import LangevinConfig, RegressionConfig
 from facedis_jax.models import GeneratorConfig, Latents
-from facedis_jax.reports.image_codec import ImageCodec
-from facedis_jax.reports.landmark_report import METHODS
+from facedis_jax.reports.images.landmarks import METHODS
+from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.runs.images import ImageDataConfig, load_photographs
+from facedis_jax.runs.model_run import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIG = replace(

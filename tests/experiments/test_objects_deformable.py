@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from experiments import objects_deformable
-from experiments._command_line import RunOptions
-from experiments._image_run import ImageDataConfig
-from experiments._model_run import TrainingConfig
 from experiments.objects_deformable import DigitDataConfig, ObjectsConfig
-from facedis_jax.data.synthetic_digits import DigitConfig
-from facedis_jax.data.synthetic_photographs import PhotographConfig
+from facedis_jax.data.synthetic.digits import DigitConfig
+from facedis_jax.data.synthetic.images import PhotographConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig
+from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.runs.images import ImageDataConfig
+from facedis_jax.runs.model_run import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
 

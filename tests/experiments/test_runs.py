@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from experiments import bu3dfe_ib, coma_ablation, coma_cvae, coma_ib
-from experiments._command_line import RunOptions
-from experiments._face_run import FaceDataConfig, FaceRunConfig, fit_faces, open_face_run
-from facedis_jax.data.faces import stack
-from facedis_jax.data.meshes import Mesh, write_mesh
-from facedis_jax.data.synthetic import SyntheticConfig
+from facedis_jax.data.faces.face_set import stack
+from facedis_jax.data.synthetic.faces import SyntheticConfig
 from facedis_jax.errors import InputError
+from facedis_jax.formats.meshes import Mesh, write_mesh
 from facedis_jax.learners import IbVaeConfig
-from tests.experiments.conftest import MODEL, OPTIMISER, UNITS, WEIGHTS
+from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.runs.faces import FaceDataConfig, FaceRunConfig, fit_faces, open_face_run
+from tests.small_runs import MODEL, OPTIMISER, UNITS, WEIGHTS
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 LEARNER = IbVaeConfig(model=MODEL, weights=WEIGHTS, optimiser=OPTIMISER)

@@ -10,10 +10,10 @@ from random import Random
 import pytest
 
 from facedis_jax.errors import InputError
-from fuzz.measure import memory_share, most_seconds
-from fuzz.mutations import mutate, mutate_gzip, mutate_json, mutate_png, mutate_zip
-from fuzz.readers import READERS, Reader
-from fuzz.worker import Feeder
+from tests.fuzz.measure import memory_share, most_seconds
+from tests.fuzz.mutations import mutate, mutate_gzip, mutate_json, mutate_png, mutate_zip
+from tests.fuzz.readers import READERS, Reader
+from tests.fuzz.worker import Feeder
 
 _ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from facedis_jax.data.images import ArrayImages
+from facedis_jax.data.images.image_set import ArrayImages
 from facedis_jax.data.pipeline import train_batches
 from facedis_jax.learners import ABP_STATE_AXES
 from facedis_jax.training import LoopConfig, RunFolder, data_parallel, fit

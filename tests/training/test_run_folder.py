@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from facedis_jax.errors import InputError
-from facedis_jax.training import RunFolder, read_json, write_json
-from facedis_jax.training.run_folder import first_difference, write_text
+from facedis_jax.formats.json_files import read_json, write_json
+from facedis_jax.formats.whole import write_text
+from facedis_jax.training import RunFolder
+from facedis_jax.training.run_folder import first_difference
 
 CONFIG = {"model": {"latents": 8, "widths": (64, 128)}, "seed": 0, "rate": 1e-4}
 

@@ -1,0 +1,280 @@
+"""BU-3DFE (Yin et al., 2006): 100 people, a neutral scan and six expressions at four levels of each."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from facedis_jax.data.faces.alignment import align, align_to_mean, steady_vertices
+from facedis_jax.data.faces.face_set import FaceSet
+from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
+from facedis_jax.data.prepared import find_damaged, names_hash, track
+from facedis_jax.data.splits import SPLITS, indices_of, split_indices
+from facedis_jax.errors import InputError
+from facedis_jax.formats.files import file_size, refuse_links_out
+from facedis_jax.formats.meshes import (
+    MESH_SUFFIXES,
+    Mesh,
+    check_topology,
+    check_unit,
+    first_readable,
+    parse_mesh,
+    read_mesh,
+    read_mesh_bytes,
+)
+
+WHERE_TO_GET_IT = "https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html"
+EXPRESSIONS = {
+    "AN": "angry",
+    "DI": "disgust",
+    "FE": "fear",
+    "HA": "happy",
+    "NE": "neutral",
+    "SA": "sad",
+    "SU": "surprise",
+}
+"""What the two letters in a file's name stand for."""
+
+TEST_SUBJECTS = tuple(f"F{number:04d}" for number in range(1, 11))
+"""Tested under the paper's split (section 4)."""
+
+_LAYOUT = "BU-3DFE's F0001_AN01WH_F3D.wrl (or .ply, .obj)"
+_STEM = re.compile(r"([FM]\d{4})_([A-Z]{2})(\d\d).*")
+_SCALE = 156.0
+_LONGEST_LIST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan's file and what its name says: subject, two letters of the expression, level 0 to 4."""
+
+    path: Path
+    subject: str
+    code: str
+    level: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.subject}/{self.code}/{self.path.stem}"
+
+
+@dataclass(eq=False)
+class Bu3dfeConfig(tfds.core.BuilderConfig):
+    """A split and the landmarks of the registration (see `load_bu3dfe`), and the names of scans to leave out."""
+
+    split: str = "paper"
+    landmarks: tuple[int, ...] | None = None
+    without: tuple[str, ...] = ()
+
+
+class Bu3dfe(FaceBuilder):
+    """BU-3DFE from registered meshes `<subject>_<EXPRESSION><LEVEL>*` in the manual directory or its folders.
+
+    | faces | unit | train / test, by split |
+    | --- | --- | --- |
+    | 2,500 | mm | "paper" and "subject" 2,250 / 250 (F0001 to F0010); "sequence" one expression of each |
+    """
+
+    name = "bu3dfe"
+    BUILDER_CONFIGS = [Bu3dfeConfig(name=split, split=split) for split in SPLITS]  # noqa: RUF012
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for BU-3DFE at {WHERE_TO_GET_IT}."
+
+    def survey(self, folder: Path) -> FaceSurvey:
+        scans = [scan for scan in bu3dfe_files(folder) if scan.name not in self.builder_config.without]
+        subjects = sorted({scan.subject for scan in scans})
+        subject = np.array([subjects.index(scan.subject) for scan in scans], np.int32)
+        codes = sorted({scan.code for scan in scans})
+        neutral_scans = np.array([scan.level == 0 for scan in scans])
+        for i, name in enumerate(subjects):
+            if not neutral_scans[subject == i].any():
+                raise InputError(folder, f"a neutral scan (NE00) of {name}", "none")
+        names = [scan.name for scan in scans]
+        config = self.builder_config
+        train, test = _split(config.split, scans, names)
+
+        vertices, triangles, content_hash = _read(scans, folder)
+        vertices = _register(vertices, subject, neutral_scans, config.landmarks)
+        return FaceSurvey(
+            names=names,
+            subject=subject,
+            expression=np.array([codes.index(scan.code) for scan in scans], np.int32),
+            level=np.array([scan.level / 4 for scan in scans], np.float32),
+            subjects=subjects,
+            expressions=[EXPRESSIONS[code] for code in codes],
+            neutrals=vertices[neutral_scans],
+            triangles=triangles,
+            unit="mm",
+            content_hash=content_hash,
+            train=train,
+            test=test,
+            shard=subject,
+            read=lambda index: vertices[index],
+        )
+
+
+def bu3dfe_files(folder: Path) -> list[Scan]:
+    """The scans in a folder or its folders, by subject, expression and level; RAW scans are left out.
+
+    Raises:
+      InputError: where there are none, two of the same, or one with an unknown expression or level.
+    """
+    source = f"(ask for it at {WHERE_TO_GET_IT})"
+    if not folder.is_dir():
+        raise InputError(folder, f"a folder with {_LAYOUT} {source}", "no such folder")
+    scans: dict[tuple[str, str, int], Scan] = {}
+    for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
+        stem = _STEM.fullmatch(path.stem)
+        if not stem or path.suffix.lower() not in MESH_SUFFIXES or path.stem.endswith("_RAW"):
+            continue
+        scan = Scan(path, stem[1], stem[2], int(stem[3]))
+        if scan.code not in EXPRESSIONS:
+            raise InputError(path, f"an expression of {', '.join(EXPRESSIONS)} in the name", scan.code)
+        if not (scan.level == 0 if scan.code == "NE" else 1 <= scan.level <= 4):
+            raise InputError(path, "level 00 of NE, or 01 to 04", f"{scan.code}{scan.level:02d}")
+        key = (scan.subject, scan.code, scan.level)
+        if key in scans:
+            raise InputError(path, "one scan of each subject, expression and level", f"also {scans[key].path.name}")
+        scans[key] = scan
+    if not scans:
+        raise InputError(folder, f"{_LAYOUT} in it {source}", "no such file")
+    refuse_links_out(folder, (scan.path for scan in scans.values()))
+    return [scans[key] for key in sorted(scans)]
+
+
+def load_bu3dfe(
+    folder: str | Path,
+    *,
+    split: str = "paper",
+    landmarks: Sequence[int] | None = None,
+    prepared_dir: str | Path | None = None,
+    skip_damaged: bool = False,
+) -> FaceSet:
+    """BU-3DFE as a face set in mm, rigidly registered; prepared at the first call, opened at once from then
+    on.
+
+    Neutrals are registered to their mean by all vertices, then each expression scan to its subject's neutral
+    by the landmarks. The whole set is in memory while it is prepared.
+
+    Args:
+      folder: holds the scans, flat or in a folder for each subject. They must share one topology, which the
+        F3D
+        meshes as distributed do not: register them to a template first, as the paper did.
+      split: "paper" tests F0001 to F0010; or "sequence" or "subject" of `facedis_jax.data.splits`.
+      landmarks: indices of vertices that expressions do not move (13 in the paper, section 4, which does not
+        list them). If None, the quarter of the vertices that move least over all expressions.
+      prepared_dir: holds the prepared copy; a folder in the user's cache if None.
+      skip_damaged: leave out scans that cannot be used, and list them in the set's `left_out`. The topology is that of
+        the first scan that can be read.
+
+    Returns:
+      The face set, of scale 156; a subject's neutral target is its registered neutral scan.
+
+    Raises:
+      InputError: where the folder is missing or empty, a name or a mesh cannot be used, a subject has no
+      neutral
+        scan, topologies differ, or a landmark or the split is unknown.
+    """
+    folder = Path(folder)
+    if split not in SPLITS:
+        raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
+    chosen = None if landmarks is None else tuple(int(index) for index in landmarks)
+    scans = bu3dfe_files(folder)
+    files = [scan.path for scan in scans]
+    left_out = {}
+    if skip_damaged:
+        first = first_readable(files)
+        left_out = find_damaged(
+            "bu3dfe",
+            [scan.name for scan in scans],
+            lambda i: _checked(files[i], read_mesh(files[i]), len(first.vertices), first.triangles),
+            folder,
+            files,
+            prepared_dir,
+        )
+    make_builder = partial(_builder, split, chosen, tuple(left_out))
+    return load_prepared_faces(
+        make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE, left_out=left_out
+    )
+
+
+def read_landmarks(path: str | Path) -> tuple[int, ...]:
+    """Vertex indices from a text file, counted from 0 and separated by white space.
+
+    Raises:
+      InputError: where the file cannot be read or holds anything else.
+    """
+    expected = "a text file of vertex indices"
+    if file_size(Path(path), expected) > _LONGEST_LIST:
+        raise InputError(path, f"{expected} of at most {_LONGEST_LIST >> 20} MiB", "a longer one")
+    try:
+        return tuple(int(word) for word in Path(path).read_text(encoding="utf-8").split())
+    except (OSError, ValueError) as error:
+        raise InputError(path, expected, ascii(str(error)[:200])[1:-1]) from None
+
+
+def _builder(split: str, landmarks: tuple[int, ...] | None, without: tuple[str, ...], data_dir: Path) -> Bu3dfe:
+    if landmarks is None and not without:
+        return Bu3dfe(config=split, data_dir=data_dir, file_format="array_record")
+    name = split
+    if landmarks is not None:
+        name += f"_{hashlib.sha256(repr(landmarks).encode()).hexdigest()[:12]}"
+    if without:
+        name += f"_without_{names_hash(without)}"
+    config = Bu3dfeConfig(name=name, split=split, landmarks=landmarks, without=without)
+    return Bu3dfe(config=config, data_dir=data_dir, file_format="array_record")
+
+
+def _split(split: str, scans: Sequence[Scan], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    if split == "paper":
+        return indices_of(split, np.array([scan.subject in TEST_SUBJECTS for scan in scans]))
+    return split_indices(split, names)
+
+
+def _read(scans: Sequence[Scan], folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
+    """All vertices [scans, vertices, 3] float32, their triangles, and the hash of the files."""
+    digest = hashlib.sha256()
+    vertices: list[np.ndarray] = []
+    triangles: np.ndarray | None = None
+    for scan in track(scans, "Reading BU-3DFE"):
+        data = read_mesh_bytes(scan.path)
+        digest.update(f"{scan.name}\0{len(data)}\0".encode() + data)
+        mesh = parse_mesh(scan.path, data)
+        triangles = mesh.triangles if triangles is None else triangles
+        _checked(scan.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
+        vertices.append(mesh.vertices.astype(np.float32))
+    assert triangles is not None
+    return np.stack(vertices), triangles, digest.hexdigest()
+
+
+def _checked(path: Path, mesh: Mesh, num_vertices: int, triangles: np.ndarray) -> None:
+    try:
+        check_topology(path, mesh, num_vertices, triangles)
+    except InputError as error:
+        hint = f"{error.found}; register the scans to one template first (F3D meshes as distributed are not)"
+        raise InputError(path, error.expected, hint) from None
+    check_unit(path, mesh.vertices, "mm")
+
+
+def _register(
+    vertices: np.ndarray, subject: np.ndarray, is_neutral: np.ndarray, landmarks: tuple[int, ...] | None
+) -> np.ndarray:
+    """Both steps of the registration of all scans [scans, vertices, 3]; one neutral of each subject."""
+    num_vertices = vertices.shape[1]
+    if landmarks is not None and (len(landmarks) < 3 or not all(0 <= i < num_vertices for i in landmarks)):
+        expected = f"three or more vertex indices from 0 to {num_vertices - 1}"
+        raise InputError("landmarks", expected, " ".join(map(str, landmarks)) or "none")
+    aligned = np.empty_like(vertices)
+    neutrals = aligned[is_neutral] = align_to_mean(vertices[is_neutral])
+    if is_neutral.all():
+        return aligned
+    scans, owner = vertices[~is_neutral], subject[~is_neutral]
+    steady = steady_vertices(scans, neutrals, owner) if landmarks is None else np.array(landmarks)
+    for i, neutral in enumerate(neutrals):
+        mine = ~is_neutral & (subject == i)
+        aligned[mine] = align(vertices[mine], neutral, steady)
+    return aligned

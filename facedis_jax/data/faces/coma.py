@@ -1,0 +1,174 @@
+"""CoMA (Ranjan et al., 2018): 20,466 registered heads of 12 people, 12 expressions, as it is distributed."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from facedis_jax.data.faces.face_set import FaceSet
+from facedis_jax.data.faces.levels import NeutralMeans, sequence_levels
+from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
+from facedis_jax.data.prepared import find_damaged, names_hash, track
+from facedis_jax.data.splits import SPLITS, split_indices
+from facedis_jax.errors import InputError
+from facedis_jax.formats.files import refuse_links_out
+from facedis_jax.formats.meshes import (
+    Mesh,
+    check_topology,
+    check_unit,
+    first_readable,
+    parse_mesh,
+    read_mesh,
+    read_mesh_bytes,
+)
+
+WHERE_TO_GET_IT = "https://coma.is.tue.mpg.de"
+_LAYOUT = "CoMA's <subject>/<expression>/<expression>.NNNNNN.ply"
+_SCALE = 260.0
+
+
+@dataclass(eq=False)
+class ComaConfig(tfds.core.BuilderConfig):
+    """A split, and the names of meshes to leave out."""
+
+    split: str = "paper"
+    without: tuple[str, ...] = ()
+
+
+class Coma(FaceBuilder):
+    """CoMA from its PLY files, `<subject>/<expression>/<expression>.NNNNNN.ply` in the manual directory.
+
+    | faces | vertices | unit | train / test, by configuration |
+    | --- | --- | --- | --- |
+    | 20,466 | 5,023 | m | "paper" 18,416 / 2,050; "sequence" 132 / 12 sequences; "subject" 10 / 2 people |
+
+    The counts are of the whole set; copies with fewer sequences are accepted, since some are in circulation.
+    """
+
+    name = "coma"
+    BUILDER_CONFIGS = [ComaConfig(name=split, split=split) for split in SPLITS]  # noqa: RUF012
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Register at {WHERE_TO_GET_IT} and unpack the meshes."
+
+    def survey(self, folder: Path) -> FaceSurvey:
+        config = self.builder_config
+        paths = [path for path in coma_files(folder) if _name(folder, path) not in config.without]
+        names = [_name(folder, path) for path in paths]
+        subjects = sorted({name.split("/")[0] for name in names})
+        expressions = sorted({name.split("/")[1] for name in names})
+        subject = np.array([subjects.index(name.split("/")[0]) for name in names], np.int32)
+        expression = np.array([expressions.index(name.split("/")[1]) for name in names], np.int32)
+        train, test = split_indices(config.split, names)
+
+        digest = hashlib.sha256()
+        first = read_mesh(paths[0])
+        neutrals = NeutralMeans(subjects)
+        levels, shard = [], []
+        sequences = [list(group) for _, group in groupby(range(len(paths)), key=lambda i: paths[i].parent)]
+        for number, sequence in enumerate(track(sequences, "Reading CoMA")):
+            frames = []
+            for i in sequence:
+                data = read_mesh_bytes(paths[i])
+                digest.update(f"{names[i]}\0{len(data)}\0".encode() + data)
+                frames.append(_checked(paths[i], parse_mesh(paths[i], data), first).vertices.astype(np.float32))
+            vertices = np.stack(frames)
+            levels.append(sequence_levels(vertices))
+            neutrals.add(int(subject[sequence[0]]), vertices, levels[-1])
+            shard += [number] * len(sequence)
+        return FaceSurvey(
+            names=names,
+            subject=subject,
+            expression=expression,
+            level=np.concatenate(levels),
+            subjects=subjects,
+            expressions=expressions,
+            neutrals=neutrals.result(),
+            triangles=first.triangles,
+            unit="m",
+            content_hash=digest.hexdigest(),
+            train=train,
+            test=test,
+            shard=np.array(shard),
+            read=lambda index: read_mesh(paths[index]).vertices,
+        )
+
+
+def coma_files(folder: Path) -> list[Path]:
+    """The meshes of a folder in CoMA's layout, sorted by subject, expression and frame.
+
+    Raises:
+      InputError: where there are none, or one whose name gives it no place in its sequence.
+    """
+    if not folder.is_dir():
+        raise InputError(folder, f"a folder with {_LAYOUT} (get it from {WHERE_TO_GET_IT})", "no such folder")
+    paths = sorted(p for p in folder.glob("*/*/*.ply") if not p.name.startswith("."))
+    if not paths:
+        expected = f"{_LAYOUT} in it (get it from {WHERE_TO_GET_IT})"
+        raise InputError(folder, expected, "no such file")
+    for path in paths:
+        if not re.fullmatch(re.escape(path.parent.name) + r"\.\d{6}\.ply", path.name):
+            raise InputError(path, f"a name as in {_LAYOUT}", path.name)
+    refuse_links_out(folder, paths)
+    return paths
+
+
+def load_coma(
+    folder: str | Path, *, split: str = "paper", prepared_dir: str | Path | None = None, skip_damaged: bool = False
+) -> FaceSet:
+    """CoMA as a face set in mm, prepared at the first call (a minute or two) and opened at once from then on.
+
+    Args:
+      folder: holds `<subject>/<expression>/<expression>.NNNNNN.ply`, in metres.
+      split: one of `facedis_jax.data.splits.SPLITS`.
+      prepared_dir: holds the prepared copy, 1.1 GB for all of CoMA; a folder in the user's cache if None.
+      skip_damaged: leave out meshes that cannot be used, and list them in the set's `left_out`. The topology is that of
+        the first mesh that can be read.
+
+    Returns:
+      The face set, of scale 260, whose faces are read from disk as they are asked for.
+
+    Raises:
+      InputError: where the folder is missing or empty, a mesh cannot be read or differs from the others in
+      topology
+        or unit, or the split is unknown.
+    """
+    folder = Path(folder)
+    if split not in SPLITS:
+        raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
+    paths = coma_files(folder)
+    left_out = {}
+    if skip_damaged:
+        first = first_readable(paths)
+        left_out = find_damaged(
+            "coma",
+            [_name(folder, path) for path in paths],
+            lambda i: _checked(paths[i], read_mesh(paths[i]), first),
+            folder,
+            paths,
+            prepared_dir,
+        )
+    make_builder = partial(_builder, split, tuple(left_out))
+    return load_prepared_faces(
+        make_builder, f"coma/{split}", folder, paths, prepared_dir, scale=_SCALE, left_out=left_out
+    )
+
+
+def _name(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _checked(path: Path, mesh: Mesh, first: Mesh) -> Mesh:
+    check_topology(path, mesh, len(first.vertices), first.triangles)
+    check_unit(path, mesh.vertices, "m")
+    return mesh
+
+
+def _builder(split: str, without: tuple[str, ...], data_dir: Path) -> Coma:
+    config: ComaConfig | str = split
+    if without:
+        config = ComaConfig(name=f"{split}_without_{names_hash(without)}", split=split, without=without)
+    return Coma(config=config, data_dir=data_dir, file_format="array_record")

@@ -1,0 +1,193 @@
+"""Sets of registered faces as prepared copies: what a builder must find out, and how it is written and read."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from facedis_jax.data.faces.face_set import Face, FaceSet
+from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, open_prepared
+from facedis_jax.formats.meshes import UNITS
+
+
+@dataclass(frozen=True)
+class FaceSurvey:
+    """What a builder knows of its files before it writes a record.
+
+    Attributes:
+      names, subject, expression, level: of each face, in the order of the names; the arrays are [faces].
+      subjects, expressions: the names that `subject` and `expression` index.
+      neutrals: [subjects, vertices, 3] float32.
+      triangles: [triangles, 3] int32.
+      unit: of all vertices here, "m" or "mm".
+      content_hash: sha256 over the files.
+      train, test: [faces] indices of the split.
+      shard: [faces] integers; faces of one shard are in memory together while they are written.
+      read: gives the vertices [vertices, 3] of a face by its index.
+    """
+
+    names: Sequence[str]
+    subject: np.ndarray
+    expression: np.ndarray
+    level: np.ndarray
+    subjects: Sequence[str]
+    expressions: Sequence[str]
+    neutrals: np.ndarray
+    triangles: np.ndarray
+    unit: str
+    content_hash: str
+    train: np.ndarray
+    test: np.ndarray
+    shard: np.ndarray
+    read: Callable[[int], np.ndarray]
+
+
+class FaceBuilder(PreparedBuilder):
+    """A TFDS builder of registered faces, with the splits `train`, `test` and `neutrals`."""
+
+    @abstractmethod
+    def survey(self, folder: Path) -> FaceSurvey:
+        """Reads the files in `folder` through, and checks them."""
+
+    def _info(self) -> PreparedInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                "vertices": tfds.features.Tensor(
+                    shape=(None, 3), dtype=np.float32, encoding=tfds.features.Encoding.BYTES
+                ),
+                "subject": np.int32,
+                "expression": np.int32,
+                "level": np.float32,
+                "index": np.int32,
+            }
+        )
+        return PreparedInfo(
+            builder=self,
+            description=type(self).__doc__,
+            features=features,
+            metadata=tfds.core.MetadataDict(),
+            disable_shuffling=True,
+        )
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
+        survey = self.survey(Path(dl_manager.manual_dir))
+        self.info.metadata.update(
+            unit=survey.unit,
+            num_vertices=survey.neutrals.shape[1],
+            num_train=len(survey.train),
+            num_test=len(survey.test),
+            subjects=list(survey.subjects),
+            expressions=list(survey.expressions),
+            names=list(survey.names),
+            triangles=survey.triangles.tolist(),
+            content_hash=survey.content_hash,
+        )
+        split_of = {"train": survey.train, "test": survey.test}
+        return {
+            split: [partial(_face_records, survey, shard) for shard in _shards(survey, indices)]
+            for split, indices in split_of.items()
+        } | {"neutrals": [partial(_neutral_records, survey)]}
+
+
+@dataclass(frozen=True)
+class PreparedFaces:
+    """Random access to the faces of one split, in mm.
+
+    Attributes:
+      records: the split's data source.
+      millimetres: the unit of the records' vertices, in mm.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    millimetres: float
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Face:
+        record = self.records[index]
+        return Face(
+            vertices=record["vertices"] * np.float32(self.millimetres),
+            subject=np.int32(record["subject"]),  # type: ignore[typeddict-item]
+            expression=np.int32(record["expression"]),  # type: ignore[typeddict-item]
+            level=np.float32(record["level"]),  # type: ignore[typeddict-item]
+            index=np.int32(record["index"]),  # type: ignore[typeddict-item]
+        )
+
+
+def load_prepared_faces(
+    make_builder: Callable[[Path], FaceBuilder],
+    name: str,
+    folder: Path,
+    files: Iterable[Path],
+    prepared_dir: str | Path | None,
+    *,
+    scale: float,
+    left_out: Mapping[str, str] | None = None,
+) -> FaceSet:
+    """Opens the prepared copy of a set of faces, and prepares it first where there is none.
+
+    Args:
+      make_builder: gives the builder that prepares in, or reads from, a data folder.
+      name: the face set's name.
+      folder: where the files are.
+      files: all that the builder is going to read.
+      prepared_dir: holds the prepared copies; a folder in the user's cache if None.
+      scale: the face set's scale.
+      left_out: see `FaceSet`.
+
+    Raises:
+      InputError: as `open_prepared`.
+    """
+    builder = open_prepared(make_builder, folder, files, prepared_dir)
+    metadata = builder.info.metadata
+
+    def source(split: str) -> PreparedFaces:
+        return PreparedFaces(builder.as_data_source(split=split), UNITS[metadata["unit"]])
+
+    neutrals = source("neutrals")
+    return FaceSet(
+        name=name,
+        train=source("train"),
+        test=source("test"),
+        neutrals=np.stack([neutrals[i]["vertices"] for i in range(len(neutrals))]),
+        triangles=np.array(metadata["triangles"], np.int32),
+        subjects=tuple(metadata["subjects"]),
+        expressions=tuple(metadata["expressions"]),
+        names=tuple(metadata["names"]),
+        scale=scale,
+        content_hash=metadata["content_hash"],
+        left_out=left_out or {},
+    )
+
+
+def _shards(survey: FaceSurvey, indices: np.ndarray) -> list[np.ndarray]:
+    shard = survey.shard[indices]
+    return [indices[shard == value] for value in np.unique(shard)]
+
+
+def _face_records(survey: FaceSurvey, indices: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index in indices.tolist():
+        yield (
+            index,
+            {
+                "vertices": survey.read(index).astype(np.float32),
+                "subject": survey.subject[index],
+                "expression": survey.expression[index],
+                "level": survey.level[index],
+                "index": index,
+            },
+        )
+
+
+def _neutral_records(survey: FaceSurvey) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A neutral is no face of the set: its expression and index are -1."""
+    for subject, vertices in enumerate(survey.neutrals):
+        yield subject, {"vertices": vertices, "subject": subject, "expression": -1, "level": 0.0, "index": -1}

@@ -1,0 +1,1 @@
+"""Images, from the files of a data set to an ImageSet."""

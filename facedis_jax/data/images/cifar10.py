@@ -1,0 +1,110 @@
+"""CIFAR-10 (Krizhevsky, 2009) in its binary version: 32 x 32 photographs of ten kinds of things."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, choose
+from facedis_jax.data.splits import every_tenth
+from facedis_jax.errors import InputError
+from facedis_jax.formats.files import file_size, refuse_links_out
+
+WHERE_TO_GET_IT = "https://www.cs.toronto.edu/~kriz/cifar.html"
+
+CATEGORIES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+"""What the label byte 0 to 9 stands for."""
+
+_TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
+_TEST_FILE = "test_batch.bin"
+_SIDE = 32
+_RECORD = 1 + 3 * _SIDE**2
+
+
+@dataclass(frozen=True)
+class Cifar10Settings(ImageSettings):
+    """See `ImageSettings`.
+
+    Attributes:
+      category: the one of `CATEGORIES` that is kept; all if None.
+    """
+
+    size: int = _SIDE
+    crop: str = "none"
+    category: str | None = None
+
+
+class Cifar10(ImageBuilder):
+    """CIFAR-10 from `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin` in the manual directory.
+
+    | images | train / test | pixels |
+    | --- | --- | --- |
+    | 60,000, 6,000 of each category | 50,000 / 10,000 | 32 x 32, RGB |
+
+    Any of the training files will do. Without the test file, every tenth image of those kept is tested.
+    """
+
+    name = "cifar10_images"
+    settings_type = Cifar10Settings
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Get the binary version at {WHERE_TO_GET_IT}."
+
+    @classmethod
+    def survey(cls, folder: Path, settings: Cifar10Settings) -> ImageSurvey:
+        if settings.category not in (None, *CATEGORIES):
+            raise InputError("category", f"one of {', '.join(CATEGORIES)}", repr(settings.category))
+        files = [folder / name for name in (*_TRAIN_FILES, _TEST_FILE) if (folder / name).is_file()]
+        if not files or files[0].name == _TEST_FILE:
+            expected = f"CIFAR-10's {_TRAIN_FILES[0]} in it (get it from {WHERE_TO_GET_IT})"
+            raise InputError(folder, expected, "no such file" if folder.is_dir() else "no such folder")
+        refuse_links_out(folder, files)
+        batches = [read_cifar_batch(path) for path in files]
+        kept = CATEGORIES.index(settings.category) if settings.category else None
+        place = [
+            (batch, row)
+            for batch, records in enumerate(batches)
+            for row in np.flatnonzero((records[:, 0] == kept) | (kept is None)).tolist()
+        ]
+        names = [f"{files[batch].stem}/{row:05d}" for batch, row in place]
+        if not names:
+            raise InputError(folder, f"images of the category {settings.category}", "none")
+        is_test = every_tenth(names)
+        if files[-1].name == _TEST_FILE:
+            is_test = np.array([files[batch].name == _TEST_FILE for batch, _ in place])
+        framing, title = settings.framing, "cifar10" if kept is None else f"cifar10/{settings.category}"
+
+        def read(index: int) -> tuple[np.ndarray, bytes]:
+            batch, row = place[index]
+            record = np.array(batches[batch][row])
+            pixels = record[1:].reshape(3, _SIDE, _SIDE).transpose(1, 2, 0)
+            return framing.pixels(files[batch], Image.fromarray(np.ascontiguousarray(pixels))), record.tobytes()
+
+        return ImageSurvey(
+            title,
+            names,
+            *choose(title, names, is_test, settings),
+            files,
+            read,
+            labels={"category": np.array([batches[batch][row, 0] for batch, row in place], np.int32)},
+            classes={"category": CATEGORIES},
+        )
+
+
+def read_cifar_batch(path: Path) -> np.ndarray:
+    """A file of the binary version, mapped and not loaded: [images, 3073] uint8, a label and then R, G and B.
+
+    Raises:
+      InputError: where the file is no whole number of records, or a label is not from 0 to 9.
+    """
+    size = file_size(path)
+    try:
+        if not size or size % _RECORD:
+            raise InputError(path, f"a positive multiple of {_RECORD} bytes", f"{size}")
+        records = np.memmap(path, np.uint8, "r").reshape(-1, _RECORD)
+    except OSError as error:
+        raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
+    wrong = np.flatnonzero(records[:, 0] >= len(CATEGORIES))
+    if len(wrong):
+        expected = f"labels from 0 to {len(CATEGORIES) - 1}"
+        raise InputError(path, expected, f"{records[wrong[0], 0]} at image {wrong[0]}")
+    return records

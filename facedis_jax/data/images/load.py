@@ -1,0 +1,74 @@
+"""The sets of real photographs by name, each ready to be learned from with one call."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from facedis_jax.data.images.celeba import Celeba, Mafl
+from facedis_jax.data.images.cifar10 import Cifar10
+from facedis_jax.data.images.ck_plus import CkPlus
+from facedis_jax.data.images.folders import Ffhq, ImageFolder
+from facedis_jax.data.images.image_set import ImageSet
+from facedis_jax.data.images.mnist import Mnist
+from facedis_jax.data.images.multi_pie import MultiPie
+from facedis_jax.data.images.prepared import ImageBuilder, load_prepared_images
+from facedis_jax.errors import InputError
+
+PHOTOGRAPH_SETS: dict[str, type[ImageBuilder]] = {
+    "celeba": Celeba,
+    "mafl": Mafl,
+    "ck_plus": CkPlus,
+    "multi_pie": MultiPie,
+    "ffhq": Ffhq,
+    "cifar10": Cifar10,
+    "mnist": Mnist,
+    "folder": ImageFolder,
+}
+"""The builder of each set; its docstring says which files it reads, and its `settings_type` what it can be asked."""
+
+
+def load_images(
+    kind: str,
+    folder: str | Path,
+    *,
+    size: int | None = None,
+    prepared_dir: str | Path | None = None,
+    skip_damaged: bool = False,
+    **settings: Any,
+) -> ImageSet:
+    """A set of photographs, prepared at the first call and opened at once from then on.
+
+    Example:
+      ```
+      faces = load_images("celeba", "data/celeba", size=64, max_train=10_000)
+      cars = load_images("cifar10", "data/cifar-10-batches-bin", category="automobile")
+      views = load_images("multi_pie", "data/multi_pie", size=64, views=(-30, 0, 30))
+      ```
+
+    Args:
+      kind: one of `PHOTOGRAPH_SETS`.
+      folder: where the set's files are.
+      size: height and width of the images, a power of two from 8.
+      prepared_dir: holds the prepared copies, size * size * channels bytes an image; a folder in the user's cache if
+        None.
+      skip_damaged: leave out images that cannot be read, and list them in the set's `left_out`.
+      **settings: others of the set's `settings_type`: `channels`, `crop`, `max_train`, `max_test`, and its own. None
+        stands for the set's own value.
+
+    Returns:
+      The images, which are read from disk as they are asked for, with what is known of them.
+
+    Raises:
+      InputError: where the kind or a setting is unknown, or the folder or a file in it cannot be used.
+    """
+    if kind not in PHOTOGRAPH_SETS:
+        raise InputError("the set of photographs", f"one of {', '.join(PHOTOGRAPH_SETS)}", repr(kind))
+    builder_type = PHOTOGRAPH_SETS[kind]
+    given = {name: value for name, value in {"size": size, **settings}.items() if value is not None}
+    known = [field.name for field in dataclasses.fields(builder_type.settings_type)]
+    for name in given:
+        if name not in known:
+            raise InputError(f"the set {kind}", f"settings among {', '.join(known)}", name)
+    return load_prepared_images(
+        builder_type, folder, builder_type.settings_type(**given), prepared_dir, skip_damaged=skip_damaged
+    )

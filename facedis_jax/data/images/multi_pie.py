@@ -1,0 +1,114 @@
+"""CMU Multi-PIE (Gross et al., 2010): 337 people seen by many cameras at once, under 20 lights."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedis_jax.data.images.lists import list_photographs
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_photographs
+from facedis_jax.data.splits import split_indices
+from facedis_jax.errors import InputError
+from facedis_jax.formats.images import open_photographs
+
+WHERE_TO_GET_IT = "https://www.cs.cmu.edu/afs/cs/project/PIE/MultiPie/Multi-Pie/Home.html"
+
+VIEWS = {
+    "11_0": -90,
+    "12_0": -75,
+    "09_0": -60,
+    "08_0": -45,
+    "13_0": -30,
+    "14_0": -15,
+    "05_1": 0,
+    "05_0": 15,
+    "04_1": 30,
+    "19_0": 45,
+    "20_0": 60,
+    "01_0": 75,
+    "24_0": 90,
+}
+"""Degrees of yaw by camera, positive where the nose points to the viewer's right (the camera sees the person's right
+cheek). The two cameras above head height, 08_1 and 19_1, have no place among them."""
+
+_LAYOUT = f"Multi-PIE's 001_01_01_051_06.png (order it at {WHERE_TO_GET_IT})"
+_STEM = re.compile(r"(\d{3})_(\d\d)_(\d\d)_(\d\d)(\d)_(\d\d)(?:_.*)?")
+_HIGH_CAMERAS = ("08_1", "19_1")
+
+
+@dataclass(frozen=True)
+class MultiPieSettings(ImageSettings):
+    """See `ImageSettings`.
+
+    Attributes:
+      views: which cameras, by their degrees in `VIEWS`; the paper's five by default (section 5.1).
+      illuminations: which lights, by their numbers 0 to 19; all if None. 7 is the flash in front.
+    """
+
+    views: tuple[int, ...] = (-30, -15, 0, 15, 30)
+    illuminations: tuple[int, ...] | None = None
+
+
+class MultiPie(ImageBuilder):
+    """Multi-PIE from `<subject>_<session>_<recording>_<camera>_<light>.png` anywhere in the manual directory.
+
+    Photographs with other names, such as those of high resolution, are left out.
+
+    | images | people | pixels | train / test |
+    | --- | --- | --- | --- |
+    | 755,370 | 337 | 640 x 480, RGB; or cropped before to one size | 303 / 34 people |
+
+    The camera is written 051 for 05_1. The label "expression" indexes "<session>_<recording>", for what was asked of
+    the people differs between sessions (01_01 neutral, 01_02 smile, 02_02 surprise, 02_03 squint, 03_02 smile,
+    03_03 disgust, 04_02 scream).
+    """
+
+    name = "multi_pie_images"
+    settings_type = MultiPieSettings
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Order Multi-PIE at {WHERE_TO_GET_IT}."
+
+    @classmethod
+    def survey(cls, folder: Path, settings: MultiPieSettings) -> ImageSurvey:
+        unknown = set(settings.views) - set(VIEWS.values())
+        if unknown or not settings.views:
+            found = ", ".join(map(str, sorted(unknown))) or "none"
+            raise InputError("views", f"degrees of Multi-PIE's cameras ({', '.join(map(str, VIEWS.values()))})", found)
+        paths, subjects, recordings, views = [], [], [], []
+        seen: dict[str, Path] = {}
+        for path in list_photographs(folder, _LAYOUT, deep=True):
+            stem = _STEM.fullmatch(path.stem)
+            if not stem:
+                continue
+            camera = f"{stem[4]}_{stem[5]}"
+            if camera not in VIEWS and camera not in _HIGH_CAMERAS:
+                raise InputError(path, f"a camera of Multi-PIE ({', '.join(VIEWS)})", camera)
+            if path.stem in seen:
+                raise InputError(path, "each image once", f"it in {seen[path.stem].parent} too")
+            seen[path.stem] = path
+            wanted = settings.illuminations is None or int(stem[6]) in settings.illuminations
+            if VIEWS.get(camera) in settings.views and wanted:
+                paths.append(path)
+                subjects.append(stem[1])
+                recordings.append(f"{stem[2]}_{stem[3]}")
+                views.append(VIEWS[camera])
+        if not paths:
+            wanted_views = ", ".join(map(str, settings.views))
+            raise InputError(folder, f"{_LAYOUT} in it, of the views {wanted_views} and the lights asked for", "none")
+        people, expressions = sorted(set(subjects)), sorted(set(recordings))
+        names = [path.relative_to(folder).as_posix() for path in paths]
+        is_test = np.zeros(len(names), bool)
+        is_test[split_indices("subject", [f"{subject}/" for subject in subjects])[1]] = True
+        return survey_photographs(
+            "multi_pie",
+            open_photographs(paths, settings.framing),
+            names,
+            is_test,
+            settings,
+            labels={
+                "subject": np.array([people.index(subject) for subject in subjects], np.int32),
+                "expression": np.array([expressions.index(recording) for recording in recordings], np.int32),
+                "view": np.array(views, np.float32),
+            },
+            classes={"subject": tuple(people), "expression": tuple(expressions)},
+        )

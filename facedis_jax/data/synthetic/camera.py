@@ -1,0 +1,189 @@
+"""Photographs of a face model: a head is completed, lit, and seen by a camera, some milliseconds each.
+
+The head looks along +z with y up, as the face model does, and the camera looks along -z. Poses turn the head:
+a positive yaw points the nose to the viewer's right, a positive pitch up; a positive roll tilts the crown to the
+viewer's left. The projection is scaled orthographic, a portrait seen through a very long lens.
+
+A video is the same call for the faces of its frames, with one neutral face, look, pose and light throughout.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+
+from facedis_jax.data.synthetic.anatomy import face_anatomy
+from facedis_jax.data.synthetic.face_model import FaceModel
+from facedis_jax.data.synthetic.portrait import MATERIALS, Portrait
+from facedis_jax.rendering.surfaces import faces_away, vertex_normals, visible_fragments
+
+SPAN = 236.0  # mm from the top of a picture to its bottom at scale 1
+
+# From between the eyes to the middle of a picture, about which heads turn, mm: half way to the ears, so that
+# a face moves within its picture as it does in photographs that are cut around faces.
+_PIVOT = np.array([0.0, -26.0, -45.0])
+_HAIR_EDGE = 5.0  # mm over which skin turns to hair
+_APART = 1e4  # mm between layers, more than any head is deep
+
+_Batch = TypeVar("_Batch", "Looks", "Poses", "Lights")
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How [images] people and their surroundings look.
+
+    Attributes:
+      colors: [images, len(MATERIALS), 3], RGB in 0..1 under full light.
+      background: [images, 2, 3], at the top and at the bottom.
+      hairline: [images], mm above the upper end of the face; below it as a rule, so negative.
+      hair_length: [images], mm below the eyes.
+    """
+
+    colors: np.ndarray
+    background: np.ndarray
+    hairline: np.ndarray
+    hair_length: np.ndarray
+
+
+@dataclass(frozen=True)
+class Poses:
+    """How [images] heads are turned and placed.
+
+    Attributes:
+      degrees: [images, 3], yaw (the nose to the viewer's right), pitch (up), roll (crown to the viewer's left).
+      shift: [images, 2], to the right and down, in heights of the picture.
+      scale: [images], 1 for `SPAN` mm from top to bottom.
+    """
+
+    degrees: np.ndarray
+    shift: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass(frozen=True)
+class Lights:
+    """One lamp and what surrounds it, for [images].
+
+    Attributes:
+      direction: [images, 3], unit vectors towards the lamp: to the viewer's right, up, and to the camera.
+      strength: [images], of the lamp.
+      ambient: [images], from everywhere.
+      tint: [images, 3], the lamp's colour.
+    """
+
+    direction: np.ndarray
+    strength: np.ndarray
+    ambient: np.ndarray
+    tint: np.ndarray
+
+
+def rows(batch: _Batch, index: Sequence[int] | np.ndarray) -> _Batch:
+    """The looks, poses or lights at some indices; `rows(looks, [3] * frames)` is one look for a video."""
+    return type(batch)(**{each.name: getattr(batch, each.name)[index] for each in fields(batch)})
+
+
+class FaceCamera:
+    """Takes photographs of the faces of one model.
+
+    Args:
+      model: whose triangles the faces have.
+
+    Raises:
+      InputError: where the model's eyes, nose and mouth cannot be told; see `anatomy`.
+    """
+
+    def __init__(self, model: FaceModel):
+        self.anatomy = face_anatomy(model)
+        self._portrait = Portrait(model, self.anatomy)
+
+    def photographs(
+        self, faces: np.ndarray, neutrals: np.ndarray, looks: Looks, poses: Poses, lights: Lights, *, size: int
+    ) -> np.ndarray:
+        """Renders faces.
+
+        Args:
+          faces: [images, vertices, 3], mm.
+          neutrals: [images, vertices, 3], the same people at rest: by these heads are placed and completed, so that
+            only the face moves with its expression.
+          looks, poses, lights: of [images].
+          size: height and width in pixels.
+
+        Returns:
+          [images, size, size, 3] uint8.
+        """
+        pictures = np.empty((len(faces), size, size, 3), np.uint8)
+        for i, (face, neutral) in enumerate(zip(faces, neutrals, strict=True)):
+            portrait = self._portrait.vertices(face, neutral, float(looks.hair_length[i]))
+            points = _turned((portrait - self._pivot(neutral)).astype(np.float32), poses.degrees[i])
+            colors = self._albedo(looks, i) * _light(vertex_normals(points, self._portrait.triangles), lights, i)
+            top, bottom = looks.background[i]
+            background = np.linspace(top, bottom, 2 * size, dtype=np.float32)
+            fine = self._filled(points, _projected(points, poses, i, 2 * size), colors.astype(np.float32), background)
+            pictures[i] = np.round(255 * np.clip(_halved(fine), 0, 1))
+        return pictures
+
+    def landmarks(self, faces: np.ndarray, neutrals: np.ndarray, poses: Poses, *, size: int) -> np.ndarray:
+        """Where `anatomy.LANDMARKS` are in the photographs, seen or hidden.
+
+        Returns:
+          [images, 5, 2] float32 as (x, y) in pixels; the corner pixel has its centre at (0, 0).
+        """
+        found = np.empty((len(faces), 5, 2), np.float32)
+        for i, (face, neutral) in enumerate(zip(faces, neutrals, strict=True)):
+            turned = _turned(self.anatomy.points(face) - self._pivot(neutral), poses.degrees[i])
+            found[i] = _projected(turned, poses, i, size)
+        return found
+
+    def _pivot(self, neutral: np.ndarray) -> np.ndarray:
+        return self.anatomy.points(neutral)[:2].mean(0) + _PIVOT
+
+    def _filled(self, points: np.ndarray, pixels: np.ndarray, colors: np.ndarray, background: np.ndarray) -> np.ndarray:
+        """Draws the portrait with colours [vertices, 3] on a background [size, 3]: [size, size, 3] float32."""
+        portrait, size = self._portrait, len(background)
+        corners = pixels[portrait.triangles]
+        # Backwards, since y is down here.
+        shown = np.flatnonzero(portrait.two_sided | ~faces_away(corners[:, ::-1]))
+        first, second, third = points[:, 2][portrait.triangles[shown].T]
+        order = shown[np.argsort(first + second + third + _APART * portrait.layer[shown], kind="stable")]
+        seen = visible_fragments(corners[order], (size, size))
+        picture = background.repeat(size, 0)
+        picture[seen.pixel] = np.einsum("fc,fck->fk", seen.weights, colors[portrait.triangles[order[seen.triangle]]])
+        return picture.reshape(size, size, 3)
+
+    def _albedo(self, looks: Looks, i: int) -> np.ndarray:
+        """The colours [vertices, 3] of the portrait under full light, with the hair on the face."""
+        colors = self._portrait.materials @ looks.colors[i]
+        hair = np.clip((self.anatomy.scalp - looks.hairline[i]) / _HAIR_EDGE + 0.5, 0, 1)[:, None]
+        face = colors[: len(hair)]
+        face += hair * (looks.colors[i, MATERIALS.index("hair")] - face)
+        return colors
+
+
+def _turned(points: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """Points [..., 3] of a head, turned by yaw, then pitch, then roll."""
+    (cy, cp, cr), (sy, sp, sr) = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return points @ (roll @ pitch @ yaw).T.astype(points.dtype)
+
+
+def _projected(points: np.ndarray, poses: Poses, i: int, size: int) -> np.ndarray:
+    """Points [..., 3] about the pivot, mm, as (x, y) in pixels, y down."""
+    scale = poses.scale[i] / SPAN * size
+    middle = (poses.shift[i] + 0.5) * size - 0.5
+    return points[..., :2] * np.array([scale, -scale], points.dtype) + middle.astype(points.dtype)
+
+
+def _halved(picture: np.ndarray) -> np.ndarray:
+    """Means over squares of two by two pixels."""
+    lines = picture[::2] + picture[1::2]
+    return (lines[:, ::2] + lines[:, 1::2]) / 4
+
+
+def _light(normals: np.ndarray, lights: Lights, i: int) -> np.ndarray:
+    """Light [vertices, 3] on a matte surface: the lamp's, and the surroundings', of which more comes from above."""
+    lamp = lights.strength[i] * np.maximum(normals @ lights.direction[i], 0)
+    around = lights.ambient[i] * (0.88 + 0.12 * normals[:, 1])
+    return around[:, None] + lamp[:, None] * lights.tint[i]

@@ -1,0 +1,251 @@
+"""Synthetic photographs with known truth: a face model sits for its portrait in many poses, lights and moods.
+
+Every photograph draws from a random stream of its own, so that photograph i of subject s is the same however many
+others are made.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
+from facedis_jax.data.synthetic.camera import FaceCamera, Lights, Looks, Poses, rows
+from facedis_jax.data.synthetic.expressions import BU3DFE_EXPRESSIONS, unit_weights
+from facedis_jax.data.synthetic.face_model import FaceModel
+from facedis_jax.data.synthetic.faces import SyntheticConfig, draw_people
+from facedis_jax.data.synthetic.looks import STYLES, draw_background, draw_person
+from facedis_jax.errors import InputError
+
+EXPRESSIONS = tuple(BU3DFE_EXPRESSIONS)
+
+_AT_ONCE = 64  # photographs whose faces are held in memory together
+# What a random stream is for; the halves of the split have streams of their own.
+_PERSON, _TRAIN, _TEST = range(3)
+
+
+@dataclass(frozen=True)
+class PhotographConfig:
+    """Who is photographed, how often, and from where.
+
+    The test set shows each of its subjects once, at all `views` under equal conditions: the same light, background,
+    expression and place in the picture. In the training set all of it changes from photograph to photograph.
+
+    Attributes:
+      train_subjects: how many people in the training set.
+      photos_per_subject: of each of them.
+      test_subjects: how many people in the test set.
+      is_test_of_new_people: whether none of them is in the training set, or they are the first ones of it.
+      views: yaws of the test set, degrees; positive: the nose points to the viewer's right.
+      train_views: yaws of the training set, one of them for each photograph; if empty, any within `max_yaw`.
+      max_yaw: degrees.
+      tilt: standard deviation of pitch and roll, degrees.
+      shift: standard deviation of the place in the picture, in heights of the picture.
+      scale: standard deviation of the logarithm of the size.
+      neutral_share: share of photographs of a face at rest; the others show the six emotions at any level.
+      lamp_share: range of the share of the light that comes from the lamp, the rest being from everywhere. The lamp
+        stays where it is while the head turns, so that the larger it is, the more the view changes a face's colours.
+      style: a name among `facedis_jax.data.synthetic.looks.STYLES`.
+      seed: of everything that is drawn.
+
+    Raises:
+      InputError: for counts below 1, spreads below 0, angles of 90 degrees or more, or an unknown style.
+    """
+
+    train_subjects: int = 150
+    photos_per_subject: int = 16
+    test_subjects: int = 40
+    is_test_of_new_people: bool = True
+    views: tuple[float, ...] = (-30.0, -15.0, 0.0, 15.0, 30.0)
+    train_views: tuple[float, ...] = ()
+    max_yaw: float = 45.0
+    tilt: float = 3.0
+    shift: float = 0.012
+    scale: float = 0.03
+    neutral_share: float = 0.25
+    lamp_share: tuple[float, float] = (0.2, 0.5)
+    style: str = "studio"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("train_subjects", "photos_per_subject", "test_subjects"):
+            if getattr(self, name) < 1:
+                raise InputError(name, "1 or more", f"{getattr(self, name)}")
+        for name in ("tilt", "shift", "scale", "seed"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(name, "0 or more", f"{getattr(self, name)}")
+        if not self.views or not all(abs(yaw) < 90 for yaw in (*self.views, *self.train_views, self.max_yaw)):
+            found = f"{self.views}, {self.train_views} and {self.max_yaw}"
+            raise InputError("views, train_views, max_yaw", "yaws between -90 and 90 degrees", found)
+        if not 0 <= self.neutral_share <= 1:
+            raise InputError("neutral_share", "a share from 0 to 1", f"{self.neutral_share}")
+        if not 0 <= self.lamp_share[0] <= self.lamp_share[1] <= 1:
+            raise InputError("lamp_share", "a range of shares from 0 to 1", f"{self.lamp_share}")
+        if self.style not in STYLES:
+            raise InputError("style", f"one of {', '.join(STYLES)}", self.style)
+
+
+class TransferSets(NamedTuple):
+    """Two sets of different people and styles; see `transfer_photographs`."""
+
+    source: ImageSet
+    target: ImageSet
+
+
+def synthetic_photographs(model: FaceModel, config: PhotographConfig, *, size: int = 64) -> ImageSet:
+    """Photographs of synthetic people.
+
+    Args:
+      model: whose identity modes and expression units make the faces.
+      config: what is drawn.
+      size: height and width in pixels, a power of two.
+
+    Returns:
+      The set, with the truth of each photograph as labels, in addition to those of `ImageSplit` ("subject",
+      "expression", "view", "landmarks" as in `anatomy.LANDMARKS`):
+        "sitting": int32, equal for photographs that differ in nothing but the view;
+        "pitch", "roll": degrees; "shift" [2], heights of the picture, and "scale": the place in the picture;
+        "level": of the expression, 0..1; "identity" [modes] and "units" [units]: model.vertices(identity, units) is
+        the face; "skin" [3]: RGB under white light; "light" [3]: unit vector to the lamp, to the viewer's right, up
+        and to the camera; "light_strength" and "ambient".
+      All but the integers are float32. `classes` names the expressions.
+
+    Raises:
+      InputError: where the size is no power of two, or the model lacks the features or units that are needed.
+
+    Example:
+      >>> from facedis_jax.data.synthetic.face_model import load_face_model
+      >>> config = PhotographConfig(train_subjects=2, photos_per_subject=3, test_subjects=1)
+      >>> photographs = synthetic_photographs(load_face_model(), config, size=16)
+      >>> len(photographs.train.images), photographs.test.labels["view"].tolist()
+      (6, [-30.0, -15.0, 0.0, 15.0, 30.0])
+    """
+    if size < 8 or size & (size - 1):
+        raise InputError("size", "a power of two from 8 on", f"{size}")
+    camera = FaceCamera(model)
+    train = [(_TRAIN, s, photo) for s in range(config.train_subjects) for photo in range(config.photos_per_subject)]
+    first = config.train_subjects if config.is_test_of_new_people else 0
+    test = [(_TEST, first + s, 0) for s in range(config.test_subjects)]
+    people = {s: _draw_subject(model, config, s) for s in {s for _, s, _ in train + test}}
+    made_from = ["photographs", model.content_hash, asdict(config), size]
+    return ImageSet(
+        name=f"synthetic photographs of {model.name}/{config.style}",
+        train=_split(model, camera, config, people, train, None, size),
+        test=_split(model, camera, config, people, test, config.views, size),
+        size=size,
+        channels=3,
+        content_hash=hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest(),
+        classes={"expression": EXPRESSIONS},
+    )
+
+
+def transfer_photographs(model: FaceModel, config: PhotographConfig, *, size: int = 64) -> TransferSets:
+    """Two sets for the transfer of geometry: learn on the first, fine-tune on frontal faces of the second.
+
+    The source is the set of `config`. The target shows other people in another style ("garden", or "studio" where
+    that is taken): its training set from the front alone, its test set at all views.
+    """
+    other = next(style for style in STYLES if style != config.style)
+    target = replace(config, style=other, train_views=(0.0,))
+    return TransferSets(*(synthetic_photographs(model, each, size=size) for each in (config, target)))
+
+
+def _stream(config: PhotographConfig, *place: int) -> np.random.Generator:
+    return np.random.default_rng([config.seed, list(STYLES).index(config.style), *place])
+
+
+def _draw_subject(model: FaceModel, config: PhotographConfig, subject: int) -> dict[str, np.ndarray]:
+    """What does not change from one photograph of a person to the next."""
+    rng = _stream(config, _PERSON, subject)
+    person = draw_people(rng, model, 1, SyntheticConfig())
+    neutral = model.vertices(person.identity[0], np.zeros(len(model.expression)))
+    shape = {"identity": person.identity[0], "gains": person.gains[0], "neutral": neutral}
+    return shape | draw_person(rng, STYLES[config.style])
+
+
+def _draw_photo(
+    model: FaceModel, config: PhotographConfig, person: dict[str, np.ndarray], place: tuple[int, int, int]
+) -> dict[str, np.ndarray]:
+    """All that one photograph is made from."""
+    rng = _stream(config, *place)
+    yaw = rng.choice(config.train_views) if config.train_views else rng.uniform(-config.max_yaw, config.max_yaw)
+    is_neutral = rng.uniform() < config.neutral_share
+    emotion = str(rng.choice([name for name in EXPRESSIONS if name != "neutral"]))
+    level = rng.uniform(0.2, 1.0)
+    if is_neutral:
+        emotion, level = "neutral", 0.0
+    azimuth, elevation = np.radians([rng.uniform(-70, 70), rng.uniform(-10, 50)])
+    total, share = rng.uniform(1.0, 1.2), rng.uniform(*config.lamp_share)
+    tint = np.array(STYLES[config.style].tint) * rng.normal(1, 0.02, 3)
+    return person | {
+        "subject": np.int32(place[1]),
+        "expression": np.int32(EXPRESSIONS.index(emotion)),
+        "level": np.float32(level),
+        "units": np.float32(level)
+        * unit_weights(BU3DFE_EXPRESSIONS[emotion], model.expression_names)
+        * person["gains"],
+        "background": draw_background(rng, person["background"]),
+        "degrees": np.array([yaw, *rng.normal(0, config.tilt, 2)]),
+        "shift": rng.normal(0, config.shift, 2),
+        "scale": np.exp(rng.normal(0, config.scale)),
+        "direction": np.array(
+            [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
+        ),
+        "strength": total * share,
+        "ambient": total * (1 - share),
+        "tint": tint,
+    }
+
+
+def _split(
+    model: FaceModel,
+    camera: FaceCamera,
+    config: PhotographConfig,
+    people: dict[int, dict[str, np.ndarray]],
+    places: Sequence[tuple[int, int, int]],
+    views: Sequence[float] | None,
+    size: int,
+) -> ImageSplit:
+    """Takes the photographs of some places in the random streams, each at all views, or at the one it drew."""
+    drawn = [_draw_photo(model, config, people[place[1]], place) for place in places]
+    names = [f"{subject:05d}_{photo:03d}" for _, subject, photo in places]
+    sitting = np.arange(len(places), dtype=np.int32)
+    truth = {key: np.stack([each[key] for each in drawn]) for key in drawn[0] if key != "neutral"}
+    if views is not None:
+        names = [f"{name}_{yaw:+g}" for name in names for yaw in views]
+        sitting = np.repeat(sitting, len(views))
+        truth = {key: np.repeat(array, len(views), 0) for key, array in truth.items()}
+        truth["degrees"][:, 0] = np.tile(views, len(places))
+    looks = Looks(*(truth[key] for key in ("colors", "background", "hairline", "hair_length")))
+    poses = Poses(*(truth[key] for key in ("degrees", "shift", "scale")))
+    lights = Lights(*(truth[key] for key in ("direction", "strength", "ambient", "tint")))
+
+    images, landmarks = [], []
+    for start in range(0, len(names), _AT_ONCE):
+        batch = np.arange(start, min(start + _AT_ONCE, len(names)))
+        # One at a time: a product of many at once may round differently, and photographs would depend on their number.
+        faces = np.stack([model.vertices(truth["identity"][i], truth["units"][i]) for i in batch])
+        neutrals = np.stack([people[s]["neutral"] for s in truth["subject"][batch]])
+        shown = rows(poses, batch)
+        images.append(camera.photographs(faces, neutrals, rows(looks, batch), shown, rows(lights, batch), size=size))
+        landmarks.append(camera.landmarks(faces, neutrals, shown, size=size))
+    labels = {
+        "sitting": sitting,
+        "view": truth["degrees"][:, 0],
+        "pitch": truth["degrees"][:, 1],
+        "roll": truth["degrees"][:, 2],
+        "skin": truth["colors"][:, 0],
+        "light": truth["direction"],
+        "light_strength": truth["strength"],
+        "landmarks": np.concatenate(landmarks),
+    }
+    same = ("subject", "expression", "level", "identity", "units", "shift", "scale", "ambient")
+    labels |= {key: truth[key] for key in same}
+    return ImageSplit(
+        images=ArrayImages(np.concatenate(images)),
+        names=names,
+        labels={key: array if array.dtype == np.int32 else array.astype(np.float32) for key, array in labels.items()},
+    )

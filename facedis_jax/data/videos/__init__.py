@@ -1,0 +1,1 @@
+"""Videos, from the files of a data set to a ClipSet."""

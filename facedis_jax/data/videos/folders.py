@@ -1,0 +1,190 @@
+"""MUG (Aifanti et al., 2010) as folders of frames, and video files in the same arrangement."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facedis_jax.data.images.lists import list_photographs
+from facedis_jax.data.splits import first_by_hash
+from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings, ClipSurvey
+from facedis_jax.errors import InputError
+from facedis_jax.formats.files import refuse_links_out
+from facedis_jax.formats.images import open_photographs
+from facedis_jax.formats.videos import VIDEO_SUFFIXES, file_digest, read_video
+
+WHERE_TO_GET_MUG = "https://mug.ee.auth.gr/fed/"
+
+_FRAMES = "<subject>/<expression>/<take>/img_0000.jpg"
+_FILES = "<subject>/<expression>/<take>.mp4"
+_STEM = re.compile(r"img_(\d{1,9})")
+
+
+class FrameFolders(ClipBuilder):
+    """Videos as photographs `<subject>/<expression>/<take>/img_NNNN.jpg` in the manual directory, as MUG has them.
+
+    MUG shows 86 people in six emotions, 896 x 896 pixels of head and shoulders. The paper cuts out the faces first,
+    with OpenFace (section 5.6); here `crop` keeps the middle.
+
+    The numbers of a take's frames must follow upon each other; it does not matter where they begin. All frames of
+    a take have one size; takes may differ in it where `crop` allows. Other image formats are read too.
+    """
+
+    name = "frame_folders"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for MUG at {WHERE_TO_GET_MUG}."
+
+    @classmethod
+    def survey(cls, folder: Path, settings: ClipSettings) -> ClipSurvey:
+        frames: dict[str, list[Path]] = {}
+        for path in list_photographs(folder, _FRAMES, deep=True):
+            frames.setdefault(_take(folder, path, 4, _FRAMES), []).append(path)
+        for take in sorted(folder.glob("[!.]*/[!.]*/[!.]*")):
+            if take.is_dir() and take.relative_to(folder).as_posix() not in frames:
+                raise InputError(take, "frames img_0000.jpg and so on in it", "none")
+        names = _of_expressions(sorted(frames), settings)
+        takes = {name: _in_order(folder / name, frames[name]) for name in names}
+        for name, paths in takes.items():
+            settings.cutting.places(folder / name, len(paths))
+
+        def read(index: int) -> tuple[np.ndarray, bytes]:
+            name = names[index]
+            return _read_frames(folder / name, takes[name], settings)
+
+        return _survey(folder, takes, read, settings)
+
+
+class VideoFiles(ClipBuilder):
+    """Videos as files `<subject>/<expression>/<take>.mp4` in the manual directory.
+
+    MP4, QuickTime, AVI, WebM and Matroska, with any codec that FFmpeg decodes. Sound is left out. A file that is not
+    read to its end, since the clip is over before, is not checked beyond.
+    """
+
+    name = "video_files"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Put video files in folders, by their subjects and expressions."
+
+    @classmethod
+    def survey(cls, folder: Path, settings: ClipSettings) -> ClipSurvey:
+        files: dict[str, list[Path]] = {}
+        for path in _list_videos(folder):
+            take = _take(folder, path, 3, _FILES) + f"/{path.stem}"
+            if take in files:
+                raise InputError(path, "each take once", f"{files[take][0].name} too")
+            files[take] = [path]
+        takes = {name: files[name] for name in _of_expressions(sorted(files), settings)}
+        names, cutting = list(takes), settings.cutting
+
+        def read(index: int) -> tuple[np.ndarray, bytes]:
+            (path,) = takes[names[index]]
+            frames = read_video(path, settings.framing, most=cutting.span if cutting.cut == "first" else None)
+            return frames[cutting.places(path, len(frames))], file_digest(path)
+
+        return _survey(folder, takes, read, settings)
+
+
+def _list_videos(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(folder, f"a folder with {_FILES}", "no such folder")
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not paths:
+        raise InputError(folder, f"{_FILES} in it", f"no video ({', '.join(VIDEO_SUFFIXES)})")
+    refuse_links_out(folder, paths)
+    return sorted(paths)
+
+
+def _take(folder: Path, path: Path, depth: int, layout: str) -> str:
+    """The folder that a file is in, from `folder` on; raises an InputError where the file is not `depth` deep."""
+    place = path.relative_to(folder)
+    if len(place.parts) != depth:
+        raise InputError(path, f"a place as {layout}", place.as_posix())
+    return place.parent.as_posix()
+
+
+def _in_order(take: Path, paths: Iterable[Path]) -> list[Path]:
+    """The frames of a take by their numbers, of which none may be missing."""
+    numbered: dict[int, Path] = {}
+    for path in paths:
+        stem = _STEM.fullmatch(path.stem)
+        if not stem:
+            raise InputError(path, "a name as img_0000.jpg", path.name)
+        if int(stem[1]) in numbered:
+            raise InputError(path, "each frame once", f"{numbered[int(stem[1])].name} too")
+        numbered[int(stem[1])] = path
+    first, last = min(numbered), max(numbered)
+    if last - first >= len(numbered):
+        missing = next(number for number in range(first, last) if number not in numbered)
+        expected = f"frames {first} to {last} without a gap"
+        raise InputError(take, expected, f"none of number {missing}")
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def _read_frames(take: Path, paths: Sequence[Path], settings: ClipSettings) -> tuple[np.ndarray, bytes]:
+    places = settings.cutting.places(take, len(paths))
+    wanted = np.unique(places)
+    photographs = open_photographs([paths[i] for i in wanted], settings.framing)
+    frames, digest = [], hashlib.sha256()
+    for i in range(len(wanted)):
+        pixels, data = photographs.read(i)
+        digest.update(f"{len(data)}\0".encode() + data)
+        frames.append(pixels)
+    return np.stack(frames)[np.searchsorted(wanted, places)], digest.digest()
+
+
+def _of_expressions(names: Sequence[str], settings: ClipSettings) -> list[str]:
+    """The takes of the expressions that are asked for."""
+    there = sorted({name.split("/")[1] for name in names})
+    unknown = [expression for expression in settings.expressions if expression not in there]
+    if unknown:
+        raise InputError("expressions", f"some of {', '.join(there)}", ", ".join(unknown))
+    return [name for name in names if not settings.expressions or name.split("/")[1] in settings.expressions]
+
+
+def _survey(
+    folder: Path,
+    takes: Mapping[str, Sequence[Path]],
+    read: Callable[[int], tuple[np.ndarray, bytes]],
+    settings: ClipSettings,
+) -> ClipSurvey:
+    """What the names say of takes, which are sorted by them."""
+    names = list(takes)
+    subject, expression = ([name.split("/")[i] for name in names] for i in (0, 1))
+    people = sorted(set(subject))
+    expressions = list(settings.expressions or sorted(set(expression)))
+    tested = _tested(people, settings)
+    is_test = np.array([each in tested for each in subject])
+    train = first_by_hash(np.flatnonzero(~is_test), names, settings.max_train)
+    test = first_by_hash(np.flatnonzero(is_test), names, settings.max_test)
+    return ClipSurvey(
+        title=f"videos of {folder.resolve().name}",
+        names=names,
+        train=train,
+        test=test,
+        files=[path for i in np.union1d(train, test) for path in takes[names[i]]],
+        read=read,
+        labels={
+            "subject": np.array([people.index(each) for each in subject], np.int32),
+            "expression": np.array([expressions.index(each) for each in expression], np.int32),
+        },
+        classes={"subject": tuple(people), "expression": tuple(expressions)},
+    )
+
+
+def _tested(people: Sequence[str], settings: ClipSettings) -> set[str]:
+    """Who is tested."""
+    if len(people) < 2:
+        raise InputError("subjects", "people to train on and others to test", f"{people[0]} alone")
+    unknown = [name for name in settings.test_subjects if name not in people]
+    if unknown:
+        raise InputError("test_subjects", f"some of {', '.join(people)}", ", ".join(unknown))
+    count = -(-len(people) // 10) if settings.num_test_subjects is None else settings.num_test_subjects
+    tested = settings.test_subjects or [people[i] for i in first_by_hash(np.arange(len(people)), people, count)]
+    if len(set(tested)) == len(people):
+        raise InputError("test_subjects", f"1 to {len(people) - 1} of {len(people)} people", "all of them")
+    return set(tested)

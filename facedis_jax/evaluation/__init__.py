@@ -1,0 +1,1 @@
+"""What is measured of a trained model, and of the methods that it is compared with."""

@@ -1,0 +1,299 @@
+"""What a trained face model is worth: errors in mm, information in nats, scores, and the floors below it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from facedis_jax.data.faces.face_set import ArraySource, Face, FaceSet, FaceSource, FaceTruth
+from facedis_jax.data.splits import evenly_spread
+from facedis_jax.evaluation.baselines import fit_linear_model, fit_pca
+from facedis_jax.evaluation.latent_scores import latent_scores
+from facedis_jax.evaluation.probes import leakage
+from facedis_jax.geometry import rigid_registration
+from facedis_jax.inference.faces import FaceCodec
+from facedis_jax.losses import aggregate_mutual_information, gaussian_kl
+from facedis_jax.metrics import (
+    collapsed_dimensions,
+    disentanglement_error,
+    distance_statistics,
+    self_intersections,
+    vertex_distance,
+)
+
+_FACES_AT_A_TIME = 256
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model makes of a source of faces, in the order of the source, from posterior means.
+
+    Attributes:
+      vertices, neutral_target: the faces and their subjects' neutrals, [faces, vertices, 3] mm.
+      reconstruction, neutral: what the model says they are, [faces, vertices, 3] mm.
+      mean, logvar: posteriors, [faces, latents], identity latents first.
+      subject, expression, level, index: [faces], as in `Face`.
+    """
+
+    vertices: np.ndarray
+    neutral_target: np.ndarray
+    reconstruction: np.ndarray
+    neutral: np.ndarray
+    mean: np.ndarray
+    logvar: np.ndarray
+    subject: np.ndarray
+    expression: np.ndarray
+    level: np.ndarray
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.vertices)
+
+
+def spread_faces(source: FaceSource, count: int) -> ArraySource:
+    """Reads at most `count` faces, evenly spread over a source; all of them where it has no more."""
+    if isinstance(source, ArraySource) and len(source) <= count:
+        return source
+    rows = evenly_spread(len(source), count)
+    if isinstance(source, ArraySource):
+        return source.take(rows)
+    return _stacked([source[int(row)] for row in rows])
+
+
+def predict(codec: FaceCodec, source: FaceSource, neutrals: np.ndarray, *, batch_size: int = 64) -> Predictions:
+    """Encodes and decodes every face of a source, a batch at a time.
+
+    Args:
+      codec: the trained model.
+      source: the faces, read once and in order.
+      neutrals: [subjects, vertices, 3] mm, such as `FaceSet.neutrals`.
+      batch_size: how many faces the model gets at a time.
+    """
+    batches, outputs = [], []
+    for start in range(0, len(source), batch_size):
+        batch = _stacked([source[i] for i in range(start, min(start + batch_size, len(source)))])
+        labels = codec.labels(batch.expression, batch.level)
+        mean, logvar = codec.encode(batch.vertices, labels)
+        split = codec.identity_latents
+        outputs.append((*codec.decode(mean[:, :split], mean[:, split:], labels), mean, logvar))
+        batches.append(batch)
+    faces = {key: np.concatenate([getattr(b, key) for b in batches]) for key in Face.__annotations__}
+    reconstruction, neutral, mean, logvar = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
+    return Predictions(
+        **faces,
+        neutral_target=neutrals[faces["subject"]],
+        reconstruction=reconstruction,
+        neutral=neutral,
+        mean=mean,
+        logvar=logvar,
+    )
+
+
+def register(predictions: Predictions) -> Predictions:
+    """Moves every predicted face rigidly onto its target, as some evaluate BU-3DFE.
+
+    What it takes away is error of pose; the disentanglement error changes with it.
+    """
+
+    @jax.jit
+    @jax.vmap
+    def moved(source: jax.Array, target: jax.Array) -> jax.Array:
+        # Around the target's centre, so that float32 keeps its digits for the differences.
+        centre = jnp.mean(target, axis=0)
+        rotation, translation = rigid_registration(source - centre, target - centre)
+        turned = jnp.matmul(source - centre, rotation.T, precision=jax.lax.Precision.HIGHEST)
+        return turned + translation + centre
+
+    def all_moved(sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        rows = range(0, len(sources), _FACES_AT_A_TIME)
+        parts = [moved(sources[i : i + _FACES_AT_A_TIME], targets[i : i + _FACES_AT_A_TIME]) for i in rows]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+    return replace(
+        predictions,
+        reconstruction=all_moved(predictions.reconstruction, predictions.vertices),
+        neutral=all_moved(predictions.neutral, predictions.neutral_target),
+    )
+
+
+def vertex_distances(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Distances [faces, vertices] of two stacks of faces [faces, vertices, 3], a few faces at a time."""
+    rows = range(0, len(prediction), _FACES_AT_A_TIME)
+    parts = [
+        vertex_distance(*(jnp.asarray(faces[i : i + _FACES_AT_A_TIME]) for faces in (prediction, target))) for i in rows
+    ]
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+def evaluate(
+    codec: FaceCodec,
+    face_set: FaceSet,
+    predictions: Predictions,
+    *,
+    baseline_faces: int = 3000,
+    code_faces: int = 1024,
+    intersection_faces: int = 20,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measures a model on the test faces, against the truth where it is known, and beside linear models.
+
+    Errors are averaged over meshes (`reconstruction_mm`) and, as CoMA and SpiralNet++ do, over all vertices
+    of all meshes at once (`reconstruction_pooled_mm`). Scores, probes and mutual information come from codes
+    of training faces, where every subject and expression is seen often.
+
+    Args:
+      codec: the trained model.
+      face_set: the data; the linear models are fitted to its training half.
+      predictions: of the model for `face_set.test`.
+      baseline_faces: the linear models are fitted to at most so many training faces, evenly spread.
+      code_faces: scores and information are taken over at most so many training faces, evenly spread.
+      intersection_faces: self-intersections are counted on at most so many test faces, evenly spread.
+      seed: of what is drawn.
+
+    Returns:
+      JSON values by name, with units in the names; None where there is nothing to measure.
+    """
+    split = codec.identity_latents
+    results: dict[str, Any] = {
+        "faces": {"train": len(face_set.train), "test": len(predictions)},
+        "latents": {"identity": split, "expression": codec.expression_latents},
+        **face_errors(predictions),
+        "self_intersections": _intersections(predictions, face_set.triangles, intersection_faces),
+        **_posteriors(predictions.mean, predictions.logvar, split),
+    }
+    if face_set.truth is not None:
+        results["truth"] = _against_truth(predictions, face_set.truth)
+    results.update(_codes(codec, spread_faces(face_set.train, code_faces), seed))
+    fitted_to = spread_faces(face_set.train, baseline_faces)
+    results["baselines"] = _baselines(fitted_to, face_set.neutrals, predictions, codec, seed)
+    return results
+
+
+def face_errors(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """The three errors of the paper in mm, each by both conventions in use (Eq. 13 and 14)."""
+    return {
+        **_errors("reconstruction", vertex_distances(predictions.reconstruction, predictions.vertices)),
+        **_errors("neutral", vertex_distances(predictions.neutral, predictions.neutral_target)),
+        **_disentanglement(predictions.neutral, predictions.subject),
+    }
+
+
+def _stacked(faces: list[Face]) -> ArraySource:
+    return ArraySource(*(np.stack([face[key] for face in faces]) for key in Face.__annotations__))  # type: ignore[literal-required]
+
+
+def _errors(name: str, distances: np.ndarray) -> dict[str, dict[str, float]]:
+    return {
+        f"{name}_mm": distance_statistics(distances)._asdict(),
+        f"{name}_pooled_mm": distance_statistics(distances, pooling="vertex")._asdict(),
+    }
+
+
+def _disentanglement(neutrals: np.ndarray, subject: np.ndarray) -> dict[str, dict[str, float]]:
+    pooled = disentanglement_error(neutrals, subject, variant="pooled")
+    per_vertex = disentanglement_error(neutrals, subject, variant="per_vertex")
+    return {
+        name: {"mean": float(np.mean(errors)), "median": float(np.median(errors))}
+        for name, errors in (("disentanglement_mm", pooled), ("disentanglement_per_vertex_mm", per_vertex))
+    }
+
+
+def _intersections(predictions: Predictions, triangles: np.ndarray, count: int) -> dict[str, float]:
+    """Mean number of self-intersecting triangles per mesh."""
+    rows = evenly_spread(len(predictions), count)
+
+    kinds = {"true": predictions.vertices, "reconstructed": predictions.reconstruction}
+    counts = {name: [self_intersections(faces[row], triangles) for row in rows] for name, faces in kinds.items()}
+    return {name: float(np.mean(count)) for name, count in counts.items()} | {"meshes": len(rows)}
+
+
+def _posteriors(mean: ArrayLike, logvar: ArrayLike, split: int) -> dict[str, dict[str, Any]]:
+    """KL to the prior per mesh, and how many latents say something."""
+    mean, logvar = jnp.asarray(mean), jnp.asarray(logvar)
+    parts = {
+        "identity": (mean[:, :split], logvar[:, :split]),
+        "expression": (mean[:, split:], logvar[:, split:]),
+    }
+    collapsed = {name: int(collapsed_dimensions(*part)) for name, part in parts.items()}
+    return {
+        "kl_nats": {name: float(jnp.mean(gaussian_kl(*part))) for name, part in parts.items()},
+        "active_latents": {name: part[0].shape[1] - collapsed[name] for name, part in parts.items()},
+        "collapsed_latents": collapsed,
+    }
+
+
+def _against_truth(predictions: Predictions, truth: FaceTruth) -> dict[str, float]:
+    """Mean vertex distances to faces without noise, of the model's faces and of what it was shown."""
+    clean, neutral = truth.clean[predictions.index], truth.neutrals[predictions.subject]
+
+    def mean(faces: np.ndarray, target: np.ndarray) -> float:
+        return float(vertex_distances(faces, target).mean(dtype=np.float64))
+
+    return {
+        "reconstruction_mm": mean(predictions.reconstruction, clean),
+        "input_noise_mm": mean(predictions.vertices, clean),
+        "neutral_mm": mean(predictions.neutral, neutral),
+        "neutral_target_noise_mm": mean(predictions.neutral_target, neutral),
+    }
+
+
+def _codes(codec: FaceCodec, faces: ArraySource, seed: int) -> dict[str, Any]:
+    """Mutual information, scores and probes of the codes of some faces."""
+    batches = [faces.take(np.arange(i, min(i + 64, len(faces)))) for i in range(0, len(faces), 64)]
+    encoded = [codec.encode(b.vertices, codec.labels(b.expression, b.level)) for b in batches]
+    mean, logvar = (np.concatenate(parts) for parts in zip(*encoded, strict=True))
+    noise = np.random.default_rng(seed).standard_normal(mean.shape, np.float32)
+    drawn, means, logvars = (jnp.asarray(a) for a in (mean + noise * np.exp(0.5 * logvar), mean, logvar))
+    split = codec.identity_latents
+
+    def information(part: slice) -> float:
+        nats = aggregate_mutual_information(drawn[:, part], means[:, part], logvars[:, part])
+        return float(jnp.mean(nats))
+
+    factors = {"subject": faces.subject, "expression": faces.expression, "level": faces.level}
+    scored = len(faces) > 9 and mean.shape[1] > 1 and sum(np.ptp(f) > 0 for f in factors.values()) > 1
+    return {
+        "code_faces": len(faces),
+        "mutual_information_nats": {
+            "identity": information(np.s_[:split]),
+            "expression": information(np.s_[split:]),
+            "most": float(np.log(len(faces))),
+        },
+        "latent_scores": latent_scores(mean, factors, seed=seed) if scored else None,
+        "probes": leakage(mean[:, :split], mean[:, split:], faces.subject, faces.expression, faces.level, seed=seed),
+    }
+
+
+def _baselines(
+    train: ArraySource, neutrals: np.ndarray, predictions: Predictions, codec: FaceCodec, seed: int
+) -> Mapping[str, Any]:
+    """A PCA with as many components, and a linear identity + expression model with as many of each."""
+    components = codec.identity_latents + codec.expression_latents
+    pca = fit_pca(train.vertices, components, seed=seed)
+    rebuilt = vertex_distances(pca.reconstruct(predictions.vertices), predictions.vertices)
+    floors: dict[str, Any] = {
+        "faces": len(train),
+        "pca": {"components": len(pca.directions), **_errors("reconstruction", rebuilt)},
+        "linear": None,
+    }
+    if len(np.unique(train.subject)) > 1:
+        model = fit_linear_model(
+            train.vertices,
+            train.subject,
+            neutrals,
+            identity_components=codec.identity_latents,
+            expression_components=codec.expression_latents,
+            seed=seed,
+        )
+        rebuilt = vertex_distances(model.reconstruct(predictions.vertices), predictions.vertices)
+        neutral = model.neutralise(predictions.vertices)
+        floors["linear"] = {
+            **_errors("reconstruction", rebuilt),
+            **_errors("neutral", vertex_distances(neutral, predictions.neutral_target)),
+            **_disentanglement(neutral, predictions.subject),
+        }
+    return floors

@@ -1,0 +1,300 @@
+"""One photograph: an image file in, a square of pixels out, or one clear line of what is wrong with it."""
+
+import io
+import os
+import sys
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from facedis_jax.errors import InputError
+from facedis_jax.formats.files import read_bytes
+from facedis_jax.formats.image_headers import check_directory, check_image_headers
+
+# Photographs that are looked at before a set is refused: a damaged one or two in front say nothing of the others.
+_TRIED = 10
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""What `decode_photograph` reads, in Pillow's names."""
+
+PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""How the names of such files end."""
+
+CROPS = ("none", "center_square", "celeba_140", "celeba_108")
+"""Which square of a photograph is kept.
+
+- "none": all of it; it must be square.
+- "center_square": the largest square, in the middle.
+- "celeba_140", "celeba_108": the central 140 x 140 (brow to chin and some hair) or 108 x 108 (features alone, as in
+  DCGAN) pixels of CelebA's aligned 178 x 218. A photograph that is square has been cropped before and is kept whole.
+"""
+
+CELEBA_SIZE = (178, 218)
+"""Width and height of CelebA's aligned images."""
+
+_MOST_PIXELS = 2**26
+# Flat pictures compress a thousandfold, so that a small file could ask for all memory. A photograph has a few pixels to
+# the byte, and gets what is in proportion to its file.
+_MOST_TIMES_THE_FILE = 10
+_ALWAYS_ALLOWED = 60 << 20
+# Bytes that a pixel takes while it is decoded, turned or cropped, and made grey, as measured: Pillow keeps four for
+# RGB, and libwebp copies of all; libjpeg keeps six more of a progressive picture, at its full size, until it is whole.
+_BYTES_PER_PIXEL = {"L": 3, "RGB": 9}
+_BYTES_PER_WEBP_PIXEL = 17
+_BYTES_PER_PROGRESSIVE_PIXEL, _BYTES_PER_DECODED_PIXEL = 6, 4
+# A JPEG of a single colour has about a hundred pixels to the byte.
+_MOST_JPEG_PIXELS_PER_BYTE = 256
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a photograph upright, by its EXIF tag."""
+
+_REFUSED_MODES = {
+    "1": "a bilevel image",
+    "P": "a palette image",
+    "PA": "a palette image with transparency",
+    "LA": "an image with transparency",
+    "La": "an image with transparency",
+    "RGBA": "an image with transparency",
+    "RGBa": "an image with transparency",
+    "RGBX": "an image with a fourth channel",
+    "CMYK": "a CMYK image",
+    "I": "more than 8 bits a channel",
+    "F": "floating-point pixels",
+}
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What becomes of every photograph of a set: a square crop, resampled to one size.
+
+    Attributes:
+      size: height and width, a power of two from 8.
+      channels: 3 (RGB) or 1 (grey). Grey photographs are refused where colour is asked for; colour ones become grey
+        by their luma (ITU-R BT.601).
+      crop: one of `CROPS`.
+
+    Raises:
+      InputError: where one of them is another value.
+    """
+
+    size: int
+    channels: int = 3
+    crop: str = "center_square"
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or self.size & (self.size - 1):
+            raise InputError("size", "a power of two from 8", str(self.size))
+        if self.channels not in (1, 3):
+            raise InputError("channels", "1 (grey) or 3 (RGB)", str(self.channels))
+        if self.crop not in CROPS:
+            raise InputError("crop", f"one of {', '.join(CROPS)}", repr(self.crop))
+
+    def box(self, where: object, width: int, height: int) -> tuple[int, int, int]:
+        """Left, top and side of the square that is kept of a photograph, in its pixels.
+
+        Raises:
+          InputError: where the photograph does not suit the crop or is smaller than `size`; names `where`.
+        """
+        side = min(width, height)
+        if self.crop.startswith("celeba_") and width != height:
+            if (width, height) != CELEBA_SIZE:
+                expected = f"{_by(*CELEBA_SIZE)} pixels or a square (crop {self.crop})"
+                raise InputError(where, expected, _by(width, height))
+            side = int(self.crop.removeprefix("celeba_"))
+        if self.crop == "none" and width != height:
+            raise InputError(where, "a square photograph (or another crop than none)", _by(width, height))
+        if side < self.size:
+            found = f"a crop of {_by(side, side)} from {_by(width, height)}"
+            raise InputError(where, f"at least {_by(self.size, self.size)} pixels", found)
+        return (width - side) // 2, (height - side) // 2, side
+
+    def pixels(self, where: object, photograph: Image.Image) -> np.ndarray:
+        """The photograph's crop, resampled (Lanczos) to [size, size, channels] uint8.
+
+        Raises:
+          InputError: as `box`, and where the photograph is grey and colour is asked for.
+        """
+        if self.channels == 3 and photograph.mode == "L":
+            raise InputError(where, "a colour photograph (RGB)", "a greyscale one")
+        left, top, side = self.box(where, *photograph.size)
+        square = photograph
+        if photograph.size != (side, side):
+            square = photograph.crop((left, top, left + side, top + side))
+        if self.channels == 1:
+            square = square.convert("L")
+        if side != self.size:
+            square = square.resize((self.size, self.size), Image.Resampling.LANCZOS)
+        return np.array(square, np.uint8).reshape(self.size, self.size, self.channels)
+
+    def points(self, where: object, points: np.ndarray, width: int, height: int) -> np.ndarray:
+        """Points [..., 2], (x, y) in a photograph's pixels, where they come to lie in `pixels`, float32.
+
+        In both, the corner pixel has its centre at (0, 0).
+        """
+        left, top, side = self.box(where, width, height)
+        return ((points - [left, top] + 0.5) * (self.size / side) - 0.5).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PhotographFiles:
+    """The photographs of a set, read one at a time.
+
+    Attributes:
+      paths: their files.
+      framing: what becomes of each.
+      size: width and height of the first.
+      sizes: those that are accepted.
+    """
+
+    paths: Sequence[Path]
+    framing: Framing
+    size: tuple[int, int]
+    sizes: Collection[tuple[int, int]]
+
+    def read(self, index: int) -> tuple[np.ndarray, bytes]:
+        """Pixels [size, size, channels] uint8 of a photograph, and the bytes of its file.
+
+        Raises:
+          InputError: where the file cannot be read, or holds no photograph of the set's size and channels.
+        """
+        path = self.paths[index]
+        data = read_bytes(path)
+        photograph = decode_photograph(path, data)
+        if photograph.size not in self.sizes:
+            expected = " or ".join(_by(*size) for size in sorted(self.sizes))
+            raise InputError(path, f"{expected} pixels, as its neighbours", _by(*photograph.size))
+        return self.framing.pixels(path, photograph), data
+
+
+def open_photographs(
+    paths: Sequence[Path], framing: Framing, *, usual_sizes: Collection[tuple[int, int]] = ()
+) -> PhotographFiles:
+    """The photographs of a set, all of which must have the size of the first that is whole.
+
+    Args:
+      paths: their files, at least one.
+      framing: what becomes of each.
+      usual_sizes: widths and heights that may stand beside each other, as in CK+.
+
+    Raises:
+      InputError: where none of the first few is whole, or the first that is does not suit.
+    """
+    refused: list[InputError] = []
+    for path in paths[:_TRIED]:
+        try:
+            first = decode_photograph(path, read_bytes(path))
+            break
+        except InputError as error:
+            refused.append(error)
+    else:
+        raise refused[0]
+    framing.pixels(path, first)
+    sizes = usual_sizes if first.size in usual_sizes else (first.size,)
+    return PhotographFiles(paths, framing, first.size, sizes)
+
+
+def decode_photograph(path: object, data: bytes) -> Image.Image:
+    """A photograph from the bytes of its file, upright (as its EXIF tag says), of mode "RGB" or "L".
+
+    Memory follows the size of the file, whatever dimensions it promises. A JPEG of more than seven megapixels, as
+    cameras make them, is decoded at a half, a quarter or an eighth of its size.
+
+    Args:
+      path: named in errors.
+      data: the file's bytes.
+
+    Raises:
+      InputError: where the file is empty, truncated, damaged or in no known format; where it holds several images,
+        transparency, a palette, CMYK, or other than 8 bits a channel.
+    """
+    if not data:
+        raise InputError(path, "a photograph", "an empty file")
+    check_image_headers(path, data)
+    try:
+        with warnings.catch_warnings(), _unheard(data):
+            # Pillow warns of small blemishes, such as a damaged EXIF block; of huge images it only warns too.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            _check_header(path, image, len(data))
+            image.load()
+            check_directory(path, image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
+            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            return image if turn is None else image.transpose(turn)
+    except InputError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise InputError(path, f"a photograph ({', '.join(FORMATS)})", "another or a damaged format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(path, f"a photograph of at most {_MOST_PIXELS:,} pixels", "one that promises more") from None
+    except Exception as error:
+        # Pillow's decoders let through whatever their parsers stumble upon, from struct.error to IndexError.
+        found = ascii(str(error)[:200])[1:-1] or type(error).__name__
+        raise InputError(path, "a whole photograph", f"a truncated or damaged one ({found})") from None
+
+
+def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
+    """Refuses what would take too much memory or is no photograph; has large JPEGs decoded smaller."""
+    width, height = image.size
+    each = _BYTES_PER_PIXEL.get(image.mode, _BYTES_PER_PIXEL["RGB"])
+    if image.format == "WEBP":
+        each = _BYTES_PER_WEBP_PIXEL
+    most = _MOST_PIXELS
+    if image.format in ("JPEG", "MPO"):
+        # Beyond its bytes libjpeg would go on in grey.
+        most = min(most, _MOST_JPEG_PIXELS_PER_BYTE * num_bytes)
+        # By its dimensions alone, so that photographs of one camera stay of one size, however well they compress.
+        scale = next((s for s in (1, 2, 4) if width * height * each <= s**2 * _ALWAYS_ALLOWED), 8)
+        image.draft(None, (width // scale, height // scale))
+    decoded = image.width * image.height
+    memory = decoded * each
+    if image.info.get("progressive") and image.mode != "L":
+        memory = max(memory, width * height * _BYTES_PER_PROGRESSIVE_PIXEL + decoded * _BYTES_PER_DECODED_PIXEL)
+    allowed = _MOST_TIMES_THE_FILE * num_bytes + _ALWAYS_ALLOWED
+    most = min(most, width * height * allowed // max(memory, 1))
+    if width * height > most:
+        expected = f"a photograph of at most {most:,} pixels in a file of its size"
+        raise InputError(path, expected, f"{num_bytes} bytes that promise {_by(width, height)}")
+    # A MPO is a JPEG with previews of itself behind it.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise InputError(path, "a single image", "several frames")
+    # Pillow reads 16-bit RGB as 8-bit; only the decoder's arguments tell.
+    if ";16" in f"{image.mode} {getattr(image, 'tile', '')}":
+        raise InputError(path, "8 bits a channel", "16 bits")
+    if image.mode not in ("RGB", "L"):
+        found = _REFUSED_MODES.get(image.mode, f"an image in {image.mode}")
+        raise InputError(path, "an RGB or a greyscale image of 8 bits a channel", found)
+
+
+@contextmanager
+def _unheard(data: bytes) -> Iterator[None]:
+    """Keeps to itself what Pillow and libtiff print of a damaged TIFF file, which is told by an error as well."""
+    if not data.startswith((b"II", b"MM")):
+        yield
+        return
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _by(width: int, height: int) -> str:
+    return f"{width} x {height}"

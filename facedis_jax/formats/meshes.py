@@ -1,0 +1,167 @@
+"""Triangle meshes in files: PLY, OBJ and WRL in; PLY, OBJ and GLB out; and what a face mesh must satisfy."""
+
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+
+from facedis_jax.errors import InputError
+from facedis_jax.formats.files import read_bytes
+from facedis_jax.formats.obj import parse_obj
+from facedis_jax.formats.ply import parse_ply
+from facedis_jax.formats.polygons import check_polygons, cut_into_triangles
+from facedis_jax.formats.wrl import parse_wrl
+
+# Each takes the path (for messages) and the bytes, and returns vertices [vertices, 3], the corners of all
+# polygons one after another, and the number of corners of each polygon.
+_PARSERS: dict[str, Callable[[Path, bytes], tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
+    ".ply": parse_ply,
+    ".obj": parse_obj,
+    ".wrl": parse_wrl,
+}
+_WRITERS = (".ply", ".obj", ".glb")
+
+MESH_SUFFIXES = tuple(_PARSERS)
+"""What `read_mesh` reads."""
+
+UNITS = {"m": 1000.0, "dm": 100.0, "cm": 10.0, "mm": 1.0}
+"""Millimetres in each unit of length."""
+
+# From a face mask of a child to a whole head with neck, in mm. The range spans less than a factor of ten, so
+# that at most one unit fits.
+_FACE_DIAGONAL = (120.0, 600.0)
+# Places in what is made of a larger file would not fit into 32 bits.
+_LARGEST = 1 << 30
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh.
+
+    Attributes:
+      vertices: [vertices, 3] float32 or float64, in the unit of its file.
+      triangles: [triangles, 3] int32.
+    """
+
+    vertices: np.ndarray
+    triangles: np.ndarray
+
+
+def read_mesh(path: str | Path) -> Mesh:
+    """Reads a `.ply` (ASCII or binary), `.obj` or `.wrl` (VRML97) file; polygons become triangle fans.
+
+    Only the file itself is read, never a material or texture that it names. Memory stays within a small
+    multiple of the file's size whatever the file promises.
+
+    Raises:
+      InputError: where the file is missing, truncated, of another format, without vertices or faces, with NaN
+      or
+        infinite coordinates or with corners that name no vertex.
+    """
+    return parse_mesh(path, read_mesh_bytes(path))
+
+
+def read_mesh_bytes(path: str | Path) -> bytes:
+    """The bytes of a mesh file, for `parse_mesh` and for hashing; raises an InputError as `read_mesh`."""
+    return read_bytes(Path(path), "a mesh file that can be read")
+
+
+def parse_mesh(path: str | Path, data: bytes) -> Mesh:
+    """As `read_mesh`, from the bytes of the file; `path` gives the format and is named in errors."""
+    path = Path(path)
+    if path.suffix.lower() not in _PARSERS:
+        raise InputError(path, f"a mesh file ({', '.join(_PARSERS)})", f"the ending {path.suffix!r}")
+    if not data:
+        raise InputError(path, "a mesh", "an empty file")
+    if len(data) > _LARGEST:
+        raise InputError(path, f"a mesh file of at most {_LARGEST >> 20} MiB", f"{len(data) >> 20} MiB")
+    vertices, corners, lengths = _PARSERS[path.suffix.lower()](path, data)
+    if not len(vertices):
+        raise InputError(path, "a mesh", "no vertices")
+    if not np.isfinite(vertices).all():
+        bad = int(np.flatnonzero(~np.isfinite(vertices).all(1))[0])
+        raise InputError(path, "finite coordinates", f"{vertices[bad].tolist()} at vertex {bad}")
+    # What the parsers gave may be views of a buffer as large as the file, which is given up here.
+    sizes = {"num_vertices": len(vertices), "num_bytes": len(data)}
+    corners, lengths = check_polygons(path, corners, lengths, **sizes)
+    return Mesh(vertices, cut_into_triangles(corners, lengths))
+
+
+def write_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> None:
+    """Writes a mesh as `.ply` (little endian), `.obj` or `.glb`, whole or not at all.
+
+    Args:
+      path: where to; the ending names the format.
+      mesh: what to write.
+      unit: unit of the mesh's coordinates. PLY and OBJ keep it; GLB is in metres by its standard.
+
+    Raises:
+      InputError: where the ending is another one, or nothing can be written there.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _WRITERS:
+        raise InputError(path, f"a mesh file to write ({', '.join(_WRITERS)})", f"the ending {path.suffix!r}")
+    scale = UNITS[unit] / UNITS["m"] if suffix == ".glb" else 1.0
+    surface = trimesh.Trimesh(mesh.vertices * scale, mesh.triangles, process=False, validate=False)
+    content: Any = surface.export(file_type=suffix[1:])
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(path, "a place to write a mesh", error.strerror or str(error)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def first_readable(paths: Sequence[Path]) -> Mesh:
+    """The first of some meshes that can be read.
+
+    Raises:
+      InputError: of the first one, where none can.
+    """
+    problem: InputError | None = None
+    for path in paths:
+        try:
+            return read_mesh(path)
+        except InputError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def check_topology(where: object, mesh: Mesh, num_vertices: int, triangles: np.ndarray) -> None:
+    """Raises an InputError unless the mesh has this many vertices and just these triangles [triangles, 3]."""
+    if len(mesh.vertices) != num_vertices:
+        raise InputError(where, f"a mesh of {num_vertices} vertices", f"{len(mesh.vertices)}")
+    if len(mesh.triangles) != len(triangles):
+        raise InputError(where, f"a mesh of {len(triangles)} triangles", f"{len(mesh.triangles)}")
+    if not np.array_equal(mesh.triangles, triangles):
+        first = int(np.flatnonzero((mesh.triangles != triangles).any(1))[0])
+        found = f"{mesh.triangles[first].tolist()} as triangle {first}"
+        raise InputError(where, f"the topology of the other meshes ({triangles[first].tolist()})", found)
+
+
+def check_unit(where: object, vertices: np.ndarray, expected_unit: str = "mm") -> None:
+    """Raises an InputError unless vertices [vertices, 3] have the size of a face in the expected unit.
+
+    A face's bounding box measures 120 to 600 mm along its diagonal. The error says which unit the numbers
+    look like.
+    """
+    diagonal = float(np.linalg.norm(np.ptp(vertices.astype(np.float64), axis=0)))
+
+    def fits(millimetres: float) -> bool:
+        return _FACE_DIAGONAL[0] <= diagonal * millimetres <= _FACE_DIAGONAL[1]
+
+    if fits(UNITS[expected_unit]):
+        return
+    likely = [unit for unit, millimetres in UNITS.items() if fits(millimetres)]
+    low, high = (limit / UNITS[expected_unit] for limit in _FACE_DIAGONAL)
+    found = f"a diagonal of {diagonal:.4g}" + (f" (looks like {likely[0]})" if likely else "")
+    raise InputError(where, f"a face in {expected_unit} (diagonal {low:g} to {high:g})", found)

@@ -1,0 +1,142 @@
+"""One video file: its frames out, each a square of pixels, or one clear line of what is wrong with it."""
+
+import hashlib
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from facedis_jax.errors import InputError
+from facedis_jax.formats.files import file_size
+from facedis_jax.formats.images import Framing
+from facedis_jax.formats.video_headers import check_container
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv")
+"""How the names of video files end."""
+
+# Nothing but these containers: FFmpeg would follow a playlist that goes by the name of a video to other files.
+_CONTAINER = {"format_whitelist": "mov,avi,matroska,webm"}
+_MOST_PIXELS = 2**25  # of a frame, just above 8K
+# Flat frames take next to nothing of a file, which could ask for all memory with them. What shows something takes more,
+# and gets what is in proportion to its file.
+_MOST_TIMES_THE_FILE = 10
+_ALWAYS_ALLOWED = 60 << 20
+# How often a decoder keeps a frame as it is coded, and the bytes of a pixel while it becomes a picture, as measured.
+_FRAMES_KEPT = {"intra": 2, "inter": 12}
+_BYTES_PER_PICTURE_PIXEL = 14
+_SLACK = 0.2  # seconds by which a container may exaggerate how long it plays
+
+
+def read_video(path: Path, framing: Framing, *, most: int | None = None) -> np.ndarray:
+    """The frames of a video, cropped and resampled.
+
+    Memory follows the size of the file and of the frames that are asked for. What a decoder can tell is damaged is
+    refused; damage that leaves a valid stream behind is not seen, such as the loss of a whole frame from WebM or
+    Matroska, which do not count them.
+
+    Args:
+      path: the file.
+      framing: what becomes of each frame.
+      most: how many frames to read from the first on, without a look at the others; all if None.
+
+    Returns:
+      [frames, size, size, channels] uint8, in the order in which they are shown, upright.
+
+    Raises:
+      InputError: where the file cannot be read, is no video, is damaged or cut off, or has frames of different size
+        or other than `framing` takes.
+    """
+    size = file_size(path)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
+    if not size:
+        raise InputError(path, "a video", "an empty file")
+    try:
+        with file, av.open(file, "r", check_container(path, file, size), options=_CONTAINER) as container:
+            return _frames(path, container, framing, _MOST_TIMES_THE_FILE * size + _ALWAYS_ALLOWED, most)
+    except InputError:
+        raise
+    except Exception as error:
+        # Of files that are damaged in their heads, PyAV lets through whatever it stumbles upon; of FFmpeg's own errors
+        # `strerror` is the plain part.
+        found = getattr(error, "strerror", None) or type(error).__name__
+        expected = f"a whole video ({', '.join(VIDEO_SUFFIXES)})"
+        raise InputError(path, expected, f"a damaged or truncated one ({found})") from None
+
+
+def file_digest(path: Path) -> bytes:
+    """The sha256 of a file; raises an InputError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
+
+
+def _frames(
+    path: Path, container: av.container.InputContainer, framing: Framing, most_bytes: int, most: int | None
+) -> np.ndarray:
+    if not container.streams.video:
+        raise InputError(path, "a video stream", f"{len(container.streams)} other streams")
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    bits = context.format.bits_per_pixel if context.format else 24
+    kept = _FRAMES_KEPT["intra" if context.codec.intra_only else "inter"]
+    each = _BYTES_PER_PICTURE_PIXEL + kept * bits // 8
+    most_pixels, pixels = min(_MOST_PIXELS, most_bytes // each), context.width * context.height
+    if pixels > most_pixels:
+        promised = f"{context.width} x {context.height}"
+        raise InputError(path, f"frames of at most {most_pixels:,} pixels in a file of its size", promised)
+    # Frames further on may have another size.
+    context.options = {"err_detect": "explode", "max_pixels": f"{most_pixels}"}
+    # In one block, which grows by an eighth at a time: small ones would lie between those that FFmpeg takes and gives
+    # back, and keep them from being used again.
+    most_frames = max(1, (most_bytes - pixels * each) * 8 // (9 * framing.size**2 * framing.channels))
+    frames = bytearray()
+    count, packets, end = 0, 0, 0.0
+    shape = None
+    for packet in container.demux():
+        if packet.pts is not None and packet.time_base is not None:
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream.index != stream.index:
+            continue
+        packets += packet.size > 0
+        for frame in stream.decode(packet):
+            shape = shape or (frame.width, frame.height)
+            where = f"{path}, frame {count}"
+            if (frame.width, frame.height) != shape:
+                expected = f"{shape[0]} x {shape[1]} pixels, as the first frame"
+                raise InputError(where, expected, f"{frame.width} x {frame.height}")
+            if packet.is_corrupt or frame.is_corrupt:
+                raise InputError(where, "a whole frame", "a damaged or truncated one")
+            if count == most_frames:
+                raise InputError(path, f"a video of at most {most_frames:,} frames in a file of its size", "more")
+            frames += framing.pixels(where, _picture(frame)).data
+            count += 1
+            if count == most:
+                return _stacked(frames, framing)
+    # How many frames there should be, or for how long they play. AVI counts those that a camera left out too.
+    if packets < stream.frames and end * float(stream.average_rate or 0) < stream.frames - 0.5:
+        raise InputError(path, f"{stream.frames} frames, as its header promises", f"{packets}")
+    length = (container.duration or 0) / av.time_base
+    if not stream.frames and end + _SLACK < length:
+        raise InputError(path, f"{length:.2f} seconds, as its header promises", f"{end:.2f}")
+    if not frames:
+        raise InputError(path, "a video with frames", "none")
+    return _stacked(frames, framing)
+
+
+def _stacked(frames: bytearray, framing: Framing) -> np.ndarray:
+    return np.frombuffer(frames, np.uint8).reshape(-1, framing.size, framing.size, framing.channels)
+
+
+def _picture(frame: av.VideoFrame) -> Image.Image:
+    """A frame as a picture of mode "RGB" or "L", turned as its file says that it be shown."""
+    if frame.format.name.startswith("gray"):
+        picture = Image.fromarray(frame.to_ndarray(format="gray"))
+    else:
+        picture = frame.to_image()
+    return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture

@@ -1,0 +1,1 @@
+"""A trained model at work: examples to codes and codes to examples."""

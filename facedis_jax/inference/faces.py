@@ -1,0 +1,77 @@
+"""A trained face model as two functions on the host: what reports and editing need of a learner."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from facedis_jax.inference.chunks import in_chunks
+from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions
+
+# Faces per call of the compiled functions.
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class FaceCodec:
+    """Encode and decode faces in mm, in batches of any size.
+
+    Labels are [faces, expressions] float32, one-hot times level, for the conditional model; None otherwise.
+
+    Attributes:
+      encode: (vertices [faces, vertices, 3] mm, labels) -> mean and logvar, [faces, latents], identity
+        latents first.
+      decode: (z_identity [faces, d_id], z_expression [faces, d_exp], labels) -> full and neutral faces,
+        [faces, vertices, 3] mm each.
+      identity_latents, expression_latents: lengths of the codes.
+      label_names: expressions that labels stand for; empty for the unconditional model.
+    """
+
+    encode: Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
+    decode: Callable[[np.ndarray, np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
+    identity_latents: int
+    expression_latents: int
+    label_names: Sequence[str] = ()
+
+    def labels(self, expression: np.ndarray, level: np.ndarray) -> np.ndarray | None:
+        """One-hot expressions [faces] times levels [faces]; None for the unconditional model."""
+        if not self.label_names:
+            return None
+        one_hot = np.eye(len(self.label_names), dtype=np.float32)[expression]
+        return one_hot * np.asarray(level, np.float32)[:, None]
+
+
+def codec_of(config: IbVaeConfig, constants: FaceConstants, state: IbVaeState, expressions: Sequence[str]) -> FaceCodec:
+    """The codec of a trained IB-VAE; every call runs the same two compiled functions."""
+    return codecs_of(config, constants, [state], expressions)[0]
+
+
+def codecs_of(
+    config: IbVaeConfig, constants: FaceConstants, states: Sequence[IbVaeState], expressions: Sequence[str]
+) -> list[FaceCodec]:
+    """The codecs of several states of one learner, which share their compiled functions."""
+    functions = face_functions(config, constants)
+
+    @jax.jit
+    def encode(state, vertices, labels):
+        features = jax.vmap(functions.features)(vertices)
+        return tuple(functions.encode(state, vertices, features, labels))
+
+    decode = jax.jit(functions.decode)
+    return [
+        FaceCodec(
+            encode=lambda *arrays, state=state: in_chunks(partial(encode, state), _as_float32(arrays), _CHUNK),
+            decode=lambda *arrays, state=state: in_chunks(partial(decode, state), _as_float32(arrays), _CHUNK),
+            identity_latents=config.model.identity_latents,
+            expression_latents=config.model.expression_latents,
+            label_names=tuple(expressions) if config.conditional else (),
+        )
+        for state in states
+    ]
+
+
+def _as_float32(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), arrays)

@@ -1,0 +1,1 @@
+"""Shaded pictures of meshes, without a display."""

@@ -1,0 +1,227 @@
+"""The page of landmarks read off deformation fields (section 5.5), and its pictures as files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from facedis_jax.data.images.image_set import ImageSet
+from facedis_jax.data.splits import evenly_spread
+from facedis_jax.inference.images import ImageCodec
+from facedis_jax.models import Latents
+from facedis_jax.reports.figures import COLORS, STYLE, WIDTH, training_curves
+from facedis_jax.reports.images.figures import bent_grid, image_grid, picture
+from facedis_jax.reports.page import Fact, IllustratedPage
+from facedis_jax.training import RunFolder
+
+METHODS = {
+    "deformation_fields": "deformation fields",
+    "geometric_latents": "geometric code",
+    "both_latents": "both codes",
+    "pixels": "raw pixels",
+    "mean_shape": "mean shape",
+}
+
+TABLE_2: Mapping[str, float] = {
+    "deformation fields": 5.18,
+    "MTCNN": 5.39,
+    "Dense-DAE": 5.45,
+    "Thewlis et al.": 5.83,
+    "TDCN": 7.95,
+}
+"""The paper's mean errors on MAFL, percent of the inter-ocular distance."""
+
+TRUE_COLOR = np.array([0.1, 0.85, 0.2])
+PREDICTED_COLOR = np.array([0.95, 0.1, 0.1])
+
+
+@dataclass(frozen=True)
+class LandmarkResults:
+    """What was found out about landmarks.
+
+    Attributes:
+      numbers: as in results.json.
+      codec: of the deformable generator.
+      images: [images, size, size, channels] uint8, unseen ones.
+      latents, predictions: of those; the latents are one sample each.
+      truth: [images, points, 2], their landmarks in pixels.
+      landmarks: predicted ones [images, points, 2], by method.
+      errors: [images] percent of the inter-ocular distance, by method.
+      rows: of metrics.jsonl.
+    """
+
+    numbers: Mapping[str, Any]
+    codec: ImageCodec
+    images: np.ndarray
+    latents: Latents
+    predictions: np.ndarray
+    truth: np.ndarray
+    landmarks: Mapping[str, np.ndarray]
+    errors: Mapping[str, np.ndarray]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def write_landmark_report(
+    folder: RunFolder,
+    image_set: ImageSet,
+    results: LandmarkResults,
+    *,
+    command: str,
+    title: str = "Landmarks from deformation fields",
+) -> None:
+    """Writes one self-contained HTML page, and every picture on it as a PNG.
+
+    Args:
+      folder: of the run.
+      image_set: the data.
+      results: what was measured.
+      command: what made the run, as it is typed.
+      title: of the page.
+    """
+    model = results.numbers["deformable"]
+    subtitle = f"{image_set.name}, {image_set.size} x {image_set.size}, {model['steps']} steps"
+    minutes = f"{model['seconds'] / 60:.1f} min on {results.numbers['device']}"
+    page = IllustratedPage(title, f"{subtitle} in {minutes}", folder.figures)
+    _glance(page, results)
+    page.command(command)
+    _faces(page, results)
+    _hardest(page, results)
+    _results(page, results)
+    page.heading("Training")
+    page.illustration(
+        "curves",
+        training_curves(results.rows),
+        alt="Curves of the deformable generator",
+        caption="The deformable generator, which sees no landmarks: training images with the codes of their chains, "
+        "test images with codes inferred from the prior on.",
+    )
+    page.write(folder.report_file)
+
+
+def landmark_picture(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """A picture with true landmarks in green and predicted ones in red (Figure 14).
+
+    Args:
+      image: [size, size, channels] in [0, 1].
+      truth, predicted: [points, 2] as (x, y) in the image's pixels; points outside of it are not drawn.
+
+    Returns:
+      RGB uint8, as of `figures.picture`.
+    """
+    shown = picture(image).astype(np.float32) / 255
+    size, factor = len(shown), len(shown) / len(image)
+    radius = size / 45
+    y, x = np.mgrid[:size, :size]
+    for points, color in ((truth, TRUE_COLOR), (predicted, PREDICTED_COLOR)):
+        for center in (np.asarray(points) + 0.5) * factor - 0.5:
+            distance = np.hypot(x - center[0], y - center[1])
+            for disc, paint in ((radius + 1.5, np.zeros(3)), (radius, color)):
+                cover = np.clip(disc + 0.5 - distance, 0, 1)[..., None]
+                shown = (1 - cover) * shown + cover * paint
+    return np.round(255 * shown).astype(np.uint8)
+
+
+def _glance(page: IllustratedPage, results: LandmarkResults) -> None:
+    errors = {name: entry["mean"] for name, entry in results.numbers["landmark_error_percent"].items()}
+    ours = errors["deformation_fields"]
+    page.heading("At a glance")
+    page.facts(
+        [
+            Fact("Error from deformation fields", f"{ours:.2f}%", "of the distance between the eyes"),
+            Fact("Of the mean shape's error", f"{ours / errors['mean_shape']:.0%}", "hoped for: below 50%"),
+            Fact("Of the error from raw pixels", f"{ours / errors['pixels']:.0%}", "hoped for: below 100%"),
+        ]
+    )
+
+
+def _faces(page: IllustratedPage, results: LandmarkResults) -> None:
+    page.heading("Unseen faces")
+    rows = evenly_spread(len(results.images), 8)
+    canonical = results.codec.canonical(results.latents.appearance[rows])
+    flows = results.codec.flow(results.latents.geometry[rows])
+    page.illustration(
+        "landmarks",
+        image_grid(
+            [
+                list(results.images[rows] / np.float32(255)),
+                [bent_grid(image, flow) for image, flow in zip(results.predictions[rows], flows, strict=True)],
+                [bent_grid(image) for image in canonical],
+                _with_landmarks(results, rows),
+            ],
+            row_labels=["unseen photograph", "bent grid", "canonical grid and face", "landmarks"],
+        ),
+        alt="Photographs, bent grids, canonical faces, and landmarks",
+        caption="Unseen photographs; their reconstructions with the bent grid; their canonical faces with the "
+        "canonical grid; true landmarks in green, those predicted from the deformation field in red (the paper's "
+        "Figure 14).",
+    )
+
+
+def _hardest(page: IllustratedPage, results: LandmarkResults) -> None:
+    order = np.argsort(results.errors["deformation_fields"], kind="stable")
+    page.illustration(
+        "best_and_worst",
+        image_grid(
+            [_with_landmarks(results, order[:8]), _with_landmarks(results, order[::-1][:8])],
+            row_labels=["smallest errors", "largest errors"],
+        ),
+        alt="The faces of the smallest and of the largest errors",
+        caption="The unseen faces whose landmarks are found best, and worst.",
+    )
+
+
+def _results(page: IllustratedPage, results: LandmarkResults) -> None:
+    numbers = results.numbers
+    page.heading("Results")
+    rows: list[dict[str, object]] = []
+    for name, label in METHODS.items():
+        error, chosen = numbers["landmark_error_percent"][name], numbers["regressors"].get(name, {})
+        rows.append(
+            {
+                "landmarks from": label,
+                "error (%)": error["mean"],
+                "median (%)": error["median"],
+                "features": chosen.get("features"),
+                "weight decay": chosen.get("weight_decay"),
+                "epochs": chosen.get("epochs"),
+                "paper": TABLE_2.get(label),
+            }
+        )
+    rows += [
+        {"landmarks from": name, "paper": error} for name, error in TABLE_2.items() if name not in METHODS.values()
+    ]
+    page.table(
+        rows,
+        decimals={"error (%)": 2, "median (%)": 2, "weight decay": 1, "paper": 2},
+        caption=f"Table 2: mean distance of {results.truth.shape[1]} landmarks in percent of the distance between the "
+        f"eyes, over {numbers['images']['test']} unseen images; the paper's figures are of MAFL. All regressors are "
+        f"the same two-layer perceptron, fitted to {numbers['images']['train']} images, with the weight decay and the "
+        "epochs that a held-out part of these prefers.",
+    )
+    page.illustration(
+        "error_distribution",
+        _cumulative(results.errors),
+        alt="Share of faces below each error",
+        caption="Share of unseen faces whose error is below a value.",
+    )
+
+
+@matplotlib.rc_context(STYLE)
+def _cumulative(errors: Mapping[str, np.ndarray]) -> Figure:
+    figure = Figure(figsize=(WIDTH * 0.72, 3.2), layout="constrained")
+    axes = figure.add_subplot(xlabel="error (% of the distance between the eyes)", ylabel="share of faces (%)")
+    right = max(float(np.percentile(values, 95)) for values in errors.values())
+    for (name, label), color in zip(METHODS.items(), COLORS, strict=False):
+        values = np.sort(errors[name])
+        axes.plot(values, 100 * np.arange(1, len(values) + 1) / len(values), color=color, label=label)
+    axes.set(xlim=(0, right), ylim=(0, 100))
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _with_landmarks(results: LandmarkResults, rows: np.ndarray) -> list[np.ndarray]:
+    predicted = results.landmarks["deformation_fields"]
+    return [landmark_picture(results.images[i] / np.float32(255), results.truth[i], predicted[i]) for i in rows]

@@ -1,0 +1,118 @@
+"""Pictures that move: clips in a grid as one animated GIF, and the page that they play on."""
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from facedis_jax.formats.whole import write_whole
+from facedis_jax.reports.page import IllustratedPage
+
+CELL = 112  # pixels; clips are played at least so large
+SECONDS = 2.4  # that a clip takes
+_REST = 0.6  # seconds for which the last frame stays before the clip begins again
+_GAP, _LINE, _LEFT = 4, 18, 130  # pixels between clips, of a line of text, and of the rows' labels
+_FONT_SIZE = 13
+_WHITE, _INK = (255, 255, 255), (38, 38, 38)
+
+
+def clip_grid(
+    rows: Sequence[Sequence[np.ndarray | None]], *, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()
+) -> np.ndarray:
+    """Clips of one length side by side, with their labels.
+
+    Args:
+      rows: of clips [frames, size, size, 1 or 3] in [0, 1]; None leaves a place empty.
+      row_labels, column_labels: one per row and column, or none at all.
+
+    Returns:
+      [frames, height, width, 3] uint8.
+    """
+    first = next(clip for row in rows for clip in row if clip is not None)
+    frames, factor = len(first), -(-CELL // first.shape[1])
+    side = first.shape[1] * factor
+    left, top = (_LEFT if row_labels else 0), (_LINE if column_labels else 0)
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (left + columns * (side + _GAP), top + len(rows) * (side + _GAP)), _WHITE)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE)
+    for i, label in enumerate(row_labels):
+        text = _wrapped(label, draw, font, _LEFT - 10)
+        draw.multiline_text((0, top + i * (side + _GAP) + side / 2), text, _INK, font, anchor="lm")
+    for j, label in enumerate(column_labels):
+        draw.text((left + j * (side + _GAP) + side / 2, 1), label, _INK, font, anchor="mt")
+    grid = np.repeat(np.asarray(sheet)[None], frames, axis=0)
+    for i, row in enumerate(rows):
+        for j, clip in enumerate(row):
+            if clip is not None:
+                y, x = top + i * (side + _GAP), left + j * (side + _GAP)
+                grid[:, y : y + side, x : x + side] = [_enlarged(frame, side) for frame in clip]
+    return grid
+
+
+def gif(frames: np.ndarray, *, seconds: float = SECONDS) -> bytes:
+    """An animated GIF that begins again and again; the same bytes for the same frames.
+
+    Args:
+      frames: [frames, height, width, 3] uint8.
+      seconds: that all of them take together.
+    """
+    # One palette for all frames, or still parts would flicker; taken from several, for the first may lack colours. What
+    # lies between clips stays white.
+    sample = frames[np.linspace(0, len(frames) - 1, min(len(frames), 6)).astype(int)]
+    palette = Image.fromarray(np.concatenate(sample)).quantize(255, method=Image.Quantize.MEDIANCUT)
+    palette.putpalette([*(palette.getpalette() or ())[: 3 * 255], *_WHITE])
+    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    # Hundredths of a second are all that the format knows.
+    durations = [max(2, round(100 * seconds / len(frames))) * 10] * len(frames)
+    durations[-1] += round(1000 * _REST)
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
+    )
+    return buffer.getvalue()
+
+
+class MovingPage(IllustratedPage):
+    """A page on which clips play, which are files in its folder as well."""
+
+    def clips(
+        self,
+        name: str,
+        rows: Sequence[Sequence[np.ndarray | None]],
+        *,
+        alt: str,
+        caption: str,
+        row_labels: Sequence[str] = (),
+        column_labels: Sequence[str] = (),
+        seconds: float = SECONDS,
+    ) -> None:
+        """Adds clips in a grid, as of `clip_grid`, and writes them to `NAME.gif`, whole or not at all."""
+        frames = clip_grid(rows, row_labels=row_labels, column_labels=column_labels)
+        data = gif(frames, seconds=seconds)
+        write_whole(self.folder / f"{name}.gif", data)
+        height, width = frames.shape[1:3]
+        source = f"data:image/gif;base64,{base64.b64encode(data).decode()}"
+        picture = f'<img src="{source}" alt="{escape(alt)}" width="{width}" height="{height}">'
+        self._parts.append(f'<figure class="picture">{picture}<figcaption>{escape(caption)}</figcaption></figure>')
+
+
+def _enlarged(frame: np.ndarray, side: int) -> np.ndarray:
+    pixels = np.round(255 * np.clip(frame, 0, 1)).astype(np.uint8)
+    picture = Image.fromarray(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels)
+    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _wrapped(
+    text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> str:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and draw.textlength(longer, font) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)

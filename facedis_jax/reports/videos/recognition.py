@@ -1,0 +1,285 @@
+"""The page of expressions recognised from sequences of features (section 5.6), and its pictures as files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.videos.clip_set import ClipSet
+from facedis_jax.evaluation.videos import unit_pixels
+from facedis_jax.inference.videos import VideoCodec, of_clips
+from facedis_jax.learners import FoldResults
+from facedis_jax.models import DynamicLatents
+from facedis_jax.reports.figures import COLORS, INK, STYLE, WIDTH, training_curves
+from facedis_jax.reports.images.figures import bent_grid
+from facedis_jax.reports.page import Fact
+from facedis_jax.reports.videos.moving_page import MovingPage
+from facedis_jax.training import RunFolder
+
+FEATURES = {
+    "ddf": "deformation fields (Ddf)",
+    "dglf": "geometric codes (Dglf)",
+    "frames": "raw frames",
+    "mocogan": "MoCoGAN's motion codes",
+}
+MODEL_NAMES = {"dynamic": "dynamic deformable generator", "mocogan": "MoCoGAN"}
+
+TABLE_3: Mapping[str, float] = {"ddf": 92.0, "dglf": 85.5, "mocogan": 83.1}
+TABLE_3_OTHERS: Mapping[str, float] = {
+    "UPSM": 87.7,
+    "HiNet": 87.2,
+    "RADAP": 85.6,
+    "Multi-stream CNN": 85.4,
+    "DAGSVM-GT": 82.3,
+}
+"""The paper's accuracies on MUG, percent."""
+
+DDF_BAR = 0.85
+_PLAYED = 7  # clips side by side, at most
+_MOTIONS = {"relative": "relative to the first frame", "absolute": "as they are"}
+
+
+@dataclass(frozen=True)
+class RecognitionResults:
+    """What was found out about expressions.
+
+    Attributes:
+      numbers: as in results.json.
+      codec: of the dynamic generator.
+      clips: [clips, frames, size, size, channels] uint8.
+      latents: of those.
+      labels: [clips], which expression.
+      subjects: [clips], whose.
+      expressions: their names, which the labels index.
+      recognised: what classifiers say of clips of people whom they do not know, by name of the features.
+      rows: of metrics.jsonl, by model; none of a model that was not trained here.
+    """
+
+    numbers: Mapping[str, Any]
+    codec: VideoCodec
+    clips: np.ndarray
+    latents: DynamicLatents
+    labels: np.ndarray
+    subjects: np.ndarray
+    expressions: Sequence[str]
+    recognised: Mapping[str, FoldResults]
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def write_recognition_report(
+    folder: RunFolder, clip_set: ClipSet, results: RecognitionResults, *, command: str
+) -> None:
+    """Writes one self-contained HTML page, and every picture on it as a PNG or GIF.
+
+    Args:
+      folder: of the run.
+      clip_set: the data.
+      results: what was measured.
+      command: what made the run, as it is typed.
+    """
+    numbers = results.numbers
+    subtitle = f"{clip_set.name}, {clip_set.size} x {clip_set.size} x {clip_set.frames} frames, "
+    subtitle += f"{numbers['clips']} clips of {numbers['people']} people, on {numbers['device']}"
+    page = MovingPage("Expressions recognised from deformations", subtitle, folder.figures)
+    _glance(page, results)
+    page.command(command)
+    _accuracies(page, results)
+    _confusions(page, results)
+    _examples(page, results)
+    _generators(page, results)
+    page.write(folder.report_file)
+
+
+def _glance(page: MovingPage, results: RecognitionResults) -> None:
+    numbers = results.numbers
+    page.heading("At a glance")
+    ddf = numbers["accuracy"][numbers["motion"]]["ddf"]
+    note = f"above {100 * DDF_BAR:.0f}%: {_met(ddf['mean'] > DDF_BAR)}; by chance {100 * numbers['chance']:.0f}%"
+    facts = [Fact("Recognised from deformation fields", f"{_percent(ddf)}%", note)]
+    for name in ("dglf", "mocogan"):
+        if name in numbers["margin_of_ddf"]:
+            ahead = numbers["margin_of_ddf"][name]
+            facts.append(
+                Fact(
+                    f"More than from {FEATURES[name]}",
+                    f"{100 * ahead['mean']:+.1f}",
+                    f"± {100 * ahead['std']:.1f} percentage points; above 0: {_met(ahead['mean'] > 0)}",
+                )
+            )
+    page.facts(facts)
+
+
+def _accuracies(page: MovingPage, results: RecognitionResults) -> None:
+    numbers = results.numbers
+    page.heading("Results")
+    chosen = numbers["motion"]
+    shown = [chosen, *(motion for motion in _MOTIONS if motion != chosen)]
+    rows: list[dict[str, object]] = []
+    for name in results.recognised:
+        entry: dict[str, object] = {"expression from": FEATURES[name], "per frame": numbers["features"][name]}
+        for motion in shown:
+            entry[f"{_MOTIONS[motion]} (%)"] = _percent(numbers["accuracy"][motion][name])
+        ahead = numbers["margin_of_ddf"].get(name)
+        entry["behind Ddf"] = _percent(ahead) if ahead else None
+        entry["paper"] = TABLE_3.get(name)
+        rows.append(entry)
+    rows += [{"expression from": name, "paper": accuracy} for name, accuracy in TABLE_3_OTHERS.items()]
+    sizes = numbers["clips_per_fold"]
+    page.table(
+        rows,
+        decimals={"paper": 1},
+        caption=f"Table 3: accuracy on clips of people whom the classifier does not know, mean and standard deviation "
+        f"over {len(sizes)} folds of {_range(sizes)} clips, for the features {_MOTIONS[chosen]}, by which all else on "
+        f"this page is measured, and {_MOTIONS[shown[1]]}; how far Ddf is ahead, fold by fold, in percentage points; "
+        f"and the paper's figures, which are of MUG. Naming one expression always would be right of "
+        f"{100 * numbers['chance']:.1f}%. All classifiers are the same one-layer LSTM, with the same settings; of many "
+        "features it sees the principal components of its own training clips.",
+    )
+    page.illustration(
+        "folds",
+        fold_points({FEATURES[name]: each.accuracy for name, each in results.recognised.items()}),
+        alt="Accuracy of every fold",
+        caption=f"Accuracy of every fold, and their means, from features {_MOTIONS[chosen]}.",
+    )
+
+
+def _confusions(page: MovingPage, results: RecognitionResults) -> None:
+    page.heading("What is taken for what")
+    counts = {FEATURES[name]: np.asarray(results.numbers["confusions"][name]) for name in results.recognised}
+    page.illustration(
+        "confusions",
+        confusion_panels(counts, results.expressions),
+        alt="Confusion matrices",
+        caption="Percent of the clips of each expression (rows) that were taken for each (columns), over all folds.",
+    )
+
+
+def _examples(page: MovingPage, results: RecognitionResults) -> None:
+    """Clips that were recognised from their deformation fields, with the grids bent, and clips that were not."""
+    page.heading("Clips")
+    predictions = results.recognised["ddf"].predictions
+    right = _one_of_each(results, predictions == results.labels)
+    wrong = np.flatnonzero(predictions != results.labels)
+    wrong = wrong[evenly_spread(len(wrong), _PLAYED)]
+    for name, rows, heading in (
+        ("recognised", right, "Clips of different people, recognised from their deformation fields"),
+        ("mistaken", wrong, "Clips that were not recognised from their deformation fields"),
+    ):
+        if not len(rows):
+            continue
+        truth, found = ([results.expressions[k] for k in numbers[rows]] for numbers in (results.labels, predictions))
+        names = [one if one == other else f"{one} as {other}" for one, other in zip(truth, found, strict=True)]
+        latents = of_clips(results.latents, rows)
+        flows = results.codec.flow(np.asarray(results.codec.codes(latents).geometry))
+        bent = [
+            np.stack([bent_grid(frame, flow) for frame, flow in zip(clip, bends, strict=True)]) / np.float32(255)
+            for clip, bends in zip(results.codec.decode(latents), flows, strict=True)
+        ]
+        page.clips(
+            name,
+            [list(unit_pixels(results.clips[rows])), bent],
+            row_labels=["clip", "reconstruction, bent grid"],
+            column_labels=names,
+            alt=f"{heading}, playing",
+            caption=f"{heading}; below, what the generator makes of them, with the grid that its deformation fields "
+            "bend.",
+        )
+
+
+def _generators(page: MovingPage, results: RecognitionResults) -> None:
+    numbers = results.numbers
+    page.heading("The generators")
+    page.table(
+        [
+            {
+                "model": label,
+                "parameters": numbers[name]["parameters"],
+                "squared error per frame": f"{numbers[name]['squared_error']['mean']:.2f} ± "
+                f"{numbers[name]['squared_error']['std']:.2f}",
+                "steps": numbers[name]["steps"] or None,
+                "minutes": numbers[name]["seconds"] / 60 if numbers[name]["steps"] else None,
+            }
+            for name, label in MODEL_NAMES.items()
+            if name in numbers
+        ],
+        decimals={"minutes": 1},
+        caption="Both learn from the same clips, without labels. Squared error of every frame, summed over pixels and "
+        "channels in [0, 1], of what is made of the latents that expressions are recognised from.",
+    )
+    captions = {
+        "dynamic": "training clips with the latents of their chains, some of them with latents inferred from the prior "
+        "on (test); errors are per frame.",
+        "mocogan": "cross-entropies and penalties of the critics, and the error per frame of clips whose latents are "
+        "inferred (test).",
+    }
+    for name, curve in results.rows.items():
+        page.illustration(
+            f"curves_{name}",
+            training_curves(curve),
+            alt=f"Curves of the {MODEL_NAMES[name]}",
+            caption=f"The {MODEL_NAMES[name]}: {captions[name]}",
+        )
+
+
+@matplotlib.rc_context(STYLE)
+def fold_points(accuracies: Mapping[str, np.ndarray]) -> Figure:
+    """The accuracy of every fold by name, [folds] each, as points, and their mean as a line."""
+    figure = Figure(figsize=(WIDTH * 0.85, 0.5 + 0.55 * len(accuracies)), layout="constrained")
+    axes = figure.add_subplot(xlabel="accuracy (%)")
+    for i, ((_, values), color) in enumerate(zip(accuracies.items(), COLORS, strict=False)):
+        # Folds keep their place across the rows, so that equal accuracies do not hide each other.
+        offsets = np.linspace(-0.22, 0.22, len(values))
+        axes.scatter(100 * values, i + offsets, color=color, s=20, alpha=0.75, linewidths=0)
+        axes.plot([100 * values.mean()] * 2, [i - 0.32, i + 0.32], color=INK, linewidth=1.6)
+    axes.set_yticks(range(len(accuracies)), list(accuracies))
+    axes.set_ylim(len(accuracies) - 0.5, -0.5)
+    axes.grid(False, axis="y")
+    axes.set_xlim(right=101)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def confusion_panels(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
+    """Confusion matrices [truth, prediction] of counts by name, side by side, in percent of each truth."""
+    columns = min(2, len(counts))
+    rows = -(-len(counts) // columns)
+    figure = Figure(figsize=(WIDTH, 3.9 * rows), layout="constrained")
+    for i, (name, matrix) in enumerate(counts.items()):
+        axes = figure.add_subplot(rows, columns, i + 1, title=name)
+        shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+        for (truth, prediction), share in np.ndenumerate(shares):
+            if share >= 0.5:
+                color = "white" if share > 55 else INK
+                axes.text(prediction, truth, f"{share:.0f}", ha="center", va="center", color=color, fontsize=8)
+        axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+        axes.set_yticks(range(len(classes)), classes)
+        axes.grid(False)
+    return figure
+
+
+def _one_of_each(results: RecognitionResults, chosen: np.ndarray) -> np.ndarray:
+    """One of the chosen clips of each expression, of another person each as long as that is possible."""
+    rows: list[int] = []
+    for expression in np.unique(results.labels)[:_PLAYED]:
+        own = np.flatnonzero(chosen & (results.labels == expression))
+        new = own[~np.isin(results.subjects[own], results.subjects[rows])]
+        rows.extend((new if len(new) else own)[:1])
+    return np.array(rows, int)
+
+
+def _percent(entry: Mapping[str, float]) -> str:
+    return f"{100 * entry['mean']:.1f} ± {100 * entry['std']:.1f}"
+
+
+def _range(sizes: Sequence[int]) -> str:
+    low, high = min(sizes), max(sizes)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _met(reached: bool) -> str:
+    return "met" if reached else "missed"

@@ -1,0 +1,84 @@
+"""What training is given step by step: batches read on the host, or places of examples that stay on the devices."""
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.data.faces.face_set import FaceSource
+from facedis_jax.data.images.image_set import ImageSource
+from facedis_jax.data.pipeline import place_batches, train_batches
+from facedis_jax.data.tables import ExampleTables, example_tables
+from facedis_jax.data.videos.clip_set import ClipSource
+from facedis_jax.errors import InputError
+
+# Of a device's memory, for the examples; the rest is for the step.
+_SHARE = 0.8
+
+
+def check_room(options: RunOptions, sizes: Iterable[int], devices: Sequence[jax.Device]) -> None:
+    """Checks that examples which are to stay on the devices fit there, before a run's folder is made.
+
+    Args:
+      options: from the command line.
+      sizes: bytes of the examples of each training, of which there is one at a time; looked at where they are to stay.
+      devices: that take part.
+
+    Raises:
+      InputError: one of them has less memory.
+    """
+    if not options.keep_on_device:
+        return
+    size = max(sizes, default=0)
+    own = [device for device in devices if device.process_index == jax.process_index()]
+    for device in own:
+        memory = _SHARE * _memory_of(device, len(own))
+        if size > memory:
+            expected = f"at most {memory / 1e9:.1f} GB of training examples, four fifths of the memory of {device}"
+            raise InputError("--keep-on-device", expected, f"{size / 1e9:.1f} GB")
+
+
+def _memory_of(device: Any, number: int) -> float:
+    """Bytes that one of a number of devices of this process has; those of a processor share the host's."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit is None and hasattr(os, "sysconf"):
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / number
+    return math.inf if limit is None else limit
+
+
+def training_batches(
+    options: RunOptions,
+    source: FaceSource | ImageSource | ClipSource,
+    neutrals: np.ndarray | None = None,
+    *,
+    batch_size: int,
+    seed: int,
+    in_memory: bool,
+) -> tuple[Any, ExampleTables | None]:
+    """This process's share of the batches, and what they are taken from on the devices, if anything.
+
+    Args:
+      options: from the command line.
+      source: what is trained on.
+      neutrals: [subjects, vertices, 3], for faces.
+      batch_size: examples of a step, over all processes.
+      seed: of their order.
+      in_memory: whether the source is; examples on disk take longer to read than one thread can hide.
+    """
+    share: dict[str, Any] = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "process_index": jax.process_index(),
+        "process_count": jax.process_count(),
+    }
+    batches: grain.IterDataset
+    if options.keep_on_device:
+        batches = place_batches(len(source), **share)
+        return iter(batches), example_tables(source, neutrals)
+    batches = train_batches(source, neutrals, **share, num_threads=1 if in_memory else 4)
+    return iter(batches), None

@@ -1,0 +1,256 @@
+"""From a command line to a function call: presets, options, and errors as one line with exit code 2."""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import jax
+import tyro
+
+from facedis_jax.errors import InputError
+from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
+from facedis_jax.formats.json_files import write_json
+from facedis_jax.training.parallel import Method, dividing
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a run is carried out; none of it changes what comes out.
+
+    Attributes:
+      preset: a named set of settings; every other option overrides one of them.
+      workdir: the run's folder; the same command resumes it. By default runs/NAME-PRESET.
+      devices: how many devices take part; 0 for all of them, and of a processor's, which experiments on photographs and
+        videos make one for each core, as many as divide the batches.
+      parallel: how the devices share the work.
+      keep_on_device: keep all training examples in the memory of every device, where they fit, and send only their
+        places: for accelerators that take more examples than a host reads. They stay in the host's memory as well. CoMA
+        has 1.1 GB, and 1.9 more with --precompute.
+      tensorboard: also write TensorBoard's event files.
+      quiet: no progress bar.
+      coordinator: of a run over several processes, the first one's address, "host:port"; "auto" on TPU VMs, under SLURM
+        and Open MPI, which know the rest too. `python -m experiments.launch` sets these three for processes on one
+        machine.
+      num_processes, process_id: how many processes there are and which one this is, where "auto" does not know.
+    """
+
+    preset: Literal["tiny", "demo", "paper"] = "demo"
+    workdir: Path | None = None
+    devices: int = 0
+    parallel: Method = "pmap"
+    keep_on_device: bool = False
+    tensorboard: bool = False
+    quiet: bool = False
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+class RunInterrupted(Exception):
+    """Training ended early by a signal, with a checkpoint saved; the command's exit code says so.
+
+    Args:
+      result: of the training that was stopped.
+      num_steps: of the whole of it.
+    """
+
+    def __init__(self, result: FitResult, num_steps: int):
+        self.exit_code = result.exit_code
+        super().__init__(f"stopped at step {result.step} of {num_steps}; the same command resumes")
+
+
+@dataclass(frozen=True)
+class _Command(Generic[Config]):
+    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+    config: Annotated[Config, tyro.conf.arg(name="")]
+
+
+def run_experiment(
+    name: str,
+    card: str,
+    presets: Mapping[str, Config],
+    main: Callable[[Config, RunOptions], int],
+    *,
+    device_per_core: bool = False,
+) -> None:
+    """Parses the command line over a preset, runs `main` and exits with its code.
+
+    Args:
+      name: the experiment's module name.
+      card: its docstring, shown by --help.
+      presets: settings by name.
+      main: `(config, options) -> exit code`.
+      device_per_core: see `split_processor`; for learners that gain by it.
+    """
+    # The preset decides the defaults that the full parser shows, so it is looked for first.
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--preset", default="demo")
+    preset = early.parse_known_args()[0].preset
+    default = presets.get(preset, presets["demo"])
+
+    def command() -> int:
+        parsed: Any = tyro.cli(  # type: ignore[call-overload]
+            _Command[type(default)],  # type: ignore[misc]
+            prog=f"python -m experiments.{name}",
+            description=_as_written(card),
+            default=_Command(RunOptions(preset=preset if preset in presets else "demo"), default),
+        )
+        options = parsed.options
+        if device_per_core and options.coordinator is None:
+            split_processor()
+        join_processes(options.coordinator, options.num_processes, options.process_id)
+        workdir = options.workdir or Path("runs") / f"{name}-{options.preset}"
+        return main(parsed.config, replace(options, workdir=workdir))
+
+    exit_with(command)
+
+
+def _as_written(card: str) -> str:
+    """The docstring with its lines as they are: tyro would join each that begins with a letter to the one before."""
+    title, _, table = card.partition("\n\n")
+    return f"{title}\n{textwrap.indent(table, ' ')}"
+
+
+def exit_with(command: Callable[[], int]) -> None:
+    """Runs a command and exits with its own code or that of the error, which it tells in one line.
+
+    2 for bad input, 1 for a run that diverged, 74 (EX_IOERR) where the disk is full or fails, 130 for Ctrl-C.
+    """
+    # Grain and absl expect their own flags to have been parsed, and XLA's log lines say nothing to a user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from absl import flags
+
+    flags.FLAGS.mark_as_parsed()
+    # Orbax logs the tracebacks of its threads and then hands the error over, to be told below.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    sys.excepthook = _without_late_writes
+    try:
+        code = command()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except RunInterrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        code = interrupted.exit_code
+    except TrainingDiverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except SaveFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = os.EX_IOERR
+    except OSError as error:
+        # A file that cannot be read is an InputError by now; what is left is a file that cannot be written.
+        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        code = os.EX_IOERR
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _without_late_writes(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Where one write of a checkpoint failed, TensorStore's threads tell of the others to a loop that is closed."""
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
+
+
+def split_processor() -> None:
+    """Makes a device of each of the processor's cores, unless someone has said how many devices it is.
+
+    XLA runs scatters and short reductions, of which the generators have many, on one core of a device. Must come before
+    anything is computed; where there are accelerators, nothing changes.
+    """
+    told = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
+    if not told:
+        jax.config.update("jax_num_cpu_devices", num_cores())
+
+
+def num_cores() -> int:
+    """How many of the processor's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def join_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Makes this process one of several (`jax.distributed`); must come before anything is computed.
+
+    Args:
+      coordinator, num_processes, process_id: as in `RunOptions`; nothing is done where all are None.
+
+    Raises:
+      InputError: only some of them are given, or the others cannot be found or reached.
+    """
+    given = (coordinator, num_processes, process_id)
+    if given == (None, None, None):
+        return
+    automatic = coordinator == "auto"
+    if not automatic and None in given:
+        raise InputError("--coordinator, --num-processes, --process-id", "all three, or --coordinator auto", str(given))
+    try:
+        jax.distributed.initialize(
+            None if automatic else coordinator,
+            num_processes,
+            process_id,
+            # The first process draws the report while the others wait for it at the door.
+            shutdown_timeout_seconds=3600,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise InputError("--coordinator", "processes that find each other", str(error)) from error
+
+
+def typed_command(package: str = "experiments") -> str:
+    """The command that runs, a module of some package, as a person types it."""
+    return shlex.join(["python", "-m", f"{package}.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+
+
+def say(options: RunOptions, line: str) -> None:
+    """One line for a person, of the first process alone, unless they asked for quiet."""
+    if not options.quiet and jax.process_index() == 0:
+        print(line, flush=True)
+
+
+def tell_left_out(folder: RunFolder, options: RunOptions, left_out: Mapping[str, str]) -> None:
+    """Counts the damaged examples that a run does without, names one, and lists all in `left_out.json`."""
+    if not left_out:
+        return
+    write_json(folder.path / "left_out.json", left_out)
+    say(options, f"left out {len(left_out)} damaged examples, such as {next(iter(left_out.values()))}")
+
+
+def chosen_devices(count: int, divide: Sequence[int] = ()) -> list[jax.Device]:
+    """The first `count` devices; for 0 all of them, of a processor's as many as divide some numbers.
+
+    Args:
+      count: as `RunOptions.devices`.
+      divide: numbers that the devices have to divide; of other devices than a processor's, the caller sees to that.
+
+    Raises:
+      InputError: there are fewer, or several processes are to share some of their devices.
+    """
+    devices = jax.devices()
+    if count and jax.process_count() > 1:
+        raise InputError("--devices", "0, all of them, for several processes", str(count))
+    if not 0 <= count <= len(devices):
+        raise InputError("--devices", f"0 to {len(devices)}", str(count))
+    if not count and devices[0].platform == "cpu" and jax.process_count() == 1:
+        return list(dividing(devices, divide))
+    return devices[: count or None]
+
+
+def device_label(devices: Sequence[jax.Device]) -> str:
+    """Which devices took part, for results."""
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """Settings as plain JSON values."""
+    return json.loads(json.dumps(asdict(config), default=str))

@@ -1,0 +1,321 @@
+"""The path that the IB-VAE's experiments share, from faces to a report; each experiment brings its own settings."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from facedis_jax.runs.command_line import (
+    RunInterrupted,
+    RunOptions,
+    as_json,
+    chosen_devices,
+    device_label,
+    say,
+    tell_left_out,
+    typed_command,
+)
+from facedis_jax.runs.batches import check_room, training_batches
+from facedis_jax.data.faces.bu3dfe import load_bu3dfe
+from facedis_jax.data.faces.coma import load_coma
+from facedis_jax.data.synthetic.face_model import load_face_model
+from facedis_jax.data.faces.face_set import ArraySource, FaceSet, FaceSource
+from facedis_jax.data.pipeline import evaluation_batches
+from facedis_jax.data.faces.features import FeatureSource, map_vertices
+from facedis_jax.data.synthetic.faces import SyntheticConfig, synthetic_scans, synthetic_sequences
+from facedis_jax.data.tables import bytes_of_tables
+from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
+from facedis_jax.models import PointFeatureConfig, fourier_moments, point_features
+from facedis_jax.inference.faces import FaceCodec, codec_of
+from facedis_jax.evaluation.faces import evaluate, face_errors, predict, register, spread_faces
+from facedis_jax.reports.faces.report import write_face_report
+from facedis_jax.inference.trained_faces import TrainedFaces
+from facedis_jax.training import FitResult, LoopConfig, RunFolder, check_batch_size, fit
+from facedis_jax.formats.json_files import write_json
+from facedis_jax.training.logs import read_metrics
+
+AXIS = "devices"
+MODEL_FILE = "model.npz"
+# Root mean square length of a cloud's centred moments as the encoder sees them; 1 and 3 train equally well.
+MOMENT_LENGTH = 3.0
+
+
+@dataclass(frozen=True)
+class FaceDataConfig:
+    """Which faces are learned from.
+
+    Attributes:
+      folder: the real data set as it is distributed; None for synthetic faces.
+      face_model: what synthetic faces are made of: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
+      split: how test faces are chosen.
+      prepared: where the prepared copy of a real data set is kept; None for a cache in the user's home.
+      skip_damaged: leave out meshes of a real data set that cannot be used; `left_out.json` lists them.
+      synthetic: how synthetic subjects differ.
+    """
+
+    folder: Path | None = None
+    face_model: Path | None = None
+    split: Literal["paper", "sequence", "subject"] = "paper"
+    prepared: Path | None = None
+    skip_damaged: bool = False
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+
+@dataclass(frozen=True)
+class FaceRunConfig:
+    """An IB-VAE experiment.
+
+    Attributes:
+      data: the faces.
+      learner: networks, weights, optimiser.
+      epochs: how often the training set is seen.
+      batch_size: faces of a step, over all devices.
+      seed: of the initial weights, the noise and the order of the faces.
+      precompute: compute what the encoder needs of each mesh (its groups of points) once and keep it in memory; else
+        in every step, on the device.
+      register_predictions: also measure after moving each prediction rigidly onto its target, as some do on BU-3DFE.
+      log_every, evaluate_every, checkpoint_every: steps between log lines, evaluations and checkpoints.
+    """
+
+    data: FaceDataConfig = field(default_factory=FaceDataConfig)
+    learner: IbVaeConfig = field(default_factory=IbVaeConfig)
+    epochs: float = 300
+    batch_size: int = 32
+    seed: int = 0
+    precompute: bool = False
+    register_predictions: bool = False
+    log_every: int = 50
+    evaluate_every: int = 5000
+    checkpoint_every: int = 1000
+
+
+Arrangement = Literal["coma", "bu3dfe"]
+
+
+def load_faces(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
+    """Reads the real data set, or makes its synthetic counterpart."""
+    if data.folder is not None:
+        load = load_coma if arrangement == "coma" else load_bu3dfe
+        return load(data.folder, split=data.split, prepared_dir=data.prepared, skip_damaged=data.skip_damaged)
+    make = synthetic_sequences if arrangement == "coma" else synthetic_scans
+    return make(load_face_model(data.face_model), data.synthetic, split=data.split)
+
+
+def constants_of(face_set: FaceSet, features: PointFeatureConfig) -> FaceConstants:
+    """What the learner needs to know of the training set, read through once."""
+    total = np.zeros(face_set.neutrals.shape[1:], np.float64)
+    for i in range(len(face_set.train)):
+        total += face_set.train[i]["vertices"]
+    moments = np.zeros((len(face_set.train), 0), np.float32)
+    if features.harmonics:
+        moments = map_vertices(
+            lambda vertices: fourier_moments(vertices / face_set.scale, features.harmonics, features.period),
+            face_set.train,
+        )
+    return FaceConstants(
+        mean_face=(total / len(face_set.train)).astype(np.float32),
+        scale=face_set.scale,
+        num_faces=len(face_set.train),
+        num_expressions=len(face_set.expressions),
+        moment_mean=moments.mean(0),
+        moment_deviation=float(np.sqrt(moments.var(0).sum())) / MOMENT_LENGTH,
+    )
+
+
+@dataclass(frozen=True)
+class FaceRun:
+    """One run, ready to be trained.
+
+    Attributes:
+      config, options: as given.
+      face_set: the data.
+      constants: of its training half.
+      devices: that take part.
+      folder: on disk.
+      loop: the length of the run and its intervals.
+    """
+
+    config: FaceRunConfig
+    options: RunOptions
+    face_set: FaceSet
+    constants: FaceConstants
+    devices: Sequence[jax.Device]
+    folder: RunFolder
+    loop: LoopConfig
+
+    def learner(self) -> Learner:
+        """The learner, with its collectives over the devices."""
+        return ib_vae_learner(
+            self.config.learner,
+            self.constants,
+            steps_per_epoch=self.constants.num_faces / self.config.batch_size,
+            num_steps=self.loop.num_steps,
+            axis_name=AXIS,
+        )
+
+
+def open_face_run(
+    name: str,
+    config: FaceRunConfig,
+    options: RunOptions,
+    arrangement: Arrangement,
+    *,
+    identity: Mapping[str, Any] | None = None,
+) -> FaceRun:
+    """Checks the devices, loads the faces and opens the run's folder, in this order, so that bad input leaves nothing.
+
+    Args:
+      name: of the experiment.
+      config, options: from the command line.
+      arrangement: which data set, or its synthetic counterpart.
+      identity: settings beside `config` that make the run what it is.
+    """
+    devices = chosen_devices(options.devices)
+    check_batch_size(config.batch_size, len(devices))
+    face_set = load_faces(config.data, arrangement)
+    check_room(options, _sizes_of_training(face_set, config), devices)
+    steps = round(config.epochs * len(face_set.train) / config.batch_size)
+    loop = LoopConfig(steps, config.log_every, config.evaluate_every, config.checkpoint_every)
+    made_by = {
+        "experiment": name,
+        "data": face_set.content_hash,
+        "config": as_json(config),
+        **(identity or {}),
+    }
+    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
+    tell_left_out(folder, options, face_set.left_out)
+    constants = constants_of(face_set, config.learner.model.encoder.features)
+    return FaceRun(config, options, face_set, constants, devices, folder, loop)
+
+
+def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
+    """Trains, from the last checkpoint if there is one.
+
+    Raises:
+      RunInterrupted: on Ctrl-C.
+    """
+    config, face_set = run.config, run.face_set
+    functions = face_functions(config.learner, run.constants)
+    train, test = (
+        _with_features(source, functions.features, config.precompute) for source in (face_set.train, face_set.test)
+    )
+    batches, tables = training_batches(
+        run.options,
+        train,
+        face_set.neutrals,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        in_memory=isinstance(face_set.train, ArraySource),
+    )
+    num_devices = len(run.devices)
+    result = fit(
+        learner,
+        batches,
+        evaluation_batches(
+            test,
+            face_set.neutrals,
+            batch_size=-(-64 // num_devices) * num_devices,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
+        run.folder,
+        run.loop,
+        key=jax.random.key(config.seed),
+        devices=run.devices,
+        method=run.options.parallel,
+        axis_name=AXIS,
+        tensorboard=run.options.tensorboard,
+        quiet=run.options.quiet,
+        names=face_set.names,
+        tables=tables,
+    )
+    if result.interrupted_by is not None:
+        raise RunInterrupted(result, run.loop.num_steps)
+    return result
+
+
+def train_faces(name: str, config: FaceRunConfig, options: RunOptions, arrangement: Arrangement, *, title: str) -> int:
+    """Loads, trains (or resumes), evaluates and reports; returns the exit code."""
+    run = open_face_run(name, config, options, arrangement)
+    result = fit_faces(run, run.learner())
+    if jax.process_index() == 0:
+        say(options, "evaluating")
+        codec = codec_of(config.learner, run.constants, result.state, run.face_set.expressions)
+        trained_faces(codec, run.constants, run.face_set).save(run.folder.path / MODEL_FILE)
+        report_faces(run, codec, result, arrangement, title=title)
+    return 0
+
+
+def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arrangement, *, title: str) -> None:
+    """Measures a trained model on the test faces; writes results.json, figures/ and report.html."""
+    face_set, folder = run.face_set, run.folder
+    predictions = predict(codec, face_set.test, face_set.neutrals)
+    results = evaluate(codec, face_set, predictions)
+    if run.config.register_predictions:
+        results["registered"] = face_errors(register(predictions))
+    device = run.devices[0]
+    write_json(
+        folder.results_file,
+        {
+            **results,
+            "command": typed_command(),
+            "seed": run.config.seed,
+            "steps": result.step,
+            "seconds": round(result.seconds, 1),
+            "device": device_label(run.devices),
+        },
+    )
+    say(run.options, "drawing the report")
+    write_face_report(
+        folder.report_file,
+        title=title,
+        subtitle=f"{face_set.name}, {result.step} steps in {result.seconds / 60:.1f} min on {device.device_kind}",
+        command=typed_command(),
+        face_set=face_set,
+        codec=codec,
+        predictions=predictions,
+        results=results,
+        metrics_rows=[
+            *read_metrics(folder.metrics_file, "train"),
+            *read_metrics(folder.metrics_file, "test"),
+        ],
+        paper=paper,
+        figures_folder=folder.figures,
+    )
+    say(run.options, f"report: {folder.report_file}")
+
+
+def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:
+    """Encodes the training faces; of a large set 5,000, evenly spread."""
+    faces = spread_faces(face_set.train, 5000)
+    return TrainedFaces(
+        constants=constants,
+        triangles=face_set.triangles,
+        subjects=face_set.subjects,
+        expressions=face_set.expressions,
+        neutrals=face_set.neutrals,
+        codes=codec.encode(faces.vertices, codec.labels(faces.expression, faces.level))[0],
+        subject=faces.subject,
+        expression=faces.expression,
+        level=faces.level,
+    )
+
+
+def _sizes_of_training(face_set: FaceSet, config: FaceRunConfig) -> Iterator[int]:
+    """Bytes of the training faces, with what is computed of each mesh."""
+    total = bytes_of_tables(face_set.train)
+    if config.precompute:
+        vertices = jax.ShapeDtypeStruct(face_set.neutrals.shape[1:], np.float32)
+        groups = jax.eval_shape(partial(point_features, config=config.learner.model.encoder.features), vertices)
+        total += len(face_set.train) * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(groups))
+    yield total
+
+
+def _with_features(source: FaceSource, features: Any, precompute: bool) -> FaceSource:
+    if not precompute:
+        return source
+    return FeatureSource(source, map_vertices(features, source))  # type: ignore[return-value]

@@ -1,0 +1,204 @@
+"""What the deformable generators' experiments share: from photographs to trained models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
+from facedis_jax.data.synthetic.face_model import load_face_model
+from facedis_jax.data.images.image_set import ImageSet, ImageSource
+from facedis_jax.data.images.load import load_images
+from facedis_jax.data.synthetic.images import PhotographConfig, synthetic_photographs
+from facedis_jax.errors import InputError
+from facedis_jax.learners import (
+    ABP_STATE_AXES,
+    ADVERSARIAL_STATE_AXES,
+    AbpConfig,
+    AdversarialConfig,
+    ImageFunctions,
+    ImageVaeConfig,
+    Learner,
+    abp_functions,
+    abp_learner,
+    adversarial_learner,
+    image_vae_functions,
+    image_vae_learner,
+)
+from facedis_jax.learners.abp import initial_generators
+from facedis_jax.inference.images import ImageCodec, image_codec
+from facedis_jax.training.arrays import load_weights
+
+Kind = Literal["synthetic", "celeba", "mafl", "ck_plus", "multi_pie", "ffhq", "cifar10", "mnist", "folder"]
+
+
+@dataclass(frozen=True)
+class ImageDataConfig:
+    """Which photographs are learned from.
+
+    Attributes:
+      kind: a set of real photographs in its public layout, or synthetic ones.
+      folder: of the real set.
+      size: height and width in pixels, a power of two.
+      max_train, max_test: a fixed choice of so many images of a real set's halves; None for all.
+      category: of CIFAR-10's objects.
+      crop: of a real set's photographs, see `facedis_jax.formats.images.Framing`; None for the set's own.
+      channels: of a real set's images, 3 or 1; None for the set's own.
+      views: of Multi-PIE, in degrees; None for the set's own.
+      prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
+      skip_damaged: leave out images of a real set that cannot be read; `left_out.json` lists them.
+      face_model: what synthetic photographs show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
+      photographs: how synthetic photographs are taken.
+    """
+
+    kind: Kind = "synthetic"
+    folder: Path | None = None
+    size: int = 64
+    max_train: int | None = None
+    max_test: int | None = None
+    category: str | None = None
+    crop: str | None = None
+    channels: int | None = None
+    views: tuple[int, ...] | None = None
+    prepared: Path | None = None
+    skip_damaged: bool = False
+    face_model: Path | None = None
+    photographs: PhotographConfig = field(default_factory=PhotographConfig)
+
+
+def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
+    """Reads a set of real photographs, or takes synthetic ones.
+
+    Args:
+      data: which.
+      option: where a command takes it from, for errors.
+
+    Raises:
+      InputError: a real set without its folder, or one that cannot be used.
+    """
+    if data.kind == "synthetic":
+        if data.folder is not None:
+            raise InputError(f"{option}.kind", f"the kind of the photographs in {option}.folder", "synthetic")
+        return synthetic_photographs(load_face_model(data.face_model), data.photographs, size=data.size)
+    if data.folder is None:
+        raise InputError(f"{option}.folder", f"the folder of the set {data.kind}", "none")
+    names = ("max_train", "max_test", "category", "crop", "channels", "views")
+    settings = {name: getattr(data, name) for name in names}
+    return load_images(
+        data.kind, data.folder, size=data.size, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings
+    )
+
+
+def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:
+    """The models that Table 1 compares with, of one code as long as the two codes of the deformable one together.
+
+    Their generator is as wide as the deformable model's geometric one, which is the wider of its two.
+    """
+    model = learner.model
+    latents = model.appearance_latents + model.geometry_latents
+    plain = replace(
+        model, appearance_latents=latents, geometry_latents=0, filter_balance=max(1.0, model.filter_balance)
+    )
+    return {
+        "abp": replace(learner, model=plain),
+        "vae": ImageVaeConfig(plain, sigma=learner.sigma, optimiser=learner.optimiser),
+    }
+
+
+@dataclass(frozen=True)
+class TrainedImages:
+    """A trained model and how it came about.
+
+    Attributes:
+      codec: inference and generation.
+      params: the weights.
+      chains: the last `Latents` of the training images, for models that have chains.
+      rows: of its metrics.jsonl.
+      steps: of training.
+      seconds: of training.
+    """
+
+    codec: ImageCodec
+    params: Any
+    chains: Any
+    rows: list[dict[str, Any]]
+    steps: int
+    seconds: float
+
+
+def train_images(
+    run: ModelRun,
+    name: str,
+    config: AbpConfig | AdversarialConfig | ImageVaeConfig,
+    training: TrainingConfig,
+    train: ImageSource,
+    test: ImageSource,
+    *,
+    codes: np.ndarray | None = None,
+    test_codes: np.ndarray | None = None,
+    params: Any = None,
+    names: Sequence[str] | None = None,
+) -> TrainedImages:
+    """Trains one model of a run, from its last checkpoint if there is one.
+
+    Args:
+      run: the run.
+      name: of the model, and of its folder in the run's.
+      config: what is learned; its type says by which method.
+      training: for how long.
+      train: images to learn from.
+      test: images for the curves.
+      codes, test_codes: appearance that is known, [images, latents] for either set.
+      params: weights to start from.
+      names: of the training images.
+
+    Raises:
+      InputError: there are fewer images than a batch has.
+      RunInterrupted: on Ctrl-C.
+    """
+
+    def learner(**schedule: Any) -> Learner:
+        schedule["params"] = params
+        if isinstance(config, AbpConfig):
+            return abp_learner(config, num_images=len(train), codes=codes, **schedule)
+        if isinstance(config, AdversarialConfig):
+            return adversarial_learner(config, num_images=len(train), **schedule)
+        return image_vae_learner(config, **schedule)
+
+    functions: ImageFunctions
+    if isinstance(config, AbpConfig):
+        functions, axes = abp_functions(config), ABP_STATE_AXES
+    elif isinstance(config, AdversarialConfig):
+        functions, axes = abp_functions(config.abp), ADVERSARIAL_STATE_AXES
+    else:
+        functions, axes = image_vae_functions(config), None
+    model = train_model(
+        run,
+        name,
+        learner,
+        training,
+        train,
+        test,
+        test_codes=test_codes,
+        state_axes=axes,
+        evaluation_batch=50,
+        names=names,
+    )
+    return TrainedImages(image_codec(functions, model.params, seed=run.seed, devices=run.devices), *model)
+
+
+def loaded_images(
+    config: AbpConfig, path: Path, *, seed: int, devices: Sequence[jax.Device] | None = None
+) -> TrainedImages:
+    """A model that another run has trained, from the `model.npz` in its folder.
+
+    Raises:
+      InputError: the file is missing, or its networks are not those of `config`.
+    """
+    params = load_weights(path, jax.eval_shape(lambda: initial_generators(config.model, jax.random.key(0))))
+    return TrainedImages(
+        image_codec(abp_functions(config), params, seed=seed, devices=devices), params, None, [], 0, 0.0
+    )

@@ -1,0 +1,151 @@
+"""What the experiments on videos share: from clips to trained models, one after another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
+from facedis_jax.data.synthetic.face_model import load_face_model
+from facedis_jax.data.synthetic.videos import VideoConfig, synthetic_videos
+from facedis_jax.data.videos.load import load_videos
+from facedis_jax.data.videos.clip_set import ClipSet, ClipSource, ClipSplit
+from facedis_jax.errors import InputError
+from facedis_jax.learners import ABP_VIDEO_STATE_AXES, AbpVideoConfig, Learner, abp_video_functions, abp_video_learner
+from facedis_jax.learners.abp_video import initial_dynamics
+from facedis_jax.inference.videos import VideoCodec, video_codec
+from facedis_jax.training.arrays import load_weights
+
+# Clips whose latents are inferred at once for the curves; each takes the memory of all of its frames.
+_EVALUATION_BATCH = 10
+
+
+@dataclass(frozen=True)
+class VideoDataConfig:
+    """Which clips are learned from.
+
+    Attributes:
+      kind: folders of frames, as MUG has them, or video files, or synthetic clips.
+      folder: of the real set.
+      size: height and width in pixels, a power of two.
+      frames: of a clip; synthetic performances are shown whole in any number of them.
+      crop: of a real set's frames, see `facedis_jax.formats.images.Framing`.
+      stride, cut: of real recordings, see `facedis_jax.data.videos.cutting.Cutting`.
+      expressions: those that are kept of a real set, all if empty.
+      num_test_subjects: how many people of a real set are tested; None for a tenth.
+      max_train, max_test: a fixed choice of so many recordings of a real set's halves; None for all.
+      prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
+      skip_damaged: leave out recordings of a real set that cannot be read; `left_out.json` lists them.
+      face_model: what synthetic clips show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
+      videos: who performs what in synthetic clips; `frames` above holds, not its own.
+    """
+
+    kind: Literal["synthetic", "folders", "files"] = "synthetic"
+    folder: Path | None = None
+    size: int = 64
+    frames: int = 60
+    crop: str = "center_square"
+    stride: int = 1
+    cut: str = "first"
+    expressions: tuple[str, ...] = ()
+    num_test_subjects: int | None = None
+    max_train: int | None = None
+    max_test: int | None = None
+    prepared: Path | None = None
+    skip_damaged: bool = False
+    face_model: Path | None = None
+    videos: VideoConfig = field(default_factory=VideoConfig)
+
+
+def load_clips(data: VideoDataConfig, option: str = "--data") -> ClipSet:
+    """Reads a set of real clips, or films synthetic ones.
+
+    Args:
+      data: which.
+      option: where a command takes it from, for errors.
+
+    Raises:
+      InputError: a real set without its folder, or one that cannot be used, or clips of one frame.
+    """
+    if data.frames < 2:
+        raise InputError(f"{option}.frames", "2 or more", str(data.frames))
+    if data.kind == "synthetic":
+        if data.folder is not None:
+            raise InputError(f"{option}.kind", f"the kind of the videos in {option}.folder", "synthetic")
+        videos = replace(data.videos, frames=data.frames)
+        return synthetic_videos(load_face_model(data.face_model), videos, size=data.size)
+    if data.folder is None:
+        raise InputError(f"{option}.folder", f"the folder of the {data.kind}", "none")
+    names = ("size", "frames", "crop", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")
+    settings: dict[str, Any] = {name: getattr(data, name) for name in names}
+    return load_videos(data.kind, data.folder, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings)
+
+
+@dataclass(frozen=True)
+class TrainedClips:
+    """A trained generator of clips and how it came about; as `TrainedImages`, but for the codec."""
+
+    codec: VideoCodec
+    params: Any
+    chains: Any
+    rows: list[dict[str, Any]]
+    steps: int
+    seconds: float
+
+
+def train_clips(
+    run: ModelRun,
+    name: str,
+    config: AbpVideoConfig,
+    training: TrainingConfig,
+    train: ClipSplit,
+    test: ClipSource,
+) -> TrainedClips:
+    """Trains a dynamic generator, from its last checkpoint if there is one.
+
+    Args:
+      run: the run.
+      name: of the model, and of its folder in the run's.
+      config: what is learned.
+      training: for how long.
+      train: clips to learn from.
+      test: clips for the curves.
+
+    Raises:
+      InputError: there are fewer clips than a batch has.
+      RunInterrupted: on Ctrl-C.
+    """
+
+    def learner(**schedule: Any) -> Learner:
+        return abp_video_learner(config, num_clips=len(train.clips), **schedule)
+
+    model = train_model(
+        run,
+        name,
+        learner,
+        training,
+        train.clips,
+        test,
+        state_axes=ABP_VIDEO_STATE_AXES,
+        evaluation_batch=_EVALUATION_BATCH,
+        names=train.names,
+    )
+    return TrainedClips(
+        video_codec(abp_video_functions(config), model.params, seed=run.seed, devices=run.devices), *model
+    )
+
+
+def loaded_clips(
+    config: AbpVideoConfig, path: Path, *, seed: int, devices: Sequence[jax.Device] | None = None
+) -> TrainedClips:
+    """A generator that another run has trained, from the `model.npz` in its folder.
+
+    Raises:
+      InputError: the file is missing, or its networks are not those of `config`.
+    """
+    params = load_weights(path, jax.eval_shape(lambda: initial_dynamics(config.model, jax.random.key(0))))
+    return TrainedClips(
+        video_codec(abp_video_functions(config), params, seed=seed, devices=devices), params, None, [], 0, 0.0
+    )

@@ -1,4 +1,0 @@
-"""Hostile files: every reader of the project is fed damaged, lying and random ones, and must read or refuse each.
-
-See `python -m fuzz --help`.
-"""

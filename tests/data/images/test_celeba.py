@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from facedis_jax.data.images.image_set import stack_images
+from facedis_jax.data.images.load import load_images
+from facedis_jax.errors import InputError
+from facedis_jax.formats import images as photographs
+
+_COLUMNS = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+_NAMES = [f"{number:06d}.png" for number in range(1, 13)]
+_POINTS = np.array([[69, 111], [108, 111], [89, 134], [72, 152], [106, 152]])
+
+
+def _points(number):
+    return _POINTS + np.array([number % 3, number % 5])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve images of CelebA's size, black but for a white spot at each landmark, and all its lists."""
+    folder = tmp_path / "celeba"
+    (folder / "img_align_celeba").mkdir(parents=True)
+    for number, name in enumerate(_NAMES):
+        picture = np.zeros((218, 178, 3), np.uint8)
+        picture[0, 0] = number
+        for x, y in _points(number):
+            picture[y - 1 : y + 2, x - 1 : x + 2] = 255
+        Image.fromarray(picture).save(folder / "img_align_celeba" / name)
+    rows = list(enumerate(_NAMES))
+    _write(folder, "list_eval_partition.txt", [f"{name} {0 if i < 7 else i % 2 + 1}" for i, name in rows])
+    _write(folder, "identity_CelebA.txt", [f"{name} {2880 - 7 * (i // 2)}" for i, name in rows])
+    points = [f"{name}  {'  '.join(map(str, _points(i).ravel()))} " for i, name in rows]
+    _write(folder, "list_landmarks_align_celeba.txt", [str(len(_NAMES)), _COLUMNS + " ", *points])
+    return folder
+
+
+def _write(folder, name, lines):
+    (folder / name).write_text("\n".join(lines) + "\n")
+
+
+def _edit(path, number, line):
+    lines = path.read_text().splitlines()
+    lines[number - 1 : number] = [] if line is None else [line]
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def load(folder, tmp_path):
+    return lambda kind="celeba", **options: load_images(
+        kind, folder, **{"size": 64, "prepared_dir": tmp_path / "prepared", **options}
+    )
+
+
+def test_the_partition_people_and_landmarks_come_with_the_images(load):
+    faces = load()
+    assert (faces.name, faces.size, faces.channels) == ("celeba", 64, 3)
+    assert list(faces.train.names) == _NAMES[:7]
+    assert list(faces.test.names) == [_NAMES[i] for i in (7, 9, 11)]
+    people = faces.classes["subject"]
+    assert [people[i] for i in faces.train.labels["subject"]] == [str(2880 - 7 * (i // 2)) for i in range(7)]
+    assert faces.train.labels["landmarks"].shape == (7, 5, 2)
+    assert list(load(held_out="validation").test.names) == [_NAMES[i] for i in (8, 10)]
+
+
+@pytest.mark.parametrize("crop", ["celeba_140", "celeba_108", "center_square"])
+def test_landmarks_lie_on_what_they_mark(load, crop):
+    faces = load(crop=crop)
+    for image, points in zip(stack_images(faces.train.images), faces.train.labels["landmarks"], strict=True):
+        rows, columns = np.nonzero(image[..., 0] > 40)
+        spots = np.stack([columns, rows], -1)
+        for point in points:
+            near = spots[np.abs(spots - point).max(-1) < 3]
+            weights = image[near[:, 1], near[:, 0], 0].astype(float)
+            np.testing.assert_allclose(np.average(near, axis=0, weights=weights), point, atol=0.3)
+
+
+def test_an_image_has_its_place_in_its_half_for_its_index(load):
+    faces = load(max_train=5)
+    assert [int(faces.train.images[i]["index"]) for i in range(5)] == list(range(5))
+    assert len(faces.train.images) == len(faces.train.names) == len(faces.train.labels["subject"]) == 5
+    # A smaller choice is part of a larger one.
+    assert set(load(max_train=2).train.names) < set(faces.train.names)
+    assert faces.content_hash != load().content_hash
+
+
+def test_the_same_images_in_other_halves_are_another_set(folder, load):
+    """The eighth image is trained on in place of being tested: both ways, files come in the same order."""
+    first = load()
+    _edit(folder / "list_eval_partition.txt", 8, f"{_NAMES[7]} 0")
+    other = load()
+    assert [*first.train.names, *first.test.names] == [*other.train.names, *other.test.names]
+    assert first.content_hash != other.content_hash
+
+
+def test_lists_may_be_missing(folder, load):
+    for name in ("list_eval_partition.txt", "identity_CelebA.txt", "list_landmarks_align_celeba.txt"):
+        (folder / name).unlink()
+    faces = load()
+    assert list(faces.test.names) == [_NAMES[0], _NAMES[10]]
+    assert faces.train.labels == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "line", "found"),
+    [
+        ("list_eval_partition.txt", 3, "000003.png 4", "line 3: .* 0, 1 or 2, found '4'"),
+        ("list_eval_partition.txt", 3, "000099.png 0", "line 3: .*'000099.png'"),
+        ("list_eval_partition.txt", 3, "000001.png 0", "line 3: .*000001.png again"),
+        ("list_eval_partition.txt", 3, "000003.png", "line 3: .*0 values"),
+        ("list_eval_partition.txt", 3, "", "line 3: .*an empty line"),
+        ("list_eval_partition.txt", 3, None, "each of 12 images, found 11, and none for 000003.png"),
+        ("identity_CelebA.txt", 5, "000005.png someone", "line 5: .*'someone'"),
+        ("list_landmarks_align_celeba.txt", 1, "11", "line 1: .*12, found '11'"),
+        ("list_landmarks_align_celeba.txt", 2, "a b", "line 2: .*lefteye_x"),
+        ("list_landmarks_align_celeba.txt", 4, "000002.png 1 2 3", "line 4: .*3 values"),
+        ("list_landmarks_align_celeba.txt", 4, "000002.png" + " nan" * 10, "line 4: .*178 x 218"),
+        ("list_landmarks_align_celeba.txt", 4, "000002.png" + " 200" * 10, "line 4: .*178 x 218"),
+        ("list_landmarks_align_celeba.txt", 14, None, "none for 000012.png"),
+    ],
+)
+def test_a_list_that_does_not_match_is_named_with_its_line(folder, load, name, number, line, found):
+    _edit(folder / name, number, line)
+    with pytest.raises(InputError, match=found) as caught:
+        load()
+    assert str(caught.value).startswith(str(folder / name))
+
+
+def test_lists_of_another_set_are_refused(folder, load):
+    (folder / "img_align_celeba" / _NAMES[4]).unlink()
+    with pytest.raises(InputError, match=r"line 5: .*'000005\.png'"):
+        load()
+    (folder / "list_eval_partition.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"list_eval_partition.txt: expected a text file"):
+        load()
+
+
+def test_mafl_names_its_images_in_two_lists(folder, load):
+    (folder / "MAFL").mkdir()
+    _write(folder, "MAFL/training.txt", _NAMES[2:6])
+    _write(folder, "MAFL/testing.txt", _NAMES[8:10])
+    faces = load("mafl")
+    assert (list(faces.train.names), list(faces.test.names)) == (_NAMES[2:6], _NAMES[8:10])
+    expected = (_points(8) - [19, 39] + 0.5) * 64 / 140 - 0.5
+    np.testing.assert_allclose(faces.test.labels["landmarks"][0], expected, rtol=1e-5)
+    _write(folder, "MAFL/testing.txt", [*_NAMES[8:10], _NAMES[3]])
+    with pytest.raises(InputError, match=r"testing.txt.*other images than in training.txt, found 000004.png"):
+        load("mafl")
+    (folder / "MAFL/testing.txt").unlink()
+    with pytest.raises(InputError, match=r"testing.txt: expected a list of MAFL"):
+        load("mafl")
+
+
+def test_an_unknown_partition_is_refused(load):
+    with pytest.raises(InputError, match="held_out: expected test or validation, found 'train'"):
+        load(held_out="train")
+
+
+def test_a_second_start_reads_one_image_and_prepares_nothing(load, monkeypatch):
+    first = load()
+    read = []
+    decode = photographs.decode_photograph
+    monkeypatch.setattr(photographs, "decode_photograph", lambda path, data: read.append(path) or decode(path, data))
+    second = load()
+    assert len(read) == 1
+    assert second.content_hash == first.content_hash
+    np.testing.assert_array_equal(stack_images(second.test.images), stack_images(first.test.images))
+
+
+def test_real_faces(real_data, tmp_path):
+    faces = load_images("celeba", real_data("celeba_layout"), size=32, max_train=60, max_test=10, prepared_dir=tmp_path)
+    train = set(faces.train.labels["subject"])
+    assert not train & set(faces.test.labels["subject"])
+    eyes, mouth = faces.train.labels["landmarks"][:, :2], faces.train.labels["landmarks"][:, 3:]
+    assert (eyes[:, 0, 0] < eyes[:, 1, 0]).all()
+    assert (eyes.mean(1)[:, 1] < mouth.mean(1)[:, 1]).all()
+    assert stack_images(faces.train.images).std() > 30

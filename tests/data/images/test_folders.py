@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from facedis_jax.data.images.image_set import stack_images
+from facedis_jax.data.images.load import load_images
+from facedis_jax.errors import InputError
+
+
+def _fill(folder, names, side):
+    rng = np.random.default_rng(side)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def load(tmp_path):
+    return lambda kind, folder, **options: load_images(
+        kind, folder, **{"size": 16, "prepared_dir": tmp_path / "prepared", **options}
+    )
+
+
+def test_ffhq_is_split_by_number(load, tmp_path):
+    numbers = (0, 1, 59999, 60000, 69999)
+    folder = _fill(tmp_path / "ffhq", [f"images256x256/{n // 1000:02d}000/{n:05d}.png" for n in numbers], 16)
+    faces = load("ffhq", folder)
+    assert faces.name == "ffhq"
+    assert list(faces.train.names) == ["00000.png", "00001.png", "59999.png"]
+    assert list(faces.test.names) == ["60000.png", "69999.png"]
+
+
+def test_a_part_of_ffhq_or_a_flat_folder_has_every_tenth_tested(load, tmp_path):
+    faces = load("ffhq", _fill(tmp_path / "ffhq", [f"{n:05d}.png" for n in range(12)], 16))
+    assert list(faces.test.names) == ["00000.png", "00010.png"]
+
+
+def test_the_smallest_folder_with_enough_pixels_is_read(load, tmp_path):
+    folder = tmp_path / "ffhq"
+    for name, side in (("thumbnails128x128", 128), ("images256x256", 256)):
+        _fill(folder / name, ["00000/00000.png", "00000/00001.png"], side)
+    read = {size: stack_images(load("ffhq", folder, size=size).train.images)[0] for size in (128, 256)}
+    for name, size in (("thumbnails128x128", 128), ("images256x256", 256)):
+        np.testing.assert_array_equal(read[size], np.asarray(Image.open(folder / name / "00000/00001.png")))
+    with pytest.raises(InputError, match="at least 512 x 512 pixels"):
+        load("ffhq", folder, size=512)
+
+
+def test_what_is_no_ffhq_is_named(load, tmp_path):
+    folder = _fill(tmp_path / "ffhq", ["00000.png", "00001.png", "cat.png"], 16)
+    with pytest.raises(InputError, match=r"cat\.png: expected a name as in FFHQ's"):
+        load("ffhq", folder)
+    (folder / "cat.png").unlink()
+    _fill(folder, ["again/00001.png"], 16)
+    with pytest.raises(InputError, match=r"each image once, found 00001\.png in several folders"):
+        load("ffhq", folder)
+
+
+def test_any_folder_is_read_with_its_folders_in_the_order_of_the_names(load, tmp_path):
+    names = ["a/2.png", "a/10.png", "b.JPG", "a.png", "z/y/x.webp", "0.tif"]
+    folder = _fill(tmp_path / "mine", names, 16)
+    for name in ("._a.png", ".thumbnails/a.png", "read me.txt", "film.gif"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"no photograph")
+    images = load("folder", folder)
+    assert images.name == "folder/mine"
+    assert [*images.test.names, *images.train.names] == sorted(names)
+    assert images.train.labels == {}
+
+
+@pytest.mark.parametrize(("count", "found"), [(None, "no such folder"), (0, "no photograph"), (1, "0 and 1 of 1")])
+def test_too_few_photographs_are_named(load, tmp_path, count, found):
+    folder = tmp_path / "mine"
+    if count is not None:
+        folder.mkdir()
+        _fill(folder, [f"{i}.png" for i in range(count)], 16)
+    with pytest.raises(InputError, match=found):
+        load("folder", folder)
+
+
+def test_real_portraits(real_data, load):
+    portraits = load("folder", real_data("portraits256"), size=64, max_train=20, max_test=10)
+    images = stack_images(portraits.train.images).astype(float)
+    assert images.shape == (20, 64, 64, 3)
+    assert np.abs(np.diff(images, axis=2)).mean() < images.std() / 3

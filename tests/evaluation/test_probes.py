@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from facedis_jax.evaluation.probes import leakage, probe
+
+
+def test_classes_that_a_plane_parts_are_read_at_any_scale():
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 3, 300)
+    codes = np.stack([classes * 1e-4 + 1e-5 * rng.normal(size=300), 1e3 * rng.normal(size=300)], axis=1)
+    found = probe(codes, classes)
+    assert found.accuracy > 0.95
+    assert found.chance == pytest.approx(1 / 3, abs=0.12)
+
+
+def test_codes_that_say_nothing_are_read_at_chance():
+    rng = np.random.default_rng(1)
+    found = probe(rng.normal(size=(2000, 4)), rng.integers(0, 4, 2000))
+    assert found.accuracy == pytest.approx(0.25, abs=0.06)
+
+
+def test_chance_is_the_share_of_the_most_frequent_class():
+    classes = np.array([0] * 90 + [1] * 10)
+    found = probe(np.random.default_rng(2).normal(size=(100, 2)), classes)
+    assert 0.75 < found.chance < 1
+
+
+@pytest.mark.parametrize("classes", [[0, 0, 0, 0, 0], [0, 1, 2]])
+def test_too_little_to_classify_is_no_probe(classes: list[int]):
+    assert probe(np.zeros((len(classes), 2)), np.array(classes)) is None
+
+
+def test_expressions_are_asked_for_where_they_show():
+    rng = np.random.default_rng(3)
+    subject, expression = rng.integers(0, 3, 600), rng.integers(0, 3, 600)
+    level = rng.uniform(size=600)
+    shown = (level >= 0.5)[:, None]
+    identity = np.eye(3)[subject] + 0.01 * rng.normal(size=(600, 3))
+    codes = np.eye(3)[expression] * shown + 0.01 * rng.normal(size=(600, 3))
+    probes = leakage(identity, codes, subject, expression, level)
+    assert probes["subject_from_identity"]["accuracy"] == 1
+    assert probes["expression_from_expression"]["accuracy"] == 1
+    for leak in ("subject_from_expression", "expression_from_identity"):
+        assert probes[leak]["accuracy"] < 0.5

@@ -1,0 +1,280 @@
+import io
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from facedis_jax.errors import InputError
+from facedis_jax.formats.images import CELEBA_SIZE, CROPS, Framing, decode_photograph, open_photographs
+
+
+def _smooth(width, height, channels=3):
+    """A picture that resampling and JPEG hardly change: [height, width, channels]."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    planes = [255 * x, 255 * y, 255 * (1 - x) * y][:channels]
+    return np.stack(planes, axis=-1).round().astype(np.uint8)
+
+
+def _encoded(picture, fmt="PNG", **options):
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture.squeeze())
+    buffer = io.BytesIO()
+    image.save(buffer, fmt, **options)
+    return buffer.getvalue()
+
+
+_NOISE = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+_WHOLE = {
+    "jpeg": _encoded(_NOISE, "JPEG"),
+    "progressive": _encoded(_NOISE, "JPEG", progressive=True),
+    "png": _encoded(_NOISE),
+    "webp": _encoded(_NOISE, "WEBP"),
+    "bmp": _encoded(_NOISE, "BMP"),
+    "tiff": _encoded(_NOISE, "TIFF"),
+}
+
+
+def _png16(channels):
+    """A 16-bit PNG, which Pillow cannot write in colour."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 16, 16, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + bytes(16 * channels * 2) for _ in range(16))
+    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows, 0)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "BMP", "TIFF"])
+@pytest.mark.parametrize("crop", CROPS)
+def test_an_image_of_the_right_size_is_taken_as_it_is(fmt, crop):
+    picture = _NOISE[:16, :16]
+    framed = Framing(16, crop=crop).pixels("x", decode_photograph("x", _encoded(picture, fmt)))
+    np.testing.assert_array_equal(framed, picture)
+    assert framed.dtype == np.uint8
+
+
+def test_jpeg_and_webp_are_read_too():
+    picture = _smooth(32, 32)
+    for fmt in ("JPEG", "WEBP"):
+        framed = Framing(32).pixels("x", decode_photograph("x", _encoded(picture, fmt, quality=95)))
+        assert np.abs(framed.astype(int) - picture).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("crop", "size", "box"),
+    [
+        ("none", (64, 64), (0, 0, 64)),
+        ("center_square", (640, 490), (75, 0, 490)),
+        ("center_square", (178, 218), (0, 20, 178)),
+        ("celeba_140", CELEBA_SIZE, (19, 39, 140)),
+        ("celeba_108", CELEBA_SIZE, (35, 55, 108)),
+        ("celeba_108", (64, 64), (0, 0, 64)),
+    ],
+)
+def test_crops_keep_the_square_they_name(crop, size, box):
+    assert Framing(32, crop=crop).box("x", *size) == box
+
+
+@given(
+    size=st.sampled_from([16, 32]),
+    width=st.integers(40, 90),
+    height=st.integers(40, 90),
+    # Near the border the filter's support is cut off and the picture no longer follows its formula.
+    u=st.floats(0.25, 0.75),
+    v=st.floats(0.25, 0.75),
+)
+@settings(max_examples=40, deadline=None)
+def test_points_stay_on_the_spot_that_they_mark(size, width, height, u, v):
+    """A picture whose red and green say where each pixel was: at a moved point they must say where the point was."""
+    framing = Framing(size)
+    left, top, side = framing.box("x", width, height)
+    x, y = left + u * (side - 1), top + v * (side - 1)
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    picture = np.stack([2 * columns, 2 * rows, 0 * rows], -1).astype(np.uint8)
+    framed = framing.pixels("x", Image.fromarray(picture)).astype(float)
+    moved = framing.points("x", np.array([x, y]), width, height)
+    column, row = np.floor(moved).astype(int)
+    dx, dy = moved - [column, row]
+    corners = framed[row : row + 2, column : column + 2, :2]
+    blend = np.einsum("i,j,ijc->c", [1 - dy, dy], [1 - dx, dx], corners)
+    np.testing.assert_allclose(blend / 2, [x, y], atol=0.5)
+    assert moved.dtype == np.float32
+
+
+def test_the_corner_pixel_has_its_centre_at_zero():
+    framing = Framing(16)
+    np.testing.assert_allclose(framing.points("x", np.array([[0.0, 0], [15, 15]]), 16, 16), [[0, 0], [15, 15]])
+    # Four pixels become one, whose centre is theirs.
+    np.testing.assert_allclose(framing.points("x", np.array([[0.5, 0.5], [30.5, 2.5]]), 32, 32), [[0, 0], [15, 1]])
+
+
+def test_colour_becomes_grey_by_its_luma():
+    grey = Framing(8, channels=1).pixels("x", Image.new("RGB", (8, 8), (200, 100, 50)))
+    assert grey.shape == (8, 8, 1)
+    np.testing.assert_allclose(grey, 0.299 * 200 + 0.587 * 100 + 0.114 * 50, atol=1)
+
+
+def test_a_telephones_photograph_stands_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = decode_photograph("x", _encoded(_smooth(32, 16), "JPEG", exif=exif, quality=95))
+    assert upright.size == (16, 32)
+    expected = np.rot90(_smooth(32, 16), k=-1).astype(int)
+    assert np.abs(np.asarray(upright) - expected).mean() < 4
+
+
+_ANIMATION = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "red")]}
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", "an empty file"),
+        (b"no image at all", "another or a damaged format"),
+        (_WHOLE["jpeg"][:-40], "truncated"),
+        (_WHOLE["png"][:-40], "truncated"),
+        (_png16(3), "16 bits"),
+        (_png16(1), "16 bits"),
+        (_encoded(Image.new("I;16", (16, 16)), "TIFF"), "16 bits"),
+        (_encoded(Image.new("CMYK", (16, 16)), "JPEG"), "CMYK"),
+        (_encoded(Image.new("P", (16, 16))), "a palette image"),
+        (_encoded(Image.new("1", (16, 16))), "a bilevel image"),
+        (_encoded(Image.new("RGBA", (16, 16))), "transparency"),
+        (_encoded(Image.new("LA", (16, 16))), "transparency"),
+        (_encoded(Image.new("F", (16, 16)), "TIFF"), "floating-point"),
+        (_encoded(Image.new("RGB", (16, 16)), **_ANIMATION), "several frames"),
+        (_encoded(Image.new("RGB", (16, 16)), "TIFF", **_ANIMATION), "several frames"),
+        (_encoded(Image.new("RGB", (16, 16)), "GIF"), "another or a damaged format"),
+    ],
+)
+def test_what_is_no_plain_photograph_is_named(data, found):
+    with pytest.raises(InputError, match=found) as caught:
+        decode_photograph("faces/a.png", data)
+    assert str(caught.value).startswith("faces/a.png: expected ")
+    assert "\n" not in str(caught.value)
+    assert "0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("framing", "size", "found"),
+    [
+        (Framing(16, crop="none"), (16, 17), "16 x 17"),
+        (Framing(32), (40, 31), "31 x 31"),
+        (Framing(16, crop="celeba_140"), (178, 217), "178 x 217"),
+    ],
+)
+def test_a_photograph_that_does_not_fit_is_named(framing, size, found):
+    with pytest.raises(InputError, match=f"^x: .*{found}"):
+        framing.pixels("x", Image.new("RGB", size))
+
+
+def test_grey_is_no_colour():
+    with pytest.raises(InputError, match=r"a colour photograph.*greyscale"):
+        Framing(16).pixels("x", Image.new("L", (16, 16)))
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [({"size": 48}, "48"), ({"size": 4}, "4"), ({"size": 0}, "0"), ({"channels": 4}, "4"), ({"crop": "face"}, "face")],
+)
+def test_settings_that_cannot_be_are_refused(options, found):
+    with pytest.raises(InputError, match=f"found '?{found}"):
+        Framing(**{"size": 16, **options})
+
+
+def test_photographs_must_have_the_size_of_the_first(tmp_path):
+    for name, size in (("a", (32, 24)), ("b", (32, 24)), ("c", (24, 32)), ("d", (32, 20))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    paths = sorted(tmp_path.iterdir())
+    photographs = open_photographs(paths, Framing(16))
+    pixels, data = photographs.read(1)
+    assert (pixels.shape, data) == ((16, 16, 3), paths[1].read_bytes())
+    with pytest.raises(InputError, match=r"c\.png: expected 32 x 24 pixels.*found 24 x 32"):
+        photographs.read(2)
+    both = open_photographs(paths, Framing(16), usual_sizes=((32, 24), (32, 20)))
+    assert both.read(3)[0].shape == (16, 16, 3)
+    with pytest.raises(InputError, match=r"c\.png"):
+        both.read(2)
+
+
+@pytest.mark.parametrize("name", _WHOLE)
+def test_a_file_that_was_cut_off_is_refused_or_whole(name):
+    """The last bytes of a file may say nothing (the end marker of a JPEG); then nothing is lost."""
+    whole = np.asarray(decode_photograph("x", _WHOLE[name]))
+    accepted = 0
+    for length in range(0, len(_WHOLE[name]), 7):
+        try:
+            cut = decode_photograph("x", _WHOLE[name][:length])
+        except InputError:
+            continue
+        accepted += 1
+        np.testing.assert_array_equal(np.asarray(cut), whole)
+    assert accepted <= 3
+
+
+@given(name=st.sampled_from(sorted(_WHOLE)), data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_damage_is_an_input_error_or_does_no_harm(name, data):
+    damaged = bytearray(_WHOLE[name])
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(st.integers(0, len(damaged) - 1) | st.integers(0, min(200, len(damaged) - 1)))
+        kind = data.draw(st.sampled_from(["set", "insert", "delete"]))
+        if kind == "set":
+            damaged[place] = data.draw(st.integers(0, 255))
+        elif kind == "insert":
+            damaged[place:place] = data.draw(st.binary(min_size=1, max_size=8))
+        elif len(damaged) > 20:
+            del damaged[place : place + 5]
+    try:
+        pixels = Framing(8).pixels("x", decode_photograph("x", bytes(damaged)))
+    except InputError:
+        return
+    assert (pixels.shape, pixels.dtype) == ((8, 8, 3), np.uint8)
+
+
+_PROMISES = """
+import io, resource, struct, sys, zlib
+import numpy as np
+from PIL import Image
+from facedis_jax.formats.images import decode_photograph
+from facedis_jax.errors import InputError
+
+def encoded(fmt, side):
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, fmt)
+    return bytearray(buffer.getvalue())
+
+decode_photograph("x", bytes(encoded("JPEG", 200)))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for side in (7000, 12000, 65000):
+    for fmt, real in (("JPEG", 16), ("JPEG", 250), ("PNG", 16), ("PNG", 150)):
+        data = encoded(fmt, real)
+        if fmt == "JPEG":
+            at = data.find(b"\\xff\\xc0")
+            data[at + 5 : at + 9] = struct.pack(">HH", side, side)
+        else:
+            data[16:24] = struct.pack(">II", side, side)
+            data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
+        try:
+            decode_photograph("x", bytes(data))
+        except InputError:
+            pass
+        else:
+            sys.exit(f"{fmt} of {side} was accepted")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
+def test_promised_dimensions_take_no_memory():
+    ran = subprocess.run([sys.executable, "-c", _PROMISES], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) < 20_000

@@ -1,0 +1,266 @@
+import io
+import tracemalloc
+
+import numpy as np
+import plyfile
+import pytest
+import trimesh
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from facedis_jax.errors import InputError
+from facedis_jax.formats.meshes import Mesh, check_topology, check_unit, parse_mesh, read_mesh, write_mesh
+
+_VERTICES = np.array([[0, 0, 0], [1.5, 0, 0], [0, -2.25, 0], [0, 0, 3], [1, 1, 0.125]], np.float32)
+_TRIANGLES = np.array([[0, 1, 2], [0, 2, 3], [2, 3, 4]], np.int32)
+
+
+def _ply(text, order="<", faces=_TRIANGLES, dtype="f4", count="u1", index="i4"):
+    """A PLY file from an independent writer, with properties that are not needed around those that are."""
+    vertex = np.zeros(len(_VERTICES), [("nx", "f4"), ("x", dtype), ("y", dtype), ("z", dtype), ("red", "u1")])
+    for i, axis in enumerate("xyz"):
+        vertex[axis] = _VERTICES[:, i]
+    face = np.empty(len(faces), [("quality", "f4"), ("vertex_indices", object)])
+    face["quality"] = 1
+    for i, corners in enumerate(faces):
+        face["vertex_indices"][i] = np.asarray(corners, index)
+    lengths, values = {"vertex_indices": count}, {"vertex_indices": index}
+    elements = [
+        plyfile.PlyElement.describe(vertex, "vertex", comments=["a comment"]),
+        plyfile.PlyElement.describe(face, "face", len_types=lengths, val_types=values),
+    ]
+    stream = io.BytesIO()
+    plyfile.PlyData(elements, text=text, byte_order="=" if text else order).write(stream)
+    return stream.getvalue()
+
+
+_OBJ = b"""# a comment
+mtllib /etc/passwd
+v 0 0 0
+v 1.5 0 0
+v 0 -2.25 0
+vt 0 0
+vn 0 0 1
+usemtl skin
+f 1 2 3
+v 0 0 3
+f 1/1 3/1 -1/1
+v 1 1 0.125 1.0
+f -3//1 4/1/1 5
+"""
+
+_WRL = b"""#VRML V2.0 utf8
+# Coordinate { point [ 9 9 9 ] } in a comment
+Shape { appearance Appearance { texture ImageTexture { url "a#b.bmp" } }
+ geometry IndexedFaceSet { coord DEF points Coordinate { point [
+ 0 0 0, 1.5 0 0, 0 -2.25 0,
+ 0 0 3 1 1 .125, ] }
+ coordIndex [0, 1, 2, -1, 0 2 3 -1
+ 2,3,4]
+ texCoord TextureCoordinate { point [ 0 0, 1 1 ] } texCoordIndex [ 0 1 0 -1 ] } }
+"""
+
+_VALID = {
+    "ascii.ply": _ply(True),
+    "little.ply": _ply(False),
+    "big.ply": _ply(False, ">"),
+    "polygons.ply": _ply(False, faces=[[0, 1, 2], [0, 2, 3, 4]]),
+    "mesh.obj": _OBJ,
+    "mesh.wrl": _WRL,
+}
+
+
+@pytest.mark.parametrize("name", [name for name in _VALID if name != "polygons.ply"])
+def test_reads_every_format(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(_VALID[name])
+    mesh = read_mesh(path)
+    np.testing.assert_array_equal(mesh.vertices, _VERTICES)
+    np.testing.assert_array_equal(mesh.triangles, _TRIANGLES)
+    assert mesh.triangles.dtype == np.int32
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("count", "index"), [("u1", "i4"), ("i4", "u4"), ("u2", "u1"), ("i1", "i2")])
+def test_ply_types(text, order, count, index):
+    mesh = parse_mesh("a.ply", _ply(text, order, dtype="f8", count=count, index=index))
+    assert mesh.vertices.dtype == np.float64
+    np.testing.assert_array_equal(mesh.vertices, _VERTICES)
+    np.testing.assert_array_equal(mesh.triangles, _TRIANGLES)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_ply_polygons_become_fans(text):
+    mesh = parse_mesh("a.ply", _ply(text, faces=[[0, 1, 2], [4, 3, 2, 1, 0], [0, 2, 3, 4]]))
+    expected = [[0, 1, 2], [4, 3, 2], [4, 2, 1], [4, 1, 0], [0, 2, 3], [0, 3, 4]]
+    np.testing.assert_array_equal(mesh.triangles, expected)
+
+
+def test_ply_with_windows_lines_reads_the_same():
+    mesh = parse_mesh("a.ply", _ply(True).replace(b"\n", b"\r\n"))
+    np.testing.assert_array_equal(mesh.triangles, _TRIANGLES)
+
+
+def test_obj_and_wrl_polygons():
+    quad = b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1 2 \\\n 3 4\n"
+    np.testing.assert_array_equal(parse_mesh("a.obj", quad).triangles, [[0, 1, 2], [0, 2, 3]])
+    wrl = b"#VRML V2.0 utf8\nCoordinate{point[0 0 0 1 0 0 1 1 0 0 1 0]} coordIndex[0 1 2 3 -1]"
+    np.testing.assert_array_equal(parse_mesh("a.wrl", wrl).triangles, [[0, 1, 2], [0, 2, 3]])
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_written_meshes_are_read_by_others(tmp_path, suffix):
+    path = tmp_path / f"mesh{suffix}"
+    path.write_bytes(b"before")
+    write_mesh(path, Mesh(_VERTICES, _TRIANGLES))
+    other = trimesh.load(path, process=False, force="mesh")
+    # glTF is in metres.
+    scale = 1e-3 if suffix == ".glb" else 1.0
+    np.testing.assert_allclose(other.vertices, _VERTICES * scale, atol=1e-7)
+    np.testing.assert_array_equal(other.faces, _TRIANGLES)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    if suffix != ".glb":
+        np.testing.assert_array_equal(read_mesh(path).vertices, _VERTICES)
+
+
+@pytest.mark.parametrize("name", ["mesh.stl", "missing/mesh.ply"])
+def test_unwritable_meshes_are_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"mesh\."):
+        write_mesh(tmp_path / name, Mesh(_VERTICES, _TRIANGLES))
+    assert not list(tmp_path.iterdir())
+
+
+def _lying(count, kind="binary_little_endian", rest=b"\0" * 2000):
+    header = f"ply\nformat {kind} 1.0\nelement vertex {count}\nproperty float x\nproperty float y\n"
+    header += "property float z\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    return header.encode() + rest
+
+
+_BAD = {
+    "empty.ply": (b"", "empty file"),
+    "bytes.ply": (bytes(range(256)) * 8, "expected a PLY file"),
+    "lying.ply": (_lying(10**9), "truncated"),
+    "lying_text.ply": (_lying(10**9, "ascii", b"0 " * 1000), "truncated"),
+    "negative.ply": (_lying(-5), "element vertex -5"),
+    "huge.ply": (_lying("9" * 5000), "element vertex 999"),
+    "no_end.ply": (b"ply\nformat ascii 1.0\nelement vertex 3\n", "end_header"),
+    "format.ply": (b"ply\nformat middle_endian 1.0\nend_header\n", "middle_endian"),
+    "no_faces.ply": (_lying(3).replace(b"element face 1", b"element face 0"), "no list of vertex_indices"),
+    "long_list.ply": (_lying(1, rest=b"\0" * 12 + b"\xff" + b"\0" * 20), "ends before"),
+    "words.ply": (_ply(True)[:-4] + b"two\n", "numbers, found 'two'"),
+    "far.ply": (_ply(False, faces=[[0, 1, 5]]), "corners from 0 to 4, found 5"),
+    "minus.ply": (_ply(False, faces=[[0, 1, -1]]), "corners from 0 to 4, found -1"),
+    "edge.ply": (_ply(False, faces=[[0, 1]]), "three or more corners"),
+    "nan.obj": (_OBJ.replace(b"1.5", b"nan"), "finite coordinates"),
+    "inf.obj": (_OBJ.replace(b"1.5", b"1e999"), "finite coordinates"),
+    "zero.obj": (_OBJ.replace(b"f 1 2 3", b"f 0 1 2"), "line 9"),
+    "far.obj": (_OBJ.replace(b"f 1 2 3", b"f 1 2 30"), "found 29"),
+    "overflow.obj": (_OBJ.replace(b"f 1 2 3", b"f 1 2 99999999999"), "line 9"),
+    "no_faces.obj": (b"v 0 0 0\nv 1 0 0\n", "no faces"),
+    "bytes.obj": (bytes(range(256)) * 8, "no vertices"),
+    "long.obj": (b"v 0 0 0\nf" + b" 1" * 40000 + b"\n", "65536 bytes"),
+    "cut.wrl": (_WRL[: _WRL.index(b"1 1 .125")], "closing bracket"),
+    "odd.wrl": (_WRL.replace(b"0 0 3 1 1 .125", b"0 0 3 1 1"), "three coordinates"),
+    "bytes.wrl": (bytes(range(256)) * 8, "VRML97"),
+    "two.wrl": (_WRL + _WRL, "expected one Coordinate"),
+    "fraction.wrl": (_WRL.replace(b"2,3,4", b"2,3,0.5"), "found 0.5"),
+    "mesh.stl": (b"solid", "the ending '.stl'"),
+}
+
+
+@pytest.mark.parametrize("name", _BAD)
+def test_bad_files_are_one_clear_line(tmp_path, name):
+    content, found = _BAD[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError) as caught:
+            read_mesh(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    assert peak < 4 << 20
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    for path in (tmp_path / "missing.ply", tmp_path):
+        with pytest.raises(InputError, match=str(path)):
+            read_mesh(path)
+
+
+def test_large_text_stays_within_ten_times_the_file():
+    rows = b"0 1 2\n" * 500_000
+    data = _lying(500_000, "ascii", rows + b"3 0 1 2\n")
+    tracemalloc.start()
+    try:
+        mesh = parse_mesh("a.ply", data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(mesh.vertices) == 500_000
+    assert peak < 10 * len(data) + (64 << 20)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    name=st.sampled_from(sorted(_VALID)),
+    cut=st.floats(0, 1),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+)
+def test_damaged_files_give_a_mesh_or_an_input_error(name, cut, flips):
+    data = bytearray(_VALID[name])
+    for place, byte in flips:
+        data[int(place * len(data))] = byte
+    if cut < 0.5:
+        del data[int(2 * cut * len(data)) :]
+    try:
+        mesh = parse_mesh(name, bytes(data))
+    except InputError as error:
+        assert str(error).startswith(name)  # noqa: PT017
+        return
+    assert np.isfinite(mesh.vertices).all()
+    assert mesh.vertices.shape[1:] == (3,)
+    assert mesh.triangles.shape[1:] == (3,)
+    assert mesh.triangles.min() >= 0
+    assert mesh.triangles.max() < len(mesh.vertices)
+
+
+@settings(max_examples=100, deadline=None)
+@given(name=st.sampled_from(["a.ply", "a.obj", "a.wrl"]), data=st.binary(max_size=300))
+def test_any_bytes_give_an_input_error(name, data):
+    start = {"a.ply": b"ply\n", "a.obj": b"v 0 0 0\n", "a.wrl": b"#VRML "}[name]
+    with pytest.raises(InputError):
+        parse_mesh(name, start + data)
+
+
+def test_topology_is_compared():
+    mesh = Mesh(_VERTICES, _TRIANGLES)
+    check_topology("here", mesh, 5, _TRIANGLES)
+    with pytest.raises(InputError, match="here: expected a mesh of 6 vertices, found 5"):
+        check_topology("here", mesh, 6, _TRIANGLES)
+    with pytest.raises(InputError, match="of 2 triangles, found 3"):
+        check_topology("here", mesh, 5, _TRIANGLES[:2])
+    with pytest.raises(InputError, match=r"\[0, 3, 2\] as triangle 1"):
+        check_topology("here", Mesh(_VERTICES, _TRIANGLES[:, [0, 2, 1]]), 5, _TRIANGLES[:, [0, 2, 1]][[0, 0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor", "looks"),
+    [("mm", 1e-1, "cm"), ("mm", 1e-3, "m"), ("m", 1.0, "mm"), ("m", 1e-1, "cm"), ("cm", 1.0, "mm")],
+)
+def test_wrong_units_are_named(unit, factor, looks):
+    face = np.random.default_rng(0).uniform(-100, 100, (50, 3))
+    check_unit("face.ply", face, "mm")
+    check_unit("face.ply", face / 1000, "m")
+    with pytest.raises(InputError, match=rf"face\.ply: expected a face in {unit} .* \(looks like {looks}\)"):
+        check_unit("face.ply", face * factor, unit)
+
+
+def test_a_size_of_no_unit_is_refused():
+    with pytest.raises(InputError, match=r"a diagonal of 0$"):
+        check_unit("face.ply", np.zeros((4, 3)), "mm")

@@ -1,0 +1,159 @@
+"""Every reader of files in the project, with what it is fed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fuzz import dense, seeds
+from tests.fuzz.mutations import Mutation, mutate, mutate_gzip, mutate_json, mutate_png, mutate_zip
+from tests.fuzz.seeds import Seeds
+
+# Imports stand in the functions, for the modules must be instrumented when they are first imported.
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader.
+
+    Attributes:
+      name: what the command calls it.
+      seeds: puts what the reader wants to find around its file into a folder, and gives valid files for it.
+      read: reads the file of that name in the folder.
+      mutate: how files of this kind are changed from within; plain changes are made as often.
+      dense: small programs for large files that cost as much memory or time for their size as we could think of.
+      instrument: modules whose branches guide the search.
+    """
+
+    name: str
+    seeds: Callable[[Path], Seeds]
+    read: Callable[[Path, str], object]
+    mutate: Mutation = mutate
+    dense: Callable[[], Seeds] = list
+    instrument: tuple[str, ...] = ("facedis_jax.data", "facedis_jax.formats")
+
+
+def _mesh(folder: Path, name: str) -> None:
+    from facedis_jax.formats.meshes import read_mesh
+
+    read_mesh(folder / name)
+
+
+def _face_model(folder: Path, name: str) -> None:
+    from facedis_jax.data.synthetic.face_model import load_face_model
+
+    load_face_model(folder / name)
+
+
+def _weights(folder: Path, name: str) -> None:
+    from facedis_jax.training.arrays import load_weights
+
+    load_weights(folder / name)
+
+
+def _trained_faces(folder: Path, name: str) -> None:
+    from facedis_jax.inference.trained_faces import TrainedFaces
+
+    TrainedFaces.load(folder / name)
+
+
+def _image(folder: Path, name: str) -> None:
+    from facedis_jax.formats.images import Framing, open_photographs
+
+    open_photographs([folder / name], Framing(16, channels=1)).read(0)
+
+
+def _idx(folder: Path, name: str) -> None:
+    from facedis_jax.data.images.mnist import read_idx
+
+    read_idx(folder / name)
+
+
+def _cifar(folder: Path, name: str) -> None:
+    from facedis_jax.data.images.cifar10 import read_cifar_batch
+
+    read_cifar_batch(folder / name)
+
+
+def _list(folder: Path, name: str) -> None:
+    from facedis_jax.data.images.celeba import Celeba, CelebaSettings, Mafl, MaflSettings
+    from facedis_jax.data.images.ck_plus import CkPlus, CkPlusSettings
+
+    if name.startswith("Emotion"):
+        CkPlus.survey(folder, CkPlusSettings())
+    elif name in ("training.txt", "testing.txt"):
+        Mafl.survey(folder, MaflSettings())
+    else:
+        Celeba.survey(folder, CelebaSettings())
+
+
+def _vertex_list(folder: Path, name: str) -> None:
+    from facedis_jax.data.faces.bu3dfe import read_landmarks
+
+    read_landmarks(folder / name)
+
+
+def _video(folder: Path, name: str) -> None:
+    from facedis_jax.formats.images import Framing
+    from facedis_jax.formats.videos import read_video
+
+    read_video(folder / name, Framing(16))
+
+
+def _config(folder: Path, name: str) -> None:
+    from facedis_jax.runs.faces import FaceRunConfig
+    from facedis_jax.runs.finished import from_json
+    from facedis_jax.training import RunFolder
+    from facedis_jax.training.run_folder import first_difference
+
+    config = RunFolder.read(folder).config
+    first_difference(config, {"experiment": "coma_ib", "config": {"epochs": 3}})
+    saved = config.get("config") if isinstance(config, dict) else None
+    from_json(FaceRunConfig, saved, where=folder / name)
+
+
+def _metrics(folder: Path, name: str) -> None:
+    from facedis_jax.training.logs import read_metrics
+
+    read_metrics(folder / name, "train")
+
+
+def _checkpoint(folder: Path, name: str) -> None:
+    import logging
+
+    import jax
+
+    from facedis_jax.training import Checkpoints
+
+    # Warnings of the damage are what a person should see here, and not what is looked for.
+    logging.disable()
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shapes = {"weights": ((2, 3), "float32"), "step": ((), "int32")}
+    abstract = {key: jax.ShapeDtypeStruct(*what, sharding=here) for key, what in shapes.items()}
+    with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+        checkpoints.restore(abstract)
+
+
+_ARCHIVES = ("facedis_jax", "zipfile", "numpy.lib")
+_RUNS = ("facedis_jax.training", "facedis_jax.runs.finished")
+
+READERS = {
+    reader.name: reader
+    for reader in (
+        Reader("ply", seeds.plys, _mesh, dense=dense.plys),
+        Reader("obj", seeds.objs, _mesh, dense=dense.objs),
+        Reader("wrl", seeds.wrls, _mesh, dense=dense.wrls),
+        Reader("face_model", seeds.face_models, _face_model, mutate_zip, dense.face_models, _ARCHIVES),
+        Reader("weights", seeds.weights, _weights, mutate_zip, dense.weights, _ARCHIVES),
+        Reader("trained_faces", seeds.trained_faces, _trained_faces, mutate_zip, dense.weights, _ARCHIVES),
+        Reader("image", seeds.images, _image, mutate_png, dense.images, ("facedis_jax.formats", "PIL")),
+        Reader("idx", seeds.idx_files, _idx, mutate_gzip, dense.idx_files),
+        Reader("cifar", seeds.cifar_batches, _cifar, dense=dense.cifar_batches),
+        Reader("lists", seeds.lists, _list, dense=dense.lists),
+        Reader("vertex_list", seeds.vertex_lists, _vertex_list, dense=dense.vertex_lists),
+        Reader("video", seeds.videos, _video, dense=dense.videos),
+        Reader("config", seeds.configs, _config, mutate_json, dense.configs, _RUNS),
+        Reader("metrics", seeds.metrics, _metrics, mutate_json, dense.metrics, _RUNS),
+        Reader("checkpoint", seeds.checkpoints, _checkpoint, mutate_json, instrument=_RUNS),
+    )
+}
+"""By name."""

@@ -1,0 +1,250 @@
+"""Valid files to start from, made by the project's own writers and by the libraries whose formats it reads."""
+
+import gzip
+import io
+import json
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facedis_jax.formats.meshes import Mesh, write_mesh
+
+Seeds = list[tuple[str, bytes]]
+"""Names of files, and what is in them."""
+
+_VERTICES = np.array([[0, 0, 0], [150, 0, 0], [0, -225, 0], [0, 0, 300], [100, 100, 12.5]], np.float32)
+_TRIANGLES = np.array([[0, 1, 2], [0, 2, 3], [2, 3, 4]], np.int32)
+_RANDOM = np.random.default_rng(0)
+
+
+def ply_file(kind: str, vertices: bytes, faces: bytes, count: tuple[int, int], types: str = "float uchar int") -> bytes:
+    """A PLY file of a kind ("ascii", "binary_little_endian"), of bodies that are written already."""
+    coordinate, length, index = types.split()
+    axes = "".join(f"property {coordinate} {axis}\n" for axis in "xyz")
+    list_of = f"property list {length} {index} vertex_indices\n"
+    head = f"ply\nformat {kind} 1.0\nelement vertex {count[0]}\n{axes}element face {count[1]}\n{list_of}end_header\n"
+    return head.encode() + vertices + faces
+
+
+def plys(folder: Path) -> Seeds:
+    """Binary of either order, text, and faces of different lengths."""
+    write_mesh(folder / "a.ply", Mesh(_VERTICES, _TRIANGLES))
+    rows = "".join(f"{x:g} {y:g} {z:g}\n" for x, y, z in _VERTICES).encode()
+    big = _VERTICES.astype(">f4").tobytes() + b"".join(struct.pack(">B3i", 3, *row) for row in _TRIANGLES.tolist())
+    ragged = struct.pack("<B3i", 3, 0, 1, 2) + struct.pack("<B4i", 4, 0, 1, 2, 3)
+    contents = [
+        (folder / "a.ply").read_bytes(),
+        ply_file("ascii", rows, b"3 0 1 2\n3 0 2 3\n3 2 3 4\n", (5, 3)),
+        ply_file("ascii", rows, b"3 0 1 2\n4 0 2 3 4\n", (5, 2)),
+        ply_file("binary_little_endian", _VERTICES.tobytes(), ragged, (5, 2)),
+        ply_file("binary_big_endian", b"", big, (5, 3)),
+    ]
+    return [("a.ply", content) for content in contents]
+
+
+def objs(folder: Path) -> Seeds:
+    """As written, and with all that such files may hold."""
+    write_mesh(folder / "a.obj", Mesh(_VERTICES, _TRIANGLES))
+    full = b"# a\nmtllib /etc/passwd\nv 0 0 0\nv 1.5 0 0\nv 0 2 0 1\nvt 0 0\nf 1/1 2//3 -1/1/1\nf 1 2 \\\n 3\n"
+    return [("a.obj", (folder / "a.obj").read_bytes()), ("a.obj", full)]
+
+
+def wrls(folder: Path) -> Seeds:
+    """With comments, strings and commas, and with as little as will do."""
+    full = b"""#VRML V2.0 utf8
+# Coordinate { point [ 9 9 9 ] }
+Shape { appearance Appearance { texture ImageTexture { url "a#b\\".bmp" } }
+ geometry IndexedFaceSet { coord DEF points Coordinate { point [ 0 0 0, 1.5 0 0, 0 -2.25 0, 0 0 3 1 1 .125, ] }
+ coordIndex [0, 1, 2, -1, 0 2 3 -1 2,3,4] texCoordIndex [ 0 1 0 -1 ] } }
+"""
+    return [
+        ("a.wrl", full),
+        ("a.wrl", b"#VRML V2.0 utf8\nCoordinate{point[0 0 0 1 0 0 1 1 0]} coordIndex[0 1 2 -1]"),
+    ]
+
+
+def face_models(folder: Path) -> Seeds:
+    """A small face in millimetres."""
+    arrays: dict[str, np.ndarray] = {
+        "neutral": _VERTICES,
+        "identity": _RANDOM.normal(size=(2, 5, 3)).astype(np.float32),
+        "expression": _RANDOM.normal(size=(2, 5, 3)),
+        "expression_names": np.array(["jawOpen", "smile"]),
+        "triangles": _TRIANGLES,
+        "unit": np.array("mm"),
+        "landmark_names": np.array(["nose"]),
+        "landmark_indices": np.array([2]),
+    }
+    quads: dict[str, np.ndarray] = {
+        key: arrays[key] for key in ("neutral", "identity", "expression", "expression_names")
+    }
+    return [("a.npz", _npz(arrays)), ("a.npz", _npz(quads | {"quads": np.array([[0, 1, 2, 3]], np.uint8)}))]
+
+
+def weights(folder: Path) -> Seeds:
+    """The parameters of a small network."""
+    from facedis_jax.training.arrays import save_weights
+
+    layer = {"kernel": _RANDOM.normal(size=(4, 3)).astype(np.float32), "bias": np.zeros(3, np.float32)}
+    save_weights(folder / "model.npz", {"encoder": {"dense": layer}, "scale": np.float32(2)})
+    return [("model.npz", (folder / "model.npz").read_bytes())]
+
+
+def trained_faces(folder: Path) -> Seeds:
+    """What an IB-VAE run of four faces keeps."""
+    from facedis_jax.inference.trained_faces import TrainedFaces
+    from facedis_jax.learners import FaceConstants
+
+    faces = TrainedFaces(
+        constants=FaceConstants(_VERTICES, 260.0, 4, 2, np.zeros(6, np.float32), 0.5),
+        triangles=_TRIANGLES,
+        subjects=["a", "b"],
+        expressions=["neutral", "smile"],
+        neutrals=np.stack([_VERTICES, _VERTICES]),
+        codes=np.zeros((4, 8), np.float32),
+        subject=np.array([0, 0, 1, 1], np.int32),
+        expression=np.array([0, 1, 0, 1], np.int32),
+        level=np.zeros(4, np.float32),
+    )
+    faces.save(folder / "model.npz")
+    return [("model.npz", (folder / "model.npz").read_bytes())]
+
+
+def images(folder: Path) -> Seeds:
+    """Every format that is read, grey and in colour, turned, progressive and in tiles."""
+    from PIL import Image
+
+    noise = _RANDOM.integers(0, 256, (24, 20, 3), np.uint8)
+    turned = Image.Exif()
+    turned[0x112] = 6
+    colour, grey = Image.fromarray(noise), Image.fromarray(noise[..., 0])
+    ways: list[tuple[Image.Image, str, dict]] = [
+        (colour, "JPEG", {"exif": turned, "quality": 50}),
+        (colour, "JPEG", {"progressive": True, "comment": b"a"}),
+        (colour, "PNG", {}),
+        (grey, "PNG", {"exif": turned}),
+        (colour, "WEBP", {}),
+        (colour, "WEBP", {"lossless": True}),
+        (grey, "BMP", {}),
+        (colour, "TIFF", {}),
+        (colour, "TIFF", {"compression": "tiff_deflate"}),
+        (grey, "TIFF", {"compression": "tiff_lzw"}),
+    ]
+    return [("a.png", _saved(*way)) for way in ways]
+
+
+def idx_files(folder: Path) -> Seeds:
+    """Digits and their labels, as they are and compressed."""
+    digits = b"\0\0\x08\x03" + struct.pack(">3I", 2, 28, 28) + _RANDOM.bytes(2 * 28 * 28)
+    labels = b"\0\0\x08\x01" + struct.pack(">I", 5) + bytes([0, 1, 2, 3, 9])
+    return [(f"a{end}", pack(data)) for data in (digits, labels) for end, pack in (("", bytes), (".gz", gzip.compress))]
+
+
+def cifar_batches(folder: Path) -> Seeds:
+    """Two photographs."""
+    return [("data_batch_1.bin", b"".join(bytes([label]) + _RANDOM.bytes(3072) for label in (3, 9)))]
+
+
+def lists(folder: Path) -> Seeds:
+    """Two photographs in CelebA's layout and two in CK+'s, with every list that may come with them."""
+    from PIL import Image
+
+    for name in ("img_align_celeba/000001.jpg", "img_align_celeba/000002.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (178, 218)).save(folder / name)
+    for name in ("S005/001/S005_001_00000001.png", "S010/002/S010_002_00000001.png"):
+        path = folder / "cohn-kanade-images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (64, 64)).save(path)
+    points = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+    rows = [f"00000{i}.jpg 69 109 106 113 77 142 73 152 108 154\n" for i in (1, 2)]
+    texts = {
+        "list_landmarks_align_celeba.txt": f"2\n{points}\n{''.join(rows)}",
+        "identity_CelebA.txt": "000001.jpg 2880\n000002.jpg 2937\n",
+        "list_eval_partition.txt": "000001.jpg 0\n000002.jpg 2\n",
+        "training.txt": "000001.jpg\n",
+        "testing.txt": "000002.jpg\n",
+        "Emotion/S005/001/S005_001_00000001_emotion.txt": "   3.0000000e+00\n",
+    }
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return [(name, text.encode()) for name, text in texts.items()]
+
+
+def vertex_lists(folder: Path) -> Seeds:
+    """The steady vertices of BU-3DFE's registration."""
+    return [("landmarks.txt", b"3 14 15\n92 6\r\n")]
+
+
+def video(codec: str, pixels: str, kind: str, count: int, side: int, *, noisy: bool = True) -> bytes:
+    """A video of square frames."""
+    import av
+
+    stream_bytes = io.BytesIO()
+    with av.open(stream_bytes, "w", format=kind) as container:
+        stream: Any = container.add_stream(codec, rate=25, width=side, height=side, pix_fmt=pixels)
+        for i in range(count):
+            frame = (
+                _RANDOM.integers(0, 256, (side, side, 3), np.uint8) if noisy else np.zeros((side, side, 3), np.uint8)
+            )
+            shown = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            shown.pts, shown.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(shown))
+        container.mux(stream.encode())
+    return stream_bytes.getvalue()
+
+
+def videos(folder: Path) -> Seeds:
+    """Every container that is read."""
+    ways = (
+        ("libx264", "yuv420p", "mp4"),
+        ("mpeg4", "yuv420p", "avi"),
+        ("libvpx", "yuv420p", "webm"),
+        ("ffv1", "bgr0", "matroska"),
+        ("mjpeg", "yuvj420p", "mov"),
+    )
+    return [("a.mp4", video(*way, 4, 16)) for way in ways]
+
+
+def configs(folder: Path) -> Seeds:
+    """What makes a run of an IB-VAE."""
+    from facedis_jax.runs.command_line import as_json
+    from facedis_jax.runs.faces import FaceRunConfig
+
+    config = {"experiment": "coma_ib", "devices": 1, "config": as_json(FaceRunConfig())}
+    return [("config.json", json.dumps(config, indent=2).encode())]
+
+
+def metrics(folder: Path) -> Seeds:
+    """Three lines of a run, the last of them half written."""
+    lines = '{"step": 10, "split": "train", "loss": 0.25}\n{"step": 10, "split": "test", "loss": null}\n{"step": 2'
+    return [("metrics.jsonl", lines.encode())]
+
+
+def checkpoints(folder: Path) -> Seeds:
+    """Every file of the two checkpoints of a small state."""
+    import jax.numpy as jnp
+
+    from facedis_jax.training import Checkpoints
+
+    with Checkpoints(folder / "checkpoints") as saved:
+        for step in (1, 2):
+            saved.save(step, {"weights": jnp.arange(6.0).reshape(2, 3), "step": jnp.int32(step)}, {"seconds": 1.5})
+    files = sorted(path for path in (folder / "checkpoints").rglob("*") if path.is_file())
+    return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in files]
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def _saved(picture, kind: str, options: dict) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()

@@ -1,0 +1,119 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from facedis_jax.evaluation.faces import predict
+from facedis_jax.reports.faces import figures as face_figures
+from facedis_jax.reports.faces import named_expressions as named_figures
+from facedis_jax.reports.faces.figures import Aggregate, Scene
+
+
+@pytest.fixture(scope="module")
+def scene(codec, face_set):
+    return Scene.of(codec, face_set, predict(codec, face_set.test, face_set.neutrals))
+
+
+@pytest.fixture(scope="module")
+def named_scene(named_codec, face_set):
+    return Scene.of(named_codec, face_set, predict(named_codec, face_set.test, face_set.neutrals))
+
+
+def cells(figure) -> list[np.ndarray]:
+    """The pictures of a grid, row by row."""
+    return [axes.images[0].get_array() for axes in figure.axes if axes.images]
+
+
+def test_the_faces_shown_are_strong_and_as_different_as_there_are(scene):
+    every = np.arange(3 * 4 * 5)
+    subject, expression, level = every // 20, every // 5 % 4, (every % 5 / 4).astype(np.float32)
+    made_up = dataclasses.replace(scene.predictions, subject=subject, expression=expression, level=level)
+    shown = face_figures.showcase(made_up, 4)
+    assert (level[shown] == 1).all()
+    assert sorted(expression[shown]) == [0, 1, 2, 3]
+    assert set(subject[shown]) == {0, 1, 2}
+    assert len(set(face_figures.showcase(made_up, 99).tolist())) == 12
+
+
+def test_faint_expressions_are_shown_after_all_others(scene):
+    level = np.array([0.1, 0.3, 0.9, 0.2], np.float32)
+    subject, expression = np.array([0, 1, 2, 2]), np.array([0, 1, 2, 2])
+    made_up = dataclasses.replace(scene.predictions, subject=subject, expression=expression, level=level)
+    assert face_figures.showcase(made_up, 3).tolist() == [2, 1, 0]
+
+
+def test_people_are_shown_once_each_and_as_neutral_as_can_be(scene):
+    shown = face_figures.people(scene.predictions, 6)
+    subjects = scene.predictions.subject
+    assert subjects[shown].tolist() == np.unique(subjects).tolist()
+    for row in shown:
+        assert scene.predictions.level[row] == scene.predictions.level[subjects == subjects[row]].min()
+    assert len(face_figures.people(scene.predictions, 2)) == 2
+
+
+def test_reconstructions_share_one_scale(scene):
+    figure = face_figures.reconstructions(scene, face_figures.showcase(scene.predictions, 2))
+    assert len(cells(figure)) == 12
+    bar = figure.axes[-1]
+    assert bar.get_ylabel() == "distance (mm)"
+    assert bar.get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize("which", ["scene", "named_scene"])
+def test_a_face_with_its_own_expression_is_its_reconstruction(which: str, request):
+    scene = request.getfixturevalue(which)
+    row = int(face_figures.showcase(scene.predictions, 1)[0])
+    (expected,) = scene.pictures(scene.predictions.reconstruction[[row]])
+    _, borrowed = cells(face_figures.borrowed_expressions(scene, row, np.array([row])))
+    _, given = cells(face_figures.one_expression(scene, row, np.array([row])))
+    *_, swapped = cells(face_figures.swaps(scene, np.array([row]), np.array([row])))
+    *_, last, _ = cells(face_figures.level_sweep(scene, np.array([row])))
+    for picture in (borrowed, given, swapped, last):
+        np.testing.assert_allclose(picture.astype(int), expected, atol=3)
+
+
+def test_swaps_have_people_in_rows_and_expressions_in_columns(scene):
+    persons, donors = face_figures.people(scene.predictions, 2), face_figures.showcase(scene.predictions, 3)
+    pictures = cells(face_figures.swaps(scene, persons, donors))
+    assert len(pictures) == 3 + 2 * 4
+    z = np.concatenate([scene.identity(persons)[1], scene.expression(donors)[2]]).astype(np.float32)[None]
+    (expected,) = scene.pictures(scene.codec.decode(z[:, :2], z[:, 2:], None)[0])
+    np.testing.assert_array_equal(pictures[-1], expected)
+
+
+def test_named_levels_begin_at_the_same_face_and_part(named_scene):
+    person = int(face_figures.people(named_scene.predictions, 1)[0])
+    pictures = cells(named_figures.named_levels(named_scene, person, np.array([0, 7]), steps=3))
+    np.testing.assert_array_equal(pictures[0], pictures[3])
+    assert not np.array_equal(pictures[2], pictures[5])
+    level_1 = cells(named_figures.named_expressions(named_scene, np.array([person]), np.array([0, 7])))
+    np.testing.assert_array_equal(level_1[0], pictures[2])
+    np.testing.assert_array_equal(level_1[1], pictures[5])
+
+
+def test_the_latent_that_has_not_collapsed_is_swept(named_scene):
+    assert named_figures.free_latent(named_scene) == 0
+    person = int(face_figures.people(named_scene.predictions, 1)[0])
+    first, last = cells(named_figures.free_latent_sweep(named_scene, person, np.array([0]), steps=2))
+    assert not np.array_equal(first, last)
+
+
+def test_the_codes_distribution_is_that_of_their_samples(scene):
+    predictions, rng = scene.predictions, np.random.default_rng(0)
+    rows = rng.integers(0, len(predictions), 100_000)
+    noise = rng.normal(size=(len(rows), 5)) * np.exp(0.5 * predictions.logvar[rows])
+    drawn = predictions.mean[rows] + noise
+    aggregate = Aggregate.of(predictions)
+    np.testing.assert_allclose(aggregate.mean, drawn.mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(aggregate.covariance, np.cov(drawn.T), atol=0.04)
+
+
+@pytest.mark.parametrize(("mean", "deviation", "fits"), [(0.1, 1.0, True), (1.0, 1.0, False), (0.0, 0.3, False)])
+def test_the_prior_is_told_from_other_distributions(mean: float, deviation: float, fits: bool):
+    assert Aggregate(np.array([0.0, mean]), np.diag([1.0, deviation**2])).is_prior is fits
+
+
+def test_samples_repeat_themselves(scene):
+    first, second = (cells(face_figures.samples(scene, count=2)) for _ in range(2))
+    assert len(first) == 4
+    np.testing.assert_array_equal(first, second)

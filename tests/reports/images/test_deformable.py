@@ -1,0 +1,140 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
+from facedis_jax.evaluation.images import pose_spread, summary, view_results
+from facedis_jax.inference.images import ImageCodec, squared_errors
+from facedis_jax.models import Latents
+from facedis_jax.reports.images.deformable import DeformableResults, write_deformable_report
+from facedis_jax.training import RunFolder
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
+SIZE, VIEWS = 8, np.float32([-30, -15, 0, 15, 30])
+COMMAND = "python -m experiments.faces_deformable --preset tiny --note '<&>'"
+RNG = np.random.default_rng(0)
+APPEARANCE = RNG.normal(size=(3, SIZE, SIZE, 3)).astype(np.float32) / 10
+
+
+def canonical(appearance):
+    return np.clip(0.5 + np.tensordot(appearance, APPEARANCE, 1), 0, 1)
+
+
+def flow(geometry):
+    return np.broadcast_to(geometry[:, None, None, :2], (len(geometry), SIZE, SIZE, 2))
+
+
+def decode(latents):
+    """Bends by whole pixels."""
+    shifts = np.round(latents.geometry[:, :2]).astype(int)
+    images = canonical(latents.appearance)
+    return np.stack([np.roll(image, (-dy, -dx), (0, 1)) for image, (dx, dy) in zip(images, shifts, strict=True)])
+
+
+CODEC = ImageCodec(
+    infer=lambda images: None,
+    decode=decode,
+    canonical=canonical,
+    flow=flow,
+    appearance_latents=3,
+    geometry_latents=2,
+)
+
+
+def rows(*names):
+    return [
+        {"step": step, "split": split, **dict.fromkeys(names, 5.0 / step)}
+        for step in (1, 2)
+        for split in ("train", "test")
+    ]
+
+
+def results(*, labels, compare):
+    """Four people, each at five views."""
+    count = 4 * len(VIEWS)
+    latents = Latents(
+        np.repeat(RNG.normal(size=(4, 3)), len(VIEWS), axis=0).astype(np.float32),
+        RNG.normal(size=(count, 2)).astype(np.float32),
+    )
+    predictions, images = decode(latents), RNG.integers(256, size=(count, SIZE, SIZE, 3), dtype=np.uint8)
+    error = summary(squared_errors(images, predictions))
+    models = ("deformable", "abp", "vae") if compare else ("deformable",)
+    numbers = {"images": {"train": 30, "test": count}, "device": "1 x cpu (cpu)"}
+    for i, name in enumerate(models):
+        numbers[name] = {"squared_error": {**error, "mean": 40.0 + i}, "steps": 9, "seconds": 60.0}
+    covariances = None
+    if labels:
+        views, sittings = np.tile(VIEWS, 4), np.repeat(np.arange(4), len(VIEWS))
+        covariances = view_results(latents, views)
+        largest = {name: covariances[name]["largest"] for name in Latents._fields}
+        numbers["view_covariance"] = {**largest, "ratio": covariances["ratio"]}
+        numbers["canonical_spread"] = pose_spread(images, canonical(latents.appearance), sittings)
+        labels = {"view": views, "sitting": sittings}
+    return DeformableResults(
+        numbers=numbers,
+        codec=CODEC,
+        images=images,
+        latents=latents,
+        predictions=predictions,
+        canonical=canonical(latents.appearance),
+        covariances=covariances,
+        rows={name: rows("squared_error", "energy_nats") for name in models},
+        labels=labels or {},
+    )
+
+
+def write(path, found):
+    split = ImageSplit(ArrayImages(found.images), [str(i) for i in range(len(found.images))], found.labels)
+    folder = RunFolder.open(path, {})
+    images = ImageSet("made-up people", split, split, SIZE, 3, "hash")
+    write_deformable_report(folder, images, found, command=COMMAND, reach=(3.0, 2.0))
+    return folder, folder.report_file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("full") / "run", results(labels=True, compare=True))
+
+
+ALWAYS = {"reconstructions", "appearance_basis", "geometry_basis", "geometry_on_others", "recombinations"}
+OF_VIEWS = {"view_covariance", "latents_against_view", "view_traversals"}
+CURVES = {"curves_deformable", "curves_abp", "curves_vae"}
+
+
+def test_the_page_holds_every_picture_and_the_folder_has_them_as_files(written):
+    folder, page = written
+    assert {path.name for path in folder.figures.iterdir()} == {f"{name}.png" for name in ALWAYS | OF_VIEWS | CURVES}
+    for path in folder.figures.iterdir():
+        with Image.open(path) as image:
+            image.verify()
+    assert page.count("<img ") == len(ALWAYS | OF_VIEWS | CURVES)
+    assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'(?:src|href)="([^"]*)', page))
+
+
+def test_every_picture_says_what_is_seen(written):
+    pictures = re.findall(r'<figure class="picture">.*?</figure>', written[1], re.DOTALL)
+    for picture in pictures:
+        assert re.search(r'alt="[^"]+"', picture)
+        assert re.search(r"<figcaption>.{30,}</figcaption>", picture, re.DOTALL)
+
+
+def test_the_page_names_the_command_the_data_and_all_models(written):
+    _, page = written
+    assert "--preset tiny --note &#x27;&lt;&amp;&gt;&#x27;" in page
+    for text in ("made-up people, 8 x 8, 9 steps in 1.0 min on 1 x cpu (cpu)", "deformable generator", "VAE"):
+        assert text in page, text
+    # Its own error at a glance, and the others' beside it.
+    assert '<dd class="value">40.0</dd>' in page
+    assert "non-deformable ABP: 41.0, VAE: 42.0" in page
+
+
+def test_of_plain_photographs_nothing_is_said_about_views_or_other_models(tmp_path):
+    found = results(labels=False, compare=False)
+    folder, page = write(tmp_path / "run", found)
+    page = re.sub(r'"data:[^"]*"', "", page)
+    assert {path.stem for path in folder.figures.iterdir()} == ALWAYS | {"curves_deformable"}
+    for text in ("Where the view is", "Eq. 21", "Pose left", "VAE"):
+        assert text not in page, text

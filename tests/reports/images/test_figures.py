@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from facedis_jax.reports.images.figures import (
+    GRID_COLOR,
+    GRID_LINES,
+    PICTURE,
+    bent_grid,
+    covariance_bars,
+    image_grid,
+    latents_against_view,
+    picture,
+)
+
+BLACK = np.zeros((16, 16, 3), np.float32)
+FACTOR = PICTURE // 16
+
+
+def constant_flow(dx, dy, size=16):
+    return np.broadcast_to(np.float32([dx, dy]), (size, size, 2))
+
+
+@pytest.mark.parametrize(("size", "shown"), [(8, 160), (16, 160), (32, 160), (64, 192), (128, 256), (256, 256)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_a_whole_number_of_times_as_large(size, shown, channels):
+    image = np.random.default_rng(0).uniform(size=(size, size, channels))
+    for made in (picture(image), bent_grid(image), bent_grid(image, constant_flow(1, 2, size))):
+        assert (made.shape, made.dtype) == ((shown, shown, 3), np.uint8)
+    assert np.ptp(picture(np.full_like(image, 0.4))) == 0
+
+
+def test_large_pictures_are_the_image_itself():
+    image = np.random.default_rng(0).integers(256, size=(256, 256, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(picture(image / 255), image)
+
+
+def test_an_enlarged_picture_keeps_its_corners_and_its_ramps():
+    ramp = np.repeat(np.linspace(0.1, 0.9, 16)[None, :, None], 16, axis=0)
+    shown = picture(ramp)[PICTURE // 2, :, 0] / 255
+    # Pixel i covers the picture's pixels from 10 i to 10 i + 9.
+    x = (np.arange(PICTURE) + 0.5) / FACTOR - 0.5
+    inside = (x > 3) & (x < 12)
+    np.testing.assert_allclose(shown[inside], (0.1 + 0.8 * x / 15)[inside], atol=1 / 255)
+    np.testing.assert_allclose(shown[[0, -1]], [0.1, 0.9], atol=0.01)
+
+
+def lines(shown, along):
+    """Where the lines of a black picture with a grid on it are, in pixels: vertical ones along "x"."""
+    strength = shown[..., 2] / (255 * GRID_COLOR[2])
+    # Those of the other direction cover less than half of it.
+    profile = np.median(strength, axis=0 if along == "x" else 1)
+    places = np.flatnonzero(profile > 0.01)
+    groups = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+    return np.array([np.average(group, weights=profile[group]) for group in groups])
+
+
+CANONICAL = np.linspace(0, PICTURE - 1, GRID_LINES + 1)
+
+
+@pytest.mark.parametrize("flow", [None, constant_flow(0, 0)], ids=["none", "zero"])
+def test_without_a_bend_the_grid_is_the_canonical_one(flow):
+    shown = bent_grid(BLACK, flow)
+    for along in ("x", "y"):
+        found = lines(shown, along)
+        assert len(found) == GRID_LINES + 1
+        np.testing.assert_allclose(found[1:-1], CANONICAL[1:-1], atol=0.15)
+        # Of the outermost lines only the half inside is drawn.
+        np.testing.assert_allclose(found[[0, -1]], CANONICAL[[0, -1]], atol=0.6)
+    np.testing.assert_array_equal(shown, np.swapaxes(shown, 0, 1))
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0.7, 0.0), (-0.4, 0.0), (0.0, 0.5), (0.3, -0.6)])
+def test_a_constant_flow_moves_the_grid_the_other_way(dx, dy):
+    """The output at x shows what lay at x + dx, so that lines move by -dx, in pixels of the picture."""
+    shown = bent_grid(BLACK, constant_flow(dx, dy))
+    for along, amount in (("x", dx), ("y", dy)):
+        found = lines(shown, along)
+        # The outermost lines are cut in half, as the image is.
+        inner = CANONICAL[1:-1] - amount * FACTOR
+        assert len(found) >= len(inner) - 1
+        for line in inner[(inner > 2) & (inner < PICTURE - 3)]:
+            assert np.abs(found - line).min() < 0.15
+
+
+def test_what_lies_outside_of_the_image_has_no_lines():
+    shown = bent_grid(BLACK, constant_flow(8, 0))
+    assert not shown[:, PICTURE // 2 + 1 :].any()
+    assert shown[:, : PICTURE // 2].any()
+
+
+def test_the_grid_is_drawn_over_the_picture():
+    image = np.full((16, 16, 3), 0.5)
+    shown = bent_grid(image)
+    untouched = (shown == picture(image)).all(axis=-1)
+    assert 0.4 < untouched.mean() < 0.9
+    strongest = np.round(255 * (0.25 * 0.5 + 0.75 * GRID_COLOR))
+    assert np.abs(shown - strongest).sum(axis=-1).min() <= 3
+
+
+def test_image_grids_take_images_pictures_and_empty_places():
+    rows = [[np.full((8, 8, 1), 0.2), picture(BLACK)], [None, np.ones((8, 8, 3))]]
+    shown = [axes.images[0].get_array() for axes in image_grid(rows, row_labels=["a", "b"]).axes if axes.images]
+    # Each has a margin of three white pixels.
+    assert [image.shape for image in shown] == [(166, 166, 3)] * 3
+    assert [image[3:-3, 3:-3].mean() for image in shown] == [51, 0, 255]
+
+
+def test_covariances_are_bars_on_one_scale():
+    values = {"geometry code": np.array([0.1, 4.0, 0.2]), "appearance code": np.array([0.5, 0.3])}
+    figure = covariance_bars(values)
+    for axes, (name, expected) in zip(figure.axes, values.items(), strict=True):
+        np.testing.assert_allclose([bar.get_height() for bar in axes.patches], expected)
+        assert axes.get_title(loc="left") == name
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert figure.axes[0].get_ylim()[1] > 4
+
+
+def test_latents_are_drawn_against_their_views_on_one_scale():
+    angles = np.array([-30.0, 0.0, 30.0])
+    values = {"geometry 3": np.array([-2.0, 0.1, 2.5]), "appearance 0": np.array([0.2, 0.1, 0.0])}
+    figure = latents_against_view(angles, values)
+    for axes, expected in zip(figure.axes, values.values(), strict=True):
+        line = axes.lines[-1]
+        np.testing.assert_array_equal(line.get_xdata(), angles)
+        np.testing.assert_array_equal(line.get_ydata(), expected)
+        low, high = axes.get_ylim()
+        assert low == -high < -2.5

@@ -1,0 +1,71 @@
+import numpy as np
+
+from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
+from facedis_jax.inference.images import ImageCodec
+from facedis_jax.models import Latents
+from facedis_jax.reports.images.landmarks import METHODS, LandmarkResults, landmark_picture, write_landmark_report
+from facedis_jax.training import RunFolder
+
+SIZE = 16
+
+
+def test_landmarks_are_drawn_where_they_are():
+    truth, predicted = np.array([[3.0, 4.0]]), np.array([[12.0, 9.0]])
+    shown = landmark_picture(np.full((SIZE, SIZE, 1), 0.5), truth, predicted).astype(int)
+    factor = len(shown) / SIZE
+    for (x, y), channel in ((truth[0], 1), (predicted[0], 0)):
+        colored = shown[..., channel] - np.delete(shown, channel, axis=2).max(axis=2) > 100
+        rows, columns = np.nonzero(colored)
+        # A pixel's centre is half a pixel from its edge in either resolution.
+        np.testing.assert_allclose([columns.mean(), rows.mean()], [(x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5])
+    assert shown[0, -1].tolist() == [128, 128, 128]
+
+
+def test_landmarks_outside_of_the_picture_are_left_out():
+    far = np.array([[-9.0, 40.0]])
+    assert np.ptp(landmark_picture(np.full((SIZE, SIZE, 3), 0.5), far, far)) == 0
+
+
+def test_the_page(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (6, SIZE, SIZE, 3), np.uint8)
+    truth = rng.uniform(0, SIZE, (6, 5, 2))
+    errors = {name: rng.uniform(1, 9, 6) for name in METHODS}
+    codec = ImageCodec(
+        infer=lambda images: None,
+        decode=lambda latents: None,
+        canonical=lambda appearance: np.full((len(appearance), SIZE, SIZE, 3), 0.5, np.float32),
+        flow=lambda geometry: np.zeros((len(geometry), SIZE, SIZE, 2), np.float32),
+        appearance_latents=3,
+        geometry_latents=2,
+    )
+    results = LandmarkResults(
+        numbers={
+            "images": {"train": 30, "test": 6},
+            "device": "1 x cpu",
+            "deformable": {"steps": 4, "seconds": 60.0},
+            "landmark_error_percent": {
+                name: {"mean": 12.5 if name == "deformation_fields" else 30.0, "median": 3.0} for name in METHODS
+            },
+            "regressors": {"pixels": {"features": 768, "weight_decay": 3.0, "epochs": 7}},
+        },
+        codec=codec,
+        images=pixels,
+        latents=Latents(np.zeros((6, 3), np.float32), np.zeros((6, 2), np.float32)),
+        predictions=pixels / np.float32(255),
+        truth=truth,
+        landmarks=dict.fromkeys(METHODS, truth + 1),
+        errors=errors,
+        rows=[{"step": s, "split": split, "squared_error": 2.0} for s in (1, 2) for split in ("train", "test")],
+    )
+    split = ImageSplit(ArrayImages(pixels), [str(i) for i in range(6)])
+    folder = RunFolder.open(tmp_path / "run", {"a": 1})
+    write_landmark_report(folder, ImageSet("faces", split, split, SIZE, 3, "hash"), results, command="python -m x")
+    page = folder.report_file.read_text(encoding="utf-8")
+    assert "12.50%" in page
+    assert "42%" in page  # of the mean shape's error
+    assert all(label in page for label in METHODS.values())
+    assert all(paper in page for paper in ("5.18", "5.39", "5.45", "5.83", "7.95"))
+    pictures = {path.stem for path in folder.figures.glob("*.png")}
+    assert pictures == {"landmarks", "best_and_worst", "error_distribution", "curves"}
+    assert page.count("data:image/png;base64,") == len(pictures)

@@ -1,0 +1,116 @@
+import re
+
+import numpy as np
+import pytest
+
+from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
+from facedis_jax.inference.images import ImageCodec
+from facedis_jax.models import Latents
+from facedis_jax.reports.images.transfer import TransferResults, errors_over_runs, margins, write_transfer_report
+from facedis_jax.training import RunFolder
+
+VIEWS = np.float32([-30, -15, 0, 15, 30])
+SIZE = 8
+
+
+def bent(latents):
+    """Images that show the codes, so that every reconstruction differs."""
+    level = latents.appearance[:, :1] + (0 if latents.geometry is None else latents.geometry[:, :1])
+    return np.broadcast_to(0.5 + 0.1 * np.tanh(level)[..., None, None], (len(level), SIZE, SIZE, 3)).astype(np.float32)
+
+
+CODEC = ImageCodec(
+    infer=lambda images: Latents(np.zeros((len(images), 3), np.float32), np.zeros((len(images), 2), np.float32)),
+    decode=bent,
+    canonical=lambda appearance: bent(Latents(appearance, None)),
+    flow=lambda geometry: np.broadcast_to(geometry[:, None, None], (len(geometry), SIZE, SIZE, 2)),
+    appearance_latents=3,
+    geometry_latents=2,
+)
+
+
+def rows(level):
+    return [
+        {"step": step, "split": split, "squared_error": level / step, "energy_nats": 5.0}
+        for step in (1, 2)
+        for split in ("train", "test")
+    ]
+
+
+def image_set(name, count):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+    split = ImageSplit(ArrayImages(pixels), [str(i) for i in range(count)], {"view": np.resize(VIEWS, count)})
+    return ImageSet(name, split, split, SIZE, 3, "hash")
+
+
+def results(num_runs, *, labels):
+    table = {
+        name: errors_over_runs([{**{f"{v:g}": level + r for v in VIEWS}, "all": level} for r in range(num_runs)])
+        for name, level in (("deformable", 6.0), ("abp", 10.0), ("vae", 8.0))
+    }
+    codes = np.random.default_rng(1).normal(size=(15, 3)).astype(np.float32)
+    images = image_set("target", 15).test
+    return TransferResults(
+        numbers={
+            "images": {"source": 9, "frontal": 7, "test": 15},
+            "device": "1 x cpu",
+            "runs": num_runs,
+            "squared_error": table,
+            "margin": margins(table),
+            "training": {name: {s: {"steps": 4, "seconds": 60.0} for s in ("source", "frontal")} for name in table},
+        },
+        codec=CODEC,
+        front=images.images.images[:7],
+        images=images.images.images,
+        latents=Latents(codes, codes[:, :2]),
+        predictions=dict.fromkeys(table, bent(Latents(codes, None))),
+        source_rows={name: rows(10.0) for name in table},
+        target_rows={name: rows(20.0) for name in table},
+        labels={"view": np.resize(VIEWS, 15), **labels},
+    )
+
+
+def test_errors_over_runs_are_sample_statistics():
+    table = errors_over_runs([{"0": 1.0, "all": 5.0}, {"0": 2.0, "all": 5.0}, {"0": 6.0, "all": 5.0}])
+    assert table["0"] == {"mean": 3.0, "std": pytest.approx(np.sqrt(7)), "runs": [1.0, 2.0, 6.0]}
+    assert table["all"]["std"] == 0
+    assert np.isnan(errors_over_runs([{"0": 1.0}])["0"]["std"])
+
+
+def test_margins_are_to_the_better_of_the_others():
+    table = {
+        "deformable": errors_over_runs([{"30": 6.0, "0": 9.0}]),
+        "abp": errors_over_runs([{"30": 10.0, "0": 6.0}]),
+        "vae": errors_over_runs([{"30": 8.0, "0": 7.0}]),
+    }
+    assert margins(table) == {"30": pytest.approx(0.25), "0": pytest.approx(-0.5)}
+
+
+@pytest.mark.parametrize(
+    ("num_runs", "labels", "cell"),
+    [
+        (1, {"sitting": np.arange(15) // 5}, "8.00"),
+        (3, {"subject": np.arange(15) // 5}, "9.00 ± 1.00"),
+        (2, {}, "8.50 ± 0.71"),
+    ],
+)
+def test_the_page(tmp_path, num_runs, labels, cell):
+    folder = RunFolder.open(tmp_path / "run", {"a": 1})
+    found = results(num_runs, labels=labels)
+    write_transfer_report(
+        folder, image_set("source <1>", 9), image_set("target", 15), found, command="python -m x --note '<&>'", reach=3
+    )
+    page = folder.report_file.read_text(encoding="utf-8")
+    assert "source &lt;1&gt;" in page
+    assert "--note &#x27;&lt;&amp;&gt;&#x27;" in page
+    first = re.search(r"<tr><td class=\"number\">30°.*?</tr>|<tr><td>30°.*?</tr>", page)[0]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", first)[1] == cell
+    assert "110.99" in first
+    assert "117.28" in first
+    assert "89.94" in first
+    pictures = {path.stem for path in folder.figures.glob("*.png")}
+    assert pictures >= {
+        "frontal_faces", "unseen_views_0", "grids", "borrowed_geometry", "error_by_view", "curves_source",
+        "curves_frontal",
+    }  # fmt: skip
+    assert page.count("data:image/png;base64,") == len(pictures)

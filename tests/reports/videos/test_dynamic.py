@@ -1,0 +1,197 @@
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSplit
+from facedis_jax.evaluation.images import summary
+from facedis_jax.evaluation.videos import frame_errors
+from facedis_jax.inference.videos import VideoCodec
+from facedis_jax.models import DynamicLatents, Latents, Trajectory
+from facedis_jax.reports.images import figures as image_figures
+from facedis_jax.reports.videos import figures as video_pictures
+from facedis_jax.reports.videos import moving_page as video_figures
+from facedis_jax.reports.videos.dynamic import write_video_report
+from facedis_jax.reports.videos.results import VideoResults
+from facedis_jax.training import RunFolder
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
+SIZE, FRAMES = 8, 4
+COMMAND = "python -m experiments.faces_video --preset tiny --note '<&>'"
+RNG = np.random.default_rng(0)
+APPEARANCE = RNG.normal(size=(3, SIZE, SIZE, 3)).astype(np.float32) / 10
+EXPRESSIONS = ("happy", "neutral", "sad")
+
+
+def states(noise):
+    """The sum of the noise so far, zero at first."""
+    first = np.zeros((len(noise), 1, noise.shape[-1]), np.float32)
+    return np.concatenate([first, np.cumsum(noise, axis=1)], axis=1)
+
+
+def codes(latents):
+    return Latents(*(path.first[:, None] + states(path.noise) for path in latents))
+
+
+def frames(codes):
+    """Bends by whole pixels."""
+    shifts = np.round(codes.geometry[..., :2]).astype(int)
+    images = np.clip(0.5 + np.tensordot(codes.appearance, APPEARANCE, 1), 0, 1)
+    return np.stack(
+        [
+            np.stack([np.roll(image, (-dy, -dx), (0, 1)) for image, (dx, dy) in zip(clip, shift, strict=True)])
+            for clip, shift in zip(images, shifts, strict=True)
+        ]
+    )
+
+
+def prior(count, num_frames):
+    def path(width):
+        first, later = RNG.normal(size=(count, width)), RNG.normal(size=(count, num_frames - 1, width))
+        return Trajectory(np.float32(first), np.float32(later))
+
+    return DynamicLatents(path(3), path(2))
+
+
+CODEC = VideoCodec(
+    infer=lambda clips: None,
+    decode=lambda latents: frames(codes(latents)),
+    codes=codes,
+    frames=frames,
+    flow=lambda geometry: np.broadcast_to(geometry[..., None, None, :], (*geometry.shape[:2], SIZE, SIZE, 2)),
+    prior=prior,
+    appearance_latents=3,
+    geometry_latents=2,
+)
+
+
+def rows(*names):
+    return [
+        {"step": step, "split": split, **dict.fromkeys(names, 5.0 / step)}
+        for step in (1, 2)
+        for split in ("train", "test")
+    ]
+
+
+def results(*, people, labels, compare):
+    """So many people, each in three clips."""
+    count = 3 * people
+    latents = prior(count, FRAMES)
+    predictions, clips = CODEC.decode(latents), RNG.integers(256, size=(count, FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
+    error = summary(frame_errors(clips, predictions))
+    numbers = {"clips": {"train": 30, "test": count}, "frames": FRAMES, "device": "1 x cpu (cpu)"}
+    numbers["latents_per_clip"] = {"dynamic": 285, "image": 304}
+    for i, name in enumerate(("dynamic", "image") if compare else ("dynamic",)):
+        numbers[name] = {"squared_error": {**error, "mean": 40.0 + i}, "steps": 9, "seconds": 60.0}
+    if compare:
+        numbers["frames_won"] = 0.75
+    known = {"subject": np.repeat(np.arange(people), 3)}
+    if people > 1:
+        donor = {"clip": 0.9, "person": 0.96, "geometry_person": 0.01, "chance_clip": 0.02, "chance_person": 0.1}
+        scores = {"pairs": 7, "donor": {**donor, "halves_clip": 1.0, "halves_person": 1.0}}
+        if labels:
+            named = zip(("recombined", "reconstructed", "real", "donors"), (0.7, 0.85, 0.95, 0.3), strict=True)
+            scores["level"] = {name: {"mean": r, "median": r + 0.02, "clips": 5} for name, r in named} | {"closer": 0.8}
+        numbers["recombination"] = scores
+    if labels:
+        known["expression"] = np.tile(np.arange(3), people)
+        known["level"] = (known["expression"] != 1)[:, None] * np.linspace(0, 1, FRAMES, dtype=np.float32)
+    return VideoResults(
+        numbers=numbers,
+        codec=CODEC,
+        clips=clips,
+        latents=latents,
+        predictions=predictions,
+        frame_predictions=predictions if compare else None,
+        rows={name: rows("squared_error", "energy_nats") for name in ("dynamic", "image") if name in numbers},
+        labels=known,
+        expressions=EXPRESSIONS if labels else (),
+    )
+
+
+def write(path, found):
+    split = ClipSplit(ArrayClips(found.clips), [str(i) for i in range(len(found.clips))], found.labels)
+    folder = RunFolder.open(path, {})
+    clips = ClipSet("made-up people", split, split, FRAMES, SIZE, 3, "hash")
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in (
+            (video_figures, "CELL", 16),
+            (image_figures, "PICTURE", 16),
+            (video_pictures, "_STILLS", 3),
+        ):
+            patch.setattr(module, name, value)
+        write_video_report(folder, clips, found, command=COMMAND, reach=(3.0, 2.0))
+    return folder, folder.report_file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("full") / "run", results(people=4, labels=True, compare=True))
+
+
+MOVING = {"reconstructions.gif", "edited_shapes.gif", "new_clips.gif"}
+STILL = {
+    "reconstruction_frames.png", "first_frames.png", "edited_shapes_frames.png", "bent_grids.png", "curves_dynamic.png",
+}  # fmt: skip
+OF_TWO = {"recombined_15.gif", "recombined_15_frames.png"}
+OF_FOUR = {"recombined_16.gif", "recombined_16_frames.png"}
+
+
+def names(folder):
+    return {path.name for path in folder.figures.iterdir()}
+
+
+def test_the_page_holds_every_picture_and_the_folder_has_them_as_files(written):
+    folder, page = written
+    assert names(folder) == MOVING | STILL | OF_TWO | OF_FOUR | {"curves_image.png"}
+    for path in folder.figures.iterdir():
+        with Image.open(path) as image:
+            image.verify()
+    assert page.count("<img ") == len(names(folder))
+    sources = re.findall(r'(?:src|href)="([^"]*)', page)
+    assert all(source.startswith(("data:image/png;base64,", "data:image/gif;base64,")) for source in sources)
+
+
+def test_every_picture_says_what_is_seen(written):
+    for picture in re.findall(r'<figure class="picture">.*?</figure>', written[1], re.DOTALL):
+        assert re.search(r'alt="[^"]+"', picture)
+        assert re.search(r"<figcaption>.{20,}</figcaption>", picture, re.DOTALL)
+
+
+def test_new_clips_are_twice_as_long(written):
+    data = (written[0].figures / "new_clips.gif").read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        # Frames that do not differ from the one before may be joined.
+        assert FRAMES < image.n_frames <= 2 * FRAMES
+
+
+def test_the_page_says_what_was_reached(written):
+    _, page = written
+    assert "--preset tiny --note &#x27;&lt;&amp;&gt;&#x27;" in page
+    assert "made-up people, 8 x 8 x 4 frames, 9 steps in 1.0 min on 1 x cpu (cpu)" in page
+    assert '<dd class="value">40.00</dd>' in page
+    assert "single frames: 41.00; lower in 75% of the frames" in page
+    # The level misses its bar, the donor's accuracy reaches it.
+    assert "above 0.8: missed" in page
+    assert "above 95%: met" in page
+    assert '<td class="number">80.0%</td>' in page
+    for figure in ("Figure 15", "Figure 16", "Figure 17", "Figure 18", "Figure 19"):
+        assert f"the paper&#x27;s {figure}" in page
+
+
+def test_of_clips_without_labels_only_what_needs_none(tmp_path):
+    folder, page = write(tmp_path / "run", results(people=2, labels=False, compare=False))
+    assert names(folder) == MOVING | STILL | OF_TWO
+    page = re.sub(r'"data:[^"]*"', "", page)
+    assert "above 95%: met" in page
+    for text in ("above 0.8", "Expression level", "single frames"):
+        assert text not in page, text
+
+
+def test_of_one_person_nothing_is_recombined(tmp_path):
+    folder, page = write(tmp_path / "run", results(people=1, labels=True, compare=False))
+    assert names(folder) == MOVING | STILL
+    assert "above 95%" not in page

@@ -1,0 +1,128 @@
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from facedis_jax.runs.command_line import as_json
+from facedis_jax.runs.faces import FaceRunConfig
+from facedis_jax.runs.finished import from_json, load_run
+from facedis_jax.errors import InputError
+from facedis_jax.inference.faces import codec_of
+
+
+@dataclass(frozen=True)
+class Part:
+    name: Literal["one", "two"] = "one"
+    sizes: tuple[int, ...] = (3, 4)
+
+
+@dataclass(frozen=True)
+class Settings:
+    part: Part = field(default_factory=Part)
+    folder: Path | None = None
+    pair: tuple[float, str] = (0.5, "a")
+    rate: float = 0.1
+    on: bool = False
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(), Settings(Part("two", ()), Path("a/b"), (3.0, "b"), 2.0, True)],
+    ids=["defaults", "others"],
+)
+def test_settings_survive_json(settings):
+    assert from_json(Settings, as_json(settings), where="config.json") == settings
+
+
+def test_a_runs_settings_survive_json(plain_run):
+    assert from_json(FaceRunConfig, as_json(plain_run.config), where="") == plain_run.config
+
+
+def test_a_whole_number_may_stand_for_a_real_one():
+    rate = from_json(Settings, as_json(Settings()) | {"rate": 1}, where="").rate
+    assert rate == 1
+    assert isinstance(rate, float)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"speed": 3}, "config.speed"),
+        ({"part": {"name": "one"}}, "config.part.sizes"),
+        ({"part": {"name": "three", "sizes": []}}, "config.part.name"),
+        ({"part": {"name": "one", "sizes": [1, "2"]}}, r"config.part.sizes\[1\]"),
+        ({"part": 7}, "config.part"),
+        ({"pair": [1.0]}, "config.pair"),
+        ({"rate": True}, "config.rate"),
+        ({"rate": None}, "config.rate"),
+        ({"on": 1}, "config.on"),
+        ({"folder": 3}, "config.folder"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(change, named):
+    with pytest.raises(InputError, match=f"^config.json: .*{named}"):
+        from_json(Settings, as_json(Settings()) | change, where="config.json")
+
+
+@pytest.mark.parametrize("kind", ["plain_run"])
+def test_a_run_is_read_back_as_it_was_trained(kind, request):
+    run = request.getfixturevalue(kind)
+    before = contents(run.path)
+    codec, trained = load_run(run.path)
+    expected = codec_of(run.config.learner, trained.constants, run.state, run.face_set.expressions)
+    faces = run.face_set.test.vertices[:3]
+    labels = codec.labels(run.face_set.test.expression[:3], run.face_set.test.level[:3])
+    assert (labels is not None) == run.config.learner.conditional
+    for got, wanted in zip(codec.encode(faces, labels), expected.encode(faces, labels), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(trained.triangles, run.face_set.triangles)
+    assert tuple(trained.expressions) == tuple(run.face_set.expressions)
+    assert contents(run.path) == before
+
+
+def contents(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def copy(plain_run, tmp_path):
+    return Path(shutil.copytree(plain_run.path, tmp_path / "run"))
+
+
+def edit_config(run, change):
+    config = json.loads((run / "config.json").read_text())
+    change(config)
+    (run / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, "no config.json"),
+        (lambda run: (run / "config.json").write_text("["), "JSON"),
+        (lambda run: (run / "config.json").write_text("[]"), "IB-VAE"),
+        (lambda run: (run / "model.npz").unlink(), "model file of a finished run"),
+        (lambda run: (run / "model.npz").write_bytes(b"no archive"), "model file of a finished run"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "no such folder"),
+        (
+            lambda run: edit_config(run, lambda c: c.update(experiment="abp", config={"x": 1})),
+            "found one of abp",
+        ),
+        (lambda run: edit_config(run, lambda c: c["config"].pop("epochs")), "no config.epochs"),
+        (lambda run: edit_config(run, lambda c: c["config"].update(epochs=60.0)), "that of step"),
+        (
+            lambda run: edit_config(run, lambda c: c["config"]["learner"]["model"].update(head=[8])),
+            "checkpoints",
+        ),
+    ],
+)
+def test_a_run_that_cannot_be_used_is_one_clear_line(copy, damage, message):
+    damage(copy)
+    with pytest.raises(InputError, match=message) as error:
+        load_run(copy)
+    assert str(copy) in str(error.value)
+    assert "\n" not in str(error.value)

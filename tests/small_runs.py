@@ -1,0 +1,119 @@
+"""Two small finished runs, one plain and one with labels, trained on three made-up people."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from facedis_jax.data.faces.face_set import FaceSet
+from facedis_jax.data.pipeline import evaluation_batches, train_batches
+from facedis_jax.data.synthetic.face_model import FaceModel
+from facedis_jax.data.synthetic.faces import SyntheticConfig, synthetic_sequences
+from facedis_jax.inference.faces import codec_of
+from facedis_jax.learners import IbVaeConfig, IbVaeState, OptimiserConfig, ib_vae_learner
+from facedis_jax.losses import IbVaeWeights
+from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
+from facedis_jax.runs.command_line import as_json
+from facedis_jax.runs.faces import AXIS, MODEL_FILE, FaceDataConfig, FaceRunConfig, constants_of, trained_faces
+from facedis_jax.training import LoopConfig, RunFolder, fit
+
+UNITS = ("jawOpen", "mouthSmile_L", "mouthSmile_R", "mouthPucker", "browInnerUp", "mouthLeft", "mouthRight")
+UNITS += ("mouthUpperUp", "mouthShrugLower", "mouthFrown", "mouthDimple", "mouthRollUpper")
+
+ENCODER = PctConfig(
+    features=PointFeatureConfig(centres=(12, 6), neighbours=4, start="foremost", harmonics=2),
+    embedding=8,
+    width=16,
+    attention_layers=1,
+    global_features=16,
+    normalisation="layer",
+    moment_features=32,
+)
+MODEL = FaceVaeConfig(encoder=ENCODER, head=(32, 16), decoder_hidden=32, initial_logvar=-5.0)
+OPTIMISER = OptimiserConfig(learning_rate=4e-3, weight_decay=0.0, schedule="cosine")
+# The squared error is a sum over the vertices, of which there are a hundredth of CoMA's.
+WEIGHTS = IbVaeWeights(lambda_1=8.0, lambda_2=5e-4)
+SYNTHETIC = SyntheticConfig(num_subjects=3, frames=(4, 7))
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """A run on disk, with what went into it."""
+
+    path: Path
+    config: FaceRunConfig
+    face_set: FaceSet
+    state: IbVaeState
+
+
+@pytest.fixture(scope="session")
+def small_face_set() -> FaceSet:
+    """Three people of 42 vertices in CoMA's arrangement."""
+    rng = np.random.default_rng(0)
+    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(-70, 70, 6), np.linspace(-90, 90, 7)))
+    neutral = np.stack([x, y, 60 - (x**2 + y**2) / 150], axis=1)
+    corner = (np.arange(6)[:, None] * 6 + np.arange(5)).ravel()
+    right, up = corner + 1, corner + 6
+    triangles = np.concatenate([np.stack([corner, right, up], 1), np.stack([right, up + 1, up], 1)])
+    model = FaceModel(
+        name="made-up face",
+        neutral=neutral.astype(np.float32),
+        identity=rng.normal(scale=4, size=(3, 42, 3)).astype(np.float32),
+        expression=rng.normal(scale=6, size=(len(UNITS), 42, 3)).astype(np.float32),
+        expression_names=UNITS,
+        triangles=triangles.astype(np.int32),
+    )
+    return synthetic_sequences(model, SYNTHETIC)
+
+
+def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
+    learner_config = IbVaeConfig(model=MODEL, weights=WEIGHTS, conditional=conditional, optimiser=OPTIMISER)
+    data = FaceDataConfig(face_model=Path("made-up.npz"), synthetic=SYNTHETIC)
+    config = FaceRunConfig(data=data, learner=learner_config, epochs=160.0)
+    folder = RunFolder.open(path, {"experiment": "small", "data": "made up", "config": as_json(config)})
+    constants = constants_of(face_set, ENCODER.features)
+    steps_per_epoch = constants.num_faces / config.batch_size
+    num_steps = round(config.epochs * steps_per_epoch)
+    batches = train_batches(face_set.train, face_set.neutrals, batch_size=32, seed=0, num_threads=1)
+    result = fit(
+        ib_vae_learner(learner_config, constants, steps_per_epoch=steps_per_epoch, num_steps=num_steps, axis_name=AXIS),
+        iter(batches),
+        evaluation_batches(face_set.test, face_set.neutrals, batch_size=32),
+        folder,
+        LoopConfig(num_steps=num_steps, checkpoint_every=num_steps, evaluate_every=num_steps),
+        key=jax.random.key(0),
+        devices=jax.devices()[:1],
+        axis_name=AXIS,
+        quiet=True,
+    )
+    state = jax.device_get(result.state)
+    codec = codec_of(learner_config, constants, state, face_set.expressions)
+    trained_faces(codec, constants, face_set).save(path / MODEL_FILE)
+    return SmallRun(path, config, face_set, state)
+
+
+@contextmanager
+def quickly_compiled() -> Iterator[None]:
+    """What the fixture `quick_compilation` does for a module, for runs that last as long as the session."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="session")
+def plain_run(tmp_path_factory: pytest.TempPathFactory, small_face_set: FaceSet) -> SmallRun:
+    with quickly_compiled():
+        return train(tmp_path_factory.mktemp("plain"), small_face_set, conditional=False)
+
+
+@pytest.fixture(scope="session")
+def labelled_run(tmp_path_factory: pytest.TempPathFactory, small_face_set: FaceSet) -> SmallRun:
+    with quickly_compiled():
+        return train(tmp_path_factory.mktemp("labelled"), small_face_set, conditional=True)
