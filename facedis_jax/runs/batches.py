@@ -9,13 +9,13 @@ import grain
 import jax
 import numpy as np
 
-from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.data.faces.face_set import FaceSource
 from facedis_jax.data.images.image_set import ImageSource
 from facedis_jax.data.pipeline import place_batches, train_batches
 from facedis_jax.data.tables import ExampleTables, example_tables
 from facedis_jax.data.videos.clip_set import ClipSource
 from facedis_jax.errors import InputError
+from facedis_jax.runs.command_line import RunOptions
 
 # Of a device's memory, for the examples; the rest is for the step.
 _SHARE = 0.8

@@ -17,8 +17,8 @@ import jax
 import tyro
 
 from facedis_jax.errors import InputError
-from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
 from facedis_jax.training.parallel import Method, dividing
 
 Config = TypeVar("Config")

@@ -9,6 +9,22 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from facedis_jax.data.faces.bu3dfe import load_bu3dfe
+from facedis_jax.data.faces.coma import load_coma
+from facedis_jax.data.faces.face_set import ArraySource, FaceSet, FaceSource
+from facedis_jax.data.faces.features import FeatureSource, map_vertices
+from facedis_jax.data.pipeline import evaluation_batches
+from facedis_jax.data.synthetic.face_model import load_face_model
+from facedis_jax.data.synthetic.faces import SyntheticConfig, synthetic_scans, synthetic_sequences
+from facedis_jax.data.tables import bytes_of_tables
+from facedis_jax.evaluation.faces import evaluate, face_errors, predict, register, spread_faces
+from facedis_jax.formats.json_files import write_json
+from facedis_jax.inference.faces import FaceCodec, codec_of
+from facedis_jax.inference.trained_faces import TrainedFaces
+from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
+from facedis_jax.models import PointFeatureConfig, fourier_moments, point_features
+from facedis_jax.reports.faces.report import write_face_report
+from facedis_jax.runs.batches import check_room, training_batches
 from facedis_jax.runs.command_line import (
     RunInterrupted,
     RunOptions,
@@ -19,23 +35,7 @@ from facedis_jax.runs.command_line import (
     tell_left_out,
     typed_command,
 )
-from facedis_jax.runs.batches import check_room, training_batches
-from facedis_jax.data.faces.bu3dfe import load_bu3dfe
-from facedis_jax.data.faces.coma import load_coma
-from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.faces.face_set import ArraySource, FaceSet, FaceSource
-from facedis_jax.data.pipeline import evaluation_batches
-from facedis_jax.data.faces.features import FeatureSource, map_vertices
-from facedis_jax.data.synthetic.faces import SyntheticConfig, synthetic_scans, synthetic_sequences
-from facedis_jax.data.tables import bytes_of_tables
-from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
-from facedis_jax.models import PointFeatureConfig, fourier_moments, point_features
-from facedis_jax.inference.faces import FaceCodec, codec_of
-from facedis_jax.evaluation.faces import evaluate, face_errors, predict, register, spread_faces
-from facedis_jax.reports.faces.report import write_face_report
-from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.training import FitResult, LoopConfig, RunFolder, check_batch_size, fit
-from facedis_jax.formats.json_files import write_json
 from facedis_jax.training.logs import read_metrics
 
 AXIS = "devices"

@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 import jax
 import numpy as np
 
-from facedis_jax.runs.faces import MODEL_FILE, FaceRunConfig
 from facedis_jax.errors import InputError
-from facedis_jax.learners import IbVaeState, ib_vae_learner
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.trained_faces import TrainedFaces
+from facedis_jax.learners import IbVaeState, ib_vae_learner
+from facedis_jax.runs.faces import MODEL_FILE, FaceRunConfig
 from facedis_jax.training import Checkpoints, RunFolder
 
 Config = TypeVar("Config")

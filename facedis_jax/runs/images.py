@@ -8,12 +8,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
-from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.images.image_set import ImageSet, ImageSource
 from facedis_jax.data.images.load import load_images
+from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.images import PhotographConfig, synthetic_photographs
 from facedis_jax.errors import InputError
+from facedis_jax.inference.images import ImageCodec, image_codec
 from facedis_jax.learners import (
     ABP_STATE_AXES,
     ADVERSARIAL_STATE_AXES,
@@ -29,7 +29,7 @@ from facedis_jax.learners import (
     image_vae_learner,
 )
 from facedis_jax.learners.abp import initial_generators
-from facedis_jax.inference.images import ImageCodec, image_codec
+from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
 from facedis_jax.training.arrays import load_weights
 
 Kind = Literal["synthetic", "celeba", "mafl", "ck_plus", "multi_pie", "ffhq", "cifar10", "mnist", "folder"]

@@ -8,6 +8,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSource
+from facedis_jax.data.pipeline import evaluation_batches
+from facedis_jax.data.tables import bytes_of_tables
+from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSource
+from facedis_jax.errors import InputError, check_least
+from facedis_jax.formats.json_files import write_json
+from facedis_jax.learners import Learner
+from facedis_jax.learners.chains import CHAIN_MULTIPLE
+from facedis_jax.models import DynamicConfig, GeneratorConfig
+from facedis_jax.runs.batches import check_room, training_batches
 from facedis_jax.runs.command_line import (
     RunInterrupted,
     RunOptions,
@@ -17,17 +27,7 @@ from facedis_jax.runs.command_line import (
     tell_left_out,
     typed_command,
 )
-from facedis_jax.runs.batches import check_room, training_batches
-from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSource
-from facedis_jax.data.pipeline import evaluation_batches
-from facedis_jax.data.tables import bytes_of_tables
-from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSource
-from facedis_jax.errors import InputError, check_least
-from facedis_jax.learners import Learner
-from facedis_jax.learners.chains import CHAIN_MULTIPLE
-from facedis_jax.models import DynamicConfig, GeneratorConfig
 from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
-from facedis_jax.formats.json_files import write_json
 from facedis_jax.training.arrays import save_weights
 from facedis_jax.training.logs import read_metrics
 

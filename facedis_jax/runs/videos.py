@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 import jax
 
-from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.videos import VideoConfig, synthetic_videos
-from facedis_jax.data.videos.load import load_videos
 from facedis_jax.data.videos.clip_set import ClipSet, ClipSource, ClipSplit
+from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
+from facedis_jax.inference.videos import VideoCodec, video_codec
 from facedis_jax.learners import ABP_VIDEO_STATE_AXES, AbpVideoConfig, Learner, abp_video_functions, abp_video_learner
 from facedis_jax.learners.abp_video import initial_dynamics
-from facedis_jax.inference.videos import VideoCodec, video_codec
+from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
 from facedis_jax.training.arrays import load_weights
 
 # Clips whose latents are inferred at once for the curves; each takes the memory of all of its frames.

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from facedis_jax.runs.command_line import RunOptions
-from facedis_jax.runs.batches import check_room, training_batches
 from facedis_jax.data.images.image_set import ArrayImages
 from facedis_jax.errors import InputError
+from facedis_jax.runs.batches import check_room, training_batches
+from facedis_jax.runs.command_line import RunOptions
 
 KEPT = RunOptions(keep_on_device=True)
 IMAGES = ArrayImages(np.random.default_rng(0).integers(256, size=(10, 4, 4, 3), dtype=np.uint8))

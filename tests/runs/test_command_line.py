@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from facedis_jax.runs.command_line import chosen_devices, exit_with, run_experiment
 from facedis_jax.errors import InputError
+from facedis_jax.runs.command_line import chosen_devices, exit_with, run_experiment
 from facedis_jax.training import SaveFailed, TrainingDiverged
 
 

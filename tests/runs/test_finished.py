@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from facedis_jax.errors import InputError
+from facedis_jax.inference.faces import codec_of
 from facedis_jax.runs.command_line import as_json
 from facedis_jax.runs.faces import FaceRunConfig
 from facedis_jax.runs.finished import from_json, load_run
-from facedis_jax.errors import InputError
-from facedis_jax.inference.faces import codec_of
 
 
 @dataclass(frozen=True)
