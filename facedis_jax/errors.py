@@ -35,6 +35,29 @@ def check_least(config: object, **least: float) -> None:
             raise InputError(name, f"{number} or more", str(found))
 
 
+def check_power_of_two(where: str, number: int, *, least: int = 1, most: int | None = None) -> None:
+    """Checks that a number is a power of two within bounds.
+
+    Args:
+      where: the setting, for the error.
+      number: its value.
+      least: the smallest that is allowed.
+      most: the largest that is allowed; None for any.
+
+    Raises:
+      InputError: where it is none, or too small or large.
+
+    Example:
+      >>> check_power_of_two("size", 64, least=8)
+      >>> check_power_of_two("size", 48, least=8)
+      Traceback (most recent call last):
+      facedis_jax.errors.InputError: size: expected a power of two of at least 8, found 48
+    """
+    if number < max(least, 1) or number & (number - 1) or (most is not None and number > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InputError(where, f"a power of two {bounds}", str(number))
+
+
 def reason(error: Exception) -> str:
     """Why something failed, without the number and the file that an OSError puts around it."""
     return getattr(error, "strerror", None) or str(error)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.formats.files import read_bytes
 from facedis_jax.formats.image_headers import check_directory, check_image_headers
 
@@ -95,8 +95,7 @@ class Framing:
     crop: str = "center_square"
 
     def __post_init__(self) -> None:
-        if self.size < 8 or self.size & (self.size - 1):
-            raise InputError("size", "a power of two from 8", str(self.size))
+        check_power_of_two("size", self.size, least=8)
         if self.channels not in (1, 3):
             raise InputError("channels", "1 (grey) or 3 (RGB)", str(self.channels))
         if self.crop not in CROPS:

@@ -27,7 +27,7 @@ from facedis_jax.learners.langevin_inference import (
     sample_posterior,
 )
 from facedis_jax.learners.learner import Batch, Learner, Metrics
-from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.losses import log_joint
 from facedis_jax.metrics import Average
 from facedis_jax.models import DeformableGenerator, GeneratorConfig
@@ -196,11 +196,16 @@ def alternating_step(
             return energies.mean(), (energies, functions.squared_error(examples, predictions))
 
         gradients, (energies, errors) = jax.grad(loss, has_aux=True)(state.params)
-        if axis_name is not None:
-            gradients = jax.lax.pmean(gradients, axis_name)
-        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+        params, opt_state = apply_gradients(
+            optimiser,
+            gradients,
+            state.opt_state,
+            state.params,
+            axis_name=axis_name,
+            frozen=frozen_networks(frozen),
+        )
         state = state.replace(
-            params=apply_updates(state.params, updates, frozen),
+            params=params,
             opt_state=opt_state,
             chains=scatter_chains(state.chains, index, latents, axis_name),
             step=state.step + 1,
@@ -269,17 +274,10 @@ def example_energies(examples: jax.Array, predictions: jax.Array, latents: Any, 
 
 def with_frozen(params: Any, frozen: tuple[Part, ...]) -> Any:
     """Parameters of which those of the frozen networks get no gradient."""
-    names = _networks(frozen)
+    names = frozen_networks(frozen)
     return {name: jax.lax.stop_gradient(value) if name in names else value for name, value in params.items()}
 
 
-def apply_updates(params: Any, updates: Any, frozen: tuple[Part, ...]) -> Any:
-    """Parameters after a step; those of the frozen networks as they were, for a weight decay would move them too."""
-    names = _networks(frozen)
-    return {
-        name: params[name] if name in names else value for name, value in optax.apply_updates(params, updates).items()
-    }
-
-
-def _networks(parts: tuple[Part, ...]) -> set[str]:
+def frozen_networks(parts: tuple[Part, ...]) -> set[str]:
+    """Keys of the frozen parts in the generators' parameters."""
     return {"refiner" if part == "refiner" else f"{part}_network" for part in parts}

@@ -6,15 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from facedis_jax.learners.abp import (
     AbpConfig,
     abp_functions,
-    apply_updates,
     current_sigma,
     example_energies,
+    frozen_networks,
     initial_chains,
     initial_generators,
     move_chains,
@@ -24,7 +23,7 @@ from facedis_jax.learners.chains import chain_metrics, gather_chains, redraw_div
 from facedis_jax.learners.image_functions import image_model, keys_of, prior_sample, reconstruction_evaluation
 from facedis_jax.learners.langevin_inference import first_latents
 from facedis_jax.learners.learner import Batch, Learner, Metrics
-from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.metrics import Average
 from facedis_jax.models import Latents, critic_of
 
@@ -148,18 +147,23 @@ def adversarial_learner(
             return total.mean(), (cross_entropy, penalty)
 
         critic_gradients, (cross_entropy, penalty) = jax.grad(critic_loss, has_aux=True)(state.critic)
-        if axis_name is not None:
-            gradients, critic_gradients = jax.lax.pmean((gradients, critic_gradients), axis_name)
-        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        critic_updates, critic_opt_state = critic_optimiser.update(
-            critic_gradients, state.critic_opt_state, state.critic
+        params, opt_state = apply_gradients(
+            optimiser,
+            gradients,
+            state.opt_state,
+            state.params,
+            axis_name=axis_name,
+            frozen=frozen_networks(abp.frozen),
+        )
+        critic, critic_opt_state = apply_gradients(
+            critic_optimiser, critic_gradients, state.critic_opt_state, state.critic, axis_name=axis_name
         )
         state = state.replace(
-            params=apply_updates(state.params, updates, abp.frozen),
+            params=params,
             opt_state=opt_state,
             chains=scatter_chains(state.chains, index, latents, axis_name),
             step=state.step + 1,
-            critic=optax.apply_updates(state.critic, critic_updates),
+            critic=critic,
             critic_opt_state=critic_opt_state,
         )
         metrics = {

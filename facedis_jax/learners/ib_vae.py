@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import struct
 
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.learners.learner import Batch, Learner, Metrics
-from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.losses import (
     IbVaeWeights,
     gaussian_kl,
@@ -255,15 +254,8 @@ def ib_vae_learner(
 
     def step(state: IbVaeState, batch: Batch) -> tuple[IbVaeState, Metrics]:
         gradients, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params, state, batch)
-        if axis_name is not None:
-            gradients = jax.lax.pmean(gradients, axis_name)
-        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        state = state.replace(
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-            step=state.step + 1,
-        )
+        params, opt_state = apply_gradients(optimiser, gradients, state.opt_state, state.params, axis_name=axis_name)
+        state = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, step=state.step + 1)
         return state, metrics
 
     def evaluate(state: IbVaeState, batch: Batch) -> Metrics:

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from facedis_jax.learners.abp import PAPER_OPTIMISER, Part, apply_updates, initial_generators, with_frozen
+from facedis_jax.learners.abp import PAPER_OPTIMISER, Part, frozen_networks, initial_generators, with_frozen
 from facedis_jax.learners.image_functions import ImageFunctions, image_functions, keys_of, reconstruction_evaluation
 from facedis_jax.learners.learner import Batch, Learner, Metrics
-from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.losses import gaussian_kl
 from facedis_jax.metrics import Average
 from facedis_jax.models import GeneratorConfig, InferenceNetwork, Latents, inference_network
@@ -104,10 +104,14 @@ def image_vae_learner(
             return energies.mean(), metrics
 
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
-        if axis_name is not None:
-            gradients = jax.lax.pmean(gradients, axis_name)
-        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        params = apply_updates(state.params, updates, config.frozen)
+        params, opt_state = apply_gradients(
+            optimiser,
+            gradients,
+            state.opt_state,
+            state.params,
+            axis_name=axis_name,
+            frozen=frozen_networks(config.frozen),
+        )
         return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
 
     return Learner(init, step, reconstruction_evaluation(functions))

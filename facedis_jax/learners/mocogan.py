@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from facedis_jax.learners.adversarial import critic_terms
 from facedis_jax.learners.image_functions import keys_of, ranges, reconstruction_evaluation
 from facedis_jax.learners.langevin_inference import LangevinConfig, LatentModel, langevin_inference
 from facedis_jax.learners.learner import Batch, Learner, Metrics
-from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.learners.video_functions import error_per_frame
 from facedis_jax.metrics import Average
 from facedis_jax.models import MocoganConfig, MocoganGenerator, MocoganLatents, mocogan_critics
@@ -159,15 +158,13 @@ def mocogan_learner(
             return jnp.stack(totals).sum(axis=0).mean(), terms
 
         critic_gradients, terms = jax.grad(critic_loss, has_aux=True)(state.critics)
-        if axis_name is not None:
-            gradients, critic_gradients = jax.lax.pmean((gradients, critic_gradients), axis_name)
-        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        critic_updates, critic_opt_state = critic_optimiser.update(
-            critic_gradients, state.critic_opt_state, state.critics
+        params, opt_state = apply_gradients(optimiser, gradients, state.opt_state, state.params, axis_name=axis_name)
+        critics, critic_opt_state = apply_gradients(
+            critic_optimiser, critic_gradients, state.critic_opt_state, state.critics, axis_name=axis_name
         )
         state = state.replace(
-            params=optax.apply_updates(state.params, updates),
-            critics=optax.apply_updates(state.critics, critic_updates),
+            params=params,
+            critics=critics,
             opt_state=opt_state,
             critic_opt_state=critic_opt_state,
             step=state.step + 1,

@@ -1,8 +1,10 @@
-"""Adam and its schedules by name."""
+"""Adam and its schedules by name, and the step that a learner takes with its gradients."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import optax
 
 from facedis_jax.errors import check_least
@@ -85,6 +87,41 @@ def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps
     return optax.chain(
         optimiser, optax.masked(rise, lambda weights: {name: name.startswith("geometry") for name in weights})
     )
+
+
+def apply_gradients(
+    optimiser: optax.GradientTransformation,
+    gradients: Any,
+    opt_state: Any,
+    params: Any,
+    *,
+    axis_name: str | None = None,
+    frozen: Collection[str] = (),
+) -> tuple[Any, Any]:
+    """Parameters and optimiser state after one step along the mean gradients of all devices.
+
+    Args:
+      optimiser: as of `make_optimiser`.
+      gradients: of this device's batch, a pytree like the parameters.
+      opt_state: the optimiser's state.
+      params: the parameters.
+      axis_name: the device axis over which gradients are averaged; None on one device.
+      frozen: keys of the entries of `params` that stay as they are: weight decay would move them even without a
+        gradient.
+
+    Returns:
+      The new parameters and the optimiser's new state.
+
+    Example:
+      >>> apply_gradients(optax.sgd(0.5), {"a": 2.0, "b": 2.0}, optax.sgd(0.5).init({}), {"a": 3.0, "b": 3.0},
+      ...                 frozen=["b"])[0]
+      {'a': 2.0, 'b': 3.0}
+    """
+    if axis_name is not None:
+        gradients = jax.lax.pmean(gradients, axis_name)
+    updates, opt_state = optimiser.update(gradients, opt_state, params)
+    moved = optax.apply_updates(params, updates)
+    return {**moved, **{name: params[name] for name in frozen if name in moved}} if frozen else moved, opt_state
 
 
 def _adam(config: OptimiserConfig, rate: optax.Schedule) -> optax.GradientTransformation:

@@ -12,7 +12,7 @@ from flax import struct
 from sklearn.decomposition import PCA
 
 from facedis_jax.learners.learner import Batch, Learner, Metrics
-from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
+from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.learners.regression import shuffled_rows
 from facedis_jax.metrics import Average
 from facedis_jax.models import SequenceClassifier
@@ -106,10 +106,7 @@ def recognition_learner(
             return entropy.mean(), (entropy, right)
 
         gradients, (entropy, right) = jax.grad(loss, has_aux=True)(state.params)
-        if axis_name is not None:
-            gradients = jax.lax.pmean(gradients, axis_name)
-        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params, opt_state = apply_gradients(optimiser, gradients, state.opt_state, state.params, axis_name=axis_name)
         state = state.replace(params=params, opt_state=opt_state, step=state.step + 1)
         return state, {"accuracy": Average.of(right), "cross_entropy_nats": Average.of(entropy)}
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from facedis_jax.errors import InputError, check_least
+from facedis_jax.learners.optimiser import apply_gradients
 from facedis_jax.models import Regressor
 
 
@@ -218,8 +219,7 @@ def _fitted(
     def step(state: Any, rows: jax.Array) -> tuple[Any, None]:
         weights, opt_state = state
         gradients = jax.grad(lambda weights: distances(weights, inputs[rows], outputs[rows]).mean())(weights)
-        updates, opt_state = optimiser.update(gradients, opt_state, weights)
-        return (optax.apply_updates(weights, updates), opt_state), None
+        return apply_gradients(optimiser, gradients, opt_state, weights), None
 
     def epoch(number: jax.Array, carry: Any) -> Any:
         state, errors = carry

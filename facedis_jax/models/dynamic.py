@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.geometry import warp
 from facedis_jax.models.deformable import Latents
 from facedis_jax.models.upsampling import UpsamplingNetwork, enlarge
@@ -65,11 +65,8 @@ class DynamicConfig:
     frames_at_once: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size < 16 or self.size & (self.size - 1):
-            raise InputError("model.size", "a power of two of at least 16", str(self.size))
-        if self.flow_scale < 1 or self.flow_scale & (self.flow_scale - 1) or 8 * self.flow_scale > self.size:
-            expected = f"a power of two, at most an eighth of the size of {self.size}"
-            raise InputError("model.flow_scale", expected, str(self.flow_scale))
+        check_power_of_two("model.size", self.size, least=16)
+        check_power_of_two("model.flow_scale", self.flow_scale, most=self.size // 8)
         if self.output not in ("tanh", "sigmoid"):
             raise InputError("model.output", "tanh or sigmoid", repr(self.output))
         if self.transition not in ("residual", "plain"):

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.models.critic import LEAK, Critic
 from facedis_jax.models.upsampling import UpsamplingNetwork
 
@@ -47,8 +47,7 @@ class MocoganConfig:
     output: Literal["tanh", "sigmoid"] = "tanh"
 
     def __post_init__(self) -> None:
-        if self.size < 8 or self.size & (self.size - 1):
-            raise InputError("model.size", "a power of two of at least 8", str(self.size))
+        check_power_of_two("model.size", self.size, least=8)
         if self.output not in ("tanh", "sigmoid"):
             raise InputError("model.output", "tanh or sigmoid", repr(self.output))
 

@@ -203,7 +203,7 @@ def test_a_coarse_flow_is_interpolated_between_fewer_displacements():
 
 @pytest.mark.parametrize("scale", [0, 3, 8])
 def test_scales_that_leave_no_flow_are_refused(scale):
-    with pytest.raises(InputError, match=f"at most an eighth of the size of 32, found {scale}"):
+    with pytest.raises(InputError, match=f"model.flow_scale: expected a power of two from 1 to 4, found {scale}"):
         GeneratorConfig(size=32, flow_scale=scale)
 
 

@@ -363,8 +363,8 @@ def test_beta_scales_the_geometric_generators_weights_alone(small):
     [
         ({"size": 8}, "power of two of at least 16, found 8"),
         ({"size": 48}, "power of two"),
-        ({"flow_scale": 3}, "at most an eighth"),
-        ({"size": 16, "flow_scale": 4}, "at most an eighth"),
+        ({"flow_scale": 3}, "power of two from 1 to"),
+        ({"size": 16, "flow_scale": 4}, "power of two from 1 to 2, found 4"),
         ({"output": "relu"}, "tanh or sigmoid, found 'relu'"),
         ({"transition": "linear"}, "residual or plain, found 'linear'"),
         ({"frames_at_once": 0}, "at least 1"),

@@ -18,7 +18,7 @@ from facedis_jax.data.synthetic.expressions import BU3DFE_EXPRESSIONS, unit_weig
 from facedis_jax.data.synthetic.face_model import FaceModel
 from facedis_jax.data.synthetic.faces import SyntheticConfig, draw_people
 from facedis_jax.data.synthetic.looks import STYLES, draw_background, draw_person
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, check_power_of_two
 
 EXPRESSIONS = tuple(BU3DFE_EXPRESSIONS)
 
@@ -123,8 +123,7 @@ def synthetic_photographs(model: FaceModel, config: PhotographConfig, *, size: i
       >>> len(photographs.train.images), photographs.test.labels["view"].tolist()
       (6, [-30.0, -15.0, 0.0, 15.0, 30.0])
     """
-    if size < 8 or size & (size - 1):
-        raise InputError("size", "a power of two from 8 on", f"{size}")
+    check_power_of_two("size", size, least=8)
     camera = FaceCamera(model)
     train = [(_TRAIN, s, photo) for s in range(config.train_subjects) for photo in range(config.photos_per_subject)]
     first = config.train_subjects if config.is_test_of_new_people else 0

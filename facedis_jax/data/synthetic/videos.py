@@ -18,7 +18,7 @@ from facedis_jax.data.synthetic.face_model import FaceModel
 from facedis_jax.data.synthetic.faces import SyntheticConfig, draw_people
 from facedis_jax.data.synthetic.looks import STYLES, draw_background, draw_person
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSplit
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, check_power_of_two
 
 EXPRESSIONS = tuple(BU3DFE_EXPRESSIONS)
 
@@ -134,8 +134,7 @@ def synthetic_videos(model: FaceModel, config: VideoConfig, *, size: int = 64) -
       >>> videos.train.names, videos.train.clips[0]["frames"].shape
       (['00000/happy/take000', '00000/sad/take000'], (4, 16, 16, 3))
     """
-    if size < 8 or size & (size - 1):
-        raise InputError("size", "a power of two from 8 on", f"{size}")
+    check_power_of_two("size", size, least=8)
     camera = FaceCamera(model)
     people = [(_TRAIN, s) for s in range(config.subjects)]
     tested = [(_TEST, s) for s in range(config.test_subjects)] if config.is_test_of_new_people else people

@@ -28,7 +28,7 @@ def test_a_setting_that_the_set_does_not_have_is_refused(folder):
 
 @pytest.mark.parametrize("size", [48, 4, -16])
 def test_sizes_are_powers_of_two(folder, size):
-    with pytest.raises(InputError, match=f"size: expected a power of two from 8, found {size}"):
+    with pytest.raises(InputError, match=f"size: expected a power of two of at least 8, found {size}"):
         load_images("folder", folder, size=size)
 
 

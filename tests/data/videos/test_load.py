@@ -30,7 +30,7 @@ def test_a_setting_that_does_not_exist_is_refused(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 48}, "size: expected a power of two from 8, found 48"),
+        ({"size": 48}, "size: expected a power of two of at least 8, found 48"),
         ({"frames": 0}, "frames: expected 1 or more, found 0"),
         ({"cut": "last"}, "cut: expected one of first"),
         ({"channels": 2}, "channels: expected 1"),
