@@ -8,7 +8,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -18,6 +18,7 @@ import tyro
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.runs.renamed import check_renamed
 from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
 from facedis_jax.training.parallel import Method, dividing
 
@@ -100,6 +101,7 @@ def run_experiment(
     default = presets.get(preset, presets["demo"])
 
     def command() -> int:
+        check_renamed(sys.argv[1:], {*option_names(RunOptions()), *option_names(default)})
         parsed: Any = tyro.cli(  # type: ignore[call-overload]
             _Command[type(default)],  # type: ignore[misc]
             prog=f"python -m experiments.{name}",
@@ -114,6 +116,27 @@ def run_experiment(
         return main(parsed.config, replace(options, workdir=workdir))
 
     exit_with(command)
+
+
+def option_names(config: Any) -> list[str]:
+    """Names of the options that set the fields of a configuration, in their order.
+
+    Args:
+      config: a dataclass; options of the dataclasses in it have a "." in their names.
+
+    Example:
+      >>> from facedis_jax.losses import IbVaeWeights
+      >>> option_names(IbVaeWeights())
+      ['--lambda-1', '--lambda-2', '--beta-id', '--beta-mi']
+    """
+    names = []
+    for field in fields(config):
+        value, name = getattr(config, field.name), field.name.replace("_", "-")
+        if is_dataclass(value):
+            names += [f"--{name}.{inner.removeprefix('--')}" for inner in option_names(value)]
+        else:
+            names.append(f"--{name}")
+    return names
 
 
 def _as_written(card: str) -> str:

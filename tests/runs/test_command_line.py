@@ -160,3 +160,9 @@ def test_a_device_for_each_core_unless_told_otherwise():
     assert devices == cores
     assert counts(XLA_FLAGS="--xla_force_host_platform_device_count=3")[0] == "3"
     assert counts(JAX_NUM_CPU_DEVICES="5")[0] == "5"
+
+
+def test_an_option_that_has_another_name_now_is_refused_with_it(run, capsys, monkeypatch):
+    monkeypatch.setattr("facedis_jax.runs.renamed.RENAMED_OPTIONS", {"--inner.breadth": "--inner.width"})
+    assert run("--inner.breadth", "3") == (2, None)
+    assert capsys.readouterr().err == "error: --inner.breadth: expected its new name --inner.width, found the old one\n"

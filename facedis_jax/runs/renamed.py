@@ -1,0 +1,60 @@
+"""Options that have changed their names: the old name is refused with a line that gives the new one."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from facedis_jax.errors import InputError
+
+# The end of an option's name, from its beginning or any "." or "-" in it, and what stands in its place today. An option
+# that exists is never looked up, and of several ends that match, the longest counts. A key of a run's config.json is
+# looked up as the option that sets it.
+RENAMED_OPTIONS: Mapping[str, str] = {}
+
+
+def new_name(option: str, renamed: Mapping[str, str] | None = None) -> str | None:
+    """Today's name of an option that has changed its name.
+
+    Args:
+      option: as typed, such as "--learner.langevin.spread"; "_" and "-" are the same.
+      renamed: old to new ends; `RENAMED_OPTIONS` by default.
+
+    Returns:
+      The new name, spelt with "-"; None for an option that has none.
+
+    Example:
+      >>> new_name("--learner.langevin.old_name", {"--langevin.old-name": "--langevin.new-name"})
+      '--learner.langevin.new-name'
+    """
+    table = RENAMED_OPTIONS if renamed is None else renamed
+    name = option.removeprefix("--").replace("_", "-")
+    ends = [i for i in range(len(name)) if i == 0 or name[i - 1] in ".-"]
+    for i in ends:
+        new = table.get(f"--{name[i:]}")
+        if new is not None:
+            return f"--{name[:i]}{new.removeprefix('--')}"
+    # The switch that turns an option off has a "no-" before the last part of its name.
+    prefix, dot, last = name.rpartition(".")
+    if last.startswith("no-"):
+        on = new_name(f"--{prefix}{dot}{last.removeprefix('no-')}", table)
+        if on is not None:
+            prefix, dot, last = on.removeprefix("--").rpartition(".")
+            return f"--{prefix}{dot}no-{last}"
+    return None
+
+
+def check_renamed(arguments: Sequence[str], known: Collection[str]) -> None:
+    """Checks that a command line uses no option by a name that it no longer has.
+
+    Args:
+      arguments: the command line's words.
+      known: the options that there are, such as "--learner.langevin.num-steps".
+
+    Raises:
+      InputError: it does; the line gives the new name.
+    """
+    for word in arguments:
+        option = word.partition("=")[0].replace("_", "-")
+        if not option.startswith("--") or option in known:
+            continue
+        new = new_name(option)
+        if new is not None:
+            raise InputError(option, f"its new name {new}", "the old one")
