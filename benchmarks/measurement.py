@@ -17,7 +17,7 @@ import rich.console
 import rich.table
 import tyro
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.runs.command_line import as_json, exit_with, num_cores, typed_command
 
@@ -208,7 +208,7 @@ def write_results(path: str | os.PathLike, name: str, config: Any, rows: Sequenc
     try:
         write_json(path, results)
     except OSError as error:
-        raise InputError(path, "a file that can be written", error.strerror or str(error)) from None
+        raise InputError(path, "a file that can be written", reason(error)) from None
 
 
 def run_benchmark(name: str, card: str, default: Config, main: Callable[[Config], Sequence[Mapping[str, Any]]]) -> None:

@@ -16,8 +16,6 @@ Output     PLY, OBJ or GLB, and beside it a picture, OUT with the ending .png. S
 """
 
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,11 +25,12 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
-from facedis_jax.errors import InputError
-from facedis_jax.formats.meshes import UNITS, Mesh, write_mesh
+from facedis_jax.errors import InputError, reason
+from facedis_jax.formats.meshes import UNITS, Mesh, encode_mesh
+from facedis_jax.formats.whole import write_together
 from facedis_jax.inference.face_editor import FaceEditor, Pose
 from facedis_jax.rendering.faces import render_faces
-from facedis_jax.reports.figures import face_grid, save_figure
+from facedis_jax.reports.figures import face_grid, png
 from facedis_jax.runs.command_line import exit_with
 from facedis_jax.runs.finished import load_run
 
@@ -219,15 +218,14 @@ def save(output: Path, edited: Edited, triangles: np.ndarray, unit: str) -> list
     for path in paths:
         if path.is_dir():
             raise InputError(path, "a file to write", "a folder")
+    faces = edited.pose.undo(edited.faces) / UNITS[unit]
+    meshes = [Mesh(vertices.astype(np.float32), triangles) for vertices in faces]
+    contents = [encode_mesh(path, mesh, unit=unit) for path, mesh in zip(paths[:-1], meshes, strict=True)]
+    contents.append(png(_figure(edited, triangles)))
     try:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-            for name, vertices in zip(names, edited.pose.undo(edited.faces) / UNITS[unit], strict=True):
-                write_mesh(Path(folder, name), Mesh(vertices.astype(np.float32), triangles), unit=unit)
-            save_figure(_figure(edited, triangles), Path(folder, picture))
-            for path in paths:
-                os.replace(Path(folder, path.name), path)
+        write_together(dict(zip(paths, contents, strict=True)))
     except OSError as error:
-        raise InputError(output, "a place to write to", error.strerror or str(error)) from error
+        raise InputError(output, "a place to write to", reason(error)) from error
     return paths
 
 

@@ -14,7 +14,8 @@ import rich.console
 import rich.progress
 import tensorflow_datasets as tfds
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, reason
+from facedis_jax.formats.whole import write_text
 
 T = TypeVar("T")
 Survey = TypeVar("Survey")  # ImageSurvey or ClipSurvey
@@ -136,9 +137,7 @@ def find_damaged(
         raise InputError(folder, "examples that can be read", f"{len(names)} damaged ones, such as {damaged[names[0]]}")
     try:
         base.mkdir(parents=True, exist_ok=True)
-        temporary = base / f".damaged-{key}-{os.getpid()}.json"
-        temporary.write_text(json.dumps(damaged, indent=2), encoding="utf-8")
-        os.replace(temporary, found)
+        write_text(found, json.dumps(damaged, indent=2))
     except OSError as error:
         raise InputError(base, "a folder for prepared data that can be written", str(error)) from None
     return damaged
@@ -199,6 +198,6 @@ def _listing_hash(folder: Path, files: Iterable[Path]) -> str:
         try:
             status = path.stat()
         except OSError as error:
-            raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
+            raise InputError(path, "a file that can be read", reason(error)) from None
         digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, reason
 
 
 def file_size(path: Path, expected: str = "a file that can be read") -> int:
@@ -17,7 +17,7 @@ def file_size(path: Path, expected: str = "a file that can be read") -> int:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        raise InputError(path, expected, getattr(error, "strerror", None) or str(error)) from None
+        raise InputError(path, expected, reason(error)) from None
     if not stat.S_ISREG(status.st_mode):
         raise InputError(path, expected, "a folder" if stat.S_ISDIR(status.st_mode) else "no plain file")
     return status.st_size
@@ -29,7 +29,7 @@ def read_bytes(path: Path, expected: str = "a file that can be read") -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(path, expected, error.strerror or str(error)) from None
+        raise InputError(path, expected, reason(error)) from None
 
 
 def refuse_links_out(folder: Path, paths: Iterable[Path]) -> None:

@@ -1,7 +1,5 @@
 """Triangle meshes in files: PLY, OBJ and WRL in; PLY, OBJ and GLB out; and what a face mesh must satisfy."""
 
-import os
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +8,12 @@ from typing import Any
 import numpy as np
 import trimesh
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import read_bytes
 from facedis_jax.formats.obj import parse_obj
 from facedis_jax.formats.ply import parse_ply
 from facedis_jax.formats.polygons import check_polygons, cut_into_triangles
+from facedis_jax.formats.whole import write_whole
 from facedis_jax.formats.wrl import parse_wrl
 
 # Each takes the path (for messages) and the bytes, and returns vertices [vertices, 3], the corners of all
@@ -103,6 +102,15 @@ def write_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> None:
     Raises:
       InputError: where the ending is another one, or nothing can be written there.
     """
+    content = encode_mesh(path, mesh, unit=unit)
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise InputError(path, "a place to write a mesh", reason(error)) from None
+
+
+def encode_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> bytes:
+    """What `write_mesh` writes; raises an InputError where the ending of `path` names no format."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
@@ -110,14 +118,7 @@ def write_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> None:
     scale = UNITS[unit] / UNITS["m"] if suffix == ".glb" else 1.0
     surface = trimesh.Trimesh(mesh.vertices * scale, mesh.triangles, process=False, validate=False)
     content: Any = surface.export(file_type=suffix[1:])
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(path, "a place to write a mesh", error.strerror or str(error)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    return content.encode() if isinstance(content, str) else content
 
 
 def first_readable(paths: Sequence[Path]) -> Mesh:

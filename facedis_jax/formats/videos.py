@@ -7,7 +7,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import file_size
 from facedis_jax.formats.images import Framing
 from facedis_jax.formats.video_headers import check_container
@@ -51,7 +51,7 @@ def read_video(path: Path, framing: Framing, *, most: int | None = None) -> np.n
     try:
         file = path.open("rb")
     except OSError as error:
-        raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
+        raise InputError(path, "a file that can be read", reason(error)) from None
     if not size:
         raise InputError(path, "a video", "an empty file")
     try:
@@ -73,7 +73,7 @@ def file_digest(path: Path) -> bytes:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
-        raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
+        raise InputError(path, "a file that can be read", reason(error)) from None
 
 
 def _frames(

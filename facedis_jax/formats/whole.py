@@ -1,26 +1,76 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all: under a file's name stands its old content or its new one, never a part."""
 
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from facedis_jax.errors import reason
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file whole or not at all: to a sibling first, which then takes its name."""
+@contextmanager
+def open_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file to write to, which takes the name `path` when the block ends, and is removed where it fails.
+
+    It is written beside `path` under a hidden name of its own, so that several processes may write the same file, and
+    has the permissions of any new file.
+
+    Args:
+      path: the file; one that is there before is replaced at the end.
+
+    Raises:
+      OSError: where it cannot be written; names `path`.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = Path(folder, "numbers.txt")
+      ...     with open_whole(path) as file:
+      ...         _ = file.write(b"1 2 3")
+      ...         is_there_before = path.exists()
+      ...     is_there_before, path.read_text()
+      (False, '1 2 3')
+    """
     path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        # "x", so that no other file is overwritten.
+        with temporary.open("xb") as file:
+            yield file
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    except OSError as error:
+        if error.filename not in (None, os.fspath(temporary)):
+            raise
+        # The hidden name would tell a reader nothing, and a full disk is reported without any.
+        raise OSError(error.errno, reason(error), os.fspath(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    """Writes a file of these bytes whole or not at all; raises an OSError as `open_whole`."""
+    with open_whole(path) as file:
+        file.write(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text file in UTF-8 whole or not at all; raises an OSError as `open_whole`."""
+    write_whole(path, text.encode("utf-8"))
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Writes several files, all of them or none: none takes its name before all are written.
+
+    Args:
+      contents: the bytes of each file.
+
+    Raises:
+      OSError: as `open_whole`.
+    """
+    with ExitStack() as stack:
+        for path, data in contents.items():
+            file = stack.enter_context(open_whole(path))
+            file.write(data)
+            file.flush()  # A disk that is full says so here, and not when the first file has its name already.

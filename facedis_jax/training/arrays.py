@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.npz import read_npz
+from facedis_jax.formats.whole import open_whole
 
 
 def save_arrays(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
     """Writes one `.npz` of plain arrays, whole or not at all."""
-    path = Path(path)
-    incomplete = path.with_name(f".{path.name}.incomplete")
-    try:
-        with open(incomplete, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(incomplete, path)
-    finally:
-        incomplete.unlink(missing_ok=True)
+    with open_whole(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load_arrays(path: str | os.PathLike, expected: str) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ The commands beside this one start it again and again, and kill it. When it ends
 learner carries, to be compared byte by byte.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import tyro
 from facedis_jax.data.faces.face_set import ArraySource
 from facedis_jax.data.images.image_set import ArrayImages
 from facedis_jax.data.pipeline import evaluation_batches
+from facedis_jax.formats.whole import open_whole
 from facedis_jax.learners import (
     ABP_STATE_AXES,
     AbpConfig,
@@ -101,10 +101,8 @@ def train(run: SmallRun) -> FitResult:
 
 def save_state(path: Path, state: Any) -> None:
     """Writes every array of a state, in the order of its leaves, whole or not at all."""
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
+    with open_whole(path) as file:
         np.savez(file, *[host_array(leaf) for leaf in jax.tree.leaves(state)])
-    os.replace(temporary, path)
 
 
 def state_bytes(path: Path) -> list[bytes]:

