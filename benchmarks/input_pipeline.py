@@ -29,8 +29,8 @@ from facedis_jax.data.faces.face_set import FaceSet, FaceSource
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
 from facedis_jax.data.images.image_set import ImageSource
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, load_prepared_images
-from facedis_jax.data.pipeline import place_batches, train_batches
-from facedis_jax.data.tables import example_tables
+from facedis_jax.data.on_device import device_dataset
+from facedis_jax.data.pipeline import index_batches, train_batches
 from facedis_jax.errors import InputError
 
 Kind = Literal["faces", "photographs"]
@@ -184,9 +184,9 @@ def measure(kind: Kind, config: InputConfig, folder: Path) -> list[dict[str, Any
     for threads in config.threads:
         batches = train_batches(source, neutrals, batch_size=batch_size, seed=0, num_threads=threads)
         calls[str(threads)] = partial(take, batches, config.batches)
-    tables = example_tables(source, neutrals)
+    tables = device_dataset(source, neutrals)
     arrays, taken = jax.device_put(tables.arrays), jax.jit(tables.take)
-    places = place_batches(len(source), batch_size=batch_size, seed=0)
+    places = index_batches(len(source), batch_size=batch_size, seed=0)
     calls["kept"] = partial(take, places, config.batches, partial(taken, arrays))
     if config.step:
         calls["step"] = RunningStep(STEPS[model](batch_size, **shape), 1)

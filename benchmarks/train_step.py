@@ -35,7 +35,7 @@ from benchmarks.measurement import (
 )
 from benchmarks.models import AXIS, Compute, Groups, ModelName, TrainingStep, step_of
 from benchmarks.programs import Cost, compiled_cost, loops_cost, running_program
-from facedis_jax.data.tables import ExampleTables, example_tables
+from facedis_jax.data.on_device import DeviceDataset, device_dataset
 from facedis_jax.errors import InputError
 from facedis_jax.training import check_batch_size, data_parallel
 from facedis_jax.training.parallel import Method
@@ -97,11 +97,11 @@ class _Examples:
         return jax.tree.map(lambda column: column[index], self._columns)
 
 
-def _kept(step: TrainingStep) -> tuple[ExampleTables, Any]:
+def _kept(step: TrainingStep) -> tuple[DeviceDataset, Any]:
     """Tables of examples, and which of them a step takes."""
     examples = _Examples([step.make_batch(seed) for seed in range(_KEPT_BATCHES)])
     places = np.random.default_rng(0).permutation(len(examples))[: len(examples) // _KEPT_BATCHES]
-    return example_tables(examples), {"place": places.astype(np.int32)}
+    return device_dataset(examples), {"index": places.astype(np.int32)}
 
 
 class RunningStep:

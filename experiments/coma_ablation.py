@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from experiments import coma_ib
-from facedis_jax.data.synthetic.faces import SyntheticConfig
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import face_errors, predict
 from facedis_jax.formats.json_files import write_json
@@ -85,7 +85,7 @@ PRESETS = {
     "demo": AblationConfig(
         run=replace(
             coma_ib.DEMO,
-            data=replace(coma_ib.DEMO.data, synthetic=SyntheticConfig(num_subjects=6, frames=(10, 16))),
+            data=replace(coma_ib.DEMO.data, synthetic=SyntheticFaceConfig(num_subjects=6, frames=(10, 16))),
             learner=replace(coma_ib.DEMO.learner, model=_SMALL, decay_epochs=_DEMO_EPOCHS * 350 / 300),
             epochs=_DEMO_EPOCHS,
             batch_size=16,

@@ -13,7 +13,7 @@ Presets    tiny: the whole path in under a minute, nothing is learned well. demo
 
 from dataclasses import replace
 
-from facedis_jax.data.synthetic.faces import SyntheticConfig
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
 from facedis_jax.learners import IbVaeConfig, OptimiserConfig
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
@@ -60,7 +60,7 @@ DEMO = FaceRunConfig(
 
 TINY = replace(
     DEMO,
-    data=replace(DEMO.data, synthetic=SyntheticConfig(num_subjects=3, frames=(6, 8))),
+    data=replace(DEMO.data, synthetic=SyntheticFaceConfig(num_subjects=3, frames=(6, 8))),
     learner=replace(DEMO.learner, decay_epochs=3 * 350 / 300, rise_epochs=0.0),
     epochs=3.0,
     log_every=10,

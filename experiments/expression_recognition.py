@@ -26,7 +26,7 @@ import numpy as np
 
 from experiments import faces_video
 from facedis_jax.data.splits import subject_folds
-from facedis_jax.data.synthetic.videos import VideoConfig
+from facedis_jax.data.synthetic.videos import SyntheticClipConfig
 from facedis_jax.data.videos.clip_set import ArrayClips, Clip, ClipSet, ClipSource, ClipSplit, stack_clips
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import summary
@@ -139,7 +139,7 @@ TINY = replace(
     DEMO,
     data=replace(
         faces_video.TINY.data,
-        videos=VideoConfig(subjects=4, test_subjects=2, expressions=("happy", "neutral", "surprise")),
+        videos=SyntheticClipConfig(subjects=4, test_subjects=2, expressions=("happy", "neutral", "surprise")),
     ),
     learner=faces_video.TINY.learner,
     training=faces_video.TINY.training,
@@ -184,7 +184,7 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
         trainings=trainings,
         sources=[clips.clips],
         content_hash=clip_set.content_hash,
-        left_out=clip_set.left_out,
+        left_out=clip_set.skipped,
     )
     dynamic = loaded or train_clips(run, "dynamic", config.learner, config.training, clips, clip_set.test.clips)
     mocogan = train_mocogan(run, config, clip_set, clips) if config.compare else None

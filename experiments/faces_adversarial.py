@@ -17,7 +17,7 @@ import jax
 from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
 from facedis_jax.data.images.image_set import stack_images
-from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.evaluation.images import reconstructions, sharpness, summary
 from facedis_jax.learners import AbpConfig, AdversarialConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig
@@ -48,7 +48,7 @@ class AdversarialFacesConfig:
     seed: int = 0
 
 
-_FEW = PhotographConfig(train_subjects=50, photos_per_subject=16, test_subjects=10)
+_FEW = SyntheticImageConfig(train_subjects=50, images_per_subject=16, test_subjects=10)
 
 DEMO = AdversarialFacesConfig(
     data=ImageDataConfig(size=64, photographs=_FEW),
@@ -88,7 +88,7 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
         trainings=[config.training],
         sources=[images.train.images],
         content_hash=images.content_hash,
-        left_out=images.left_out,
+        left_out=images.skipped,
     )
     models: dict[str, TrainedImages] = {}
     for name, learner in (("likelihood", config.learner.abp), ("adversarial", config.learner)):

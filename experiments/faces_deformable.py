@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from facedis_jax.data.images.image_set import ImageSet, stack_images
-from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.evaluation.images import pose_spread, reconstructions, summary, view_results
 from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig, Latents
@@ -88,7 +88,7 @@ SMALL_LEARNER = replace(
     langevin=LangevinConfig(num_steps=6, inference_steps=100, average_last=50, spread=0.05),
 )
 # As many test photographs of every view as in the paper.
-SMALL_PHOTOGRAPHS = PhotographConfig(train_subjects=100, photos_per_subject=8, test_subjects=100, max_yaw=35.0)
+SMALL_PHOTOGRAPHS = SyntheticImageConfig(train_subjects=100, images_per_subject=8, test_subjects=100, max_yaw=35.0)
 
 DEMO = FacesConfig(
     data=ImageDataConfig(size=32, photographs=SMALL_PHOTOGRAPHS),
@@ -101,7 +101,7 @@ TINY = replace(
     data=replace(
         DEMO.data,
         size=16,
-        photographs=PhotographConfig(train_subjects=6, photos_per_subject=5, test_subjects=3),
+        photographs=SyntheticImageConfig(train_subjects=6, images_per_subject=5, test_subjects=3),
     ),
     learner=replace(
         SMALL_LEARNER,
@@ -125,7 +125,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
         trainings=[config.training],
         sources=[images.train.images],
         content_hash=images.content_hash,
-        left_out=images.left_out,
+        left_out=images.skipped,
     )
     learners: dict[str, AbpConfig | ImageVaeConfig] = {"deformable": config.learner}
     if config.compare:

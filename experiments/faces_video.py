@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from facedis_jax.data.synthetic.videos import VideoConfig
+from facedis_jax.data.synthetic.videos import SyntheticClipConfig
 from facedis_jax.data.videos.clip_set import ClipSet, clip_frames, stack_clips
 from facedis_jax.errors import check_least
 from facedis_jax.evaluation.images import summary
@@ -103,7 +103,7 @@ DEMO = FacesVideoConfig(
         frames=8,
         # As many people as make the looks of others fall between theirs: with half of them, errors on people never seen
         # stand still after a quarter of the steps.
-        videos=VideoConfig(
+        videos=SyntheticClipConfig(
             subjects=80, zoom=2.25, sway=0.5, tilt=1.5, apex=(0.8, 1.0), lamp_share=(0.1, 0.3), sitting="person"
         ),
     ),
@@ -149,7 +149,9 @@ DEMO = FacesVideoConfig(
 TINY = replace(
     DEMO,
     data=VideoDataConfig(
-        size=16, frames=6, videos=VideoConfig(subjects=3, test_subjects=2, expressions=("happy", "neutral", "surprise"))
+        size=16,
+        frames=6,
+        videos=SyntheticClipConfig(subjects=3, test_subjects=2, expressions=("happy", "neutral", "surprise")),
     ),
     learner=replace(
         DEMO.learner,
@@ -196,7 +198,7 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
         trainings=trainings,
         sources=[clips.train.clips],
         content_hash=clips.content_hash,
-        left_out=clips.left_out,
+        left_out=clips.skipped,
     )
     dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train, clips.test.clips)
     image = None

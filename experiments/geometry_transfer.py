@@ -22,7 +22,7 @@ from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, stack_images
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.synthetic.images import PhotographConfig, TransferSets, transfer_photographs
+from facedis_jax.data.synthetic.images import SyntheticImageConfig, TransferSets, transfer_images
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import reconstruction_by_view, reconstructions
 from facedis_jax.learners import AbpConfig, ImageVaeConfig
@@ -71,7 +71,7 @@ class TransferConfig:
 
 
 PAPER = TransferConfig(
-    source=ImageDataConfig(max_train=10_000, photographs=PhotographConfig(train_subjects=625)),
+    source=ImageDataConfig(max_train=10_000, photographs=SyntheticImageConfig(train_subjects=625)),
     target=ImageDataConfig(max_test=5000),
 )
 DEMO = TransferConfig(
@@ -111,7 +111,7 @@ def main(config: TransferConfig, options: RunOptions) -> int:
         trainings=[config.training, config.fine_tuning],
         sources=[sets.source.train.images, front],
         content_hash={"source": sets.source.content_hash, "target": sets.target.content_hash},
-        left_out={**sets.source.left_out, **sets.target.left_out},
+        left_out={**sets.source.skipped, **sets.target.skipped},
     )
     test, views = sets.target.test.images, sets.target.test.labels["view"]
     errors, shown = [], None
@@ -147,7 +147,7 @@ def load_sets(config: TransferConfig) -> TransferSets:
     if source.kind == target.kind == "synthetic":
         if target != ImageDataConfig(size=target.size, max_test=target.max_test):
             raise InputError("--target", "no settings where both sets are synthetic: it follows --source", "some")
-        return transfer_photographs(load_face_model(source.face_model), source.photographs, size=source.size)
+        return transfer_images(load_face_model(source.face_model), source.photographs, size=source.size)
     sets = TransferSets(load_photographs(source, "--source"), load_photographs(target, "--target"))
     if sets.source.channels != sets.target.channels:
         found = f"{sets.source.channels} and {sets.target.channels}"

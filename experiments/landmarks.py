@@ -101,7 +101,7 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
         trainings=[config.training],
         sources=[images.train.images],
         content_hash=images.content_hash,
-        left_out=images.left_out,
+        left_out=images.skipped,
     )
     model = train_images(
         run,

@@ -24,7 +24,7 @@ from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
 from facedis_jax.data.images.image_set import ImageSet, stack_images
 from facedis_jax.data.synthetic.digits import DigitConfig, synthetic_digits
-from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.inference.template_energies import classify_by_energy
@@ -94,7 +94,7 @@ class ObjectsConfig:
     seed: int = 0
 
 
-GARDEN = PhotographConfig(train_subjects=1, photos_per_subject=1, test_subjects=4, style="garden", seed=1)
+GARDEN = SyntheticImageConfig(train_subjects=1, images_per_subject=1, test_subjects=4, style="garden", seed=1)
 
 DEMO = ObjectsConfig(
     digits=DigitDataConfig(max_train=5000, max_test=200, synthetic=DigitConfig(train=3000)),
@@ -181,7 +181,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
             "faces": faces.content_hash if faces else "",
             "others": others.content_hash,
         },
-        left_out={name: why for images in (cars, faces, others) if images for name, why in images.left_out.items()},
+        left_out={name: why for images in (cars, faces, others) if images for name, why in images.skipped.items()},
     )
 
     codes, test_codes = (np.eye(10, dtype=np.float32)[half.labels["category"]] for half in (digits.train, digits.test))

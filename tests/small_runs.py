@@ -12,7 +12,7 @@ import pytest
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.synthetic.face_model import FaceModel
-from facedis_jax.data.synthetic.faces import SyntheticConfig, synthetic_sequences
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_sequences
 from facedis_jax.inference.faces import codec_of
 from facedis_jax.learners import IbVaeConfig, IbVaeState, OptimiserConfig, ib_vae_learner
 from facedis_jax.losses import IbVaeWeights
@@ -37,7 +37,7 @@ MODEL = FaceVaeConfig(encoder=ENCODER, head=(32, 16), decoder_hidden=32, initial
 OPTIMISER = OptimiserConfig(learning_rate=4e-3, weight_decay=0.0, schedule="cosine")
 # The squared error is a sum over the vertices, of which there are a hundredth of CoMA's.
 WEIGHTS = IbVaeWeights(lambda_1=8.0, lambda_2=5e-4)
-SYNTHETIC = SyntheticConfig(num_subjects=3, frames=(4, 7))
+SYNTHETIC = SyntheticFaceConfig(num_subjects=3, frames=(4, 7))
 
 
 @dataclass(frozen=True)

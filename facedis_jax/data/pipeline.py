@@ -52,17 +52,17 @@ def train_batches(
     return _pieces(examples, batch_size, process_index, process_count).to_iter_dataset(_read_options(num_threads))
 
 
-def place_batches(
+def index_batches(
     num_examples: int, *, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
 ) -> grain.IterDataset:
-    """Which examples the batches of `train_batches` have, for steps that take them from `data.tables`.
+    """Which examples the batches of `train_batches` have, for steps that take them from `data.on_device`.
 
     Args:
       num_examples: of the source.
       batch_size, seed, process_index, process_count: as of `train_batches`; the iterators' states are each other's.
 
     Returns:
-      Batches {"place": [batch_size / process_count]} of places in the source.
+      Batches {"index": [batch_size / process_count]} of places in the source.
 
     Raises:
       InputError: as `train_batches`.
@@ -70,7 +70,7 @@ def place_batches(
     _check_batch(batch_size, num_examples, process_count)
     stream = _endless(grain.MapDataset.range(num_examples), seed)
     pieces = _pieces(stream, batch_size, process_index, process_count)
-    return pieces.map(lambda places: {"place": places.astype(np.int32)}).to_iter_dataset(_read_options(0))
+    return pieces.map(lambda places: {"index": places.astype(np.int32)}).to_iter_dataset(_read_options(0))
 
 
 def evaluation_batches(

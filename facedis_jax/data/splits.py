@@ -109,11 +109,11 @@ def subject_folds(subjects: np.ndarray, folds: int = 10) -> np.ndarray:
     return fold_of[person]
 
 
-def evenly_spread(total: int, count: int) -> np.ndarray:
+def evenly_spaced(total: int, count: int) -> np.ndarray:
     """At most `count` of `total` places, from the first to the last; all of them where there are no more.
 
     Example:
-      >>> evenly_spread(10, 4).tolist()
+      >>> evenly_spaced(10, 4).tolist()
       [0, 3, 6, 9]
     """
     return np.linspace(0, total - 1, min(count, total)).round().astype(int)

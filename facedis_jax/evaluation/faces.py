@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from facedis_jax.data.faces.face_set import ArraySource, Face, FaceSet, FaceSource, FaceTruth
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.baselines import fit_linear_model, fit_pca
 from facedis_jax.evaluation.latent_scores import latent_scores
 from facedis_jax.evaluation.probes import leakage
@@ -58,7 +58,7 @@ def spread_faces(source: FaceSource, count: int) -> ArraySource:
     """Reads at most `count` faces, evenly spread over a source; all of them where it has no more."""
     if isinstance(source, ArraySource) and len(source) <= count:
         return source
-    rows = evenly_spread(len(source), count)
+    rows = evenly_spaced(len(source), count)
     if isinstance(source, ArraySource):
         return source.take(rows)
     return _stacked([source[int(row)] for row in rows])
@@ -204,7 +204,7 @@ def _disentanglement(neutrals: np.ndarray, subject: np.ndarray) -> dict[str, dic
 
 def _intersections(predictions: Predictions, triangles: np.ndarray, count: int) -> dict[str, float]:
     """Mean number of self-intersecting triangles per mesh."""
-    rows = evenly_spread(len(predictions), count)
+    rows = evenly_spaced(len(predictions), count)
 
     kinds = {"true": predictions.vertices, "reconstructed": predictions.reconstruction}
     counts = {name: [self_intersections(faces[row], triangles) for row in rows] for name, faces in kinds.items()}

@@ -20,9 +20,9 @@ from facedis_jax.formats.image_headers import check_directory, check_image_heade
 _TRIED = 10
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-"""What `decode_photograph` reads, in Pillow's names."""
+"""What `decode_image` reads, in Pillow's names."""
 
-PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """How the names of such files end."""
 
 CROPS = ("none", "center_square", "celeba_140", "celeba_108")
@@ -148,7 +148,7 @@ class Framing:
 
 
 @dataclass(frozen=True)
-class PhotographFiles:
+class ImageFiles:
     """The photographs of a set, read one at a time.
 
     Attributes:
@@ -171,16 +171,16 @@ class PhotographFiles:
         """
         path = self.paths[index]
         data = read_bytes(path)
-        photograph = decode_photograph(path, data)
+        photograph = decode_image(path, data)
         if photograph.size not in self.sizes:
             expected = " or ".join(_by(*size) for size in sorted(self.sizes))
             raise InputError(path, f"{expected} pixels, as its neighbours", _by(*photograph.size))
         return self.framing.pixels(path, photograph), data
 
 
-def open_photographs(
+def open_images(
     paths: Sequence[Path], framing: Framing, *, usual_sizes: Collection[tuple[int, int]] = ()
-) -> PhotographFiles:
+) -> ImageFiles:
     """The photographs of a set, all of which must have the size of the first that is whole.
 
     Args:
@@ -194,7 +194,7 @@ def open_photographs(
     refused: list[InputError] = []
     for path in paths[:_TRIED]:
         try:
-            first = decode_photograph(path, read_bytes(path))
+            first = decode_image(path, read_bytes(path))
             break
         except InputError as error:
             refused.append(error)
@@ -202,10 +202,10 @@ def open_photographs(
         raise refused[0]
     framing.pixels(path, first)
     sizes = usual_sizes if first.size in usual_sizes else (first.size,)
-    return PhotographFiles(paths, framing, first.size, sizes)
+    return ImageFiles(paths, framing, first.size, sizes)
 
 
-def decode_photograph(path: object, data: bytes) -> Image.Image:
+def decode_image(path: object, data: bytes) -> Image.Image:
     """A photograph from the bytes of its file, upright (as its EXIF tag says), of mode "RGB" or "L".
 
     Memory follows the size of the file, whatever dimensions it promises. A JPEG of more than seven megapixels, as

@@ -11,8 +11,8 @@ import numpy as np
 
 from facedis_jax.data.faces.face_set import FaceSource
 from facedis_jax.data.images.image_set import ImageSource
-from facedis_jax.data.pipeline import place_batches, train_batches
-from facedis_jax.data.tables import ExampleTables, example_tables
+from facedis_jax.data.on_device import DeviceDataset, device_dataset
+from facedis_jax.data.pipeline import index_batches, train_batches
 from facedis_jax.data.videos.clip_set import ClipSource
 from facedis_jax.errors import InputError
 from facedis_jax.runs.command_line import RunOptions
@@ -59,7 +59,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     in_memory: bool,
-) -> tuple[Any, ExampleTables | None]:
+) -> tuple[Any, DeviceDataset | None]:
     """This process's share of the batches, and what they are taken from on the devices, if anything.
 
     Args:
@@ -78,7 +78,7 @@ def training_batches(
     }
     batches: grain.IterDataset
     if options.keep_on_device:
-        batches = place_batches(len(source), **share)
-        return iter(batches), example_tables(source, neutrals)
+        batches = index_batches(len(source), **share)
+        return iter(batches), device_dataset(source, neutrals)
     batches = train_batches(source, neutrals, **share, num_threads=1 if in_memory else 4)
     return iter(batches), None

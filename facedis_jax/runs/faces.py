@@ -13,10 +13,10 @@ from facedis_jax.data.faces.bu3dfe import load_bu3dfe
 from facedis_jax.data.faces.coma import load_coma
 from facedis_jax.data.faces.face_set import ArraySource, FaceSet, FaceSource
 from facedis_jax.data.faces.features import FeatureSource, map_vertices
+from facedis_jax.data.on_device import dataset_bytes
 from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.synthetic.faces import SyntheticConfig, synthetic_scans, synthetic_sequences
-from facedis_jax.data.tables import bytes_of_tables
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_scans, synthetic_sequences
 from facedis_jax.evaluation.faces import evaluate, face_errors, predict, register, spread_faces
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import FaceCodec, codec_of
@@ -62,7 +62,7 @@ class FaceDataConfig:
     split: Literal["paper", "sequence", "subject"] = "paper"
     prepared: Path | None = None
     skip_damaged: bool = False
-    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    synthetic: SyntheticFaceConfig = field(default_factory=SyntheticFaceConfig)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def open_face_run(
         **(identity or {}),
     }
     folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
-    tell_left_out(folder, options, face_set.left_out)
+    tell_left_out(folder, options, face_set.skipped)
     constants = constants_of(face_set, config.learner.model.encoder.features)
     return FaceRun(config, options, face_set, constants, devices, folder, loop)
 
@@ -307,7 +307,7 @@ def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet)
 
 def _sizes_of_training(face_set: FaceSet, config: FaceRunConfig) -> Iterator[int]:
     """Bytes of the training faces, with what is computed of each mesh."""
-    total = bytes_of_tables(face_set.train)
+    total = dataset_bytes(face_set.train)
     if config.precompute:
         vertices = jax.ShapeDtypeStruct(face_set.neutrals.shape[1:], np.float32)
         groups = jax.eval_shape(partial(point_features, config=config.learner.model.encoder.features), vertices)

@@ -11,7 +11,7 @@ import numpy as np
 from facedis_jax.data.images.image_set import ImageSet, ImageSource
 from facedis_jax.data.images.load import load_images
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.synthetic.images import PhotographConfig, synthetic_photographs
+from facedis_jax.data.synthetic.images import SyntheticImageConfig, synthetic_images
 from facedis_jax.errors import InputError
 from facedis_jax.inference.images import ImageCodec, image_codec
 from facedis_jax.learners import (
@@ -66,7 +66,7 @@ class ImageDataConfig:
     prepared: Path | None = None
     skip_damaged: bool = False
     face_model: Path | None = None
-    photographs: PhotographConfig = field(default_factory=PhotographConfig)
+    photographs: SyntheticImageConfig = field(default_factory=SyntheticImageConfig)
 
 
 def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
@@ -82,7 +82,7 @@ def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     if data.kind == "synthetic":
         if data.folder is not None:
             raise InputError(f"{option}.kind", f"the kind of the photographs in {option}.folder", "synthetic")
-        return synthetic_photographs(load_face_model(data.face_model), data.photographs, size=data.size)
+        return synthetic_images(load_face_model(data.face_model), data.photographs, size=data.size)
     if data.folder is None:
         raise InputError(f"{option}.folder", f"the folder of the set {data.kind}", "none")
     names = ("max_train", "max_test", "category", "crop", "channels", "views")

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSource
+from facedis_jax.data.on_device import dataset_bytes
 from facedis_jax.data.pipeline import evaluation_batches
-from facedis_jax.data.tables import bytes_of_tables
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSource
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.formats.json_files import write_json
@@ -167,7 +167,7 @@ def open_model_run(
         check_batch_size(training.batch_size, len(devices))
     if CHAIN_MULTIPLE % len(devices):
         raise InputError("--devices", f"a divisor of {CHAIN_MULTIPLE}", str(len(devices)))
-    check_room(options, map(bytes_of_tables, sources), devices)
+    check_room(options, map(dataset_bytes, sources), devices)
     made_by = {"experiment": name, "data": content_hash, "config": as_json(config)}
     folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
     tell_left_out(folder, options, left_out or {})

@@ -7,7 +7,9 @@ from facedis_jax.errors import InputError
 # The end of an option's name, from its beginning or any "." or "-" in it, and what stands in its place today. An option
 # that exists is never looked up, and of several ends that match, the longest counts. A key of a run's config.json is
 # looked up as the option that sets it.
-RENAMED_OPTIONS: Mapping[str, str] = {}
+RENAMED_OPTIONS: Mapping[str, str] = {
+    "--photos-per-subject": "--images-per-subject",
+}
 
 
 def new_name(option: str, renamed: Mapping[str, str] | None = None) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.synthetic.videos import VideoConfig, synthetic_videos
+from facedis_jax.data.synthetic.videos import SyntheticClipConfig, synthetic_clips
 from facedis_jax.data.videos.clip_set import ClipSet, ClipSource, ClipSplit
 from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
@@ -56,7 +56,7 @@ class VideoDataConfig:
     prepared: Path | None = None
     skip_damaged: bool = False
     face_model: Path | None = None
-    videos: VideoConfig = field(default_factory=VideoConfig)
+    videos: SyntheticClipConfig = field(default_factory=SyntheticClipConfig)
 
 
 def load_clips(data: VideoDataConfig, option: str = "--data") -> ClipSet:
@@ -75,7 +75,7 @@ def load_clips(data: VideoDataConfig, option: str = "--data") -> ClipSet:
         if data.folder is not None:
             raise InputError(f"{option}.kind", f"the kind of the videos in {option}.folder", "synthetic")
         videos = replace(data.videos, frames=data.frames)
-        return synthetic_videos(load_face_model(data.face_model), videos, size=data.size)
+        return synthetic_clips(load_face_model(data.face_model), videos, size=data.size)
     if data.folder is None:
         raise InputError(f"{option}.folder", f"the folder of the {data.kind}", "none")
     names = ("size", "frames", "crop", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")

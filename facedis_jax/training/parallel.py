@@ -40,7 +40,7 @@ def check_batch_size(batch_size: int, num_devices: int) -> None:
 
 
 class Tables(Protocol):
-    """What stays on the devices, whole on each, from step to step: `facedis_jax.data.tables` has that of a data set.
+    """What stays on the devices, whole on each, from step to step: `facedis_jax.data.on_device` has that of a data set.
 
     Attributes:
       arrays: a pytree of host arrays.

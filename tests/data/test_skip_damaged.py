@@ -41,16 +41,16 @@ def test_meshes_of_coma(tmp_path):
     with pytest.raises(InputError, match=r"smile\.000000\.ply"):
         load_coma(folder, split="subject", prepared_dir=tmp_path / "prepared")
     faces = load_coma(folder, split="subject", prepared_dir=tmp_path / "prepared", skip_damaged=True)
-    assert list(faces.left_out) == ["a/smile/smile.000000", "b/smile/smile.000007"]
-    assert "smile.000007.ply" in faces.left_out["b/smile/smile.000007"]
+    assert list(faces.skipped) == ["a/smile/smile.000000", "b/smile/smile.000007"]
+    assert "smile.000007.ply" in faces.skipped["b/smile/smile.000007"]
     assert len(faces.names) == len(faces.train) + len(faces.test) == 22
-    assert not set(faces.left_out) & set(faces.names)
+    assert not set(faces.skipped) & set(faces.names)
     for face in read_all(faces.train) + read_all(faces.test):
         frame = int(faces.names[face["index"]][-6:])
         np.testing.assert_allclose(face["vertices"], 1000 * mesh(frame).vertices, rtol=1e-5, atol=1e-3)
     # What was found is not looked for again, and whole folders are the same set as without the option.
     (tmp_path / "prepared").chmod(0o555)
-    assert load_coma(folder, split="subject", prepared_dir=tmp_path / "prepared", skip_damaged=True).left_out
+    assert load_coma(folder, split="subject", prepared_dir=tmp_path / "prepared", skip_damaged=True).skipped
 
 
 def test_scans_of_bu3dfe(tmp_path):
@@ -60,7 +60,7 @@ def test_scans_of_bu3dfe(tmp_path):
             write_mesh(tmp_path / "BU" / f"{subject}_{name}WH_F3D.ply", mesh(seed, size=100.0))
     cut_short(tmp_path / "BU" / "F0012_HA02WH_F3D.ply")
     faces = load_bu3dfe(tmp_path / "BU", prepared_dir=tmp_path / "prepared", landmarks=(0, 1, 2), skip_damaged=True)
-    assert list(faces.left_out) == ["F0012/HA/F0012_HA02WH_F3D"]
+    assert list(faces.skipped) == ["F0012/HA/F0012_HA02WH_F3D"]
     assert len(faces.names) == 8
 
 
@@ -79,7 +79,7 @@ def test_photographs(tmp_path, damaged):
     with pytest.raises(InputError, match=damaged):
         load_images("folder", tmp_path / "faces", **arguments)
     images = load_images("folder", tmp_path / "faces", **arguments, skip_damaged=True)
-    assert list(images.left_out) == [damaged]
+    assert list(images.skipped) == [damaged]
     for half in (images.train, images.test):
         assert len(half.names) == len(half.images)
         for image, name in zip(read_all(half.images), half.names, strict=True):
@@ -103,7 +103,7 @@ def test_videos(tmp_path):
     clips = load_videos(
         "folders", tmp_path / "MUG", size=8, frames=4, prepared_dir=tmp_path / "prepared", skip_damaged=True
     )
-    assert list(clips.left_out) == ["b/happiness/take000"]
+    assert list(clips.skipped) == ["b/happiness/take000"]
     assert len(clips.train.names) + len(clips.test.names) == 3
 
 

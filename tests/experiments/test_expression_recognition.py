@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments import expression_recognition as experiment
-from facedis_jax.data.synthetic.videos import VideoConfig
+from facedis_jax.data.synthetic.videos import SyntheticClipConfig
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSplit, stack_clips
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig, RecognitionConfig
@@ -23,7 +23,7 @@ from facedis_jax.runs.videos import VideoDataConfig, load_clips
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
 
-VIDEOS = VideoConfig(subjects=2, test_subjects=2, expressions=("happy", "surprise"))
+VIDEOS = SyntheticClipConfig(subjects=2, test_subjects=2, expressions=("happy", "surprise"))
 TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_images=2)
 CONFIG = replace(
     experiment.TINY,

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import faces_adversarial
 from experiments.faces_adversarial import AdversarialFacesConfig
-from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpConfig, AdversarialConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
 
 CONFIG = AdversarialFacesConfig(
     data=ImageDataConfig(
-        size=8, photographs=PhotographConfig(train_subjects=1, photos_per_subject=4, test_subjects=1, views=(0.0, 30.0))
+        size=8,
+        photographs=SyntheticImageConfig(train_subjects=1, images_per_subject=4, test_subjects=1, views=(0.0, 30.0)),
     ),
     learner=AdversarialConfig(
         AbpConfig(

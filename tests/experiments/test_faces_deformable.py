@@ -11,7 +11,7 @@ import pytest
 from experiments import faces_deformable
 from experiments.faces_deformable import FacesConfig
 from facedis_jax.data.pipeline import train_batches
-from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.learners import AbpConfig, LangevinConfig
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
 CONFIG = FacesConfig(
     data=ImageDataConfig(
         size=8,
-        photographs=PhotographConfig(train_subjects=2, photos_per_subject=5, test_subjects=2, views=(-30, 0, 30)),
+        photographs=SyntheticImageConfig(train_subjects=2, images_per_subject=5, test_subjects=2, views=(-30, 0, 30)),
     ),
     learner=AbpConfig(
         model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from experiments import faces_video
 from experiments.faces_video import FacesVideoConfig, frame_learner, latents_per_clip, of_frames
-from facedis_jax.data.synthetic.videos import VideoConfig
+from facedis_jax.data.synthetic.videos import SyntheticClipConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpVideoConfig, LangevinConfig
 from facedis_jax.learners.video_functions import prior_clip
@@ -25,7 +25,7 @@ LANGEVIN = LangevinConfig(num_steps=1, inference_steps=1)
 CONFIG = replace(
     faces_video.TINY,
     data=VideoDataConfig(
-        size=16, frames=3, videos=VideoConfig(subjects=2, test_subjects=2, expressions=("happy", "surprise"))
+        size=16, frames=3, videos=SyntheticClipConfig(subjects=2, test_subjects=2, expressions=("happy", "surprise"))
     ),
     learner=AbpVideoConfig(
         model=DynamicConfig(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from experiments import geometry_transfer
 from facedis_jax.data.images.image_set import stack_images
-from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig
 from facedis_jax.models import GeneratorConfig
@@ -24,7 +24,7 @@ TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_images=4)
 CONFIG = replace(
     geometry_transfer.TINY,
     source=ImageDataConfig(
-        size=8, photographs=PhotographConfig(train_subjects=4, photos_per_subject=2, test_subjects=2)
+        size=8, photographs=SyntheticImageConfig(train_subjects=4, images_per_subject=2, test_subjects=2)
     ),
     target=ImageDataConfig(size=8),
     frontal=4,

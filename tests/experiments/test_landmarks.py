@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import landmarks
-from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.learners import LangevinConfig, RegressionConfig
@@ -22,7 +22,9 @@ from facedis_jax.runs.model_run import TrainingConfig
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIG = replace(
     landmarks.TINY,
-    data=ImageDataConfig(size=8, photographs=PhotographConfig(train_subjects=4, photos_per_subject=2, test_subjects=2)),
+    data=ImageDataConfig(
+        size=8, photographs=SyntheticImageConfig(train_subjects=4, images_per_subject=2, test_subjects=2)
+    ),
     learner=replace(
         landmarks.TINY.learner,
         model=GeneratorConfig(size=8, filters=16, appearance_latents=4, geometry_latents=3),

@@ -9,7 +9,7 @@ import pytest
 from experiments import objects_deformable
 from experiments.objects_deformable import DigitDataConfig, ObjectsConfig
 from facedis_jax.data.synthetic.digits import DigitConfig
-from facedis_jax.data.synthetic.images import PhotographConfig
+from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig
@@ -24,7 +24,7 @@ SMALL = AbpConfig(
     langevin=LangevinConfig(num_steps=2, inference_steps=2),
 )
 TRAINING = TrainingConfig(epochs=2, batch_size=4, evaluate_every=2, checkpoint_every=2, evaluation_images=2)
-FEW = ImageDataConfig(size=8, photographs=PhotographConfig(train_subjects=1, photos_per_subject=4, test_subjects=1))
+FEW = ImageDataConfig(size=8, photographs=SyntheticImageConfig(train_subjects=1, images_per_subject=4, test_subjects=1))
 CONFIG = ObjectsConfig(
     digits=DigitDataConfig(synthetic=DigitConfig(train=20, test=10)),
     digit_learner=replace(SMALL, model=replace(SMALL.model, channels=1, appearance_latents=10)),

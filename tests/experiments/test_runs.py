@@ -8,7 +8,7 @@ import pytest
 
 from experiments import bu3dfe_ib, coma_ablation, coma_cvae, coma_ib
 from facedis_jax.data.faces.face_set import stack
-from facedis_jax.data.synthetic.faces import SyntheticConfig
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, write_mesh
 from facedis_jax.learners import IbVaeConfig
@@ -89,7 +89,7 @@ def test_the_main_job_on_a_coma_folder(coma_folder, tmp_path, capsys):
 
 
 def test_faces_with_labels_and_features_computed_ahead(model_file, tmp_path):
-    data = FaceDataConfig(face_model=model_file, synthetic=SyntheticConfig(num_subjects=2, frames=(4, 5)))
+    data = FaceDataConfig(face_model=model_file, synthetic=SyntheticFaceConfig(num_subjects=2, frames=(4, 5)))
     config = with_labels(small(data, precompute=True))
     assert coma_cvae.main(config, options(tmp_path / "run", devices=1)) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -102,7 +102,7 @@ def test_faces_with_labels_and_features_computed_ahead(model_file, tmp_path):
 @pytest.mark.thorough
 @pytest.mark.parametrize("precompute", [False, True])
 def test_faces_that_stay_on_the_devices_change_nothing(model_file, tmp_path, precompute):
-    data = FaceDataConfig(face_model=model_file, synthetic=SyntheticConfig(num_subjects=2, frames=(4, 5)))
+    data = FaceDataConfig(face_model=model_file, synthetic=SyntheticFaceConfig(num_subjects=2, frames=(4, 5)))
     config = small(data, precompute=precompute)
     lines = []
     for keep in (False, True):
@@ -121,7 +121,7 @@ def with_labels(config):
 
 
 def test_scans_of_many_people(model_file, tmp_path):
-    data = FaceDataConfig(face_model=model_file, synthetic=SyntheticConfig(num_subjects=11))
+    data = FaceDataConfig(face_model=model_file, synthetic=SyntheticFaceConfig(num_subjects=11))
     config = small(data, register_predictions=True)
     assert bu3dfe_ib.main(config, options(tmp_path / "run", devices=1)) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -132,7 +132,7 @@ def test_scans_of_many_people(model_file, tmp_path):
 
 
 def test_the_ablation_trains_its_grid_at_once(model_file, tmp_path):
-    data = FaceDataConfig(face_model=model_file, synthetic=SyntheticConfig(num_subjects=2, frames=(4, 5)))
+    data = FaceDataConfig(face_model=model_file, synthetic=SyntheticFaceConfig(num_subjects=2, frames=(4, 5)))
     config = coma_ablation.AblationConfig(run=small(data), beta_mi=(0.0, 50.0), beta_id=(1.0, 10.0), seeds=2)
     assert coma_ablation.main(config, options(tmp_path / "run")) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -162,7 +162,7 @@ def test_intervals_are_students():
         ({"data": FaceDataConfig(folder="nowhere")}, "nowhere"),
         ({"data": FaceDataConfig(face_model="nothing.npz")}, "nothing.npz"),
         ({"batch_size": 30}, "--batch-size"),
-        ({"data": FaceDataConfig(synthetic=SyntheticConfig(expressions=("grin",)))}, "grin"),
+        ({"data": FaceDataConfig(synthetic=SyntheticFaceConfig(expressions=("grin",)))}, "grin"),
         ({"epochs": 0.0}, "--num-steps"),
     ],
 )

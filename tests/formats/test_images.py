@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.images import CELEBA_SIZE, CROPS, Framing, decode_photograph, open_photographs
+from facedis_jax.formats.images import CELEBA_SIZE, CROPS, Framing, decode_image, open_images
 
 
 def _smooth(width, height, channels=3):
@@ -55,7 +55,7 @@ def _png16(channels):
 @pytest.mark.parametrize("crop", CROPS)
 def test_an_image_of_the_right_size_is_taken_as_it_is(fmt, crop):
     picture = _NOISE[:16, :16]
-    framed = Framing(16, crop=crop).pixels("x", decode_photograph("x", _encoded(picture, fmt)))
+    framed = Framing(16, crop=crop).pixels("x", decode_image("x", _encoded(picture, fmt)))
     np.testing.assert_array_equal(framed, picture)
     assert framed.dtype == np.uint8
 
@@ -63,7 +63,7 @@ def test_an_image_of_the_right_size_is_taken_as_it_is(fmt, crop):
 def test_jpeg_and_webp_are_read_too():
     picture = _smooth(32, 32)
     for fmt in ("JPEG", "WEBP"):
-        framed = Framing(32).pixels("x", decode_photograph("x", _encoded(picture, fmt, quality=95)))
+        framed = Framing(32).pixels("x", decode_image("x", _encoded(picture, fmt, quality=95)))
         assert np.abs(framed.astype(int) - picture).mean() < 4
 
 
@@ -124,7 +124,7 @@ def test_colour_becomes_grey_by_its_luma():
 def test_a_telephones_photograph_stands_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
-    upright = decode_photograph("x", _encoded(_smooth(32, 16), "JPEG", exif=exif, quality=95))
+    upright = decode_image("x", _encoded(_smooth(32, 16), "JPEG", exif=exif, quality=95))
     assert upright.size == (16, 32)
     expected = np.rot90(_smooth(32, 16), k=-1).astype(int)
     assert np.abs(np.asarray(upright) - expected).mean() < 4
@@ -156,7 +156,7 @@ _ANIMATION = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "re
 )
 def test_what_is_no_plain_photograph_is_named(data, found):
     with pytest.raises(InputError, match=found) as caught:
-        decode_photograph("faces/a.png", data)
+        decode_image("faces/a.png", data)
     assert str(caught.value).startswith("faces/a.png: expected ")
     assert "\n" not in str(caught.value)
     assert "0x" not in str(caught.value)
@@ -193,12 +193,12 @@ def test_photographs_must_have_the_size_of_the_first(tmp_path):
     for name, size in (("a", (32, 24)), ("b", (32, 24)), ("c", (24, 32)), ("d", (32, 20))):
         Image.new("RGB", size).save(tmp_path / f"{name}.png")
     paths = sorted(tmp_path.iterdir())
-    photographs = open_photographs(paths, Framing(16))
+    photographs = open_images(paths, Framing(16))
     pixels, data = photographs.read(1)
     assert (pixels.shape, data) == ((16, 16, 3), paths[1].read_bytes())
     with pytest.raises(InputError, match=r"c\.png: expected 32 x 24 pixels.*found 24 x 32"):
         photographs.read(2)
-    both = open_photographs(paths, Framing(16), usual_sizes=((32, 24), (32, 20)))
+    both = open_images(paths, Framing(16), usual_sizes=((32, 24), (32, 20)))
     assert both.read(3)[0].shape == (16, 16, 3)
     with pytest.raises(InputError, match=r"c\.png"):
         both.read(2)
@@ -207,11 +207,11 @@ def test_photographs_must_have_the_size_of_the_first(tmp_path):
 @pytest.mark.parametrize("name", _WHOLE)
 def test_a_file_that_was_cut_off_is_refused_or_whole(name):
     """The last bytes of a file may say nothing (the end marker of a JPEG); then nothing is lost."""
-    whole = np.asarray(decode_photograph("x", _WHOLE[name]))
+    whole = np.asarray(decode_image("x", _WHOLE[name]))
     accepted = 0
     for length in range(0, len(_WHOLE[name]), 7):
         try:
-            cut = decode_photograph("x", _WHOLE[name][:length])
+            cut = decode_image("x", _WHOLE[name][:length])
         except InputError:
             continue
         accepted += 1
@@ -233,7 +233,7 @@ def test_damage_is_an_input_error_or_does_no_harm(name, data):
         elif len(damaged) > 20:
             del damaged[place : place + 5]
     try:
-        pixels = Framing(8).pixels("x", decode_photograph("x", bytes(damaged)))
+        pixels = Framing(8).pixels("x", decode_image("x", bytes(damaged)))
     except InputError:
         return
     assert (pixels.shape, pixels.dtype) == ((8, 8, 3), np.uint8)
@@ -243,7 +243,7 @@ _PROMISES = """
 import io, resource, struct, sys, zlib
 import numpy as np
 from PIL import Image
-from facedis_jax.formats.images import decode_photograph
+from facedis_jax.formats.images import decode_image
 from facedis_jax.errors import InputError
 
 def encoded(fmt, side):
@@ -252,7 +252,7 @@ def encoded(fmt, side):
     Image.fromarray(noise).save(buffer, fmt)
     return bytearray(buffer.getvalue())
 
-decode_photograph("x", bytes(encoded("JPEG", 200)))
+decode_image("x", bytes(encoded("JPEG", 200)))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for side in (7000, 12000, 65000):
     for fmt, real in (("JPEG", 16), ("JPEG", 250), ("PNG", 16), ("PNG", 150)):
@@ -264,7 +264,7 @@ for side in (7000, 12000, 65000):
             data[16:24] = struct.pack(">II", side, side)
             data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
         try:
-            decode_photograph("x", bytes(data))
+            decode_image("x", bytes(data))
         except InputError:
             pass
         else:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from facedis_jax.data.images.lists import read_lines
 from facedis_jax.errors import InputError
-from facedis_jax.formats.images import Framing, decode_photograph
+from facedis_jax.formats.images import Framing, decode_image
 from facedis_jax.formats.json_files import read_json
 from facedis_jax.formats.meshes import parse_mesh
 from facedis_jax.formats.npz import read_npz
@@ -64,7 +64,7 @@ def test_pictures_of_nothing_take_no_memory(kind):
     stream = io.BytesIO()
     options = {"TIFF": {"compression": "tiff_deflate"}, "progressive JPEG": {"progressive": True}}.get(kind, {})
     Image.new("RGB", (4000, 3999)).save(stream, kind.split()[-1], **options)
-    cost = measure(lambda: _peak(lambda: decode_photograph("a", stream.getvalue())))
+    cost = measure(lambda: _peak(lambda: decode_image("a", stream.getvalue())))
     assert memory_share(cost.memory, 0) < 0.2
 
 
@@ -72,7 +72,7 @@ def test_photographs_of_that_size_are_read():
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, "JPEG", quality=90)
-    assert decode_photograph("a", stream.getvalue()).size == (2000, 1500)
+    assert decode_image("a", stream.getvalue()).size == (2000, 1500)
 
 
 def test_photographs_of_a_camera_are_read_smaller():
@@ -83,7 +83,7 @@ def test_photographs_of_a_camera_are_read_smaller():
     Image.fromarray(pixels).save(stream, "JPEG", quality=90)
     read = []
     cost = measure(
-        lambda: read.append(Framing(32, crop="center_square").pixels("a", decode_photograph("a", stream.getvalue())))
+        lambda: read.append(Framing(32, crop="center_square").pixels("a", decode_image("a", stream.getvalue())))
     )
     assert memory_share(cost.memory, len(stream.getvalue())) < 1
     expected = np.interp((np.arange(32) + 0.5) / 32, [0, 1], [0, 250])
@@ -101,9 +101,9 @@ def test_texts_that_swell_are_refused(kind):
     packed = (b"\0\0" if kind == b"zTXt" else b"\0\1\0\0\0") + zlib.compress(bytes(1 << 20))
     data = stream.getvalue()
     few, many = (b"".join(_chunk(kind, b"%d" % i + packed) for i in range(count)) for count in (1, 5))
-    assert decode_photograph("a", data[:33] + few + data[33:]).size == (16, 16)
+    assert decode_image("a", data[:33] + few + data[33:]).size == (16, 16)
     with pytest.raises(InputError, match="letters of compressed text"):
-        decode_photograph("a", data[:33] + many + data[33:])
+        decode_image("a", data[:33] + many + data[33:])
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -111,7 +111,7 @@ def test_tags_of_very_many_values_are_refused(order):
     start = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8)
     directory = start + struct.pack(f"{order}HHHII", 1, 273, 3, 1 << 20, 26) + bytes(1 << 21)
     with pytest.raises(InputError, match="1048576 of 273"):
-        decode_photograph("a", directory)
+        decode_image("a", directory)
 
 
 def test_samples_that_are_not_there_take_no_memory(tmp_path):

@@ -57,9 +57,9 @@ def _trained_faces(folder: Path, name: str) -> None:
 
 
 def _image(folder: Path, name: str) -> None:
-    from facedis_jax.formats.images import Framing, open_photographs
+    from facedis_jax.formats.images import Framing, open_images
 
-    open_photographs([folder / name], Framing(16, channels=1)).read(0)
+    open_images([folder / name], Framing(16, channels=1)).read(0)
 
 
 def _idx(folder: Path, name: str) -> None:

@@ -168,7 +168,7 @@ def load_bu3dfe(
       landmarks: indices of vertices that expressions do not move (13 in the paper, section 4, which does not
         list them). If None, the quarter of the vertices that move least over all expressions.
       prepared_dir: holds the prepared copy; a folder in the user's cache if None.
-      skip_damaged: leave out scans that cannot be used, and list them in the set's `left_out`. The topology is that of
+      skip_damaged: leave out scans that cannot be used, and list them in the set's `skipped`. The topology is that of
         the first scan that can be read.
 
     Returns:
@@ -185,10 +185,10 @@ def load_bu3dfe(
     chosen = None if landmarks is None else tuple(int(index) for index in landmarks)
     scans = bu3dfe_files(folder)
     files = [scan.path for scan in scans]
-    left_out = {}
+    skipped = {}
     if skip_damaged:
         first = first_readable(files)
-        left_out = find_damaged(
+        skipped = find_damaged(
             "bu3dfe",
             [scan.name for scan in scans],
             lambda i: _checked(files[i], read_mesh(files[i]), len(first.vertices), first.triangles),
@@ -196,9 +196,9 @@ def load_bu3dfe(
             files,
             prepared_dir,
         )
-    make_builder = partial(_builder, split, chosen, tuple(left_out))
+    make_builder = partial(_builder, split, chosen, tuple(skipped))
     return load_prepared_faces(
-        make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE, left_out=left_out
+        make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE, skipped=skipped
     )
 
 

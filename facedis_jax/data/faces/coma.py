@@ -125,7 +125,7 @@ def load_coma(
       folder: holds `<subject>/<expression>/<expression>.NNNNNN.ply`, in metres.
       split: one of `facedis_jax.data.splits.SPLITS`.
       prepared_dir: holds the prepared copy, 1.1 GB for all of CoMA; a folder in the user's cache if None.
-      skip_damaged: leave out meshes that cannot be used, and list them in the set's `left_out`. The topology is that of
+      skip_damaged: leave out meshes that cannot be used, and list them in the set's `skipped`. The topology is that of
         the first mesh that can be read.
 
     Returns:
@@ -140,10 +140,10 @@ def load_coma(
     if split not in SPLITS:
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
     paths = coma_files(folder)
-    left_out = {}
+    skipped = {}
     if skip_damaged:
         first = first_readable(paths)
-        left_out = find_damaged(
+        skipped = find_damaged(
             "coma",
             [_name(folder, path) for path in paths],
             lambda i: _checked(paths[i], read_mesh(paths[i]), first),
@@ -151,9 +151,9 @@ def load_coma(
             paths,
             prepared_dir,
         )
-    make_builder = partial(_builder, split, tuple(left_out))
+    make_builder = partial(_builder, split, tuple(skipped))
     return load_prepared_faces(
-        make_builder, f"coma/{split}", folder, paths, prepared_dir, scale=_SCALE, left_out=left_out
+        make_builder, f"coma/{split}", folder, paths, prepared_dir, scale=_SCALE, skipped=skipped
     )
 
 

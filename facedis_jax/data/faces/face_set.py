@@ -93,7 +93,7 @@ class FaceSet:
       landmarks: named vertex indices, where known.
       truth: the factors behind each face, for synthetic sets.
       content_hash: sha256 over what the set was made from; part of a run's identity.
-      left_out: damaged examples that are not in the set, by name, with what is wrong with them.
+      skipped: damaged examples that are not in the set, by name, with what is wrong with them.
     """
 
     name: str
@@ -108,7 +108,7 @@ class FaceSet:
     content_hash: str
     landmarks: Mapping[str, int] = field(default_factory=dict)
     truth: FaceTruth | None = None
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 def stack(source: FaceSource) -> ArraySource:

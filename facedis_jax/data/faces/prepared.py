@@ -130,7 +130,7 @@ def load_prepared_faces(
     prepared_dir: str | Path | None,
     *,
     scale: float,
-    left_out: Mapping[str, str] | None = None,
+    skipped: Mapping[str, str] | None = None,
 ) -> FaceSet:
     """Opens the prepared copy of a set of faces, and prepares it first where there is none.
 
@@ -141,7 +141,7 @@ def load_prepared_faces(
       files: all that the builder is going to read.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
       scale: the face set's scale.
-      left_out: see `FaceSet`.
+      skipped: see `FaceSet`.
 
     Raises:
       InputError: as `open_prepared`.
@@ -164,7 +164,7 @@ def load_prepared_faces(
         names=tuple(metadata["names"]),
         scale=scale,
         content_hash=metadata["content_hash"],
-        left_out=left_out or {},
+        skipped=skipped or {},
     )
 
 

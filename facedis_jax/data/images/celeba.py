@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facedis_jax.data.images.lists import list_photographs, read_lines, read_list
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_photographs
+from facedis_jax.data.images.lists import list_images, read_lines, read_list
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_images
 from facedis_jax.data.splits import every_tenth
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import refuse_links_out
-from facedis_jax.formats.images import PhotographFiles, open_photographs
+from facedis_jax.formats.images import ImageFiles, open_images
 
 WHERE_TO_GET_CELEBA = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 WHERE_TO_GET_MAFL = "https://github.com/zhzhanp/TCDCN-face-alignment"
@@ -68,7 +68,7 @@ class Celeba(ImageBuilder):
             raise InputError("held_out", "test or validation", repr(settings.held_out))
         paths = _image_files(folder)
         names = [path.name for path in paths]
-        photographs = open_photographs(paths, settings.framing)
+        photographs = open_images(paths, settings.framing)
         lists = [path for path in (folder / _PARTITION, folder / _IDENTITY, folder / _LANDMARKS) if path.exists()]
         refuse_links_out(folder, lists)
         is_test, is_train = every_tenth(names), None
@@ -80,7 +80,7 @@ class Celeba(ImageBuilder):
             labels["subject"], classes["subject"] = _identities(folder / _IDENTITY, names)
         if folder / _LANDMARKS in lists:
             labels["landmarks"] = _landmarks(folder / _LANDMARKS, names, photographs)
-        return survey_photographs(
+        return survey_images(
             "celeba",
             photographs,
             names,
@@ -118,14 +118,14 @@ class Mafl(ImageBuilder):
         train, test = (read_list(path, names, 0, lambda _: None, "no more", whole=False).keys() for path in lists[:2])
         if both := train & test:
             raise InputError(lists[1], "other images than in training.txt", min(both))
-        photographs = open_photographs(paths, settings.framing)
+        photographs = open_images(paths, settings.framing)
         labels = {"landmarks": _landmarks(folder / _LANDMARKS, names, photographs)}
         classes = {}
         if (folder / _IDENTITY).exists():
             lists.append(folder / _IDENTITY)
             refuse_links_out(folder, lists[-1:])
             labels["subject"], classes["subject"] = _identities(folder / _IDENTITY, names)
-        return survey_photographs(
+        return survey_images(
             "mafl",
             photographs,
             names,
@@ -139,7 +139,7 @@ class Mafl(ImageBuilder):
 
 
 def _image_files(folder: Path) -> list[Path]:
-    return list_photographs(folder / _IMAGES, f"CelebA's aligned images (get them from {WHERE_TO_GET_CELEBA})")
+    return list_images(folder / _IMAGES, f"CelebA's aligned images (get them from {WHERE_TO_GET_CELEBA})")
 
 
 def _partition(path: Path, names: Sequence[str]) -> np.ndarray:
@@ -158,7 +158,7 @@ def _identities(path: Path, names: Sequence[str]) -> tuple[np.ndarray, tuple[str
     return np.array([place[identity[name]] for name in names], np.int32), tuple(map(str, people))
 
 
-def _landmarks(path: Path, names: Sequence[str], photographs: PhotographFiles) -> np.ndarray:
+def _landmarks(path: Path, names: Sequence[str], photographs: ImageFiles) -> np.ndarray:
     """Landmarks [images, 5, 2] float32 in the framed images."""
     header = list(islice(read_lines(path), 2))
     if len(header) < 2 or header[0].split() != [str(len(names))]:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facedis_jax.data.images.lists import list_photographs, read_lines
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_photographs
+from facedis_jax.data.images.lists import list_images, read_lines
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_images
 from facedis_jax.data.splits import split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import refuse_links_out
-from facedis_jax.formats.images import open_photographs
+from facedis_jax.formats.images import open_images
 
 WHERE_TO_GET_IT = "https://www.jeffcohn.net/resources/"
 
@@ -47,7 +47,7 @@ class CkPlus(ImageBuilder):
     @classmethod
     def survey(cls, folder: Path, settings: CkPlusSettings) -> ImageSurvey:
         images = folder / "cohn-kanade-images"
-        paths = list_photographs(images, _LAYOUT, deep=True)
+        paths = list_images(images, _LAYOUT, deep=True)
         for path in paths:
             sequence = path.relative_to(images).parent.as_posix()
             if sequence.count("/") != 1 or not path.stem.startswith(sequence.replace("/", "_") + "_"):
@@ -64,8 +64,8 @@ class CkPlus(ImageBuilder):
             classes["expression"] = EXPRESSIONS
         is_test = np.zeros(len(names), bool)
         is_test[split_indices("subject", names)[1]] = True
-        photographs = open_photographs(paths, settings.framing, usual_sizes=_SIZES)
-        return survey_photographs(
+        photographs = open_images(paths, settings.framing, usual_sizes=_SIZES)
+        return survey_images(
             "ck_plus", photographs, names, is_test, settings, lists=lists, labels=labels, classes=classes
         )
 

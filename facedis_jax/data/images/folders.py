@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from facedis_jax.data.images.lists import list_photographs
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_photographs
+from facedis_jax.data.images.lists import list_images
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_images
 from facedis_jax.data.splits import every_tenth
 from facedis_jax.errors import InputError
-from facedis_jax.formats.images import open_photographs
+from facedis_jax.formats.images import open_images
 
 WHERE_TO_GET_FFHQ = "https://github.com/NVlabs/ffhq-dataset"
 FFHQ_TRAIN = 60_000
@@ -47,7 +47,7 @@ class Ffhq(ImageBuilder):
         there = [size for size, name in _FFHQ_FOLDERS.items() if (folder / name).is_dir()]
         enough = [size for size in there if size >= settings.size]
         images = folder / _FFHQ_FOLDERS[(enough or there)[0 if enough else -1]] if there else folder
-        paths = list_photographs(images, _FFHQ_LAYOUT, deep=True)
+        paths = list_images(images, _FFHQ_LAYOUT, deep=True)
         for path in paths:
             if not re.fullmatch(r"\d{5}", path.stem):
                 raise InputError(path, f"a name as in {_FFHQ_LAYOUT}", path.name)
@@ -58,7 +58,7 @@ class Ffhq(ImageBuilder):
         is_test = np.array([int(path.stem) >= FFHQ_TRAIN for path in paths])
         if is_test.all() or not is_test.any():
             is_test = every_tenth(names)
-        return survey_photographs("ffhq", open_photographs(paths, settings.framing), names, is_test, settings)
+        return survey_images("ffhq", open_images(paths, settings.framing), names, is_test, settings)
 
 
 class ImageFolder(ImageBuilder):
@@ -69,7 +69,7 @@ class ImageFolder(ImageBuilder):
 
     @classmethod
     def survey(cls, folder: Path, settings: ImageSettings) -> ImageSurvey:
-        paths = list_photographs(folder, "photographs", deep=True)
+        paths = list_images(folder, "photographs", deep=True)
         names = [path.relative_to(folder).as_posix() for path in paths]
-        photographs = open_photographs(paths, settings.framing)
-        return survey_photographs(f"folder/{folder.resolve().name}", photographs, names, every_tenth(names), settings)
+        photographs = open_images(paths, settings.framing)
+        return survey_images(f"folder/{folder.resolve().name}", photographs, names, every_tenth(names), settings)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import file_size, refuse_links_out
-from facedis_jax.formats.images import PHOTOGRAPH_SUFFIXES
+from facedis_jax.formats.images import IMAGE_SUFFIXES
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ _MOST_BLANK = 1000
 _SHOWN = 100  # letters of what is wrong
 
 
-def list_photographs(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
+def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
     """The photographs in a folder by the endings of their names, sorted; hidden ones are left out.
 
     Args:
@@ -34,12 +34,10 @@ def list_photographs(folder: Path, layout: str, *, deep: bool = False) -> list[P
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
         paths += [
-            Path(parent, name)
-            for name in files
-            if name.lower().endswith(PHOTOGRAPH_SUFFIXES) and not name.startswith(".")
+            Path(parent, name) for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
         ]
     if not paths:
-        raise InputError(folder, f"{layout} in it", f"no photograph ({', '.join(PHOTOGRAPH_SUFFIXES)})")
+        raise InputError(folder, f"{layout} in it", f"no photograph ({', '.join(IMAGE_SUFFIXES)})")
     refuse_links_out(folder, paths)
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
 

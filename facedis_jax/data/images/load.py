@@ -14,7 +14,7 @@ from facedis_jax.data.images.multi_pie import MultiPie
 from facedis_jax.data.images.prepared import ImageBuilder, load_prepared_images
 from facedis_jax.errors import InputError
 
-PHOTOGRAPH_SETS: dict[str, type[ImageBuilder]] = {
+IMAGE_SETS: dict[str, type[ImageBuilder]] = {
     "celeba": Celeba,
     "mafl": Mafl,
     "ck_plus": CkPlus,
@@ -46,12 +46,12 @@ def load_images(
       ```
 
     Args:
-      kind: one of `PHOTOGRAPH_SETS`.
+      kind: one of `IMAGE_SETS`.
       folder: where the set's files are.
       size: height and width of the images, a power of two from 8.
       prepared_dir: holds the prepared copies, size * size * channels bytes an image; a folder in the user's cache if
         None.
-      skip_damaged: leave out images that cannot be read, and list them in the set's `left_out`.
+      skip_damaged: leave out images that cannot be read, and list them in the set's `skipped`.
       **settings: others of the set's `settings_type`: `channels`, `crop`, `max_train`, `max_test`, and its own. None
         stands for the set's own value.
 
@@ -61,9 +61,9 @@ def load_images(
     Raises:
       InputError: where the kind or a setting is unknown, or the folder or a file in it cannot be used.
     """
-    if kind not in PHOTOGRAPH_SETS:
-        raise InputError("the set of photographs", f"one of {', '.join(PHOTOGRAPH_SETS)}", repr(kind))
-    builder_type = PHOTOGRAPH_SETS[kind]
+    if kind not in IMAGE_SETS:
+        raise InputError("the set of photographs", f"one of {', '.join(IMAGE_SETS)}", repr(kind))
+    builder_type = IMAGE_SETS[kind]
     given = {name: value for name, value in {"size": size, **settings}.items() if value is not None}
     known = [field.name for field in dataclasses.fields(builder_type.settings_type)]
     for name in given:

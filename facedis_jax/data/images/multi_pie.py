@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from facedis_jax.data.images.lists import list_photographs
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_photographs
+from facedis_jax.data.images.lists import list_images
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_images
 from facedis_jax.data.splits import split_indices
 from facedis_jax.errors import InputError
-from facedis_jax.formats.images import open_photographs
+from facedis_jax.formats.images import open_images
 
 WHERE_TO_GET_IT = "https://www.cs.cmu.edu/afs/cs/project/PIE/MultiPie/Multi-Pie/Home.html"
 
@@ -76,7 +76,7 @@ class MultiPie(ImageBuilder):
             raise InputError("views", f"degrees of Multi-PIE's cameras ({', '.join(map(str, VIEWS.values()))})", found)
         paths, subjects, recordings, views = [], [], [], []
         seen: dict[str, Path] = {}
-        for path in list_photographs(folder, _LAYOUT, deep=True):
+        for path in list_images(folder, _LAYOUT, deep=True):
             stem = _STEM.fullmatch(path.stem)
             if not stem:
                 continue
@@ -99,9 +99,9 @@ class MultiPie(ImageBuilder):
         names = [path.relative_to(folder).as_posix() for path in paths]
         is_test = np.zeros(len(names), bool)
         is_test[split_indices("subject", [f"{subject}/" for subject in subjects])[1]] = True
-        return survey_photographs(
+        return survey_images(
             "multi_pie",
-            open_photographs(paths, settings.framing),
+            open_images(paths, settings.framing),
             names,
             is_test,
             settings,

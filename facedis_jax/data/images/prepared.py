@@ -15,7 +15,7 @@ from facedis_jax.data.images.image_set import Image, ImageSet, ImageSplit
 from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, damaged_examples, open_prepared, track, without
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.errors import InputError
-from facedis_jax.formats.images import Framing, PhotographFiles
+from facedis_jax.formats.images import Framing, ImageFiles
 
 # A shard is in memory while it is written.
 _SHARD_BYTES = 2**26
@@ -152,9 +152,9 @@ class PreparedImages:
         return Image(image=self.records[index]["image"], index=np.int32(index))  # type: ignore[typeddict-item]
 
 
-def survey_photographs(
+def survey_images(
     title: str,
-    photographs: PhotographFiles,
+    photographs: ImageFiles,
     names: Sequence[str],
     is_test: np.ndarray,
     settings: ImageSettings,
@@ -224,17 +224,17 @@ def load_prepared_images(
       folder: where its files are.
       settings: of the builder's `settings_type`.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
-      skip_damaged: leave out images that cannot be read, and list them in the set's `left_out`.
+      skip_damaged: leave out images that cannot be read, and list them in the set's `skipped`.
 
     Raises:
       InputError: where the folder or a file in it cannot be used, or the cache cannot be written.
     """
     folder = Path(folder)
     survey = builder_type.survey(folder, settings)
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     if skip_damaged:
-        left_out = damaged_examples(survey, settings, folder, prepared_dir)
-        settings = replace(settings, without=tuple(left_out))
+        skipped = damaged_examples(survey, settings, folder, prepared_dir)
+        settings = replace(settings, without=tuple(skipped))
         survey = without(survey, settings.without)
     builder = open_prepared(partial(_builder, builder_type, settings), folder, survey.files, prepared_dir)
 
@@ -253,7 +253,7 @@ def load_prepared_images(
         channels=settings.channels,
         content_hash=builder.info.metadata["content_hash"],
         classes=survey.classes,
-        left_out=left_out,
+        skipped=skipped,
     )
 
 

@@ -31,7 +31,7 @@ _LEVELS = 4  # of each of BU-3DFE's expressions
 
 
 @dataclass(frozen=True)
-class SyntheticConfig:
+class SyntheticFaceConfig:
     """How synthetic subjects differ and how their scans are disturbed.
 
     Attributes:
@@ -105,7 +105,7 @@ class _Rows:
         return cls(names=tuple(name for part in parts for name in part.names), **arrays)
 
 
-def synthetic_sequences(model: FaceModel, config: SyntheticConfig, *, split: str = "paper") -> FaceSet:
+def synthetic_sequences(model: FaceModel, config: SyntheticFaceConfig, *, split: str = "paper") -> FaceSet:
     """Faces in CoMA's arrangement: 12 subjects x 12 expressions, neutral -> apex -> neutral at varying tempo.
 
     `mouth_side` goes to one side and then to the other under one label, as in CoMA. Levels and neutral
@@ -168,7 +168,7 @@ def synthetic_sequences(model: FaceModel, config: SyntheticConfig, *, split: str
     )
 
 
-def synthetic_scans(model: FaceModel, config: SyntheticConfig, *, split: str = "paper") -> FaceSet:
+def synthetic_scans(model: FaceModel, config: SyntheticFaceConfig, *, split: str = "paper") -> FaceSet:
     """Faces in BU-3DFE's arrangement: 100 subjects x 6 expressions x 4 levels, and a neutral scan of each.
 
     A subject's neutral target is the neutral scan with its noise, as in BU-3DFE; the true one is in `truth`.
@@ -227,7 +227,9 @@ def synthetic_scans(model: FaceModel, config: SyntheticConfig, *, split: str = "
     )
 
 
-def _recipes(known: Mapping[str, Recipe], config: SyntheticConfig, *, always: str | None = None) -> dict[str, Recipe]:
+def _recipes(
+    known: Mapping[str, Recipe], config: SyntheticFaceConfig, *, always: str | None = None
+) -> dict[str, Recipe]:
     unknown = [name for name in config.expressions if name not in known]
     if unknown:
         raise InputError("expressions", f"some of {', '.join(known)}", ", ".join(unknown))
@@ -235,7 +237,7 @@ def _recipes(known: Mapping[str, Recipe], config: SyntheticConfig, *, always: st
     return {name: recipe for name, recipe in known.items() if name in chosen}
 
 
-def draw_people(rng: np.random.Generator, model: FaceModel, count: int, config: SyntheticConfig) -> People:
+def draw_people(rng: np.random.Generator, model: FaceModel, count: int, config: SyntheticFaceConfig) -> People:
     """Draws people: whose face, how strongly they move each unit, and how unevenly."""
     names, sides = zip(*map(split_side, model.expression_names), strict=True)
     units, unit_of = np.unique(names, return_inverse=True)
@@ -265,7 +267,7 @@ def _tempo(rng: np.random.Generator, frames: tuple[int, int], *, is_two_sided: b
 
 
 def _scan(
-    rng: np.random.Generator, model: FaceModel, people: People, rows: _Rows, config: SyntheticConfig
+    rng: np.random.Generator, model: FaceModel, people: People, rows: _Rows, config: SyntheticFaceConfig
 ) -> tuple[np.ndarray, FaceTruth]:
     """The faces [faces, vertices, 3] in mm with their noise, and the truth behind them."""
     neutrals = model.vertices(people.identity, np.zeros((len(people.identity), len(model.expression))))
@@ -291,7 +293,7 @@ def _scan(
 
 
 def _content_hash(
-    arrangement: str, model: FaceModel, config: SyntheticConfig, split: str, recipes: Mapping[str, Recipe]
+    arrangement: str, model: FaceModel, config: SyntheticFaceConfig, split: str, recipes: Mapping[str, Recipe]
 ) -> str:
     made_from = [arrangement, model.content_hash, asdict(config), split, recipes]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,7 @@ from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
 from facedis_jax.data.synthetic.camera import FaceCamera, Lights, Looks, Poses, rows
 from facedis_jax.data.synthetic.expressions import BU3DFE_EXPRESSIONS, unit_weights
 from facedis_jax.data.synthetic.face_model import FaceModel
-from facedis_jax.data.synthetic.faces import SyntheticConfig, draw_people
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, draw_people
 from facedis_jax.data.synthetic.looks import STYLES, draw_background, draw_person
 from facedis_jax.errors import InputError, check_power_of_two
 
@@ -28,7 +28,7 @@ _PERSON, _TRAIN, _TEST = range(3)
 
 
 @dataclass(frozen=True)
-class PhotographConfig:
+class SyntheticImageConfig:
     """Who is photographed, how often, and from where.
 
     The test set shows each of its subjects once, at all `views` under equal conditions: the same light, background,
@@ -36,7 +36,7 @@ class PhotographConfig:
 
     Attributes:
       train_subjects: how many people in the training set.
-      photos_per_subject: of each of them.
+      images_per_subject: of each of them.
       test_subjects: how many people in the test set.
       is_test_of_new_people: whether none of them is in the training set, or they are the first ones of it.
       views: yaws of the test set, degrees; positive: the nose points to the viewer's right.
@@ -56,7 +56,7 @@ class PhotographConfig:
     """
 
     train_subjects: int = 150
-    photos_per_subject: int = 16
+    images_per_subject: int = 16
     test_subjects: int = 40
     is_test_of_new_people: bool = True
     views: tuple[float, ...] = (-30.0, -15.0, 0.0, 15.0, 30.0)
@@ -71,7 +71,7 @@ class PhotographConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("train_subjects", "photos_per_subject", "test_subjects"):
+        for name in ("train_subjects", "images_per_subject", "test_subjects"):
             if getattr(self, name) < 1:
                 raise InputError(name, "1 or more", f"{getattr(self, name)}")
         for name in ("tilt", "shift", "scale", "seed"):
@@ -89,13 +89,13 @@ class PhotographConfig:
 
 
 class TransferSets(NamedTuple):
-    """Two sets of different people and styles; see `transfer_photographs`."""
+    """Two sets of different people and styles; see `transfer_images`."""
 
     source: ImageSet
     target: ImageSet
 
 
-def synthetic_photographs(model: FaceModel, config: PhotographConfig, *, size: int = 64) -> ImageSet:
+def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: int = 64) -> ImageSet:
     """Photographs of synthetic people.
 
     Args:
@@ -118,14 +118,14 @@ def synthetic_photographs(model: FaceModel, config: PhotographConfig, *, size: i
 
     Example:
       >>> from facedis_jax.data.synthetic.face_model import load_face_model
-      >>> config = PhotographConfig(train_subjects=2, photos_per_subject=3, test_subjects=1)
-      >>> photographs = synthetic_photographs(load_face_model(), config, size=16)
+      >>> config = SyntheticImageConfig(train_subjects=2, images_per_subject=3, test_subjects=1)
+      >>> photographs = synthetic_images(load_face_model(), config, size=16)
       >>> len(photographs.train.images), photographs.test.labels["view"].tolist()
       (6, [-30.0, -15.0, 0.0, 15.0, 30.0])
     """
     check_power_of_two("size", size, least=8)
     camera = FaceCamera(model)
-    train = [(_TRAIN, s, photo) for s in range(config.train_subjects) for photo in range(config.photos_per_subject)]
+    train = [(_TRAIN, s, photo) for s in range(config.train_subjects) for photo in range(config.images_per_subject)]
     first = config.train_subjects if config.is_test_of_new_people else 0
     test = [(_TEST, first + s, 0) for s in range(config.test_subjects)]
     people = {s: _draw_subject(model, config, s) for s in {s for _, s, _ in train + test}}
@@ -141,7 +141,7 @@ def synthetic_photographs(model: FaceModel, config: PhotographConfig, *, size: i
     )
 
 
-def transfer_photographs(model: FaceModel, config: PhotographConfig, *, size: int = 64) -> TransferSets:
+def transfer_images(model: FaceModel, config: SyntheticImageConfig, *, size: int = 64) -> TransferSets:
     """Two sets for the transfer of geometry: learn on the first, fine-tune on frontal faces of the second.
 
     The source is the set of `config`. The target shows other people in another style ("garden", or "studio" where
@@ -149,24 +149,24 @@ def transfer_photographs(model: FaceModel, config: PhotographConfig, *, size: in
     """
     other = next(style for style in STYLES if style != config.style)
     target = replace(config, style=other, train_views=(0.0,))
-    return TransferSets(*(synthetic_photographs(model, each, size=size) for each in (config, target)))
+    return TransferSets(*(synthetic_images(model, each, size=size) for each in (config, target)))
 
 
-def _stream(config: PhotographConfig, *place: int) -> np.random.Generator:
+def _stream(config: SyntheticImageConfig, *place: int) -> np.random.Generator:
     return np.random.default_rng([config.seed, list(STYLES).index(config.style), *place])
 
 
-def _draw_subject(model: FaceModel, config: PhotographConfig, subject: int) -> dict[str, np.ndarray]:
+def _draw_subject(model: FaceModel, config: SyntheticImageConfig, subject: int) -> dict[str, np.ndarray]:
     """What does not change from one photograph of a person to the next."""
     rng = _stream(config, _PERSON, subject)
-    person = draw_people(rng, model, 1, SyntheticConfig())
+    person = draw_people(rng, model, 1, SyntheticFaceConfig())
     neutral = model.vertices(person.identity[0], np.zeros(len(model.expression)))
     shape = {"identity": person.identity[0], "gains": person.gains[0], "neutral": neutral}
     return shape | draw_person(rng, STYLES[config.style])
 
 
 def _draw_photo(
-    model: FaceModel, config: PhotographConfig, person: dict[str, np.ndarray], place: tuple[int, int, int]
+    model: FaceModel, config: SyntheticImageConfig, person: dict[str, np.ndarray], place: tuple[int, int, int]
 ) -> dict[str, np.ndarray]:
     """All that one photograph is made from."""
     rng = _stream(config, *place)
@@ -202,7 +202,7 @@ def _draw_photo(
 def _split(
     model: FaceModel,
     camera: FaceCamera,
-    config: PhotographConfig,
+    config: SyntheticImageConfig,
     people: dict[int, dict[str, np.ndarray]],
     places: Sequence[tuple[int, int, int]],
     views: Sequence[float] | None,

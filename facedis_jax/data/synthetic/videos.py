@@ -15,7 +15,7 @@ import numpy as np
 from facedis_jax.data.synthetic.camera import FaceCamera, Lights, Looks, Poses, rows
 from facedis_jax.data.synthetic.expressions import BU3DFE_EXPRESSIONS, unit_weights
 from facedis_jax.data.synthetic.face_model import FaceModel
-from facedis_jax.data.synthetic.faces import SyntheticConfig, draw_people
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, draw_people
 from facedis_jax.data.synthetic.looks import STYLES, draw_background, draw_person
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSplit
 from facedis_jax.errors import InputError, check_power_of_two
@@ -28,7 +28,7 @@ _PERSON, _CLIP, _SITTING = range(3)
 
 
 @dataclass(frozen=True)
-class VideoConfig:
+class SyntheticClipConfig:
     """Who performs what, and how it is filmed.
 
     Attributes:
@@ -105,7 +105,7 @@ class VideoConfig:
             raise InputError("style", f"one of {', '.join(STYLES)}", self.style)
 
 
-def synthetic_videos(model: FaceModel, config: VideoConfig, *, size: int = 64) -> ClipSet:
+def synthetic_clips(model: FaceModel, config: SyntheticClipConfig, *, size: int = 64) -> ClipSet:
     """Videos of synthetic people who show an emotion.
 
     Args:
@@ -129,8 +129,8 @@ def synthetic_videos(model: FaceModel, config: VideoConfig, *, size: int = 64) -
 
     Example:
       >>> from facedis_jax.data.synthetic.face_model import load_face_model
-      >>> config = VideoConfig(subjects=1, test_subjects=1, expressions=("happy", "sad"), frames=4)
-      >>> videos = synthetic_videos(load_face_model(), config, size=16)
+      >>> config = SyntheticClipConfig(subjects=1, test_subjects=1, expressions=("happy", "sad"), frames=4)
+      >>> videos = synthetic_clips(load_face_model(), config, size=16)
       >>> videos.train.names, videos.train.clips[0]["frames"].shape
       (['00000/happy/take000', '00000/sad/take000'], (4, 16, 16, 3))
     """
@@ -157,7 +157,7 @@ def film(model: FaceModel, camera: FaceCamera, clip: Mapping[str, np.ndarray], *
     Args:
       model: whose face performs.
       camera: of this model.
-      clip: labels of one clip by name, as those of `synthetic_videos` without their first axis. Any of them may be
+      clip: labels of one clip by name, as those of `synthetic_clips` without their first axis. Any of them may be
         changed: what would this person look like, if they performed that?
       size: height and width in pixels.
 
@@ -193,22 +193,26 @@ def _sitting(model: FaceModel, clip: Mapping[str, np.ndarray]) -> tuple[np.ndarr
     return faces, np.broadcast_to(neutral, faces.shape), poses
 
 
-def _stream(config: VideoConfig, *place: int) -> np.random.Generator:
+def _stream(config: SyntheticClipConfig, *place: int) -> np.random.Generator:
     return np.random.default_rng([config.seed, list(STYLES).index(config.style), *place])
 
 
-def _draw_subject(model: FaceModel, config: VideoConfig, person: tuple[int, int]) -> dict[str, np.ndarray]:
+def _draw_subject(model: FaceModel, config: SyntheticClipConfig, person: tuple[int, int]) -> dict[str, np.ndarray]:
     """What does not change from one clip of a person to the next."""
     rng = _stream(config, _PERSON, *person)
-    shape = draw_people(rng, model, 1, SyntheticConfig())
+    shape = draw_people(rng, model, 1, SyntheticFaceConfig())
     look = draw_person(rng, STYLES[config.style])
     return {"identity": shape.identity[0], "gains": shape.gains[0]} | look
 
 
 def _draw_clip(
-    model: FaceModel, config: VideoConfig, person: dict[str, np.ndarray], expression: str, place: tuple[int, ...]
+    model: FaceModel,
+    config: SyntheticClipConfig,
+    person: dict[str, np.ndarray],
+    expression: str,
+    place: tuple[int, ...],
 ) -> dict[str, np.ndarray]:
-    """All that one clip is made from: the labels of `synthetic_videos`, but where the landmarks are."""
+    """All that one clip is made from: the labels of `synthetic_clips`, but where the landmarks are."""
     rng = _stream(config, _CLIP, *place)
     yaw, pitch, roll = rng.normal(0, config.tilt, 3)
     # Division gives the same moment the same number, however many frames there are.
@@ -242,7 +246,7 @@ def _draw_clip(
     return {key: np.asarray(value, np.float32) for key, value in truth.items()}
 
 
-def _draw_sitting(rng: np.random.Generator, config: VideoConfig, background: np.ndarray) -> dict[str, Any]:
+def _draw_sitting(rng: np.random.Generator, config: SyntheticClipConfig, background: np.ndarray) -> dict[str, Any]:
     """A lamp, and what is behind the head, near a hue, saturation and brightness."""
     azimuth, elevation = np.radians([rng.uniform(-70, 70), rng.uniform(-10, 50)])
     total, share = rng.uniform(1.0, 1.2), rng.uniform(*config.lamp_share)
@@ -255,7 +259,7 @@ def _draw_sitting(rng: np.random.Generator, config: VideoConfig, background: np.
     }
 
 
-def _performance(rng: np.random.Generator, config: VideoConfig, time: np.ndarray) -> np.ndarray:
+def _performance(rng: np.random.Generator, config: SyntheticClipConfig, time: np.ndarray) -> np.ndarray:
     """Levels at moments 0..1: rest, a smooth way up, a hold, and a smooth way down."""
     onset, offset = rng.uniform(*config.tempo, 2)
     rest, hold = rng.uniform(0, [0.15, 0.3])
@@ -265,7 +269,7 @@ def _performance(rng: np.random.Generator, config: VideoConfig, time: np.ndarray
     return apex * np.sin(way * np.pi / 2) ** 2
 
 
-def _sway(rng: np.random.Generator, config: VideoConfig, time: np.ndarray) -> np.ndarray:
+def _sway(rng: np.random.Generator, config: SyntheticClipConfig, time: np.ndarray) -> np.ndarray:
     """Degrees at moments 0..1, of less than two turns back and forth."""
     extent, phase = rng.normal(0, config.sway), rng.uniform(0, 2 * np.pi)
     return extent * np.sin(2 * np.pi * rng.uniform(0.4, 1.2) * time + phase)
@@ -274,7 +278,7 @@ def _sway(rng: np.random.Generator, config: VideoConfig, time: np.ndarray) -> np
 def _split(
     model: FaceModel,
     camera: FaceCamera,
-    config: VideoConfig,
+    config: SyntheticClipConfig,
     half: int,
     people: Sequence[tuple[int, int]],
     size: int,

@@ -80,7 +80,7 @@ class ClipSet:
       content_hash: sha256 over what the set was made from, its order included; part of a run's identity, since the
         chains of a run belong to its clips by their places.
       classes: the names that integer labels index, by the label's name.
-      left_out: damaged examples that are not in the set, by name, with what is wrong with them.
+      skipped: damaged examples that are not in the set, by name, with what is wrong with them.
     """
 
     name: str
@@ -91,7 +91,7 @@ class ClipSet:
     channels: int
     content_hash: str
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 def stack_clips(source: ClipSource) -> np.ndarray:

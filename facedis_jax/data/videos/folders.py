@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facedis_jax.data.images.lists import list_photographs
+from facedis_jax.data.images.lists import list_images
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings, ClipSurvey
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import refuse_links_out
-from facedis_jax.formats.images import open_photographs
+from facedis_jax.formats.images import open_images
 from facedis_jax.formats.videos import VIDEO_SUFFIXES, file_digest, read_video
 
 WHERE_TO_GET_MUG = "https://mug.ee.auth.gr/fed/"
@@ -38,7 +38,7 @@ class FrameFolders(ClipBuilder):
     @classmethod
     def survey(cls, folder: Path, settings: ClipSettings) -> ClipSurvey:
         frames: dict[str, list[Path]] = {}
-        for path in list_photographs(folder, _FRAMES, deep=True):
+        for path in list_images(folder, _FRAMES, deep=True):
             frames.setdefault(_take(folder, path, 4, _FRAMES), []).append(path)
         for take in sorted(folder.glob("[!.]*/[!.]*/[!.]*")):
             if take.is_dir() and take.relative_to(folder).as_posix() not in frames:
@@ -128,7 +128,7 @@ def _in_order(take: Path, paths: Iterable[Path]) -> list[Path]:
 def _read_frames(take: Path, paths: Sequence[Path], settings: ClipSettings) -> tuple[np.ndarray, bytes]:
     places = settings.cutting.places(take, len(paths))
     wanted = np.unique(places)
-    photographs = open_photographs([paths[i] for i in wanted], settings.framing)
+    photographs = open_images([paths[i] for i in wanted], settings.framing)
     frames, digest = [], hashlib.sha256()
     for i in range(len(wanted)):
         pixels, data = photographs.read(i)

@@ -38,7 +38,7 @@ def load_videos(
       frames: of a clip.
       prepared_dir: holds the prepared copies, frames * size * size * channels bytes a clip; a folder in the user's
         cache if None.
-      skip_damaged: leave out recordings that cannot be read, and list them in the set's `left_out`.
+      skip_damaged: leave out recordings that cannot be read, and list them in the set's `skipped`.
       **settings: others of `ClipSettings`. None stands for the value there.
 
     Returns:

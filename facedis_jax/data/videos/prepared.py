@@ -203,17 +203,17 @@ def load_prepared_clips(
       folder: where its files are.
       settings: what is asked for.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
-      skip_damaged: leave out recordings that cannot be read, and list them in the set's `left_out`.
+      skip_damaged: leave out recordings that cannot be read, and list them in the set's `skipped`.
 
     Raises:
       InputError: where the folder or a file in it cannot be used, or the cache cannot be written.
     """
     folder = Path(folder)
     survey = builder_type.survey(folder, settings)
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     if skip_damaged:
-        left_out = damaged_examples(survey, settings, folder, prepared_dir)
-        settings = replace(settings, without=tuple(left_out))
+        skipped = damaged_examples(survey, settings, folder, prepared_dir)
+        settings = replace(settings, without=tuple(skipped))
         survey = without(survey, settings.without)
     builder = open_prepared(partial(_builder, builder_type, settings), folder, survey.files, prepared_dir)
 
@@ -236,7 +236,7 @@ def load_prepared_clips(
         channels=settings.channels,
         content_hash=builder.info.metadata["content_hash"],
         classes=survey.classes,
-        left_out=left_out,
+        skipped=skipped,
     )
 
 

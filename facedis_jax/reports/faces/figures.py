@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from facedis_jax.data.faces.face_set import FaceSet
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.faces import Predictions, vertex_distances
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.rendering.faces import Camera, render_faces
@@ -102,7 +102,7 @@ def people(predictions: Predictions, count: int) -> np.ndarray:
     """One row of `predictions` for each of at most `count` subjects, their faces of the lowest level."""
     order = np.argsort(predictions.level, kind="stable")
     _, first = np.unique(predictions.subject[order], return_index=True)
-    return order[first[evenly_spread(len(first), count)]]
+    return order[first[evenly_spaced(len(first), count)]]
 
 
 def reconstructions(scene: Scene, rows: np.ndarray) -> Figure:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facedis_jax.data.faces.face_set import FaceSet
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.faces import Predictions, vertex_distances
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.reports.faces import (
@@ -204,7 +204,7 @@ def _named_expressions(report: IllustratedPage, scene: Scene, results: Mapping[s
         caption="Above, the neutrals that the model predicts; below, all of them with the label and the "
         "code of one test face (the lower row of the paper's Figure 6).",
     )
-    some = every[evenly_spread(len(every), 4)]
+    some = every[evenly_spaced(len(every), 4)]
     report.illustration(
         "named_levels",
         named_figures.named_levels(scene, one, some),

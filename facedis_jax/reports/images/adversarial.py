@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.figures import training_curves
@@ -69,7 +69,7 @@ def write_adversarial_report(
     _reconstructions(page, results)
     page.heading("What the dimensions of the codes do")
     codec, latents = results.codecs["adversarial"], results.latents["adversarial"]
-    rows = evenly_spread(len(results.images), 8)
+    rows = evenly_spaced(len(results.images), 8)
     basis_functions(page, codec, latents.appearance[rows[:4]], reach)
     page.heading("Codes recombined")
     recombinations(page, codec, results.images[rows], Latents(*(z[rows] for z in latents)))
@@ -104,7 +104,7 @@ def write_adversarial_report(
 
 def _reconstructions(page: IllustratedPage, results: AdversarialResults) -> None:
     page.heading("Reconstructions")
-    rows = evenly_spread(len(results.images), _SHOWN)
+    rows = evenly_spaced(len(results.images), _SHOWN)
     codec, latents = results.codecs["adversarial"], results.latents["adversarial"]
     canonical, flows = codec.canonical(latents.appearance[rows]), codec.flow(latents.geometry[rows])
     predictions = results.predictions["adversarial"][rows]

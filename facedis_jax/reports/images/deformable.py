@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from facedis_jax.data.images.image_set import ImageSet
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import strongest_dimensions, traversal
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.models import Latents
@@ -299,7 +299,7 @@ def _spread(results: DeformableResults, count: int) -> np.ndarray:
     """Rows of images spread over the set, of several people and, where they are known, several views."""
     total = len(results.images)
     if "sitting" not in results.labels:
-        return evenly_spread(total, count)
+        return evenly_spaced(total, count)
     sittings = np.unique(results.labels["sitting"])
     chosen = []
     for i in range(min(count, total)):

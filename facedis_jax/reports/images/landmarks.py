@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from facedis_jax.data.images.image_set import ImageSet
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.figures import COLORS, STYLE, WIDTH, training_curves
@@ -139,7 +139,7 @@ def _glance(page: IllustratedPage, results: LandmarkResults) -> None:
 
 def _faces(page: IllustratedPage, results: LandmarkResults) -> None:
     page.heading("Unseen faces")
-    rows = evenly_spread(len(results.images), 8)
+    rows = evenly_spaced(len(results.images), 8)
     canonical = results.codec.canonical(results.latents.appearance[rows])
     flows = results.codec.flow(results.latents.geometry[rows])
     page.illustration(

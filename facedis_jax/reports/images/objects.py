@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import strongest_dimensions, traversal
 from facedis_jax.geometry import warp
 from facedis_jax.inference.images import ImageCodec
@@ -186,7 +186,7 @@ def _bends(page: IllustratedPage, bends: CarriedBends, reach: float) -> None:
     page.heading("Bends carried over")
     base = Latents(np.zeros(codec.appearance_latents, np.float32), np.zeros(codec.geometry_latents, np.float32))
     values = np.linspace(-reach, reach, _STEPS, dtype=np.float32)
-    rows = evenly_spread(len(bends.images), 3)
+    rows = evenly_spaced(len(bends.images), 3)
     for place, dimension in enumerate(strongest_dimensions(codec, "geometry", base, reach, 2), 1):
         code = np.zeros((_STEPS, codec.geometry_latents), np.float32)
         code[:, dimension] = values

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from facedis_jax.data.images.image_set import ImageSet
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import strongest_dimensions, traversal
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.models import Latents
@@ -324,4 +324,4 @@ def _view_labels(results: TransferResults) -> list[str]:
 
 def _few(values: np.ndarray, count: int) -> np.ndarray:
     """Some of the values, spread over all of them."""
-    return values[evenly_spread(len(values), count)]
+    return values[evenly_spaced(len(values), count)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import strongest_dimensions, traversal
 from facedis_jax.evaluation.videos import unit_pixels
 from facedis_jax.inference.videos import VideoCodec, as_distributed, frame_codec, of_clips, recombined
@@ -63,7 +63,7 @@ def _recombined_people(page: MovingPage, results: VideoResults, pair: np.ndarray
     if not count:
         return
     # Not the same expressions of both, or the recombined clips would not show whose they have.
-    one, other = own[0][evenly_spread(len(own[0]), count)], np.roll(own[1], -1)[evenly_spread(len(own[1]), count)]
+    one, other = own[0][evenly_spaced(len(own[0]), count)], np.roll(own[1], -1)[evenly_spaced(len(own[1]), count)]
     first, second = of_clips(results.latents, one), of_clips(results.latents, other)
     clips = unit_pixels(results.clips)
     shown = [
@@ -128,7 +128,7 @@ def show_edited_shapes(page: MovingPage, results: VideoResults) -> None:
     """Figure 18: other first geometric codes, with the motion of the clip."""
     page.heading("The shape edited, the expression kept")
     rows = np.flatnonzero(results.moving)
-    rows = rows[evenly_spread(len(rows), _PLAYED)]
+    rows = rows[evenly_spaced(len(rows), _PLAYED)]
     latents = of_clips(results.latents, rows)
     subjects = results.labels["subject"]
     shown, labels = [results.codec.decode(latents)], ["reconstruction"]
@@ -162,7 +162,7 @@ def show_bent_grids(page: MovingPage, results: VideoResults) -> None:
     page.heading("How expressions bend the picture")
     rows = one_of_each(results, _PLAYED)
     latents = of_clips(results.latents, rows)
-    places = evenly_spread(results.clips.shape[1], _STILLS)
+    places = evenly_spaced(results.clips.shape[1], _STILLS)
     flows = results.codec.flow(results.codec.codes(latents).geometry)[:, places]
     frames = results.predictions[rows][:, places]
     page.illustration(
@@ -222,4 +222,4 @@ def _show_stills(
 
 
 def _stills(clip: np.ndarray) -> list[np.ndarray]:
-    return list(clip[evenly_spread(len(clip), _STILLS)])
+    return list(clip[evenly_spaced(len(clip), _STILLS)])

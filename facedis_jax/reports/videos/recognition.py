@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.data.videos.clip_set import ClipSet
 from facedis_jax.evaluation.videos import unit_pixels
 from facedis_jax.inference.videos import VideoCodec, of_clips
@@ -164,7 +164,7 @@ def _examples(page: MovingPage, results: RecognitionResults) -> None:
     predictions = results.recognised["ddf"].predictions
     right = _one_of_each(results, predictions == results.labels)
     wrong = np.flatnonzero(predictions != results.labels)
-    wrong = wrong[evenly_spread(len(wrong), _PLAYED)]
+    wrong = wrong[evenly_spaced(len(wrong), _PLAYED)]
     for name, rows, heading in (
         ("recognised", right, "Clips of different people, recognised from their deformation fields"),
         ("mistaken", wrong, "Clips that were not recognised from their deformation fields"),

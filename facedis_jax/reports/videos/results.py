@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from facedis_jax.data.splits import evenly_spread
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.inference.videos import VideoCodec
 from facedis_jax.models import DynamicLatents
 
@@ -57,7 +57,7 @@ def clips_of_many(results: VideoResults, count: int) -> np.ndarray:
     for i in range(min(count, len(people))):
         own = np.flatnonzero((results.labels["subject"] == people[i]) & results.moving)
         chosen.extend(own[i % len(own) :][:1] if len(own) else ())
-    rest = np.setdiff1d(evenly_spread(len(results.clips), count), chosen)
+    rest = np.setdiff1d(evenly_spaced(len(results.clips), count), chosen)
     return np.array([*chosen, *rest][:count])
 
 
@@ -67,7 +67,7 @@ def one_of_each(results: VideoResults, count: int) -> np.ndarray:
     Where expressions are not known, `count` clips.
     """
     if "expression" not in results.labels:
-        return evenly_spread(len(results.clips), count)
+        return evenly_spaced(len(results.clips), count)
     expressions, subjects = results.labels["expression"], results.labels["subject"]
     people, counts = np.unique(subjects, return_counts=True)
     person = people[np.argmax(counts)]

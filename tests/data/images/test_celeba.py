@@ -159,8 +159,8 @@ def test_an_unknown_partition_is_refused(load):
 def test_a_second_start_reads_one_image_and_prepares_nothing(load, monkeypatch):
     first = load()
     read = []
-    decode = photographs.decode_photograph
-    monkeypatch.setattr(photographs, "decode_photograph", lambda path, data: read.append(path) or decode(path, data))
+    decode = photographs.decode_image
+    monkeypatch.setattr(photographs, "decode_image", lambda path, data: read.append(path) or decode(path, data))
     second = load()
     assert len(read) == 1
     assert second.content_hash == first.content_hash

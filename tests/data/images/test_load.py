@@ -4,7 +4,7 @@ import inspect
 import pytest
 from PIL import Image
 
-from facedis_jax.data.images.load import PHOTOGRAPH_SETS, load_images
+from facedis_jax.data.images.load import IMAGE_SETS, load_images
 from facedis_jax.data.images.prepared import ImageConfig, ImageSettings
 from facedis_jax.errors import InputError
 
@@ -38,9 +38,9 @@ def test_none_stands_for_the_sets_own_value(folder, tmp_path):
     assert (images.size, images.channels, len(images.train.images)) == (16, 3, 10)
 
 
-@pytest.mark.parametrize("kind", PHOTOGRAPH_SETS)
+@pytest.mark.parametrize("kind", IMAGE_SETS)
 def test_every_set_says_what_it_reads_and_makes_usable_settings(kind):
-    builder = PHOTOGRAPH_SETS[kind]
+    builder = IMAGE_SETS[kind]
     assert issubclass(builder.settings_type, ImageSettings)
     settings = builder.settings_type()
     assert settings.framing.size == settings.size

@@ -15,7 +15,7 @@ from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.images.load import load_images
 from facedis_jax.data.images.prepared import ImageConfig, ImageSettings
 from facedis_jax.errors import InputError
-from facedis_jax.formats.images import PhotographFiles
+from facedis_jax.formats.images import ImageFiles
 
 _COUNT = 23
 
@@ -130,14 +130,14 @@ def test_another_size_grey_or_a_missing_file_is_named(folder, tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interrupted_preparation_is_not_taken_for_whole(original, tmp_path, monkeypatch, error):
-    read = PhotographFiles.read
+    read = ImageFiles.read
 
     def interrupted(self, index):
         if index == 17:
             raise error
         return read(self, index)
 
-    monkeypatch.setattr(PhotographFiles, "read", interrupted)
+    monkeypatch.setattr(ImageFiles, "read", interrupted)
     with pytest.raises(error):
         _load(original, tmp_path)
     assert not _leftovers(tmp_path)

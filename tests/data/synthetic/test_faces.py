@@ -7,7 +7,7 @@ import pytest
 from facedis_jax.data.splits import SPLITS
 from facedis_jax.data.synthetic.expressions import BU3DFE_EXPRESSIONS, COMA_EXPRESSIONS, split_side
 from facedis_jax.data.synthetic.face_model import FaceModel
-from facedis_jax.data.synthetic.faces import SyntheticConfig, synthetic_scans, synthetic_sequences
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_scans, synthetic_sequences
 from facedis_jax.errors import InputError
 
 _BOTH = [synthetic_sequences, synthetic_scans]
@@ -37,12 +37,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def sequences(model):
-    return synthetic_sequences(model, SyntheticConfig())
+    return synthetic_sequences(model, SyntheticFaceConfig())
 
 
 @pytest.fixture(scope="module")
 def scans(model):
-    return synthetic_scans(model, SyntheticConfig())
+    return synthetic_scans(model, SyntheticFaceConfig())
 
 
 @pytest.fixture(params=["sequences", "scans"])
@@ -194,7 +194,7 @@ def test_subjects_have_gains_and_asymmetry_of_their_own(model, faces):
 
 
 def test_without_spread_faces_are_additive(model):
-    config = SyntheticConfig(num_subjects=3, gain_spread=0, asymmetry=0, noise_mm=0)
+    config = SyntheticFaceConfig(num_subjects=3, gain_spread=0, asymmetry=0, noise_mm=0)
     faces = synthetic_scans(model, config)
     offsets = faces.truth.clean - faces.truth.neutrals[faces.truth.factors["subject"][:, 0].astype(int)]
     one, other = offsets[:25], offsets[25:50]
@@ -203,7 +203,7 @@ def test_without_spread_faces_are_additive(model):
 
 
 def test_gain_spread_is_of_the_logarithm(model):
-    gains = synthetic_scans(model, SyntheticConfig(num_subjects=300, asymmetry=0)).truth.factors["gains"]
+    gains = synthetic_scans(model, SyntheticFaceConfig(num_subjects=300, asymmetry=0)).truth.factors["gains"]
     singles = [i for i, name in enumerate(model.expression_names) if split_side(name)[1] == "both"]
     logs = np.log(gains[::25][:, singles])
     assert abs(logs.std() - 0.25) < 4 * 0.25 / np.sqrt(2 * logs.size)
@@ -213,7 +213,7 @@ def test_gain_spread_is_of_the_logarithm(model):
 @pytest.mark.parametrize("make", _BOTH)
 @pytest.mark.parametrize("split", SPLITS)
 def test_splits_divide_the_faces(model, make, split):
-    faces = make(model, SyntheticConfig(num_subjects=4), split=split)
+    faces = make(model, SyntheticFaceConfig(num_subjects=4), split=split)
     index = np.concatenate([faces.train.index, faces.test.index])
     assert sorted(index.tolist()) == list(range(len(faces.names)))
     assert faces.name.endswith(f"/{split}")
@@ -227,7 +227,7 @@ def test_splits_divide_the_faces(model, make, split):
 
 @pytest.mark.parametrize("make", _BOTH)
 def test_the_seed_decides_everything(model, make):
-    one, same, other = (make(model, SyntheticConfig(num_subjects=2, seed=seed)) for seed in (1, 1, 2))
+    one, same, other = (make(model, SyntheticFaceConfig(num_subjects=2, seed=seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.train.vertices, same.train.vertices)
     np.testing.assert_array_equal(one.neutrals, same.neutrals)
     assert one.content_hash == same.content_hash
@@ -237,7 +237,7 @@ def test_the_seed_decides_everything(model, make):
 
 @pytest.mark.parametrize("make", _BOTH)
 def test_the_content_hash_follows_all_that_faces_are_made_from(model, make):
-    config = SyntheticConfig(num_subjects=4)
+    config = SyntheticFaceConfig(num_subjects=4)
     changes = {
         "num_subjects": 5,
         "seed": 1,
@@ -255,30 +255,30 @@ def test_the_content_hash_follows_all_that_faces_are_made_from(model, make):
 
 
 def test_some_of_the_expressions(model):
-    config = SyntheticConfig(num_subjects=2, expressions=("mouth_open", "eyebrow"))
+    config = SyntheticFaceConfig(num_subjects=2, expressions=("mouth_open", "eyebrow"))
     assert synthetic_sequences(model, config).expressions == ("eyebrow", "mouth_open")
     # Scans always have the neutral, which is the target.
-    scans = synthetic_scans(model, SyntheticConfig(num_subjects=2, expressions=("sad",)))
+    scans = synthetic_scans(model, SyntheticFaceConfig(num_subjects=2, expressions=("sad",)))
     assert scans.expressions == ("neutral", "sad")
     assert len(scans.names) == 10
 
 
 def test_the_faces_names_stay_sorted_beyond_ninety_nine_people(model):
-    config = SyntheticConfig(num_subjects=101, expressions=("eyebrow",), frames=(4, 4))
+    config = SyntheticFaceConfig(num_subjects=101, expressions=("eyebrow",), frames=(4, 4))
     names = synthetic_sequences(model, config).names
     assert list(names) == sorted(names)
 
 
 def test_bad_settings(model):
     with pytest.raises(InputError, match=r"expressions: expected some of bareteeth, .* found smirk, wink"):
-        synthetic_sequences(model, SyntheticConfig(expressions=("smirk", "eyebrow", "wink")))
+        synthetic_sequences(model, SyntheticFaceConfig(expressions=("smirk", "eyebrow", "wink")))
     with pytest.raises(InputError, match="found mouth_open"):
-        synthetic_scans(model, SyntheticConfig(expressions=("mouth_open",)))
+        synthetic_scans(model, SyntheticFaceConfig(expressions=("mouth_open",)))
     with pytest.raises(InputError, match="split"):
-        synthetic_sequences(model, SyntheticConfig(num_subjects=2), split="random")
+        synthetic_sequences(model, SyntheticFaceConfig(num_subjects=2), split="random")
     bare = dataclasses.replace(model, expression=model.expression[:1], expression_names=("tongueOut",))
     with pytest.raises(InputError, match=r"one of the expression units mouthUpperUp.* found tongueOut"):
-        synthetic_sequences(bare, SyntheticConfig())
+        synthetic_sequences(bare, SyntheticFaceConfig())
 
 
 @pytest.mark.parametrize(
@@ -287,4 +287,4 @@ def test_bad_settings(model):
 )
 def test_settings_out_of_range(settings):
     with pytest.raises(InputError, match=next(iter(settings))):
-        SyntheticConfig(**settings)
+        SyntheticFaceConfig(**settings)

@@ -7,13 +7,13 @@ from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.images import (
     EXPRESSIONS,
-    PhotographConfig,
-    synthetic_photographs,
-    transfer_photographs,
+    SyntheticImageConfig,
+    synthetic_images,
+    transfer_images,
 )
 from facedis_jax.errors import InputError
 
-CONFIG = PhotographConfig(train_subjects=4, photos_per_subject=6, test_subjects=3)
+CONFIG = SyntheticImageConfig(train_subjects=4, images_per_subject=6, test_subjects=3)
 SIZE = 32
 
 
@@ -24,7 +24,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def photographs(model):
-    return synthetic_photographs(model, CONFIG, size=SIZE)
+    return synthetic_images(model, CONFIG, size=SIZE)
 
 
 def test_the_counts_are_those_of_the_configuration(photographs):
@@ -46,7 +46,7 @@ def test_the_counts_are_those_of_the_configuration(photographs):
 def test_nobody_is_in_both_halves_unless_asked(model, photographs):
     assert set(photographs.train.labels["subject"]) == {0, 1, 2, 3}
     assert set(photographs.test.labels["subject"]) == {4, 5, 6}
-    same = synthetic_photographs(model, replace(CONFIG, is_test_of_new_people=False), size=SIZE)
+    same = synthetic_images(model, replace(CONFIG, is_test_of_new_people=False), size=SIZE)
     assert set(same.test.labels["subject"]) == {0, 1, 2}
     identity = dict(zip(same.train.labels["subject"], same.train.labels["identity"], strict=True))
     for subject, weights in zip(same.test.labels["subject"], same.test.labels["identity"], strict=True):
@@ -112,7 +112,7 @@ def test_labels_tell_what_is_seen(model, photographs):
 
 
 def test_the_same_configuration_makes_the_same_bytes(model, photographs):
-    again = synthetic_photographs(model, CONFIG, size=SIZE)
+    again = synthetic_images(model, CONFIG, size=SIZE)
     assert again.content_hash == photographs.content_hash
     for before, after in ((photographs.train, again.train), (photographs.test, again.test)):
         np.testing.assert_array_equal(stack_images(before.images), stack_images(after.images))
@@ -121,7 +121,7 @@ def test_the_same_configuration_makes_the_same_bytes(model, photographs):
 
 
 def test_a_photograph_does_not_depend_on_how_many_there_are(model, photographs):
-    fewer = synthetic_photographs(model, replace(CONFIG, train_subjects=2, photos_per_subject=2), size=SIZE)
+    fewer = synthetic_images(model, replace(CONFIG, train_subjects=2, images_per_subject=2), size=SIZE)
     places = [photographs.train.names.index(name) for name in fewer.train.names]
     assert places == [0, 1, 6, 7]
     np.testing.assert_array_equal(stack_images(fewer.train.images), stack_images(photographs.train.images)[places])
@@ -129,22 +129,22 @@ def test_a_photograph_does_not_depend_on_how_many_there_are(model, photographs):
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"style": "garden"}, {"max_yaw": 20.0}, {"tilt": 6.0}])
 def test_what_changes_the_photographs_changes_the_hash(model, photographs, change: dict):
-    config = replace(CONFIG, train_subjects=1, photos_per_subject=1, test_subjects=1, **change)
-    other = synthetic_photographs(model, config, size=SIZE)
+    config = replace(CONFIG, train_subjects=1, images_per_subject=1, test_subjects=1, **change)
+    other = synthetic_images(model, config, size=SIZE)
     assert other.content_hash != photographs.content_hash
     assert (stack_images(other.train.images)[0] != stack_images(photographs.train.images)[0]).mean() > 0.1
 
 
 def test_training_views_can_be_named(model):
     config = replace(CONFIG, train_views=(-15.0, 15.0))
-    labels = synthetic_photographs(model, config, size=SIZE).train.labels
+    labels = synthetic_images(model, config, size=SIZE).train.labels
     assert set(labels["view"]) == {-15.0, 15.0}
 
 
 def test_transfer_goes_to_other_people_in_another_style_from_the_front(model):
-    config = replace(CONFIG, train_subjects=3, photos_per_subject=2, test_subjects=2)
-    source, target = transfer_photographs(model, config, size=SIZE)
-    assert source.content_hash == synthetic_photographs(model, config, size=SIZE).content_hash
+    config = replace(CONFIG, train_subjects=3, images_per_subject=2, test_subjects=2)
+    source, target = transfer_images(model, config, size=SIZE)
+    assert source.content_hash == synthetic_images(model, config, size=SIZE).content_hash
     assert (target.train.labels["view"] == 0).all()
     np.testing.assert_array_equal(target.test.labels["view"], 2 * config.views)
     people = np.concatenate([half.labels["identity"] for half in (target.train, target.test)])
@@ -159,7 +159,7 @@ def test_transfer_goes_to_other_people_in_another_style_from_the_front(model):
     [
         ({"train_subjects": 0}, "train_subjects: expected 1 or more, found 0"),
         ({"test_subjects": -1}, "test_subjects"),
-        ({"photos_per_subject": 0}, "photos_per_subject"),
+        ({"images_per_subject": 0}, "images_per_subject"),
         ({"views": ()}, "views"),
         ({"views": (95.0,)}, "views"),
         ({"max_yaw": float("nan")}, "between -90 and 90"),
@@ -176,11 +176,11 @@ def test_bad_configurations_are_refused(change: dict, message: str):
 @pytest.mark.parametrize("size", [0, 4, 48])
 def test_sizes_are_powers_of_two(model, size: int):
     with pytest.raises(InputError, match="power of two"):
-        synthetic_photographs(model, CONFIG, size=size)
+        synthetic_images(model, CONFIG, size=size)
 
 
 def test_another_face_model_sits_as_well(real_data):
     model = load_face_model(real_data("face_models") / "ict_face.npz")
-    photographs = synthetic_photographs(model, replace(CONFIG, train_subjects=1), size=SIZE)
+    photographs = synthetic_images(model, replace(CONFIG, train_subjects=1), size=SIZE)
     test_landmarks_are_in_the_picture_and_in_order(photographs)
     test_the_nose_follows_the_view(photographs)

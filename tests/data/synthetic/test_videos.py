@@ -10,11 +10,11 @@ from facedis_jax.data.synthetic import videos as module
 from facedis_jax.data.synthetic.camera import FaceCamera, Poses
 from facedis_jax.data.synthetic.expressions import BU3DFE_EXPRESSIONS, unit_weights
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.synthetic.videos import EXPRESSIONS, VideoConfig, film, synthetic_videos
+from facedis_jax.data.synthetic.videos import EXPRESSIONS, SyntheticClipConfig, film, synthetic_clips
 from facedis_jax.data.videos.clip_set import stack_clips
 from facedis_jax.errors import InputError
 
-CONFIG = VideoConfig(subjects=2, test_subjects=1, frames=5)
+CONFIG = SyntheticClipConfig(subjects=2, test_subjects=1, frames=5)
 SIZE = 16
 
 
@@ -30,7 +30,7 @@ def camera(model):
 
 @pytest.fixture(scope="module")
 def videos(model):
-    return synthetic_videos(model, CONFIG, size=SIZE)
+    return synthetic_clips(model, CONFIG, size=SIZE)
 
 
 def _clip(split, i):
@@ -61,8 +61,8 @@ def test_the_counts_are_those_of_the_configuration(videos, model):
 
 
 def test_names_tell_subject_expression_and_take(model):
-    config = VideoConfig(subjects=1, test_subjects=1, expressions=("sad", "happy"), takes=2, frames=2)
-    videos = synthetic_videos(model, config, size=8)
+    config = SyntheticClipConfig(subjects=1, test_subjects=1, expressions=("sad", "happy"), takes=2, frames=2)
+    videos = synthetic_clips(model, config, size=8)
     assert list(videos.train.names) == [f"00000/{name}/take00{take}" for name in ("sad", "happy") for take in (0, 1)]
     assert videos.train.labels["expression"].tolist() == [0, 0, 1, 1]
     assert videos.classes["expression"] == ("sad", "happy")
@@ -73,8 +73,10 @@ def test_names_tell_subject_expression_and_take(model):
 
 @pytest.mark.parametrize(("sitting", "lamps"), [("clip", 8), ("person", 2), ("set", 1)])
 def test_lamp_and_background_belong_to_a_clip_a_person_or_everybody(model, sitting, lamps):
-    config = VideoConfig(subjects=2, test_subjects=1, expressions=("sad", "happy"), takes=2, frames=2, sitting=sitting)
-    videos = synthetic_videos(model, config, size=8)
+    config = SyntheticClipConfig(
+        subjects=2, test_subjects=1, expressions=("sad", "happy"), takes=2, frames=2, sitting=sitting
+    )
+    videos = synthetic_clips(model, config, size=8)
     for key in ("light", "light_strength", "ambient", "tint", "background"):
         values = videos.train.labels[key].reshape(8, -1)
         assert len(np.unique(values, axis=0)) == lamps
@@ -122,7 +124,7 @@ def test_units_are_the_emotion_at_its_level(model, videos):
 def test_an_emotion_is_seen(model):
     """With the head still, a surprised face changes with its level, and the hair above it hardly."""
     config = replace(CONFIG, subjects=3, expressions=("surprise", "neutral"), frames=9, sway=0.0)
-    videos = synthetic_videos(model, config, size=32)
+    videos = synthetic_clips(model, config, size=32)
     clips, labels = stack_clips(videos.train.clips).astype(float), videos.train.labels
     change = np.abs(clips - clips[:, :1]).mean((2, 3, 4))
     for i in (0, 2, 4):
@@ -134,13 +136,13 @@ def test_an_emotion_is_seen(model):
 
 def test_heads_sway_smoothly_and_a_little(model):
     config = replace(CONFIG, subjects=4, frames=40, expressions=("neutral",))
-    labels = synthetic_videos(model, config, size=8).train.labels
+    labels = synthetic_clips(model, config, size=8).train.labels
     for key in ("view", "pitch"):
         away = labels[key] - labels[key].mean(1, keepdims=True)
         assert 0.1 < np.abs(away).max() < 6
         assert np.abs(np.diff(labels[key], axis=1)).max() < 1
         assert len(np.unique(labels[key].mean(1))) == 4
-    still = synthetic_videos(model, replace(config, sway=0.0), size=8)
+    still = synthetic_clips(model, replace(config, sway=0.0), size=8)
     frames = stack_clips(still.train.clips)
     np.testing.assert_array_equal(frames, frames[:, :1].repeat(40, 1))
 
@@ -148,7 +150,7 @@ def test_heads_sway_smoothly_and_a_little(model):
 @given(seed=st.integers(0, 10_000), low=st.floats(0.05, 0.4), more=st.floats(0, 0.3), apex=st.floats(0, 1))
 @settings(max_examples=100, deadline=None)
 def test_a_performance_rises_to_its_apex_and_falls(seed, low, more, apex):
-    config = VideoConfig(tempo=(low, low + more), apex=(apex, 1.0))
+    config = SyntheticClipConfig(tempo=(low, low + more), apex=(apex, 1.0))
     level = module._performance(np.random.default_rng(seed), config, np.linspace(0, 1, 500))
     top = int(level.argmax())
     assert level[0] == 0
@@ -161,7 +163,7 @@ def test_a_performance_rises_to_its_apex_and_falls(seed, low, more, apex):
 
 
 def test_more_frames_show_the_same_performance(model, videos):
-    finer = synthetic_videos(model, replace(CONFIG, frames=9), size=SIZE)
+    finer = synthetic_clips(model, replace(CONFIG, frames=9), size=SIZE)
     np.testing.assert_array_equal(stack_clips(finer.train.clips)[:, ::2], stack_clips(videos.train.clips))
     for key in ("level", "units", "landmarks"):
         np.testing.assert_array_equal(finer.train.labels[key][:, ::2], videos.train.labels[key])
@@ -175,8 +177,8 @@ def test_more_frames_show_the_same_performance(model, videos):
 )
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_clip_does_not_depend_on_how_many_others_there_are(model, videos, subjects, tests, takes, expressions):
-    config = VideoConfig(subjects, tests, expressions=tuple(expressions), takes=takes, frames=5)
-    others = synthetic_videos(model, config, size=SIZE)
+    config = SyntheticClipConfig(subjects, tests, expressions=tuple(expressions), takes=takes, frames=5)
+    others = synthetic_clips(model, config, size=SIZE)
     known = dict(zip(videos.train.names, stack_clips(videos.train.clips), strict=True))
     seen = dict(zip(others.train.names, stack_clips(others.train.clips), strict=True))
     shared = known.keys() & seen.keys()
@@ -193,7 +195,7 @@ def test_a_clip_does_not_depend_on_how_many_others_there_are(model, videos, subj
 def test_nobody_is_in_both_halves_unless_asked(model, videos):
     identity = videos.train.labels["identity"]
     assert not any((each == identity).all(-1).any() for each in videos.test.labels["identity"])
-    same = synthetic_videos(model, replace(CONFIG, is_test_of_new_people=False), size=SIZE)
+    same = synthetic_clips(model, replace(CONFIG, is_test_of_new_people=False), size=SIZE)
     assert set(same.test.labels["subject"]) == {0}
     np.testing.assert_array_equal(same.test.labels["identity"], identity[:7])
     np.testing.assert_array_equal(same.test.labels["colors"], videos.train.labels["colors"][:7])
@@ -203,7 +205,7 @@ def test_nobody_is_in_both_halves_unless_asked(model, videos):
 
 
 def test_the_same_configuration_makes_the_same_bytes(model, videos):
-    again = synthetic_videos(model, CONFIG, size=SIZE)
+    again = synthetic_clips(model, CONFIG, size=SIZE)
     assert again.content_hash == videos.content_hash
     np.testing.assert_array_equal(stack_clips(again.train.clips), stack_clips(videos.train.clips))
 
@@ -213,7 +215,7 @@ def test_the_same_configuration_makes_the_same_bytes(model, videos):
 )
 def test_what_changes_the_clips_changes_the_hash(model, videos, change):
     config = replace(CONFIG, subjects=1, frames=3, expressions=("angry",), **change)
-    other = synthetic_videos(model, config, size=SIZE)
+    other = synthetic_clips(model, config, size=SIZE)
     assert other.content_hash != videos.content_hash
     assert (other.train.clips[0]["frames"] != videos.train.clips[0]["frames"][::2]).mean() > 0.05
 
@@ -247,13 +249,13 @@ def test_bad_configurations_are_refused(change, message):
 @pytest.mark.parametrize("size", [0, 4, 48])
 def test_sizes_are_powers_of_two(model, size):
     with pytest.raises(InputError, match="power of two"):
-        synthetic_videos(model, CONFIG, size=size)
+        synthetic_clips(model, CONFIG, size=size)
 
 
 def test_another_face_model_performs_as_well(real_data):
     model = load_face_model(real_data("face_models") / "ict_face.npz")
     config = replace(CONFIG, subjects=1, expressions=("happy",), frames=3)
-    videos = synthetic_videos(model, config, size=SIZE)
+    videos = synthetic_clips(model, config, size=SIZE)
     clip = videos.train.clips[0]["frames"].astype(int)
     assert np.abs(clip[1] - clip[0]).mean() > 0.5
 

@@ -15,7 +15,7 @@ from facedis_jax.data.videos.folders import FrameFolders
 from facedis_jax.data.videos.load import load_videos
 from facedis_jax.data.videos.prepared import ClipConfig, ClipSettings
 from facedis_jax.errors import InputError
-from facedis_jax.formats.images import PhotographFiles
+from facedis_jax.formats.images import ImageFiles
 
 _TAKES = [f"{subject:02d}/calm/take{take}" for subject in range(6) for take in range(3)]
 _FRAMES = 4
@@ -97,14 +97,14 @@ def test_a_prepared_copy_is_read_without_the_pictures(folder, tmp_path, monkeypa
     def no_reading(self, index):
         raise AssertionError
 
-    monkeypatch.setattr(PhotographFiles, "read", no_reading)
+    monkeypatch.setattr(ImageFiles, "read", no_reading)
     again = _load(folder, tmp_path)
     np.testing.assert_array_equal(stack_clips(again.train.clips), before)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interrupted_preparation_is_not_taken_for_whole(original, tmp_path, monkeypatch, error):
-    read, reads = PhotographFiles.read, []
+    read, reads = ImageFiles.read, []
 
     def interrupted(self, index):
         reads.append(index)
@@ -112,7 +112,7 @@ def test_an_interrupted_preparation_is_not_taken_for_whole(original, tmp_path, m
             raise error
         return read(self, index)
 
-    monkeypatch.setattr(PhotographFiles, "read", interrupted)
+    monkeypatch.setattr(ImageFiles, "read", interrupted)
     with pytest.raises(error):
         _load(original, tmp_path)
     assert not [*tmp_path.glob("**/*.array_record*"), *tmp_path.glob("**/dataset_info.json")]

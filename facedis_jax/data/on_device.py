@@ -16,13 +16,13 @@ from facedis_jax.data.images.image_set import ImageSource
 from facedis_jax.data.videos.clip_set import ClipSource
 
 
-class ExampleTables(NamedTuple):
+class DeviceDataset(NamedTuple):
     """Every example of a source, to be kept in the memory of the devices.
 
     Attributes:
       arrays: "fields" of the examples, a pytree of host arrays [examples] or [examples, numbers], and for faces
         "neutrals" [subjects, numbers]: a TPU would fill up a last axis of three to 128.
-      take: `(arrays, batch) -> batch`: of such arrays, wherever they are, and of a batch of `place_batches` that of
+      take: `(arrays, batch) -> batch`: of such arrays, wherever they are, and of a batch of `index_batches` that of
         `train_batches`. It does not hold the arrays.
     """
 
@@ -30,7 +30,7 @@ class ExampleTables(NamedTuple):
     take: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
 
 
-def example_tables(source: FaceSource | ImageSource | ClipSource, neutrals: np.ndarray | None = None) -> ExampleTables:
+def device_dataset(source: FaceSource | ImageSource | ClipSource, neutrals: np.ndarray | None = None) -> DeviceDataset:
     """Reads a whole source.
 
     Args:
@@ -48,10 +48,10 @@ def example_tables(source: FaceSource | ImageSource | ClipSource, neutrals: np.n
     if neutrals is not None:
         arrays["neutrals"] = _as_rows(neutrals)
         neutral = jax.ShapeDtypeStruct(neutrals.shape[1:], neutrals.dtype)
-    return ExampleTables(arrays, partial(_take, example, neutral))
+    return DeviceDataset(arrays, partial(_take, example, neutral))
 
 
-def bytes_of_tables(source: FaceSource | ImageSource | ClipSource) -> int:
+def dataset_bytes(source: FaceSource | ImageSource | ClipSource) -> int:
     """About how large the tables of a source are, from its first example."""
     shapes = jax.tree.leaves(_shapes_of(dict(source[0])))
     return len(source) * sum(math.prod(one.shape) * one.dtype.itemsize for one in shapes)
@@ -60,7 +60,7 @@ def bytes_of_tables(source: FaceSource | ImageSource | ClipSource) -> int:
 def _take(
     example: Any, neutral: jax.ShapeDtypeStruct | None, arrays: Mapping[str, Any], batch: Mapping[str, Any]
 ) -> dict[str, Any]:
-    places = batch["place"]
+    places = batch["index"]
 
     def rows(table: Any, places: Any, one: jax.ShapeDtypeStruct) -> Any:
         return table[places].reshape(len(places), *one.shape)

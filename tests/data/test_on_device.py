@@ -9,8 +9,8 @@ import pytest
 from facedis_jax.data.faces.face_set import ArraySource
 from facedis_jax.data.faces.features import FeatureSource
 from facedis_jax.data.images.image_set import ArrayImages
-from facedis_jax.data.pipeline import place_batches, train_batches
-from facedis_jax.data.tables import bytes_of_tables, example_tables
+from facedis_jax.data.on_device import dataset_bytes, device_dataset
+from facedis_jax.data.pipeline import index_batches, train_batches
 from facedis_jax.data.videos.clip_set import ArrayClips
 from facedis_jax.errors import InputError
 
@@ -40,10 +40,10 @@ SOURCES = {
 @pytest.mark.parametrize("share", [{}, {"process_index": 1, "process_count": 2}], ids=["whole", "share"])
 def test_batches_are_those_of_the_host(name, share):
     source, neutrals = SOURCES[name]
-    tables = example_tables(source, neutrals)
+    tables = device_dataset(source, neutrals)
     on_device, take = jax.device_put(tables.arrays), jax.jit(tables.take)
     batches = train_batches(source, neutrals, batch_size=4, seed=3, **share)
-    places = place_batches(len(source), batch_size=4, seed=3, **share)
+    places = index_batches(len(source), batch_size=4, seed=3, **share)
     for expected, batch in itertools.islice(zip(batches, places, strict=False), 9):
         for found in (take(on_device, batch), tables.take(tables.arrays, batch)):
             assert jax.tree.structure(found) == jax.tree.structure(expected)
@@ -53,7 +53,7 @@ def test_batches_are_those_of_the_host(name, share):
 
 
 def test_no_last_axis_is_short_on_the_device():
-    arrays = example_tables(*SOURCES["faces with features"]).arrays
+    arrays = device_dataset(*SOURCES["faces with features"]).arrays
     assert arrays["fields"]["vertices"].shape == (11, 12)
     assert arrays["neutrals"].shape == (3, 12)
     assert all(leaf.ndim <= 2 for leaf in jax.tree.leaves(arrays))
@@ -62,25 +62,25 @@ def test_no_last_axis_is_short_on_the_device():
 @pytest.mark.parametrize("name", SOURCES)
 def test_size_is_known_beforehand(name):
     source, _ = SOURCES[name]
-    fields = jax.tree.leaves(example_tables(source).arrays["fields"])
-    assert bytes_of_tables(source) == sum(leaf.nbytes for leaf in fields)
+    fields = jax.tree.leaves(device_dataset(source).arrays["fields"])
+    assert dataset_bytes(source) == sum(leaf.nbytes for leaf in fields)
 
 
 def test_an_iterator_of_either_kind_continues_the_other():
     batches, places = (
         iter(train_batches(FACES, batch_size=4, seed=5)),
-        iter(place_batches(len(FACES), batch_size=4, seed=5)),
+        iter(index_batches(len(FACES), batch_size=4, seed=5)),
     )
     for _ in range(7):
         next(batches)
     places.set_state(batches.get_state())
     for _ in range(3):
-        np.testing.assert_array_equal(next(places)["place"] + 100, next(batches)["index"])
+        np.testing.assert_array_equal(next(places)["index"] + 100, next(batches)["index"])
     batches.set_state(places.get_state())
-    np.testing.assert_array_equal(next(places)["place"] + 100, next(batches)["index"])
+    np.testing.assert_array_equal(next(places)["index"] + 100, next(batches)["index"])
 
 
 @pytest.mark.parametrize(("batch_size", "processes"), [(12, 1), (0, 1), (6, 4)])
 def test_batches_that_cannot_be_filled_are_refused(batch_size, processes):
     with pytest.raises(InputError, match="batch_size"):
-        place_batches(11, batch_size=batch_size, seed=0, process_count=processes)
+        index_batches(11, batch_size=batch_size, seed=0, process_count=processes)
