@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.geometry import warp
-from facedis_jax.models.upsampling import UpsamplingNetwork, enlarge
+from facedis_jax.models.upsampling import FanIn, UpsamplingNetwork, enlarge
 
 FEWEST_FILTERS = 16  # Table 4's last hidden layer; wider images go on with as many
 
@@ -26,6 +26,7 @@ class GeneratorConfig:
       filters: of the geometric generator's 4 x 4 map; every layer that follows has half as many, down to 16.
       filter_balance: alpha, the appearance generator's filters in relation to the geometric generator's.
       weight_balance: beta, by which the geometric generator's weights are scaled at run time; None scales neither's.
+      he_fan_in: what He's constant counts at that, see `UpsamplingNetwork`: "kernel" as the authors, "pixel" ours.
       geometry_gain: multiplies the geometric code on its way into its network. Above 1, the same prior reaches further
         and is learned faster through geometry than through appearance: a third balance between what either explains
         away, beside alpha and beta.
@@ -51,6 +52,7 @@ class GeneratorConfig:
     filters: int = 128
     filter_balance: float = 0.625
     weight_balance: float | None = None
+    he_fan_in: FanIn = "kernel"
     geometry_gain: float = 1.0
     output: Literal["sigmoid", "tanh"] = "sigmoid"
     displacement: float = 20 / 64
@@ -156,5 +158,6 @@ def _network(
         kernels=generator_kernels(config),
         strides=[2] * len(widths),
         weight_balance=beta,
+        he_fan_in=config.he_fan_in,
         initial_output=initial_output,
     )

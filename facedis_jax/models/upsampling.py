@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -236,6 +236,9 @@ def enlarge(maps: jax.Array, scale: int) -> jax.Array:
     return jax.image.resize(maps, (*maps.shape[:-3], scale * height, scale * width, channels), "linear")
 
 
+FanIn = Literal["kernel", "pixel"]
+
+
 class UpsamplingNetwork(nn.Module):
     """Codes [..., latents] to maps [..., size, size, channels], before any activation of the last layer.
 
@@ -245,7 +248,11 @@ class UpsamplingNetwork(nn.Module):
       kernels, strides: of the same.
       weight_balance: None draws weights with a deviation of 0.1 and uses them as they are. A number (beta of section
         5.7, 1 for the appearance generator) draws them with a deviation of 1 and multiplies them at run time by He's
-        constant of their layer, times that number.
+        constant of their layer, sqrt(2 / fan-in), times that number.
+      he_fan_in: what the fan-in of a transposed convolution counts where weights are balanced. "kernel" as the authors'
+        code: all taps x taps x channels; biases begin as theirs, with a deviation of 0.1. "pixel", ours: those that a
+        pixel of the output sums, one in stride x stride of them; biases begin at 0, and maps keep their scale from
+        layer to layer. A layer of stride 4 is then 4 times, one of stride 2 twice as large as the authors'.
       initial_output: multiplies the last layer's first weights and biases.
     """
 
@@ -254,6 +261,7 @@ class UpsamplingNetwork(nn.Module):
     kernels: Sequence[int]
     strides: Sequence[int]
     weight_balance: float | None = None
+    he_fan_in: FanIn = "pixel"
     initial_output: float = 1.0
 
     @nn.compact
@@ -266,8 +274,10 @@ class UpsamplingNetwork(nn.Module):
         layers = list(zip(self.filters, self.kernels, self.strides, strict=True))
         for i, (filters, taps, stride) in enumerate(layers):
             channels = x.shape[-1]
-            # Of the kernel's taps, a pixel of the output sums one in `stride` along either axis.
-            fan_in = channels * taps * taps / stride**2
+            fan_in = channels * taps**2
+            if self.he_fan_in == "pixel":
+                # Of the kernel's taps, a pixel of the output sums one in `stride` along either axis.
+                fan_in /= stride**2
             scale = self.initial_output if i == len(layers) - 1 else 1.0
             kernel, bias = self._layer(f"upsample_{i}", (taps, taps, channels, filters), fan_in, scale)
             x = subpixel_convolution(x, kernel, stride) + bias
@@ -282,5 +292,6 @@ class UpsamplingNetwork(nn.Module):
         if self.weight_balance is None:
             return self.param(f"{name}_kernel", normal, shape), self.param(f"{name}_bias", normal, shape[-1:])
         kernel = self.param(f"{name}_kernel", nn.initializers.normal(scale), shape)
-        bias = self.param(f"{name}_bias", nn.initializers.zeros, shape[-1:])
+        bias_start = nn.initializers.zeros if self.he_fan_in == "pixel" else normal
+        bias = self.param(f"{name}_bias", bias_start, shape[-1:])
         return kernel * (self.weight_balance * np.sqrt(2 / fan_in)), bias

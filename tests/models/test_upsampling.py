@@ -84,6 +84,21 @@ def test_first_weights_are_the_authors_or_of_one_deviation_where_they_are_balanc
     assert not np.any(balanced["dense_bias"])
 
 
+def test_the_authors_fan_in_counts_all_taps_and_their_biases_are_not_zero():
+    """Their constant is smaller by the stride: the same map as of ours with kernels that were divided by it."""
+    sizes = {"first_filters": 50, "filters": (8, 40, 6), "kernels": (4, 4, 5), "strides": (4, 2, 1)}
+    ours, theirs = (UpsamplingNetwork(**sizes, weight_balance=0.3, he_fan_in=each) for each in ("pixel", "kernel"))
+    codes = jax.random.normal(jax.random.key(2), (3, 20))
+    params = jax.jit(theirs.init)(jax.random.key(1), codes)["params"]
+    divided = dict(params)
+    for i, stride in enumerate(sizes["strides"]):
+        divided[f"upsample_{i}_kernel"] = params[f"upsample_{i}_kernel"] / stride
+    expected = jax.jit(ours.apply)({"params": divided}, codes)
+    np.testing.assert_allclose(jax.jit(theirs.apply)({"params": params}, codes), expected, rtol=1e-4, atol=1e-6)
+    biases = np.concatenate([np.ravel(value) for name, value in params.items() if name.endswith("bias")])
+    assert stats.kstest(biases, stats.truncnorm(-2, 2, scale=INITIAL_DEVIATION).cdf).pvalue > 1e-3
+
+
 def test_activations_keep_their_scale_with_hes_constant():
     """With weights N(0, 1) and no biases, mean squares double from codes to map: the last layer halves nothing."""
     module = UpsamplingNetwork(256, (256, 256, 256), (3, 5, 4), (2, 2, 2), weight_balance=1.0)
