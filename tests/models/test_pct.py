@@ -70,6 +70,79 @@ def test_defaults_are_the_papers():
     assert features.grouping.coarse_neighbours.shape == (1, 256, 32)
 
 
+@pytest.mark.parametrize(
+    ("settings", "parameters"),
+    [
+        ({"between_layers": 1}, 66_048),
+        ({"between_layers": 2}, 132_096),
+        ({"position_embedding": True}, 1_024),
+        ({"between_layers": 1, "position_embedding": True}, 67_072),
+    ],
+)
+def test_public_variants_have_their_parameters(settings, parameters):
+    """Linear layers without bias, their batch normalisation, and an embedding of the coordinates with one."""
+    clouds = jax.ShapeDtypeStruct((1, 600, 3), jnp.float32)
+    features = jax.eval_shape(jax.vmap(lambda points: point_features(points, PointFeatureConfig())), clouds)
+
+    def count(config):
+        params = jax.eval_shape(PointCloudTransformer(config).init, jax.random.key(0), clouds, features)["params"]
+        return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+    assert count(PctConfig(**settings)) - count(PctConfig()) == parameters
+
+
+def pct_in_numpy(params, config, points, grouping):
+    """The encoder of one cloud without normalisation, step by step, in float64."""
+
+    def layer(name, x, slope=0.0, of=None):
+        dense = (of or params)[name]["Dense_0"]
+        y = x @ dense["kernel"] + dense["bias"]
+        return np.where(y > 0, y, slope * y)
+
+    def grouped(name, x, centres, neighbours):
+        near = x[neighbours]
+        pairs = np.concatenate([near - x[centres][:, None], np.broadcast_to(x[centres][:, None], near.shape)], axis=-1)
+        hidden = np.maximum(pairs @ params[name]["kernel"], 0)
+        return layer("LinearNormRelu_0", hidden, of=params[name]).max(axis=1)
+
+    hidden = layer("LinearNormRelu_1", layer("LinearNormRelu_0", points))
+    hidden = grouped("GroupedFeatures_0", hidden, grouping.centres, grouping.neighbours)
+    first = grouped("GroupedFeatures_1", hidden, grouping.coarse_centres, grouping.coarse_neighbours)
+    x, found = first, []
+    for i in range(config.between_layers):
+        x = layer(f"between_{i}", x)
+    position = 0.0
+    if config.position_embedding:
+        coordinates = points[grouping.centres][grouping.coarse_centres]
+        position = coordinates @ params["position"]["kernel"] + params["position"]["bias"]
+    for i in range(config.attention_layers):
+        own, x = params[f"OffsetAttention_{i}"], x + position
+        shared, value = x @ own["query_key"]["kernel"], x @ own["value"]["kernel"] + own["value"]["bias"]
+        attention = np.exp(shared @ shared.T)
+        attention /= attention.sum(axis=1, keepdims=True)
+        attention /= 1e-9 + attention.sum(axis=0, keepdims=True)
+        x = x + layer("LinearNormRelu_0", x - attention.T @ value, of=own)
+        found.append(x)
+    return layer("LinearNormRelu_2", np.concatenate([*found, first], axis=-1), slope=0.2).max(axis=0)
+
+
+@pytest.mark.parametrize(("between", "position"), [(0, False), (1, True), (2, False)])
+def test_public_variants_in_numpy(random_variables, between, position):
+    config = replace(
+        PAPER, attention_layers=2, normalisation="none", between_layers=between, position_embedding=position
+    )
+    features = features_of(config)
+    variables = random_variables(PointCloudTransformer(config), CLOUDS, features)
+    found = jax.jit(PointCloudTransformer(config).apply)(variables, CLOUDS, features)
+    exact = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
+    groupings = [jax.tree.map(lambda x, i=i: np.asarray(x[i]), features.grouping) for i in range(len(CLOUDS))]
+    expected = [
+        pct_in_numpy(exact, config, cloud.astype(np.float64), grouping)
+        for cloud, grouping in zip(CLOUDS, groupings, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("normalisation", ["batch", "layer", "none"])
 def test_computing_in_bfloat16_changes_codes_by_its_rounding_and_no_type(random_variables, normalisation):
     config = replace(DEMO, normalisation=normalisation)
