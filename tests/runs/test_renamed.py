@@ -35,7 +35,7 @@ def test_the_longest_end_that_matches_counts(old, new):
 def test_the_line_gives_the_new_name_in_either_spelling(monkeypatch):
     monkeypatch.setattr("facedis_jax.runs.renamed.RENAMED_OPTIONS", TABLE)
     for words in (["--log_every", "3"], ["--epochs", "3", "--log-every=3"]):
-        with pytest.raises(InputError, match="^--log-every: expected its new name --log-every-steps, found the old"):
+        with pytest.raises(InputError, match=r"^--log-every: expected its new name --log-every-steps, found the old"):
             check_renamed(words, {"--epochs", "--log-every-steps"})
 
 
