@@ -274,10 +274,8 @@ class UpsamplingNetwork(nn.Module):
         layers = list(zip(self.filters, self.kernels, self.strides, strict=True))
         for i, (filters, taps, stride) in enumerate(layers):
             channels = x.shape[-1]
-            fan_in = channels * taps**2
-            if self.he_fan_in == "pixel":
-                # Of the kernel's taps, a pixel of the output sums one in `stride` along either axis.
-                fan_in /= stride**2
+            # Of the kernel's taps, a pixel of the output sums one in `stride` along either axis.
+            fan_in = channels * taps**2 / (stride**2 if self.he_fan_in == "pixel" else 1)
             scale = self.initial_output if i == len(layers) - 1 else 1.0
             kernel, bias = self._layer(f"upsample_{i}", (taps, taps, channels, filters), fan_in, scale)
             x = subpixel_convolution(x, kernel, stride) + bias
