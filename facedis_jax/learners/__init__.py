@@ -1,5 +1,9 @@
 """What is learned: pure `(init, step, evaluate)` triples that never see a file, a clock or a device list."""
 
+from facedis_jax.extras import require_extra
+
+require_extra(__name__, "run", "flax", "optax")
+
 from facedis_jax.learners.abp import ABP_STATE_AXES, AbpConfig, AbpState, abp_functions, abp_learner
 from facedis_jax.learners.abp_video import (
     ABP_VIDEO_STATE_AXES,

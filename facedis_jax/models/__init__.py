@@ -1,5 +1,9 @@
 """Networks as Linen modules: the face VAE with its point cloud transformer, and the deformable generators."""
 
+from facedis_jax.extras import require_extra
+
+require_extra(__name__, "run", "flax")
+
 from facedis_jax.models.critic import Critic, critic_of
 from facedis_jax.models.deformable import DeformableGenerator, GeneratorConfig, Latents, Refiner
 from facedis_jax.models.dynamic import DynamicConfig, DynamicGenerator, DynamicLatents, Trajectory, Transition

@@ -1,5 +1,9 @@
 """The loop and all that touches the world: devices, checkpoints, logs, signals, the run's folder."""
 
+from facedis_jax.extras import require_extra
+
+require_extra(__name__, "run", "flax", "orbax", "rich")
+
 from facedis_jax.training.checkpoints import Checkpoint, Checkpoints, SaveFailed
 from facedis_jax.training.loop import BatchIterator, FitResult, LoopConfig, TrainingDiverged, fit
 from facedis_jax.training.parallel import DataParallel, check_batch_size, data_parallel, split_examples
