@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,11 @@ from facedis_jax.errors import InputError, check_least
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.losses import (
+    IbVaeCodes,
+    IbVaeFaces,
+    IbVaeLossOptions,
     IbVaeWeights,
+    WholeBatch,
     gaussian_kl,
     ib_vae_loss,
     lambda_2_schedule,
@@ -159,35 +164,18 @@ def ib_vae_learner(
     Returns:
       A `Learner`; its training metrics are of sampled codes, those of `evaluate` of posterior means.
     """
-    model = _model(config, constants, axis_name=axis_name)
-    # The tree of parameters is made outside any device axis.
-    initial_model = _model(config, constants, axis_name=None)
-    functions = face_functions(config, constants)
+    setup = _Setup(
+        config,
+        constants,
+        face_functions(config, constants),
+        jnp.asarray(constants.mean_face) / constants.scale,
+        steps_per_epoch,
+        axis_name,
+    )
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
-    mean_face = jnp.asarray(constants.mean_face) / constants.scale
-    identity_latents = config.model.identity_latents
-    latents = identity_latents + config.model.expression_latents
-
-    def features_of(batch: Batch) -> PointFeatures:
-        features: Any = batch.get("features")
-        if features is not None:
-            return features
-        return jax.vmap(functions.features)(batch["vertices"])
-
-    def labels_of(batch: Batch) -> jax.Array | None:
-        if not config.conditional:
-            return None
-        return jax.nn.one_hot(batch["expression"], constants.num_expressions) * batch["level"][:, None]
 
     def init(key: jax.Array, batch: Batch) -> IbVaeState:
-        one = jax.tree.map(lambda x: x[:1], dict(batch))
-        variables = initial_model.init(
-            jax.random.fold_in(key, 0),
-            one["vertices"] / constants.scale,
-            features_of(one),
-            jnp.zeros((1, latents)),
-            labels_of(one),
-        )
+        variables = _initial_variables(setup, jax.random.fold_in(key, 0), batch)
         params = variables["params"]
         return IbVaeState(
             params=params,
@@ -198,87 +186,129 @@ def ib_vae_learner(
             step=jnp.int32(0),
         )
 
-    def loss(params, state: IbVaeState, batch: Batch):
-        points, neutral = batch["vertices"] / constants.scale, batch["neutral"] / constants.scale
-        first = _first_of_batch(len(points), axis_name)
-        step_key = jax.random.fold_in(state.key, state.step)
-        keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(first + jnp.arange(len(points)))
-        noise = jax.vmap(lambda k: jax.random.normal(k, (latents,)))(keys)
-        (posterior, z, offsets), updates = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            points,
-            features_of(batch),
-            noise,
-            labels_of(batch),
-            train=True,
-            mutable=["batch_stats"],
-        )
-        mean_id, mean_exp = jnp.split(posterior.mean, [identity_latents], axis=-1)
-        logvar_id, logvar_exp = jnp.split(posterior.logvar, [identity_latents], axis=-1)
-        all_mean, all_logvar = mean_id, logvar_id
-        if axis_name is not None:
-            all_mean, all_logvar = (jax.lax.all_gather(x, axis_name, tiled=True) for x in (mean_id, logvar_id))
-        exempt = batch["level"] <= 0.1 if config.exempt_neutral else None
-        per_face, parts = ib_vae_loss(
-            prediction=mean_face + offsets.full,
-            target=points,
-            neutral_prediction=mean_face + offsets.identity,
-            neutral_target=neutral,
-            identity_code=z[:, :identity_latents],
-            identity_mean=mean_id,
-            identity_logvar=logvar_id,
-            expression_mean=mean_exp,
-            expression_logvar=logvar_exp,
-            dataset_size=constants.num_faces,
-            weights=state.weights,
-            lambda_2_factor=lambda_2_schedule(state.step / steps_per_epoch, config.decay_epochs, config.rise_epochs),
-            reduction=config.reduction,
-            scale=constants.scale,
-            estimator=config.estimator,
-            all_identity_mean=all_mean,
-            all_identity_logvar=all_logvar,
-            offset=first,
-            neutral_mask=exempt,
-        )
-        information = parts["mutual_information"]
-        counted = None if exempt is None else 1.0 - exempt
-        offset = mutual_information_offset(constants.num_faces, estimator=config.estimator)
-        metrics = {
-            "loss": Average.of(per_face),
-            "reconstruction_mm": Average.of(_distance(mean_face + offsets.full, points)),
-            "neutral_mm": Average.of(_distance(mean_face + offsets.identity, neutral)),
-            "kl_nats": Average.of(parts["kl"]),
-            "mutual_information_nats": Average.of(information - offset, counted),
-        }
-        return per_face.mean(), (updates.get("batch_stats", {}), metrics)
-
     def step(state: IbVaeState, batch: Batch) -> tuple[IbVaeState, Metrics]:
-        gradients, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params, state, batch)
+        gradients, (batch_stats, metrics) = jax.grad(partial(_loss, setup), has_aux=True)(state.params, state, batch)
         params, opt_state = apply_gradients(optimiser, gradients, state.opt_state, state.params, axis_name=axis_name)
         state = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, step=state.step + 1)
         return state, metrics
 
     def evaluate(state: IbVaeState, batch: Batch) -> Metrics:
-        labels = labels_of(batch)
-        posterior = functions.encode(state, batch["vertices"], features_of(batch), labels)
-        z_identity, z_expression = jnp.split(posterior.mean, [identity_latents], axis=-1)
-        full, neutral = functions.decode(state, z_identity, z_expression, labels)
-        mask = batch["mask"]
-        return {
-            "reconstruction_mm": Average.of(average_vertex_distance(full, batch["vertices"]), mask),
-            "neutral_mm": Average.of(average_vertex_distance(neutral, batch["neutral"]), mask),
-            "kl_nats": Average.of(gaussian_kl(*posterior), mask),
-        }
-
-    def _distance(prediction: jax.Array, target: jax.Array) -> jax.Array:
-        return average_vertex_distance(prediction, target) * constants.scale
+        return _evaluation(setup, state, batch)
 
     return Learner(init, step, evaluate)
 
 
-def _model(config: IbVaeConfig, constants: FaceConstants, *, axis_name: str | None) -> FaceVae:
-    num_labels = constants.num_expressions if config.conditional else 0
-    return FaceVae(config.model, len(constants.mean_face), num_labels, axis_name)
+class _Setup(NamedTuple):
+    """What is fixed for a run and shared by the learner's functions.
+
+    Attributes:
+      config, constants, functions: the choices, the training set's constants, encoding and decoding.
+      mean_face: [vertices, 3], in the unit of the networks.
+      steps_per_epoch, axis_name: as of `ib_vae_learner`.
+    """
+
+    config: IbVaeConfig
+    constants: FaceConstants
+    functions: FaceFunctions
+    mean_face: jax.Array
+    steps_per_epoch: float
+    axis_name: str | None
+
+    @property
+    def num_latents(self) -> int:
+        return self.config.model.identity_latents + self.config.model.expression_latents
+
+
+def _features(setup: _Setup, batch: Batch) -> PointFeatures:
+    """The batch's own features, or those computed of its vertices."""
+    features: Any = batch.get("features")
+    if features is not None:
+        return features
+    return jax.vmap(setup.functions.features)(batch["vertices"])
+
+
+def _labels(setup: _Setup, batch: Batch) -> jax.Array | None:
+    """Labels [batch, expressions] of the conditional variant, one-hot times level; None of the plain one."""
+    if not setup.config.conditional:
+        return None
+    return jax.nn.one_hot(batch["expression"], setup.constants.num_expressions) * batch["level"][:, None]
+
+
+def _initial_variables(setup: _Setup, key: jax.Array, batch: Batch) -> Any:
+    """Fresh parameters and batch statistics; made outside any device axis."""
+    one = jax.tree.map(lambda x: x[:1], dict(batch))
+    return _model(setup.config, setup.constants, axis_name=None).init(
+        key,
+        one["vertices"] / setup.constants.scale,
+        _features(setup, one),
+        jnp.zeros((1, setup.num_latents)),
+        _labels(setup, one),
+    )
+
+
+def _loss(setup: _Setup, params: Any, state: IbVaeState, batch: Batch) -> tuple[jax.Array, tuple[Any, Metrics]]:
+    """Eq. 12 of this device's batch; batch statistics and metrics beside it."""
+    config, constants = setup.config, setup.constants
+    points, neutral = batch["vertices"] / constants.scale, batch["neutral"] / constants.scale
+    first = _first_of_batch(len(points), setup.axis_name)
+    (posterior, z, offsets), updates = _model(config, constants, axis_name=setup.axis_name).apply(
+        {"params": params, "batch_stats": state.batch_stats},
+        points,
+        _features(setup, batch),
+        _noise(setup, state, first, len(points)),
+        _labels(setup, batch),
+        train=True,
+        mutable=["batch_stats"],
+    )
+    faces = IbVaeFaces(setup.mean_face + offsets.full, points, setup.mean_face + offsets.identity, neutral)
+    codes = _codes(posterior, z, config.model.identity_latents)
+    exempt = batch["level"] <= 0.1 if config.exempt_neutral else None
+    per_face, parts = ib_vae_loss(
+        faces,
+        codes,
+        state.weights,
+        IbVaeLossOptions(constants.num_faces, config.reduction, constants.scale, config.estimator),
+        lambda_2_factor=lambda_2_schedule(state.step / setup.steps_per_epoch, config.decay_epochs, config.rise_epochs),
+        whole_batch=_whole_batch(codes, first, setup.axis_name),
+        neutral_mask=exempt,
+    )
+    counted = None if exempt is None else 1.0 - exempt
+    information = parts["mutual_information"] - mutual_information_offset(
+        constants.num_faces, estimator=config.estimator
+    )
+    full_mm, neutral_mm = (
+        average_vertex_distance(prediction, target) * constants.scale for prediction, target in (faces[:2], faces[2:])
+    )
+    metrics = {
+        "loss": Average.of(per_face),
+        "reconstruction_mm": Average.of(full_mm),
+        "neutral_mm": Average.of(neutral_mm),
+        "kl_nats": Average.of(parts["kl"]),
+        "mutual_information_nats": Average.of(information, counted),
+    }
+    return per_face.mean(), (updates.get("batch_stats", {}), metrics)
+
+
+def _noise(setup: _Setup, state: IbVaeState, first: jax.Array | int, size: int) -> jax.Array:
+    """The noise of the sampled codes, [batch, latents], by the step and the place in the whole batch."""
+    step_key = jax.random.fold_in(state.key, state.step)
+    keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(first + jnp.arange(size))
+    return jax.vmap(lambda k: jax.random.normal(k, (setup.num_latents,)))(keys)
+
+
+def _codes(posterior: Posterior, z: jax.Array, identity_latents: int) -> IbVaeCodes:
+    """The posterior and its sample, split into identity and expression."""
+    mean_id, mean_exp = jnp.split(posterior.mean, [identity_latents], axis=-1)
+    logvar_id, logvar_exp = jnp.split(posterior.logvar, [identity_latents], axis=-1)
+    return IbVaeCodes(z[:, :identity_latents], mean_id, logvar_id, mean_exp, logvar_exp)
+
+
+def _whole_batch(codes: IbVaeCodes, first: jax.Array | int, axis_name: str | None) -> WholeBatch | None:
+    """Identity posteriors gathered from all devices; None on one device."""
+    if axis_name is None:
+        return None
+    mean, logvar = (jax.lax.all_gather(x, axis_name, tiled=True) for x in (codes.identity_mean, codes.identity_logvar))
+    return WholeBatch(mean, logvar, first)
 
 
 def _first_of_batch(size: int, axis_name: str | None) -> jax.Array | int:
@@ -286,3 +316,22 @@ def _first_of_batch(size: int, axis_name: str | None) -> jax.Array | int:
     if axis_name is None:
         return 0
     return jax.lax.axis_index(axis_name) * size
+
+
+def _evaluation(setup: _Setup, state: IbVaeState, batch: Batch) -> Metrics:
+    """Metrics of faces that are decoded from posterior means."""
+    labels = _labels(setup, batch)
+    posterior = setup.functions.encode(state, batch["vertices"], _features(setup, batch), labels)
+    z_identity, z_expression = jnp.split(posterior.mean, [setup.config.model.identity_latents], axis=-1)
+    full, neutral = setup.functions.decode(state, z_identity, z_expression, labels)
+    mask = batch["mask"]
+    return {
+        "reconstruction_mm": Average.of(average_vertex_distance(full, batch["vertices"]), mask),
+        "neutral_mm": Average.of(average_vertex_distance(neutral, batch["neutral"]), mask),
+        "kl_nats": Average.of(gaussian_kl(*posterior), mask),
+    }
+
+
+def _model(config: IbVaeConfig, constants: FaceConstants, *, axis_name: str | None) -> FaceVae:
+    num_labels = constants.num_expressions if config.conditional else 0
+    return FaceVae(config.model, len(constants.mean_face), num_labels, axis_name)

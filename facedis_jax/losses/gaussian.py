@@ -15,6 +15,11 @@ def gaussian_log_density(z: jax.Array, mean: jax.Array, logvar: jax.Array) -> ja
 
     Returns:
       [...], summed over the last axis.
+
+    Example:
+      >>> value = gaussian_log_density(jnp.zeros(2), jnp.array([1.0, 0.0]), jnp.zeros(2))
+      >>> print(f"{value:.3f} {-0.5 - math.log(2 * math.pi):.3f}")
+      -2.338 -2.338
     """
     squared = jnp.square(z - mean) * jnp.exp(-logvar)
     return -0.5 * jnp.sum(squared + logvar + math.log(2 * math.pi), axis=-1)

@@ -5,12 +5,11 @@ With z_i drawn from q(z|x_i), each estimator returns, per example and in nats,
   log q(z_i|x_i) - log q(z_i),
 
 whose mean over the data is I(z; x) (Eq. 10 of the information-bottlenecked VAE). They differ in how they
-estimate the aggregated posterior q(z) = E_x[q(z|x)], which a batch of B out of N examples shows in part
-alone.
+estimate the aggregated posterior q(z) = E_x[q(z|x)] from a batch of B out of N examples.
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,25 @@ from facedis_jax.losses.gaussian import gaussian_log_density
 Estimator = Literal["mws", "mss"]
 
 
+class WholeBatch(NamedTuple):
+    """Posteriors of a batch that is spread over devices.
+
+    Attributes:
+      mean, logvar: gathered from all devices, [whole, dims].
+      offset: index in them of this device's first example.
+
+    Example:
+      >>> mean, logvar = jnp.zeros([8, 4]), jnp.zeros([8, 4])
+      >>> second = WholeBatch(mean, logvar, offset=4)
+      >>> print(f"{mutual_information(mean[4:], mean[4:], logvar[4:], 1000, whole_batch=second).mean():.3f}")
+      6.908
+    """
+
+    mean: jax.Array
+    logvar: jax.Array
+    offset: jax.Array | int
+
+
 def mutual_information(
     z: jax.Array,
     mean: jax.Array,
@@ -28,9 +46,7 @@ def mutual_information(
     dataset_size: int,
     *,
     estimator: Estimator = "mws",
-    all_mean: jax.Array | None = None,
-    all_logvar: jax.Array | None = None,
-    offset: jax.Array | int = 0,
+    whole_batch: WholeBatch | None = None,
     neutral_mask: jax.Array | None = None,
 ) -> jax.Array:
     """Mutual information of code and input, with q(z) estimated from the batch.
@@ -43,16 +59,15 @@ def mutual_information(
       The code published with beta-TCVAE strides by one too few and so puts these weights in the wrong
       columns.
 
-    Where a batch is spread over devices, `z`, `mean` and `logvar` are one device's share and `all_mean`,
-    `all_logvar` the gathered whole, in which that share starts at `offset`. Gradients flow through them all.
+    Where a batch is spread over devices, `z`, `mean` and `logvar` are one device's share, and `whole_batch` has the
+    posteriors of all devices. Gradients flow through them all.
 
     Args:
       z: samples of the posteriors, [batch, dims].
       mean, logvar: parameters of the posteriors, [batch, dims].
       dataset_size: N, the number of training examples.
       estimator: "mws" or "mss".
-      all_mean, all_logvar: the posteriors of the whole batch, [whole, dims]; `mean` and `logvar` if None.
-      offset: index of the first example within the whole batch.
+      whole_batch: the batch over all devices; None where it is this one.
       neutral_mask: [batch], nonzero for the faces that are exempt (the authors exempt those of expression
         level <= 0.1); their value is 0, and they still count in q(z). None exempts no face.
 
@@ -60,16 +75,18 @@ def mutual_information(
       [batch] in nats.
 
     Raises:
-      ValueError: for an unknown estimator, for only one of `all_mean` and `all_logvar`, and for "mss" with a
-        batch of one or one larger than the data set.
+      ValueError: for an unknown estimator, and for "mss" with a batch of one or one larger than the data set.
 
     References:
       Chen et al., "Isolating Sources of Disentanglement in VAEs", 2018, section 4.1 and appendix C.
+
+    Example:
+      >>> mean = 100.0 * jnp.arange(16.0)[:, None]  # posteriors far apart: each code names its example
+      >>> value = mutual_information(mean, mean, jnp.zeros([16, 1]), 1000)
+      >>> print(f"{value[0] - mutual_information_offset(1000):.3f} {math.log(16):.3f}")
+      2.773 2.773
     """
-    if (all_mean is None) != (all_logvar is None):
-        raise ValueError("all_mean and all_logvar go together")
-    if all_mean is None or all_logvar is None:
-        all_mean, all_logvar = mean, logvar
+    all_mean, all_logvar, offset = whole_batch or WholeBatch(mean, logvar, 0)
     whole = all_mean.shape[0]
     own = gaussian_log_density(z, mean, logvar)
     pairs = gaussian_log_density(z[:, None], all_mean[None], all_logvar[None])
@@ -99,7 +116,7 @@ def _stratified_log_weights(rows: int, whole: int, dataset_size: int, offset: ja
 
 
 def mutual_information_offset(dataset_size: int, *, estimator: Estimator = "mws") -> float:
-    """What `mutual_information` returns for codes that say nothing, in nats: log N for "mws", 0 for "mss".
+    """The value of `mutual_information` for uninformative codes, in nats: log N for "mws", 0 for "mss".
 
     Example:
       >>> round(mutual_information_offset(18424), 2)
@@ -122,6 +139,12 @@ def aggregate_mutual_information(z: jax.Array, mean: jax.Array, logvar: jax.Arra
 
     Returns:
       [examples] in nats, whose mean lies between 0 and log(examples) up to the noise of the samples.
+
+    Example:
+      >>> mean = jnp.repeat(jnp.array([-50.0, 50.0]), 8)[:, None]  # two clusters, which a code tells apart
+      >>> value = aggregate_mutual_information(mean, mean, jnp.zeros([16, 1]))
+      >>> print(f"{value.mean():.3f} {math.log(2):.3f}")
+      0.693 0.693
     """
     examples = z.shape[0]
 

@@ -1,4 +1,4 @@
-"""Squared error between faces, in the reductions under which the paper's weights have been read."""
+"""Squared error between faces, in the reductions that the paper's weights may assume."""
 
 from typing import Literal, get_args
 
@@ -14,7 +14,7 @@ def reconstruction_loss(
     """Squared error between faces, Eq. 4 of the information-bottlenecked VAE.
 
     The paper does not state how it reduces over the 3V coordinates. For V = 5,023 and lambda_1 = 6.6e-2 the
-    first two readings weigh the mean squared error (in normalised units) by 995 and by 4,462:
+    first two reductions weigh the mean squared error (in normalised units) by 995 and by 4,462:
 
     - "sum": the sum over the coordinates, in normalised units;
     - "mean_mm2": the mean over the coordinates, in mm^2;
@@ -31,6 +31,14 @@ def reconstruction_loss(
 
     Raises:
       ValueError: for an unknown reduction, or where the shapes differ.
+
+    Example:
+      >>> prediction, target = jnp.full([10, 3], 0.01), jnp.zeros([10, 3])
+      >>> for reduction in ("sum", "mean_mm2", "mean_scaled"):
+      ...     print(reduction, f"{reconstruction_loss(prediction, target, reduction=reduction):.3f}")
+      sum 0.003
+      mean_mm2 6.760
+      mean_scaled 0.500
     """
     if prediction.shape != target.shape:
         raise ValueError(f"prediction and target differ in shape: {prediction.shape} and {target.shape}")

@@ -16,7 +16,7 @@ from benchmarks.models import TrainingStep, fake_face, fake_faces
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import farthest_point_sample
 from facedis_jax.learners import Learner
-from facedis_jax.losses import IbVaeWeights, ib_vae_loss, log_joint
+from facedis_jax.losses import IbVaeCodes, IbVaeFaces, IbVaeLossOptions, IbVaeWeights, ib_vae_loss, log_joint
 from facedis_jax.models import (
     DeformableGenerator,
     DynamicConfig,
@@ -99,17 +99,10 @@ def test_faces_have_the_same_loss_and_gradient(torch, convolutions):
         )
         (mean, logvar), z, offsets = made
         total, parts = ib_vae_loss(
-            prediction=centre + offsets.full,
-            target=points,
-            neutral_prediction=centre + offsets.identity,
-            neutral_target=neutral,
-            identity_code=z[:, :4],
-            identity_mean=mean[:, :4],
-            identity_logvar=logvar[:, :4],
-            expression_mean=mean[:, 4:],
-            expression_logvar=logvar[:, 4:],
-            dataset_size=100,
-            weights=IbVaeWeights(),
+            IbVaeFaces(centre + offsets.full, points, centre + offsets.identity, neutral),
+            IbVaeCodes(z[:, :4], mean[:, :4], logvar[:, :4], mean[:, 4:], logvar[:, 4:]),
+            IbVaeWeights(),
+            IbVaeLossOptions(dataset_size=100),
         )
         return total.mean(), parts
 

@@ -163,7 +163,8 @@ def test_a_batch_in_shares_gives_the_values_and_gradients_of_the_whole(estimator
     def shares(z, mean, logvar):
         def one(i):
             part = [jax.lax.dynamic_slice_in_dim(x, 3 * i, 3) for x in (z, mean, logvar)]
-            return mutual_information(*part, 1000, estimator=estimator, all_mean=mean, all_logvar=logvar, offset=3 * i)
+            whole = losses.WholeBatch(mean, logvar, 3 * i)
+            return mutual_information(*part, 1000, estimator=estimator, whole_batch=whole)
 
         return jax.vmap(one)(jnp.arange(4)).reshape(-1)
 
@@ -216,8 +217,6 @@ def test_bad_arguments_are_named():
         mutual_information(z, z, z, 100, estimator="nwj")
     with pytest.raises(ValueError, match="mws"):
         mutual_information_offset(100, estimator="nwj")
-    with pytest.raises(ValueError, match="all_logvar"):
-        mutual_information(z, z, z, 100, all_mean=z)
     with pytest.raises(ValueError, match="2 to 3"):
         mutual_information(z, z, z, 3, estimator="mss")
     with pytest.raises(ValueError, match="got 1"):
