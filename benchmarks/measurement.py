@@ -20,6 +20,7 @@ import tyro
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.runs.command_line import as_json, exit_with, num_cores, typed_command
+from facedis_jax.runs.options import option_names
 
 Config = TypeVar("Config", bound="BenchmarkOptions")
 
@@ -229,7 +230,7 @@ def run_benchmark(name: str, card: str, default: Config, main: Callable[[Config]
             write_results(config.json, name, config, rows)
         return 0
 
-    exit_with(command)
+    exit_with(command, option_names(default))
 
 
 def _shown(value: Any) -> str:

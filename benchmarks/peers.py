@@ -40,7 +40,7 @@ from benchmarks.models import (
 from benchmarks.train_step import RunningStep
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import farthest_point_sample
-from facedis_jax.runs.command_line import split_processor
+from facedis_jax.runs.command_line import one_device_per_core
 
 What = Literal["ib_vae", "deformable", "dynamic", "farthest_points"]
 Call = Callable[[], Any]
@@ -162,5 +162,5 @@ def _tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    split_processor()
+    one_device_per_core()
     run_benchmark("peers", __doc__ or "", PeersConfig(), main)

@@ -63,10 +63,10 @@ def _main() -> int:
                         seconds.append(time.perf_counter() - began)
     without, with_one = statistics.median(plain), statistics.median(saving)
     per_step = without / (2 * config.steps)
-    share = (with_one - without) / (per_step * DEMO.checkpoint_every)
+    share = (with_one - without) / (per_step * DEMO.checkpoint_every_steps)
     print(
         f"{1e3 * per_step:.1f} ms a step; a checkpoint costs {1e3 * (with_one - without):.0f} ms, every "
-        f"{DEMO.checkpoint_every} steps: {share:.2%} of the steps' time"
+        f"{DEMO.checkpoint_every_steps} steps: {share:.2%} of the steps' time"
     )
     return 0 if share < 0.02 else 1
 

@@ -210,7 +210,10 @@ def check_devices(config: TrainStepConfig, batch_sizes: tuple[int, ...]) -> None
         if not 1 <= count <= available:
             raise InputError("--device-counts", f"1 to {available}, the devices that there are", str(count))
         for batch_size in batch_sizes:
-            check_batch_size(batch_size, count)
+            try:
+                check_batch_size(batch_size, count)
+            except InputError as error:
+                raise InputError("--batch-sizes", error.expected, error.found) from error
 
 
 def main(config: TrainStepConfig) -> list[dict[str, Any]]:

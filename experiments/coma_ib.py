@@ -54,8 +54,8 @@ DEMO = FaceRunConfig(
     epochs=DEMO_EPOCHS,
     batch_size=16,
     precompute=True,
-    evaluate_every=1000,
-    checkpoint_every=1000,
+    evaluate_every_steps=1000,
+    checkpoint_every_steps=1000,
 )
 
 TINY = replace(
@@ -63,9 +63,9 @@ TINY = replace(
     data=replace(DEMO.data, synthetic=SyntheticFaceConfig(num_subjects=3, frames=(6, 8))),
     learner=replace(DEMO.learner, decay_epochs=3 * 350 / 300, rise_epochs=0.0),
     epochs=3.0,
-    log_every=10,
-    evaluate_every=20,
-    checkpoint_every=20,
+    log_every_steps=10,
+    evaluate_every_steps=20,
+    checkpoint_every_steps=20,
 )
 
 PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}

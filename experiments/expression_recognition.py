@@ -125,7 +125,7 @@ DEMO = ExpressionConfig(
     # All clips are learned from: their chains have been on the way for longer than inference from the prior is.
     codes="at_hand",
     # 26,250 steps: fine motion is learned last.
-    training=replace(faces_video.DEMO.training, epochs=300, evaluate_every=100, checkpoint_every=25),
+    training=replace(faces_video.DEMO.training, epochs=300, evaluate_every_epochs=100, checkpoint_every_epochs=25),
     # The generator has about as many weights as the dynamic one.
     mocogan=MocoganLearnerConfig(
         model=MocoganConfig(filters=64, critic_filters=8, output="sigmoid"),
@@ -133,7 +133,9 @@ DEMO = ExpressionConfig(
         langevin=replace(SHORT_INFERENCE, scheme="joint", spread=1.0),
         sigma=faces_video.DEMO.learner.sigma,
     ),
-    mocogan_training=replace(faces_video.DEMO.training, epochs=40, evaluate_every=20, checkpoint_every=10),
+    mocogan_training=replace(
+        faces_video.DEMO.training, epochs=40, evaluate_every_epochs=20, checkpoint_every_epochs=10
+    ),
 )
 TINY = replace(
     DEMO,
@@ -184,7 +186,7 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
         trainings=trainings,
         sources=[clips.clips],
         content_hash=clip_set.content_hash,
-        left_out=clip_set.skipped,
+        skipped=clip_set.skipped,
     )
     dynamic = loaded or train_clips(run, "dynamic", config.learner, config.training, clips, clip_set.test.clips)
     mocogan = train_mocogan(run, config, clip_set, clips) if config.compare else None
@@ -293,7 +295,7 @@ def train_mocogan(run: ModelRun, config: ExpressionConfig, clip_set: ClipSet, cl
         clips.clips,
         clip_set.test.clips,
         state_axes=None,
-        evaluation_batch=training.evaluation_images,
+        evaluation_batch=training.evaluation_examples,
         names=clips.names,
     )
 

@@ -64,7 +64,9 @@ DEMO = AdversarialFacesConfig(
         likelihood_weight=0.02,
         critic_optimiser=OptimiserConfig(learning_rate=5e-4, weight_decay=0.0, schedule="cosine", beta_1=0.5),
     ),
-    training=TrainingConfig(epochs=34, batch_size=10, evaluate_every=15, checkpoint_every=5, evaluation_images=50),
+    training=TrainingConfig(
+        epochs=34, batch_size=10, evaluate_every_epochs=15, checkpoint_every_epochs=5, evaluation_examples=50
+    ),
     reach=(3.0, 3.0),
 )
 TINY = replace(
@@ -88,7 +90,7 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
         trainings=[config.training],
         sources=[images.train.images],
         content_hash=images.content_hash,
-        left_out=images.skipped,
+        skipped=images.skipped,
     )
     models: dict[str, TrainedImages] = {}
     for name, learner in (("likelihood", config.learner.abp), ("adversarial", config.learner)):

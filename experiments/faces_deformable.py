@@ -93,7 +93,9 @@ SMALL_PHOTOGRAPHS = SyntheticImageConfig(train_subjects=100, images_per_subject=
 DEMO = FacesConfig(
     data=ImageDataConfig(size=32, photographs=SMALL_PHOTOGRAPHS),
     learner=SMALL_LEARNER,
-    training=TrainingConfig(epochs=60, batch_size=20, evaluate_every=20, checkpoint_every=5, evaluation_images=50),
+    training=TrainingConfig(
+        epochs=60, batch_size=20, evaluate_every_epochs=20, checkpoint_every_epochs=5, evaluation_examples=50
+    ),
     reach=(3.0, 3.0),
 )
 TINY = replace(
@@ -108,7 +110,9 @@ TINY = replace(
         model=replace(SMALL_LEARNER.model, size=16, filters=32, filter_balance=0.5),
         langevin=LangevinConfig(num_steps=4, inference_steps=10),
     ),
-    training=TrainingConfig(epochs=3, batch_size=10, evaluate_every=2, checkpoint_every=2, evaluation_images=10),
+    training=TrainingConfig(
+        epochs=3, batch_size=10, evaluate_every_epochs=2, checkpoint_every_epochs=2, evaluation_examples=10
+    ),
 )
 
 PRESETS = {"tiny": TINY, "demo": DEMO, "paper": FacesConfig()}
@@ -125,7 +129,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
         trainings=[config.training],
         sources=[images.train.images],
         content_hash=images.content_hash,
-        left_out=images.skipped,
+        skipped=images.skipped,
     )
     learners: dict[str, AbpConfig | ImageVaeConfig] = {"deformable": config.learner}
     if config.compare:

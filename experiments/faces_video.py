@@ -75,7 +75,7 @@ class FacesVideoConfig:
     data: VideoDataConfig = field(default_factory=VideoDataConfig)
     learner: AbpVideoConfig = field(default_factory=AbpVideoConfig)
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(epochs=3000, batch_size=10, log_every=5, evaluation_images=20)
+        default_factory=lambda: TrainingConfig(epochs=3000, batch_size=10, log_every_epochs=5, evaluation_examples=20)
     )
     compare: bool = True
     frame_learner: AbpConfig = field(default_factory=AbpConfig)
@@ -132,7 +132,9 @@ DEMO = FacesVideoConfig(
         sigma=0.1,
         optimiser=SMALL_OPTIMISER,
     ),
-    training=TrainingConfig(epochs=100, batch_size=4, evaluate_every=25, checkpoint_every=25, evaluation_images=10),
+    training=TrainingConfig(
+        epochs=100, batch_size=4, evaluate_every_epochs=25, checkpoint_every_epochs=25, evaluation_examples=10
+    ),
     frame_learner=AbpConfig(
         model=GeneratorConfig(
             filters=64, filter_balance=0.625, displacement=0.15, geometry_gain=3.0, initial_flow=0.1, flow_scale=2
@@ -169,7 +171,9 @@ TINY = replace(
         sigma=0.3,
         optimiser=TINY_OPTIMISER,
     ),
-    training=TrainingConfig(epochs=4, batch_size=3, evaluate_every=4, checkpoint_every=4, evaluation_images=3),
+    training=TrainingConfig(
+        epochs=4, batch_size=3, evaluate_every_epochs=4, checkpoint_every_epochs=4, evaluation_examples=3
+    ),
     frame_learner=replace(
         DEMO.frame_learner,
         model=replace(DEMO.frame_learner.model, filters=16),
@@ -198,7 +202,7 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
         trainings=trainings,
         sources=[clips.train.clips],
         content_hash=clips.content_hash,
-        left_out=clips.skipped,
+        skipped=clips.skipped,
     )
     dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train, clips.test.clips)
     image = None
@@ -225,7 +229,7 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
 def of_frames(training: TrainingConfig, frames: int) -> TrainingConfig:
     """The same training of a generator of single frames: as many of them in a step, and as many steps."""
     return replace(
-        training, batch_size=training.batch_size * frames, evaluation_images=training.evaluation_images * frames
+        training, batch_size=training.batch_size * frames, evaluation_examples=training.evaluation_examples * frames
     )
 
 

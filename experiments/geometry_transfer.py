@@ -64,7 +64,7 @@ class TransferConfig:
     frontal: int | None = 1000
     learner: AbpConfig = field(default_factory=AbpConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    fine_tuning: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=300, evaluate_every=25))
+    fine_tuning: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=300, evaluate_every_epochs=25))
     runs: int = 10
     reach: float = 8.0
     seed: int = 0
@@ -79,8 +79,12 @@ DEMO = TransferConfig(
     target=ImageDataConfig(size=32),
     frontal=200,
     learner=SMOOTH_LEARNER,
-    training=TrainingConfig(epochs=30, batch_size=20, evaluate_every=10, checkpoint_every=5, evaluation_images=50),
-    fine_tuning=TrainingConfig(epochs=30, batch_size=20, evaluate_every=10, checkpoint_every=10, evaluation_images=50),
+    training=TrainingConfig(
+        epochs=30, batch_size=20, evaluate_every_epochs=10, checkpoint_every_epochs=5, evaluation_examples=50
+    ),
+    fine_tuning=TrainingConfig(
+        epochs=30, batch_size=20, evaluate_every_epochs=10, checkpoint_every_epochs=10, evaluation_examples=50
+    ),
     runs=1,
     reach=3.0,
 )
@@ -111,7 +115,7 @@ def main(config: TransferConfig, options: RunOptions) -> int:
         trainings=[config.training, config.fine_tuning],
         sources=[sets.source.train.images, front],
         content_hash={"source": sets.source.content_hash, "target": sets.target.content_hash},
-        left_out={**sets.source.skipped, **sets.target.skipped},
+        skipped={**sets.source.skipped, **sets.target.skipped},
     )
     test, views = sets.target.test.images, sets.target.test.labels["view"]
     errors, shown = [], None

@@ -72,7 +72,9 @@ DEMO = LandmarksConfig(
     data=ImageDataConfig(size=32, photographs=replace(SMALL_PHOTOGRAPHS, test_subjects=40)),
     # From draws of the prior, fields of one photograph differ from sample to sample as much as from face to face.
     learner=replace(SMOOTH_LEARNER, langevin=replace(SMOOTH_LEARNER.langevin, spread=0.05)),
-    training=TrainingConfig(epochs=60, batch_size=20, evaluate_every=20, checkpoint_every=5, evaluation_images=50),
+    training=TrainingConfig(
+        epochs=60, batch_size=20, evaluate_every_epochs=20, checkpoint_every_epochs=5, evaluation_examples=50
+    ),
     samples=4,
 )
 TINY = replace(
@@ -101,7 +103,7 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
         trainings=[config.training],
         sources=[images.train.images],
         content_hash=images.content_hash,
-        left_out=images.skipped,
+        skipped=images.skipped,
     )
     model = train_images(
         run,

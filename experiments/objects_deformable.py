@@ -116,7 +116,9 @@ DEMO = ObjectsConfig(
         early_epochs=2,
         optimiser=OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine"),
     ),
-    digit_training=TrainingConfig(epochs=12, batch_size=20, evaluate_every=5, checkpoint_every=5, evaluation_images=50),
+    digit_training=TrainingConfig(
+        epochs=12, batch_size=20, evaluate_every_epochs=5, checkpoint_every_epochs=5, evaluation_examples=50
+    ),
     faces=FACES_DEMO.data,
     others=replace(FACES_DEMO.data, photographs=GARDEN),
     learner=SMOOTH_LEARNER,
@@ -131,7 +133,9 @@ TINY = replace(
         model=replace(DEMO.digit_learner.model, size=16, filters=32, flow_scale=2),
         langevin=LangevinConfig(num_steps=3, inference_steps=5),
     ),
-    digit_training=TrainingConfig(epochs=2, batch_size=10, evaluate_every=2, checkpoint_every=2, evaluation_images=10),
+    digit_training=TrainingConfig(
+        epochs=2, batch_size=10, evaluate_every_epochs=2, checkpoint_every_epochs=2, evaluation_examples=10
+    ),
     cars=replace(DEMO.cars, max_train=40, max_test=10),
     faces=FACES_TINY.data,
     others=replace(FACES_TINY.data, photographs=GARDEN),
@@ -181,7 +185,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
             "faces": faces.content_hash if faces else "",
             "others": others.content_hash,
         },
-        left_out={name: why for images in (cars, faces, others) if images for name, why in images.skipped.items()},
+        skipped={name: why for images in (cars, faces, others) if images for name, why in images.skipped.items()},
     )
 
     codes, test_codes = (np.eye(10, dtype=np.float32)[half.labels["category"]] for half in (digits.train, digits.test))

@@ -84,7 +84,7 @@ def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
         iter(batches),
         evaluation_batches(face_set.test, face_set.neutrals, batch_size=32),
         folder,
-        LoopConfig(num_steps=num_steps, checkpoint_every=num_steps, evaluate_every=num_steps),
+        LoopConfig(num_steps=num_steps, checkpoint_every_steps=num_steps, evaluate_every_steps=num_steps),
         key=jax.random.key(0),
         devices=jax.devices()[:1],
         axis_name=AXIS,

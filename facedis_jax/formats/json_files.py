@@ -18,14 +18,14 @@ _LARGEST_JSON = 2 << 20
 _DEEPEST_JSON = 50
 
 
-def plain(value: Any) -> Any:
+def to_jsonable(value: Any) -> Any:
     """Makes JSON values of NumPy values, tuples and paths; what is not finite becomes null."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
+        return to_jsonable(value.tolist())
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_jsonable(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
-    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(to_jsonable(value), indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -8,7 +8,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -18,9 +18,10 @@ import tyro
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.runs.options import in_options, option_names, typed_options
 from facedis_jax.runs.renamed import check_renamed
 from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
-from facedis_jax.training.parallel import Method, dividing
+from facedis_jax.training.parallel import Method, dividing_prefix
 
 Config = TypeVar("Config")
 
@@ -92,7 +93,7 @@ def run_experiment(
       card: its docstring, shown by --help.
       presets: settings by name.
       main: `(config, options) -> exit code`.
-      device_per_core: see `split_processor`; for learners that gain by it.
+      device_per_core: see `one_device_per_core`; for learners that gain by it.
     """
     # The preset decides the defaults that the full parser shows, so it is looked for first.
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -100,8 +101,10 @@ def run_experiment(
     preset = early.parse_known_args()[0].preset
     default = presets.get(preset, presets["demo"])
 
+    known = [*option_names(RunOptions()), *option_names(default)]
+
     def command() -> int:
-        check_renamed(sys.argv[1:], {*option_names(RunOptions()), *option_names(default)})
+        check_renamed(typed_options(sys.argv[1:]), known)
         parsed: Any = tyro.cli(  # type: ignore[call-overload]
             _Command[type(default)],  # type: ignore[misc]
             prog=f"python -m experiments.{name}",
@@ -110,33 +113,12 @@ def run_experiment(
         )
         options = parsed.options
         if device_per_core and options.coordinator is None:
-            split_processor()
+            one_device_per_core()
         join_processes(options.coordinator, options.num_processes, options.process_id)
         workdir = options.workdir or Path("runs") / f"{name}-{options.preset}"
         return main(parsed.config, replace(options, workdir=workdir))
 
-    exit_with(command)
-
-
-def option_names(config: Any) -> list[str]:
-    """Names of the options that set the fields of a configuration, in their order.
-
-    Args:
-      config: a dataclass; options of the dataclasses in it have a "." in their names.
-
-    Example:
-      >>> from facedis_jax.losses import IbVaeWeights
-      >>> option_names(IbVaeWeights())
-      ['--lambda-1', '--lambda-2', '--beta-id', '--beta-mi']
-    """
-    names = []
-    for field in fields(config):
-        value, name = getattr(config, field.name), field.name.replace("_", "-")
-        if is_dataclass(value):
-            names += [f"--{name}.{inner.removeprefix('--')}" for inner in option_names(value)]
-        else:
-            names.append(f"--{name}")
-    return names
+    exit_with(command, known)
 
 
 def _as_written(card: str) -> str:
@@ -145,10 +127,15 @@ def _as_written(card: str) -> str:
     return f"{title}\n{textwrap.indent(table, ' ')}"
 
 
-def exit_with(command: Callable[[], int]) -> None:
-    """Runs a command and exits with its own code or that of the error, which it tells in one line.
+def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> None:
+    """Runs a command and exits with its own code, or with that of an error, which it prints in one line.
 
-    2 for bad input, 1 for a run that diverged, 74 (EX_IOERR) where the disk is full or fails, 130 for Ctrl-C.
+    Args:
+      command: returns its exit code.
+      known: names of its options; errors about the fields that they set name them.
+
+    The code is 2 for bad input, 1 for a run that diverged, 74 (EX_IOERR) where the disk is full or fails, and 130 for
+    Ctrl-C.
     """
     # Grain and absl expect their own flags to have been parsed, and XLA's log lines say nothing to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -161,7 +148,7 @@ def exit_with(command: Callable[[], int]) -> None:
     try:
         code = command()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_options(error, known, typed_options(sys.argv[1:]))}", file=sys.stderr)
         code = 2
     except RunInterrupted as interrupted:
         print(interrupted, file=sys.stderr)
@@ -187,7 +174,7 @@ def _without_late_writes(kind: type[BaseException], error: BaseException, trace:
         sys.__excepthook__(kind, error, trace)
 
 
-def split_processor() -> None:
+def one_device_per_core() -> None:
     """Makes a device of each of the processor's cores, unless someone has said how many devices it is.
 
     XLA runs scatters and short reductions, of which the generators have many, on one core of a device. Must come before
@@ -241,12 +228,12 @@ def say(options: RunOptions, line: str) -> None:
         print(line, flush=True)
 
 
-def tell_left_out(folder: RunFolder, options: RunOptions, left_out: Mapping[str, str]) -> None:
-    """Counts the damaged examples that a run does without, names one, and lists all in `left_out.json`."""
-    if not left_out:
+def report_skipped(folder: RunFolder, options: RunOptions, skipped: Mapping[str, str]) -> None:
+    """Counts the damaged examples that a run skips, names one, and lists all in `skipped.json`."""
+    if not skipped:
         return
-    write_json(folder.path / "left_out.json", left_out)
-    say(options, f"left out {len(left_out)} damaged examples, such as {next(iter(left_out.values()))}")
+    write_json(folder.path / "skipped.json", skipped)
+    say(options, f"skipped {len(skipped)} damaged examples, such as {next(iter(skipped.values()))}")
 
 
 def chosen_devices(count: int, divide: Sequence[int] = ()) -> list[jax.Device]:
@@ -265,7 +252,7 @@ def chosen_devices(count: int, divide: Sequence[int] = ()) -> list[jax.Device]:
     if not 0 <= count <= len(devices):
         raise InputError("--devices", f"0 to {len(devices)}", str(count))
     if not count and devices[0].platform == "cpu" and jax.process_count() == 1:
-        return list(dividing(devices, divide))
+        return list(dividing_prefix(devices, divide))
     return devices[: count or None]
 
 

@@ -17,6 +17,7 @@ from facedis_jax.data.on_device import dataset_bytes
 from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_scans, synthetic_sequences
+from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import evaluate, face_errors, predict, register, spread_faces
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import FaceCodec, codec_of
@@ -31,10 +32,11 @@ from facedis_jax.runs.command_line import (
     as_json,
     chosen_devices,
     device_label,
+    report_skipped,
     say,
-    tell_left_out,
     typed_command,
 )
+from facedis_jax.runs.renamed import new_key
 from facedis_jax.training import FitResult, LoopConfig, RunFolder, check_batch_size, fit
 from facedis_jax.training.logs import read_metrics
 
@@ -53,7 +55,7 @@ class FaceDataConfig:
       face_model: what synthetic faces are made of: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       split: how test faces are chosen.
       prepared: where the prepared copy of a real data set is kept; None for a cache in the user's home.
-      skip_damaged: leave out meshes of a real data set that cannot be used; `left_out.json` lists them.
+      skip_damaged: leave out meshes of a real data set that cannot be used; `skipped.json` lists them.
       synthetic: how synthetic subjects differ.
     """
 
@@ -78,7 +80,8 @@ class FaceRunConfig:
       precompute: compute what the encoder needs of each mesh (its groups of points) once and keep it in memory; else
         in every step, on the device.
       register_predictions: also measure after moving each prediction rigidly onto its target, as some do on BU-3DFE.
-      log_every, evaluate_every, checkpoint_every: steps between log lines, evaluations and checkpoints.
+      log_every_steps, evaluate_every_steps, checkpoint_every_steps: steps from one line of metrics, evaluation or
+        checkpoint to the next.
     """
 
     data: FaceDataConfig = field(default_factory=FaceDataConfig)
@@ -88,9 +91,9 @@ class FaceRunConfig:
     seed: int = 0
     precompute: bool = False
     register_predictions: bool = False
-    log_every: int = 50
-    evaluate_every: int = 5000
-    checkpoint_every: int = 1000
+    log_every_steps: int = 50
+    evaluate_every_steps: int = 5000
+    checkpoint_every_steps: int = 1000
 
 
 Arrangement = Literal["coma", "bu3dfe"]
@@ -179,15 +182,18 @@ def open_face_run(
     face_set = load_faces(config.data, arrangement)
     check_room(options, _sizes_of_training(face_set, config), devices)
     steps = round(config.epochs * len(face_set.train) / config.batch_size)
-    loop = LoopConfig(steps, config.log_every, config.evaluate_every, config.checkpoint_every)
+    if steps < 1:
+        expected = f"enough for one step of {config.batch_size} of {len(face_set.train)} faces"
+        raise InputError("epochs", expected, str(config.epochs))
+    loop = LoopConfig(steps, config.log_every_steps, config.evaluate_every_steps, config.checkpoint_every_steps)
     made_by = {
         "experiment": name,
         "data": face_set.content_hash,
         "config": as_json(config),
         **(identity or {}),
     }
-    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
-    tell_left_out(folder, options, face_set.skipped)
+    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by, new_key=new_key)
+    report_skipped(folder, options, face_set.skipped)
     constants = constants_of(face_set, config.learner.model.encoder.features)
     return FaceRun(config, options, face_set, constants, devices, folder, loop)
 

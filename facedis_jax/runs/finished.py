@@ -14,8 +14,11 @@ from facedis_jax.errors import InputError
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import IbVaeState, ib_vae_learner
+from facedis_jax.runs.command_line import as_json
 from facedis_jax.runs.faces import MODEL_FILE, FaceRunConfig
+from facedis_jax.runs.renamed import new_key
 from facedis_jax.training import Checkpoints, RunFolder
+from facedis_jax.training.run_folder import other_version
 
 Config = TypeVar("Config")
 
@@ -41,6 +44,9 @@ def load_run(path: Path) -> tuple[FaceCodec, TrainedFaces]:
         found = folder.config.get("experiment") if isinstance(folder.config, Mapping) else None
         kind = found if isinstance(found, str) and found else "something else"
         raise InputError(path, "a run of an IB-VAE experiment", f"one of {reprlib.repr(kind)[1:-1]}")
+    version = other_version({"config": saved}, {"config": as_json(FaceRunConfig())}, new_key)
+    if version is not None:
+        raise InputError(folder.config_file, "a run of this version of the program", f"one of {version}")
     config = from_json(FaceRunConfig, saved, where=folder.config_file)
     trained = TrainedFaces.load(folder.path / MODEL_FILE)
     state = _last_state(folder, config, trained)

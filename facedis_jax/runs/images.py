@@ -49,7 +49,7 @@ class ImageDataConfig:
       channels: of a real set's images, 3 or 1; None for the set's own.
       views: of Multi-PIE, in degrees; None for the set's own.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
-      skip_damaged: leave out images of a real set that cannot be read; `left_out.json` lists them.
+      skip_damaged: leave out images of a real set that cannot be read; `skipped.json` lists them.
       face_model: what synthetic photographs show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       photographs: how synthetic photographs are taken.
     """

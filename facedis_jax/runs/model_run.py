@@ -23,10 +23,11 @@ from facedis_jax.runs.command_line import (
     RunOptions,
     as_json,
     chosen_devices,
+    report_skipped,
     say,
-    tell_left_out,
     typed_command,
 )
+from facedis_jax.runs.renamed import new_key
 from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
 from facedis_jax.training.arrays import save_weights
 from facedis_jax.training.logs import read_metrics
@@ -44,8 +45,9 @@ class TrainingConfig:
     Attributes:
       epochs: how often the training set is seen.
       batch_size: images, or clips, of a step, over all devices.
-      log_every, evaluate_every, checkpoint_every: epochs between log lines, evaluations and checkpoints.
-      evaluation_images: images, or clips, of the test set, for the curves alone; the results are of all of it.
+      log_every_epochs, evaluate_every_epochs, checkpoint_every_epochs: epochs from one line of metrics, evaluation or
+        checkpoint to the next.
+      evaluation_examples: images, or clips, of the test set, for the curves alone; the results are of all of it.
 
     Raises:
       InputError: for no epochs, or no images to evaluate.
@@ -53,15 +55,15 @@ class TrainingConfig:
 
     epochs: float = 1001
     batch_size: int = 100
-    log_every: float = 1
-    evaluate_every: float = 50
-    checkpoint_every: float = 10
-    evaluation_images: int = 100
+    log_every_epochs: float = 1
+    evaluate_every_epochs: float = 50
+    checkpoint_every_epochs: float = 10
+    evaluation_examples: int = 100
 
     def __post_init__(self) -> None:
         if not self.epochs > 0:
             raise InputError("epochs", "more than 0", str(self.epochs))
-        check_least(self, evaluation_images=1)
+        check_least(self, evaluation_examples=1)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def open_model_run(
     trainings: Sequence[TrainingConfig],
     sources: Sequence[ImageSource | ClipSource] = (),
     content_hash: Mapping[str, str] | str,
-    left_out: Mapping[str, str] | None = None,
+    skipped: Mapping[str, str] | None = None,
 ) -> ModelRun:
     """Checks the devices and opens the run's folder.
 
@@ -156,7 +158,7 @@ def open_model_run(
       trainings: of all its models.
       sources: what they are trained on.
       content_hash: of the images; chains belong to images by their places, so that another order is another run.
-      left_out: damaged examples that are not learned from, by name, with what is wrong with them.
+      skipped: damaged examples that are not learned from, by name, with what is wrong with them.
 
     Raises:
       InputError: there are fewer devices than asked for, they do not divide the batch or the chains or have no room for
@@ -169,8 +171,8 @@ def open_model_run(
         raise InputError("--devices", f"a divisor of {CHAIN_MULTIPLE}", str(len(devices)))
     check_room(options, map(dataset_bytes, sources), devices)
     made_by = {"experiment": name, "data": content_hash, "config": as_json(config)}
-    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by)
-    tell_left_out(folder, options, left_out or {})
+    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by, new_key=new_key)
+    report_skipped(folder, options, skipped or {})
     return ModelRun(name, options, config.seed, devices, folder)
 
 
@@ -227,9 +229,9 @@ def train_model(
 
     loop = LoopConfig(
         num_steps=steps(training.epochs),
-        log_every=steps(training.log_every),
-        evaluate_every=steps(training.evaluate_every),
-        checkpoint_every=steps(training.checkpoint_every),
+        log_every_steps=steps(training.log_every_epochs),
+        evaluate_every_steps=steps(training.evaluate_every_epochs),
+        checkpoint_every_steps=steps(training.checkpoint_every_epochs),
         keep_checkpoints=2,
     )
     batches, tables = training_batches(
@@ -239,7 +241,7 @@ def train_model(
         seed=run.seed,
         in_memory=isinstance(train, ArrayImages | ArrayClips),
     )
-    few = _First(test, min(len(test), training.evaluation_images), test_codes)
+    few = _First(test, min(len(test), training.evaluation_examples), test_codes)
     num_devices = len(run.devices)
     folder = RunFolder.open(run.folder.path / name, {**run.folder.config, "model": name})
     say(run.options, f"training {name}: {loop.num_steps} steps")

@@ -1,6 +1,6 @@
 """Options that have changed their names: the old name is refused with a line that gives the new one."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from facedis_jax.errors import InputError
 
@@ -9,6 +9,17 @@ from facedis_jax.errors import InputError
 # looked up as the option that sets it.
 RENAMED_OPTIONS: Mapping[str, str] = {
     "--photos-per-subject": "--images-per-subject",
+    "--log-every": "--log-every-steps",
+    "--evaluate-every": "--evaluate-every-steps",
+    "--checkpoint-every": "--checkpoint-every-steps",
+    "--training.log-every": "--training.log-every-epochs",
+    "--training.evaluate-every": "--training.evaluate-every-epochs",
+    "--training.checkpoint-every": "--training.checkpoint-every-epochs",
+    "--training.evaluation-images": "--training.evaluation-examples",
+    "--fine-tuning.log-every": "--fine-tuning.log-every-epochs",
+    "--fine-tuning.evaluate-every": "--fine-tuning.evaluate-every-epochs",
+    "--fine-tuning.checkpoint-every": "--fine-tuning.checkpoint-every-epochs",
+    "--fine-tuning.evaluation-images": "--fine-tuning.evaluation-examples",
 }
 
 
@@ -43,20 +54,23 @@ def new_name(option: str, renamed: Mapping[str, str] | None = None) -> str | Non
     return None
 
 
-def check_renamed(arguments: Sequence[str], known: Collection[str]) -> None:
+def new_key(key: str) -> str | None:
+    """Today's name of a key of config.json, dotted, that has changed; None for one that has none."""
+    new = new_name(key)
+    return None if new is None else new.removeprefix("--").replace("-", "_")
+
+
+def check_renamed(typed: Collection[str], known: Collection[str]) -> None:
     """Checks that a command line uses no option by a name that it no longer has.
 
     Args:
-      arguments: the command line's words.
+      typed: the options that were given.
       known: the options that there are, such as "--learner.langevin.num-steps".
 
     Raises:
       InputError: it does; the line gives the new name.
     """
-    for word in arguments:
-        option = word.partition("=")[0].replace("_", "-")
-        if not option.startswith("--") or option in known:
-            continue
-        new = new_name(option)
+    for option in typed:
+        new = None if option in known else new_name(option)
         if new is not None:
             raise InputError(option, f"its new name {new}", "the old one")

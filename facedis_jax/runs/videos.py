@@ -37,7 +37,7 @@ class VideoDataConfig:
       num_test_subjects: how many people of a real set are tested; None for a tenth.
       max_train, max_test: a fixed choice of so many recordings of a real set's halves; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
-      skip_damaged: leave out recordings of a real set that cannot be read; `left_out.json` lists them.
+      skip_damaged: leave out recordings of a real set that cannot be read; `skipped.json` lists them.
       face_model: what synthetic clips show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       videos: who performs what in synthetic clips; `frames` above holds, not its own.
     """

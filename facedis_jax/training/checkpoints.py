@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.json_files import plain, read_json, write_json
+from facedis_jax.formats.json_files import read_json, to_jsonable, write_json
 from facedis_jax.learners.learner import State
 
 _logger = logging.getLogger(__name__)
@@ -120,7 +120,8 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(_with_raw_keys(state)), progress=ocp.args.JsonSave(plain(progress))
+                    state=ocp.args.StandardSave(_with_raw_keys(state)),
+                    progress=ocp.args.JsonSave(to_jsonable(progress)),
                 ),
             )
 

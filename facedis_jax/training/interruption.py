@@ -49,7 +49,7 @@ class Interruption:
             f"\n{signal.Signals(number).name}: saving after this step; once more to stop at once\n".encode(),
         )
 
-    def agreed(self, step: int, *, every: int) -> int | None:
+    def agreed_signal(self, step: int, *, every: int) -> int | None:
         """The signal that any process received, at one and the same step on all of them.
 
         Args:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import file_size
-from facedis_jax.formats.json_files import plain
+from facedis_jax.formats.json_files import to_jsonable
 from facedis_jax.formats.whole import write_text
 
 _LONGEST_LINE = 1 << 16
@@ -40,7 +40,7 @@ class JsonLinesWriter:
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         line = {"step": step, "split": split, **values}
-        self._file.write(json.dumps(plain(line)) + "\n")
+        self._file.write(json.dumps(to_jsonable(line)) + "\n")
 
     def close(self) -> None:
         self._file.close()
@@ -62,7 +62,7 @@ class TensorBoardWriter:
             from tensorboardX import SummaryWriter
         except ImportError as error:
             raise InputError(
-                "--tensorboard",
+                "tensorboard",
                 "the extra: pip install 'facedis-jax[tensorboard]'",
                 "no package tensorboardX",
             ) from error

@@ -33,23 +33,23 @@ class LoopConfig:
 
     Attributes:
       num_steps: steps of the whole run, those before a resumption included.
-      log_every: steps that one line of metrics averages over.
-      evaluate_every: steps from one evaluation to the next; the last step is always evaluated.
-      checkpoint_every: steps from one checkpoint to the next; the last step is always saved.
+      log_every_steps: steps that one line of metrics averages over.
+      evaluate_every_steps: steps from one evaluation to the next; the last step is always evaluated.
+      checkpoint_every_steps: steps from one checkpoint to the next; the last step is always saved.
       keep_checkpoints: how many of the newest are kept.
     """
 
     num_steps: int = 1000
-    log_every: int = 20
-    evaluate_every: int = 500
-    checkpoint_every: int = 500
+    log_every_steps: int = 20
+    evaluate_every_steps: int = 500
+    checkpoint_every_steps: int = 500
     keep_checkpoints: int = 3
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if value < 1:
-                raise InputError(f"--{field.name.replace('_', '-')}", "at least 1", str(value))
+                raise InputError(field.name, "at least 1", str(value))
 
 
 class BatchIterator(Protocol):
@@ -246,12 +246,12 @@ def fit(
 
             last = step == config.num_steps
             window = metrics if window is None else _merge(window, metrics)
-            if last or step % config.log_every == 0:
+            if last or step % config.log_every_steps == 0:
                 unread, window = _Unread(step, window), None
 
-            stopped_by = interruption.agreed(step, every=config.log_every)
-            evaluate_now = last or step % config.evaluate_every == 0
-            save_now = last or step % config.checkpoint_every == 0 or stopped_by is not None
+            stopped_by = interruption.agreed_signal(step, every=config.log_every_steps)
+            evaluate_now = last or step % config.evaluate_every_steps == 0
+            save_now = last or step % config.checkpoint_every_steps == 0 or stopped_by is not None
             if save_now:
                 current = current._replace(finite=_all_finite((state, metrics)))
             if evaluate_now or save_now:

@@ -34,9 +34,8 @@ def check_batch_size(batch_size: int, num_devices: int) -> None:
       InputError: if they do not. Means over devices are exact only where each has as many examples.
     """
     if batch_size < 1 or batch_size % num_devices:
-        raise InputError(
-            "--batch-size", f"a positive multiple of the number of devices ({num_devices})", str(batch_size)
-        )
+        expected = f"a positive multiple of the number of devices ({num_devices})"
+        raise InputError("batch_size", expected, str(batch_size))
 
 
 class Tables(Protocol):
@@ -228,7 +227,7 @@ def data_parallel(
     )
 
 
-def dividing(devices: Sequence[jax.Device], numbers: Sequence[int]) -> Sequence[jax.Device]:
+def dividing_prefix(devices: Sequence[jax.Device], numbers: Sequence[int]) -> Sequence[jax.Device]:
     """As many of the devices, the first ones, as divide all of some numbers."""
     return next(devices[:n] for n in range(len(devices), 0, -1) if not any(number % n for number in numbers))
 
@@ -243,7 +242,7 @@ def split_examples(function: Callable[..., Any], size: int, devices: Sequence[ja
       devices: as many of them are used as divide it; the first of all for None.
     """
     local = [device for device in devices or () if device.process_index == jax.process_index()]
-    sharing = dividing(local, [size]) if local else ()
+    sharing = dividing_prefix(local, [size]) if local else ()
     if len(sharing) < 2:
         return jax.jit(function)
     mesh, share = Mesh(np.asarray(sharing), ("devices",)), PartitionSpec("devices")

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facedis_jax.errors import InputError, reason
-from facedis_jax.formats.json_files import plain, read_json, write_json
+from facedis_jax.formats.json_files import read_json, to_jsonable, write_json
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,27 @@ class RunFolder:
     config: Mapping[str, Any]
 
     @classmethod
-    def open(cls, workdir: str | os.PathLike, config: Mapping[str, Any]) -> "RunFolder":
+    def open(
+        cls,
+        workdir: str | os.PathLike,
+        config: Mapping[str, Any],
+        *,
+        new_key: Callable[[str], str | None] = lambda key: None,
+    ) -> "RunFolder":
         """Makes the folder of a new run, or opens that of a run to resume.
 
         Args:
           workdir: the folder; made with its parents if it is missing.
           config: what identifies the run: nested mappings of plain values, as `dataclasses.asdict` gives.
-            Its key "workdir" is left out, so that a run may be moved.
+            Its key "workdir" is ignored, so that a run may be moved.
+          new_key: today's name of a dotted key that has changed, or None; for errors.
 
         Raises:
-          InputError: if the folder is a run's with another config, holds other things, or cannot be written.
+          InputError: if the folder is a run's with another config or of another version of this program, whose config
+            has other keys, holds other things, or cannot be written.
         """
         path = Path(workdir)
-        config = plain({key: value for key, value in config.items() if key != "workdir"})
+        config = to_jsonable({key: value for key, value in config.items() if key != "workdir"})
         try:
             path.mkdir(parents=True, exist_ok=True)
             # A name that begins with a dot is a file on its way to os.replace, perhaps of another process.
@@ -50,10 +58,20 @@ class RunFolder:
             raise InputError(path, "a folder that can be written", reason(error)) from error
 
         folder = cls.read(path)
-        difference = first_difference(folder.config, config)
+        if not isinstance(folder.config, Mapping):
+            raise InputError(path, "the folder of a run", "another file in the place of its config.json")
+        # Of another experiment, that is what there is to say.
+        difference = first_difference(*({"experiment": each.get("experiment")} for each in (folder.config, config)))
+        if difference is None:
+            version = other_version(folder.config, config, new_key)
+            if version is not None:
+                raise InputError(
+                    path, "a run of this version of the program", f"one of {version}; choose another workdir"
+                )
+            difference = first_difference(folder.config, config)
         if difference is not None:
             key, old, new = difference
-            raise InputError(path, f"a run with {key} = {new}", f"{key} = {old}; choose another --workdir")
+            raise InputError(path, f"a run with {key} = {new}", f"{key} = {old}; choose another workdir")
         return folder
 
     @classmethod
@@ -104,6 +122,41 @@ class RunFolder:
     @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
+
+
+def other_version(
+    found: Mapping[str, Any], expected: Mapping[str, Any], new_key: Callable[[str], str | None] = lambda key: None
+) -> str | None:
+    """Which other version of this program has made a config, told by its keys.
+
+    Args:
+      found, expected: nested configs, that of a run and one of this version.
+      new_key: today's name of a dotted key that has changed, or None.
+
+    Returns:
+      A few words for an error; None if both have the same keys.
+
+    Example:
+      >>> other_version({"seed": 0}, {"seed": 1, "epochs": 3})
+      'an earlier version, without a setting epochs'
+    """
+    old, today = (list(_keys(config)) for config in (found, expected))
+    gone, added = [key for key in old if key not in today], [key for key in today if key not in old]
+    for key in gone:
+        new = new_key(key)
+        if new is not None:
+            return f"an earlier version, which called {new} {key}"
+    if gone:
+        return f"another version, with a setting {gone[0][:100]}"
+    return f"an earlier version, without a setting {added[0]}" if added else None
+
+
+def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in sorted(config):
+        if isinstance(config[name], Mapping):
+            yield from _keys(config[name], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, str, str] | None:

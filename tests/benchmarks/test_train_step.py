@@ -68,7 +68,7 @@ def test_a_step_runs_and_knows_its_cost(small_steps, keep_on_device):
     ("arguments", "line"),
     [
         (["--device-counts", "1", "99"], f"--device-counts: expected 1 to {jax.device_count()}, the devices that"),
-        (["--device-counts", "2", "--batch-sizes", "3"], "--batch-size: expected a positive multiple of the number"),
+        (["--device-counts", "2", "--batch-sizes", "3"], "--batch-sizes: expected a positive multiple of the number"),
         (["--steps-per-call", "0"], "--steps-per-call: expected 1 or more, found 0"),
     ],
 )

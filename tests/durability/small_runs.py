@@ -51,7 +51,7 @@ class SmallRun:
       model: what is trained.
       steps: of the whole run.
       stop_after: end early, at this step, as a signal would; 0 for never.
-      checkpoint_every: steps between checkpoints.
+      checkpoint_every_steps: steps between checkpoints.
       devices: how many of them; 0 for all.
       method: how they share the work.
       keep_on_device: the training examples.
@@ -62,7 +62,7 @@ class SmallRun:
     model: Model = "abp"
     steps: int = 120
     stop_after: int = 0
-    checkpoint_every: int = 5
+    checkpoint_every_steps: int = 5
     devices: int = 0
     method: Method = "pmap"
     keep_on_device: bool = False
@@ -85,7 +85,12 @@ def train(run: SmallRun) -> FitResult:
         batches,
         test,
         folder,
-        LoopConfig(run.stop_after or run.steps, log_every=3, evaluate_every=20, checkpoint_every=run.checkpoint_every),
+        LoopConfig(
+            run.stop_after or run.steps,
+            log_every_steps=3,
+            evaluate_every_steps=20,
+            checkpoint_every_steps=run.checkpoint_every_steps,
+        ),
         key=jax.random.key(0),
         devices=devices,
         method=run.method,

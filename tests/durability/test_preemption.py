@@ -20,7 +20,8 @@ PATIENCE = 300.0
 
 def test_all_processes_stop_at_one_step_and_another_machine_goes_on(tmp_path):
     moved, stays = tmp_path / "moved", tmp_path / "stays"
-    arguments = ["--model", "abp", "--workdir", str(moved), "--steps", str(MANY), "--checkpoint-every", str(MANY)]
+    many = str(MANY)
+    arguments = ["--model", "abp", "--workdir", str(moved), "--steps", many, "--checkpoint-every-steps", many]
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
     processes = [
         subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)

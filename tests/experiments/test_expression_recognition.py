@@ -24,7 +24,7 @@ from facedis_jax.runs.videos import VideoDataConfig, load_clips
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
 
 VIDEOS = SyntheticClipConfig(subjects=2, test_subjects=2, expressions=("happy", "surprise"))
-TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_images=2)
+TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_examples=2)
 CONFIG = replace(
     experiment.TINY,
     data=VideoDataConfig(size=16, frames=3, videos=VIDEOS),

@@ -28,7 +28,9 @@ CONFIG = AdversarialFacesConfig(
             langevin=LangevinConfig(num_steps=2, inference_steps=2),
         )
     ),
-    training=TrainingConfig(epochs=2, batch_size=4, evaluate_every=2, checkpoint_every=2, evaluation_images=2),
+    training=TrainingConfig(
+        epochs=2, batch_size=4, evaluate_every_epochs=2, checkpoint_every_epochs=2, evaluation_examples=2
+    ),
     reach=(3.0, 3.0),
 )
 

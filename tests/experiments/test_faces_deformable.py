@@ -34,7 +34,9 @@ CONFIG = FacesConfig(
         model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3),
         langevin=LangevinConfig(num_steps=2, inference_steps=2),
     ),
-    training=TrainingConfig(epochs=4, batch_size=5, evaluate_every=4, checkpoint_every=4, evaluation_images=4),
+    training=TrainingConfig(
+        epochs=4, batch_size=5, evaluate_every_epochs=4, checkpoint_every_epochs=4, evaluation_examples=4
+    ),
     reach=(3.0, 3.0),
 )
 
@@ -152,7 +154,7 @@ def with_model(**changes):
         (with_model(geometry_latents=0), "--learner.model.geometry-latents: expected 1 or more"),
         (with_model(channels=1), "--learner.model.channels: expected 3"),
         ({"training": replace(CONFIG.training, batch_size=16)}, "--training.batch-size"),
-        ({"training": replace(CONFIG.training, batch_size=6)}, "--batch-size"),
+        ({"training": replace(CONFIG.training, batch_size=6)}, "batch_size"),
         ({"data": ImageDataConfig(kind="celeba")}, "--data.folder"),
         ({"data": ImageDataConfig(folder="photographs")}, "--data.kind"),
         ({"data": ImageDataConfig(kind="folder", folder="nowhere")}, "nowhere"),
@@ -166,7 +168,7 @@ def test_bad_input_leaves_no_run_behind(tmp_path, changes, named):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("changes", [{"epochs": 0}, {"epochs": -1.0}, {"evaluation_images": 0}])
+@pytest.mark.parametrize("changes", [{"epochs": 0}, {"epochs": -1.0}, {"evaluation_examples": 0}])
 def test_training_on_nothing_is_refused(changes):
     with pytest.raises(InputError, match=f"^{next(iter(changes))}: expected"):
         TrainingConfig(**changes)

@@ -39,7 +39,9 @@ CONFIG = replace(
         ),
         langevin=LANGEVIN,
     ),
-    training=TrainingConfig(epochs=2, batch_size=2, evaluate_every=2, checkpoint_every=2, evaluation_images=2),
+    training=TrainingConfig(
+        epochs=2, batch_size=2, evaluate_every_epochs=2, checkpoint_every_epochs=2, evaluation_examples=2
+    ),
     frame_learner=replace(
         faces_video.TINY.frame_learner,
         model=replace(faces_video.TINY.frame_learner.model, filters=8),
@@ -115,8 +117,8 @@ def test_the_latents_per_clip_are_those_that_are_inferred():
 
 
 def test_both_see_as_many_frames_in_a_step():
-    training = of_frames(TrainingConfig(batch_size=5, evaluation_images=10), 16)
-    assert (training.batch_size, training.evaluation_images) == (80, 160)
+    training = of_frames(TrainingConfig(batch_size=5, evaluation_examples=10), 16)
+    assert (training.batch_size, training.evaluation_examples) == (80, 160)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +161,7 @@ def with_model(**changes):
         (with_model(size=32), "--learner.model.size: expected 16"),
         (with_model(channels=1), "--learner.model.channels: expected 3"),
         ({"training": replace(CONFIG.training, batch_size=16)}, "no more than there are clips"),
-        ({"training": replace(CONFIG.training, batch_size=3)}, "--batch-size"),
+        ({"training": replace(CONFIG.training, batch_size=3)}, "batch_size"),
         ({"data": VideoDataConfig("folders")}, "--data.folder"),
         ({"data": VideoDataConfig(folder="videos")}, "--data.kind"),
         ({"data": VideoDataConfig("files", "nowhere")}, "nowhere"),

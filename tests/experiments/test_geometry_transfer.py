@@ -20,7 +20,7 @@ from facedis_jax.runs.model_run import WEIGHTS_FILE, TrainingConfig, open_model_
 from facedis_jax.training.arrays import load_weights
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_images=4)
+TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_examples=4)
 CONFIG = replace(
     geometry_transfer.TINY,
     source=ImageDataConfig(

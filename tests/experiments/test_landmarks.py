@@ -30,7 +30,7 @@ CONFIG = replace(
         model=GeneratorConfig(size=8, filters=16, appearance_latents=4, geometry_latents=3),
         langevin=LangevinConfig(num_steps=1, inference_steps=2),
     ),
-    training=TrainingConfig(epochs=1, batch_size=4, evaluation_images=4),
+    training=TrainingConfig(epochs=1, batch_size=4, evaluation_examples=4),
     regression=RegressionConfig(hidden=4, epochs=2, batch_size=4, weight_decays=(0.1,)),
 )
 

@@ -1,38 +1,7 @@
 import subprocess
 import sys
-import time
 
 import pytest
-
-from experiments import launch
-
-
-def python(program):
-    return [sys.executable, "-c", program]
-
-
-def test_code_is_0_where_all_end_well():
-    assert launch.launch([python("pass"), python("pass")]) == 0
-
-
-def test_where_one_fails_the_others_are_ended_and_its_code_is_told(monkeypatch):
-    monkeypatch.setattr(launch, "_GRACE", 0.1)
-    began = time.monotonic()
-    assert launch.launch([python("import time; time.sleep(60)"), python("raise SystemExit(7)")]) == 7
-    assert time.monotonic() - began < 30
-
-
-def test_a_process_that_a_signal_ended_is_told_of_as_a_shell_does(monkeypatch):
-    monkeypatch.setattr(launch, "_GRACE", 0.1)
-    assert launch.launch([python("import os; os.kill(os.getpid(), 9)")]) == 137
-
-
-def test_commands_differ_in_the_process_alone():
-    first, second = launch.commands("experiments.coma_ib", ["--preset", "tiny"], 2)
-    assert first[:-1] == second[:-1]
-    assert (first[-1], second[-1]) == ("0", "1")
-    assert first[1:5] == ["-m", "experiments.coma_ib", "--preset", "tiny"]
-    assert first[first.index("--num-processes") + 1] == "2"
 
 
 @pytest.mark.parametrize(

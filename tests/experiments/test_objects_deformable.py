@@ -23,7 +23,9 @@ SMALL = AbpConfig(
     model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3),
     langevin=LangevinConfig(num_steps=2, inference_steps=2),
 )
-TRAINING = TrainingConfig(epochs=2, batch_size=4, evaluate_every=2, checkpoint_every=2, evaluation_images=2)
+TRAINING = TrainingConfig(
+    epochs=2, batch_size=4, evaluate_every_epochs=2, checkpoint_every_epochs=2, evaluation_examples=2
+)
 FEW = ImageDataConfig(size=8, photographs=SyntheticImageConfig(train_subjects=1, images_per_subject=4, test_subjects=1))
 CONFIG = ObjectsConfig(
     digits=DigitDataConfig(synthetic=DigitConfig(train=20, test=10)),

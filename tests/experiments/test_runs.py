@@ -22,7 +22,7 @@ LEARNER = IbVaeConfig(model=MODEL, weights=WEIGHTS, optimiser=OPTIMISER)
 
 def small(data, **changes):
     return FaceRunConfig(
-        data=data, learner=LEARNER, epochs=2.0, batch_size=16, log_every=2, evaluate_every=10, **changes
+        data=data, learner=LEARNER, epochs=2.0, batch_size=16, log_every_steps=2, evaluate_every_steps=10, **changes
     )
 
 
@@ -161,9 +161,9 @@ def test_intervals_are_students():
     [
         ({"data": FaceDataConfig(folder="nowhere")}, "nowhere"),
         ({"data": FaceDataConfig(face_model="nothing.npz")}, "nothing.npz"),
-        ({"batch_size": 30}, "--batch-size"),
+        ({"batch_size": 30}, "batch_size"),
         ({"data": FaceDataConfig(synthetic=SyntheticFaceConfig(expressions=("grin",)))}, "grin"),
-        ({"epochs": 0.0}, "--num-steps"),
+        ({"epochs": 0.0}, "epochs: expected enough for one step"),
     ],
 )
 def test_bad_input_leaves_no_run_behind(tmp_path, changes, named):

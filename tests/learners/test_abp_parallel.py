@@ -95,7 +95,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_chains_bit_for_bit(small, tmp
             Dies(iter(train_batches(images, batch_size=6, seed=0)), dies_at),
             [],
             RunFolder.open(tmp_path / name, {}),
-            LoopConfig(num_steps=11, log_every=2, checkpoint_every=4),
+            LoopConfig(num_steps=11, log_every_steps=2, checkpoint_every_steps=4),
             key=jax.random.key(0),
             devices=jax.devices()[:2],
             state_axes=ABP_STATE_AXES,

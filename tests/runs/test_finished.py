@@ -112,7 +112,10 @@ def edit_config(run, change):
             lambda run: edit_config(run, lambda c: c.update(experiment="abp", config={"x": 1})),
             "found one of abp",
         ),
-        (lambda run: edit_config(run, lambda c: c["config"].pop("epochs")), "no config.epochs"),
+        (
+            lambda run: edit_config(run, lambda c: c["config"].pop("epochs")),
+            "an earlier version, without a setting config.epochs",
+        ),
         (lambda run: edit_config(run, lambda c: c["config"].update(epochs=60.0)), "that of step"),
         (
             lambda run: edit_config(run, lambda c: c["config"]["learner"]["model"].update(head=[8])),

@@ -1,6 +1,7 @@
 import pytest
 
 from facedis_jax.errors import InputError
+from facedis_jax.runs.options import typed_options
 from facedis_jax.runs.renamed import RENAMED_OPTIONS, check_renamed, new_name
 
 TABLE = {
@@ -36,12 +37,12 @@ def test_the_line_gives_the_new_name_in_either_spelling(monkeypatch):
     monkeypatch.setattr("facedis_jax.runs.renamed.RENAMED_OPTIONS", TABLE)
     for words in (["--log_every", "3"], ["--epochs", "3", "--log-every=3"]):
         with pytest.raises(InputError, match=r"^--log-every: expected its new name --log-every-steps, found the old"):
-            check_renamed(words, {"--epochs", "--log-every-steps"})
+            check_renamed(typed_options(words), {"--epochs", "--log-every-steps"})
 
 
 def test_an_option_that_exists_is_never_refused(monkeypatch):
     monkeypatch.setattr("facedis_jax.runs.renamed.RENAMED_OPTIONS", TABLE)
-    check_renamed(["--training.log_every", "3", "log-every"], {"--training.log-every"})
+    check_renamed(typed_options(["--training.log_every", "3", "log-every"]), {"--training.log-every"})
 
 
 def test_new_names_are_not_old_ones_of_others():

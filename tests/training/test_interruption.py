@@ -12,9 +12,9 @@ from facedis_jax.training.interruption import Interruption, exit_code
 def test_first_signal_is_noted_and_handlers_come_back(number, code, capfd):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with Interruption() as interruption:
-        assert interruption.agreed(1, every=1) is None
+        assert interruption.agreed_signal(1, every=1) is None
         signal.raise_signal(number)
-        assert interruption.agreed(1, every=1) == number
+        assert interruption.agreed_signal(1, every=1) == number
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert exit_code(interruption.signal) == code
     assert signal.Signals(number).name in capfd.readouterr().err

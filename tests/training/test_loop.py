@@ -14,7 +14,7 @@ from facedis_jax.training.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-CONFIG = LoopConfig(num_steps=20, log_every=5, evaluate_every=10, checkpoint_every=7)
+CONFIG = LoopConfig(num_steps=20, log_every_steps=5, evaluate_every_steps=10, checkpoint_every_steps=7)
 
 
 class Stops:
@@ -281,7 +281,7 @@ def test_next_step_is_dispatched_before_metrics_are_read(toys, tmp_path, monkeyp
     take, compute = Stops.__next__, Average.compute
     monkeypatch.setattr(Stops, "__next__", lambda self: events.append("batch") or take(self))
     monkeypatch.setattr(Average, "compute", lambda self: events.append("read") or compute(self))
-    config = LoopConfig(num_steps=3, log_every=1, evaluate_every=10, checkpoint_every=10)
+    config = LoopConfig(num_steps=3, log_every_steps=1, evaluate_every_steps=10, checkpoint_every_steps=10)
     train(toys, tmp_path / "run", batches=batches, config=config)
     # The first batch is init's sample; two metrics are read a step, those of the last one at its evaluation.
     assert events[1:9] == ["batch", "batch", "read", "read", "batch", "read", "read", "read"]
@@ -289,19 +289,19 @@ def test_next_step_is_dispatched_before_metrics_are_read(toys, tmp_path, monkeyp
 
 def test_run_without_test_batches(toys, tmp_path):
     folder = RunFolder.open(tmp_path / "run", {})
-    config = LoopConfig(num_steps=2, log_every=1)
+    config = LoopConfig(num_steps=2, log_every_steps=1)
     learner = toys.regression("devices")
     fit(learner, toys.make_batches(), [], folder, config, key=jax.random.key(0), quiet=True)
     assert {line["split"] for line in lines(folder.path)} == {"train"}
 
 
 def test_settings_that_make_no_sense():
-    with pytest.raises(InputError, match="--log-every: expected at least 1, found 0"):
-        LoopConfig(log_every=0)
+    with pytest.raises(InputError, match="log_every_steps: expected at least 1, found 0"):
+        LoopConfig(log_every_steps=0)
 
 
 def test_batch_that_the_devices_do_not_divide(toys, tmp_path):
-    with pytest.raises(InputError, match="--batch-size"):
+    with pytest.raises(InputError, match="batch_size"):
         train(toys, tmp_path / "run", batches=toys.make_batches(size=6), num_devices=4)
 
 

@@ -181,7 +181,7 @@ def test_guard_notices_a_host_array_that_slips_into_the_state(toys, method):
 
 
 def test_batch_that_the_devices_do_not_divide(toys):
-    with pytest.raises(InputError, match=r"--batch-size: expected .*devices \(4\), found 6"):
+    with pytest.raises(InputError, match=r"batch_size: expected .*devices \(4\), found 6"):
         check_batch_size(6, 4)
     with pytest.raises(InputError, match="found 0"):
         check_batch_size(0, 4)
@@ -189,7 +189,7 @@ def test_batch_that_the_devices_do_not_divide(toys):
     learner = toys.regression("devices")
     parallel = data_parallel(learner.step)
     state = parallel.place_state(learner.init(jax.random.key(0), toys.make_batch(0)))
-    with pytest.raises(InputError, match="--batch-size"):
+    with pytest.raises(InputError, match="batch_size"):
         parallel(state, toys.make_batch(0, size=6))
 
 

@@ -33,7 +33,10 @@ def test_new_folder_holds_its_config_and_opens_again(tmp_path):
             "model.latents = 4, found model.latents = 8",
         ),
         (CONFIG | {"model": {"latents": 8, "widths": (64,)}}, r"model.widths = \[64\]"),
-        (CONFIG | {"extra": 1}, "extra = 1, found extra = nothing"),
+        (
+            CONFIG | {"extra": 1},
+            "this version of the program, found one of an earlier version, without a setting extra",
+        ),
         (CONFIG | {"rate": 2e-4, "seed": 1}, "rate = 0.0002"),
     ],
 )

@@ -1,0 +1,57 @@
+"""Names of command-line options, and errors of the library in their terms."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from facedis_jax.errors import InputError
+
+
+def option_names(config: Any) -> list[str]:
+    """Names of the options that set the fields of a configuration, in their order.
+
+    Args:
+      config: a dataclass; options of the dataclasses in it have a "." in their names.
+
+    Example:
+      >>> from facedis_jax.losses import IbVaeWeights
+      >>> option_names(IbVaeWeights())
+      ['--lambda-1', '--lambda-2', '--beta-id', '--beta-mi']
+    """
+    names = []
+    for field in fields(config):
+        value, name = getattr(config, field.name), field.name.replace("_", "-")
+        if is_dataclass(value):
+            names += [f"--{name}.{inner.removeprefix('--')}" for inner in option_names(value)]
+        else:
+            names.append(f"--{name}")
+    return names
+
+
+def typed_options(arguments: Sequence[str]) -> list[str]:
+    """The options of a command line as `option_names` spells them, without their values."""
+    return [word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("--")]
+
+
+def in_options(error: InputError, known: Sequence[str], typed: Collection[str] = ()) -> InputError:
+    """An error of library code, which names arguments and fields, in terms of the options that set them.
+
+    Args:
+      error: its `where` may be the name of a field, and what it expected may end in a switch such as "align=True".
+      known: the options that there are.
+      typed: the options that were given; of several that set fields of one name, these are meant.
+
+    Example:
+      >>> print(in_options(InputError("beta_id", "0 or more", "-1"), ["--learner.weights.beta-id"]))
+      --learner.weights.beta-id: expected 0 or more, found -1
+    """
+
+    def options_of(field: str) -> list[str]:
+        end = field.replace("_", "-")
+        found = [name for name in known if name == f"--{end}" or name.endswith(f".{end}")]
+        return [name for name in found if name in typed] or found
+
+    where = " or ".join(options_of(error.where)) or error.where
+    expected = re.sub(r"\b(\w+)=True\b", lambda match: " or ".join(options_of(match[1])) or match[0], error.expected)
+    return InputError(where, expected, error.found)
