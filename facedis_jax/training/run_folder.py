@@ -61,7 +61,8 @@ class RunFolder:
         if not isinstance(folder.config, Mapping):
             raise InputError(path, "the folder of a run", "another file in the place of its config.json")
         # Of another experiment, that is what there is to say.
-        difference = first_difference(*({"experiment": each.get("experiment")} for each in (folder.config, config)))
+        experiments = [{"experiment": each.get("experiment")} for each in (folder.config, config)]
+        difference = first_difference(experiments[0], experiments[1])
         if difference is None:
             version = other_version(folder.config, config, new_key)
             if version is not None:
