@@ -1,6 +1,4 @@
-import base64
 import io
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -8,36 +6,7 @@ from PIL import Image
 
 from facedis_jax.reports.figures import face_grid, png
 from facedis_jax.reports.page import Fact, IllustratedPage, Page
-
-VOID = {"meta", "img", "br", "hr", "link"}
-
-
-class Outline(HTMLParser):
-    """Collects tags, attributes and text, and checks that every tag is closed by its own."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if data.strip():
-            self.texts.append((self.open[-1], data))
-
-    def inside(self, tag: str) -> list[str]:
-        return [text for parent, text in self.texts if parent == tag]
+from tests.pages import ShownPage, parse, text_of
 
 
 def figure():
@@ -57,25 +26,27 @@ def full_page() -> Page:
 
 def test_a_page_is_well_formed_and_holds_what_was_put_in_in_order():
     html = full_page().html()
-    assert html.startswith("<!DOCTYPE html>")
-    outline = Outline(html)
-    assert outline.inside("title") == outline.inside("h1") == ["Faces"]
-    assert outline.inside("p") == ["embedded face", "Held-out faces."]
-    assert outline.inside("code") == ["python -m experiments.coma_ib --preset demo"]
-    assert outline.inside("dt") == ["Reconstruction error", "Neutral error"]
-    assert outline.inside("dd") == ["0.43 mm", "PCA: 1.38 mm", "0.02 mm"]
-    assert outline.inside("figcaption") == ["Figure 4.", "Means."]
-    parts = [tag for tag, _ in outline.tags if tag in ("h2", "pre", "dl", "img", "table")]
-    assert parts == ["h2", "pre", "dl", "img", "table"]
+    root, page = parse(html), ShownPage(html)
+    assert [page.title] == [text_of(element) for element in root.iter("h1")] == ["Faces"]
+    assert page.subtitle == "embedded face"
+    assert page.paragraphs == ["Held-out faces."]
+    assert page.commands == ["python -m experiments.coma_ib --preset demo"]
+    assert page.facts == {"Reconstruction error": ("0.43 mm", "PCA: 1.38 mm"), "Neutral error": ("0.02 mm",)}
+    assert [text_of(element) for element in root.iter("figcaption")] == ["Figure 4.", "Means."]
+    assert [element.get("class") for element in root.iter("dd")] == ["value", "note", "value"]
+    parts = [(element.tag, element.get("class")) for element in root.find("body/main")]
+    assert parts == [
+        ("h2", None), ("p", None), ("pre", None), ("dl", "facts"), ("figure", "image"), ("figure", "table"),
+    ]  # fmt: skip
 
 
 def test_a_page_needs_nothing_from_anywhere():
     html = full_page().html()
-    outline = Outline(html)
-    assert not {tag for tag, _ in outline.tags} & {"script", "link", "iframe", "object"}
-    for _, attributes in outline.tags:
+    root = parse(html)
+    assert not {element.tag for element in root.iter()} & {"script", "link", "iframe", "object"}
+    for element in root.iter():
         for name in ("src", "href"):
-            assert (attributes.get(name) or "data:").startswith("data:")
+            assert element.get(name, "data:").startswith("data:")
     assert "http:" not in html
     assert "https:" not in html
     assert "url(" not in html
@@ -83,16 +54,15 @@ def test_a_page_needs_nothing_from_anywhere():
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_pictures_are_embedded_whole(as_bytes: bool):
+def test_figures_are_embedded_whole(as_bytes: bool):
     page = Page("Faces")
     page.figure(png(figure()) if as_bytes else figure(), alt='a "face"')
-    ((_, attributes),) = (tag for tag in Outline(page.html()).tags if tag[0] == "img")
-    assert attributes["alt"] == 'a "face"'
-    with Image.open(io.BytesIO(base64.b64decode(attributes["src"].partition(",")[2]))) as image:
+    (shown,) = ShownPage(page.html()).images
+    assert (shown.media_type, shown.alt, shown.data) == ("image/png", 'a "face"', png(figure()))
+    width, height = shown.size
+    with Image.open(io.BytesIO(shown.data)) as image:
         image.load()
-        assert image.size[0] / image.size[1] == pytest.approx(
-            int(attributes["width"]) / int(attributes["height"]), rel=0.02
-        )
+        assert image.size[0] / image.size[1] == pytest.approx(width / height, rel=0.02)
 
 
 def test_every_text_is_escaped():
@@ -104,17 +74,16 @@ def test_every_text_is_escaped():
     page.facts([Fact(nasty, nasty, nasty)])
     page.figure(figure(), alt=nasty, caption=nasty)
     page.table([{nasty: nasty, "command": nasty}], caption=nasty)
-    outline = Outline(page.html())
-    assert "script" not in {tag for tag, _ in outline.tags}
-    assert sum(text == nasty for _, text in outline.texts) == 14
+    root = parse(page.html())
+    assert "script" not in {element.tag for element in root.iter()}
+    assert sum(element.text == nasty for element in root.iter()) == 14
+    assert [image.get("alt") for image in root.iter("img")] == [nasty]
 
 
 def cells(page: Page) -> list[tuple[str, str]]:
     """Class and text of each cell of the page's table, row by row, the head included."""
-    outline = Outline(page.html())
-    classes = [attributes.get("class") or "" for tag, attributes in outline.tags if tag in ("th", "td")]
-    texts = [text for parent, text in outline.texts if parent in ("th", "td", "code")]
-    return list(zip(classes, texts, strict=True))
+    shown = (element for element in parse(page.html()).iter() if element.tag in ("th", "td"))
+    return [(element.get("class", ""), text_of(element)) for element in shown]
 
 
 def test_numbers_stand_right_with_their_decimals_and_what_is_missing_is_a_dash():
@@ -139,7 +108,7 @@ def test_paper_and_command_columns_are_set_apart():
     page.table([{"method": "ours", "paper": 0.663, "command": "python -m x"}, {"method": "PCA"}])
     kinds = dict(zip(("method", "paper", "command"), (kind for kind, _ in cells(page)), strict=False))
     assert kinds == {"method": "", "paper": "number paper", "command": ""}
-    assert Outline(page.html()).inside("code") == ["python -m x"]
+    assert [element.text for element in parse(page.html()).iter("code")] == ["python -m x"]
 
 
 def test_columns_can_be_chosen():
@@ -161,7 +130,6 @@ def test_illustrations_are_on_the_page_and_files_beside_it(tmp_path):
     page = IllustratedPage("Faces", "made up", tmp_path / "deep" / "figures")
     page.illustration("grid", figure(), alt="a face", caption="Figure 2.")
     assert [path.name for path in page.folder.iterdir()] == ["grid.png"]
-    ((_, attributes),) = (tag for tag in Outline(page.html()).tags if tag[0] == "img")
-    assert base64.b64decode(attributes["src"].partition(",")[2]) == (page.folder / "grid.png").read_bytes()
-    assert attributes["alt"] == "a face"
-    assert Outline(page.html()).inside("figcaption") == ["Figure 2."]
+    (shown,) = ShownPage(page.html()).images
+    assert shown.data == (page.folder / "grid.png").read_bytes()
+    assert (shown.alt, shown.caption) == ("a face", "Figure 2.")

@@ -1,9 +1,7 @@
 """Pictures that move: clips in a grid as one animated GIF, and the page that they play on."""
 
-import base64
 import io
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -94,9 +92,7 @@ class MovingPage(IllustratedPage):
         data = gif(frames, seconds=seconds)
         write_whole(self.folder / f"{name}.gif", data)
         height, width = frames.shape[1:3]
-        source = f"data:image/gif;base64,{base64.b64encode(data).decode()}"
-        picture = f'<img src="{source}" alt="{escape(alt)}" width="{width}" height="{height}">'
-        self._parts.append(f'<figure class="picture">{picture}<figcaption>{escape(caption)}</figcaption></figure>')
+        self.embed(data, "image/gif", size=(width, height), alt=alt, caption=caption)
 
 
 def _enlarged(frame: np.ndarray, side: int) -> np.ndarray:
