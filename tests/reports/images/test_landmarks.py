@@ -3,8 +3,15 @@ import numpy as np
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.models import Latents
-from facedis_jax.reports.images.landmarks import METHODS, LandmarkResults, landmark_picture, write_landmark_report
+from facedis_jax.reports.images.landmarks import (
+    METHODS,
+    TABLE_2,
+    LandmarkResults,
+    landmark_picture,
+    write_landmark_report,
+)
 from facedis_jax.training import RunFolder
+from tests.pages import ShownPage
 
 SIZE = 16
 
@@ -61,11 +68,16 @@ def test_the_page(tmp_path):
     split = ImageSplit(ArrayImages(pixels), [str(i) for i in range(6)])
     folder = RunFolder.open(tmp_path / "run", {"a": 1})
     write_landmark_report(folder, ImageSet("faces", split, split, SIZE, 3, "hash"), results, command="python -m x")
-    page = folder.report_file.read_text(encoding="utf-8")
-    assert "12.50%" in page
-    assert "42%" in page  # of the mean shape's error
-    assert all(label in page for label in METHODS.values())
-    assert all(paper in page for paper in ("5.18", "5.39", "5.45", "5.83", "7.95"))
-    pictures = {path.stem for path in folder.figures.glob("*.png")}
-    assert pictures == {"landmarks", "best_and_worst", "error_distribution", "curves"}
-    assert page.count("data:image/png;base64,") == len(pictures)
+    page = ShownPage(folder.report_file.read_text(encoding="utf-8"))
+    # Of the distance between the eyes, of the mean shape's error, and of the error from raw pixels.
+    assert [value for value, _ in page.facts.values()] == ["12.50%", "42%", "42%"]
+    table = page.table("landmarks from", "error (%)", "paper")
+    assert [row["landmarks from"] for row in table.rows[: len(METHODS)]] == list(METHODS.values())
+    ours, pixels = table.row(landmarks_from="deformation fields"), table.row(landmarks_from="raw pixels")
+    assert (ours["error (%)"], ours["median (%)"], ours["epochs"]) == ("12.50", "3.00", "–")
+    assert (pixels["features"], pixels["weight decay"], pixels["epochs"]) == ("768", "3.0", "7")
+    published = {row["landmarks from"]: row["paper"] for row in table.rows if row["paper"] != "–"}
+    assert published == {name: f"{error:.2f}" for name, error in TABLE_2.items()}
+    figures = {path.stem: path.read_bytes() for path in folder.figures.glob("*.png")}
+    assert set(figures) == {"landmarks", "best_and_worst", "error_distribution", "curves"}
+    assert sorted(image.data for image in page.images) == sorted(figures.values())

@@ -1,13 +1,18 @@
-import re
-
 import numpy as np
 import pytest
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.models import Latents
-from facedis_jax.reports.images.transfer import TransferResults, errors_over_runs, margins, write_transfer_report
+from facedis_jax.reports.images.transfer import (
+    SHORT_NAMES,
+    TransferResults,
+    errors_over_runs,
+    margins,
+    write_transfer_report,
+)
 from facedis_jax.training import RunFolder
+from tests.pages import ShownPage
 
 VIEWS = np.float32([-30, -15, 0, 15, 30])
 SIZE = 8
@@ -100,17 +105,16 @@ def test_the_page(tmp_path, num_runs, labels, cell):
     write_transfer_report(
         folder, image_set("source <1>", 9), image_set("target", 15), found, command="python -m x --note '<&>'", reach=3
     )
-    page = folder.report_file.read_text(encoding="utf-8")
-    assert "source &lt;1&gt;" in page
-    assert "--note &#x27;&lt;&amp;&gt;&#x27;" in page
-    first = re.search(r"<tr><td class=\"number\">30°.*?</tr>|<tr><td>30°.*?</tr>", page)[0]
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", first)[1] == cell
-    assert "110.99" in first
-    assert "117.28" in first
-    assert "89.94" in first
-    pictures = {path.stem for path in folder.figures.glob("*.png")}
-    assert pictures >= {
+    page = ShownPage(folder.report_file.read_text(encoding="utf-8"))
+    assert page.commands == ["python -m x --note '<&>'"]
+    assert page.subtitle.startswith("From source <1> to target, 8 x 8")
+    table = page.table("view", *SHORT_NAMES.values())
+    row = table.row(view="30°")
+    assert row["VAE"] == cell
+    assert [row[f"{label}, paper"] for label in SHORT_NAMES.values()] == ["110.99", "117.28", "89.94"]
+    figures = {path.stem: path.read_bytes() for path in folder.figures.glob("*.png")}
+    assert set(figures) >= {
         "frontal_faces", "unseen_views_0", "grids", "borrowed_geometry", "error_by_view", "curves_source",
         "curves_frontal",
     }  # fmt: skip
-    assert page.count("data:image/png;base64,") == len(pictures)
+    assert sorted(image.data for image in page.images) == sorted(figures.values())

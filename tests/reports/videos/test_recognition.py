@@ -8,12 +8,15 @@ from facedis_jax.learners import FoldResults
 from facedis_jax.models import DynamicLatents, Latents, Trajectory
 from facedis_jax.reports.videos.recognition import (
     FEATURES,
+    MODEL_NAMES,
+    TABLE_3_OTHERS,
     RecognitionResults,
     confusion_panels,
     fold_points,
     write_recognition_report,
 )
 from facedis_jax.training import RunFolder
+from tests.pages import ShownPage
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -83,30 +86,39 @@ def some_results(wrong):
 def page_of(path, wrong):
     folder = RunFolder.open(path / "run", {"a": 1})
     write_recognition_report(folder, *some_results(wrong), command="python -m x")
-    return folder, folder.report_file.read_text(encoding="utf-8")
+    return folder, ShownPage(folder.report_file.read_text(encoding="utf-8"))
 
 
 def test_the_page(tmp_path):
     folder, page = page_of(tmp_path, {"ddf": 1, "dglf": 5, "frames": 9, "mocogan": 18})
     # 17 of 18 right: folds of 5/6, 1 and 1.
-    assert "94.4 ± 7.9" in page
-    assert "by chance 33%" in page
-    assert page.count("above 0: met") == 2
-    assert "above 85%: met" in page
-    assert all(label.replace("'", "&#x27;") in page for label in FEATURES.values())
-    assert all(paper in page for paper in ("92.0", "85.5", "83.1", "87.7", "87.2", "85.6", "85.4", "82.3"))
-    assert {path.name for path in folder.figures.iterdir()} == {
+    values = [value for value, _ in page.facts.values()]
+    notes = [note for _, note in page.facts.values()]
+    assert values == ["94.4 ± 7.9%", "+22.2", "+94.4"]
+    assert notes[0] == "above 85%: met; by chance 33%"
+    assert all(note.endswith("above 0: met") for note in notes[1:])
+    table = page.table("expression from", "behind Ddf", "paper")
+    assert [row["expression from"] for row in table.rows] == [*FEATURES.values(), *TABLE_3_OTHERS]
+    ours = table.row(expression_from=FEATURES["ddf"])
+    assert (ours["per frame"], ours["relative to the first frame (%)"], ours["behind Ddf"]) == ("5", "94.4 ± 7.9", "–")
+    published = [row["paper"] for row in table.rows]
+    assert published == ["92.0", "85.5", "–", "83.1", "87.7", "87.2", "85.6", "85.4", "82.3"]
+    files = {path.name: path.read_bytes() for path in folder.figures.iterdir()}
+    assert set(files) == {
         "folds.png", "confusions.png", "recognised.gif", "mistaken.gif", "curves_dynamic.png",
     }  # fmt: skip
-    assert page.count("data:image/png;base64,") == 3
-    assert page.count("data:image/gif;base64,") == 2
+    assert sorted(image.data for image in page.images) == sorted(files.values())
 
 
 def test_a_page_without_mistakes_and_without_a_mocogan(tmp_path):
     folder, page = page_of(tmp_path, {"ddf": 0, "dglf": 0, "frames": 1})
-    assert "100.0 ± 0.0" in page
-    assert "above 0: missed" in page  # no more than from the codes
-    assert "MoCoGAN" not in page.replace("MoCoGAN</td>", "")
+    (ours, _), (ahead, note) = page.facts.values()
+    assert ours == "100.0 ± 0.0%"
+    # No more than from the codes.
+    assert (ahead, note.endswith("above 0: missed")) == ("+0.0", True)
+    shown = [row["expression from"] for row in page.table("expression from", "paper").rows]
+    assert FEATURES["mocogan"] not in shown
+    assert [row["model"] for row in page.table("model", "parameters").rows] == [MODEL_NAMES["dynamic"]]
     assert not (folder.figures / "mistaken.gif").exists()
 
 
