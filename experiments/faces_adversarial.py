@@ -35,7 +35,8 @@ class AdversarialFacesConfig:
       data: the photographs.
       learner: the generators, the critic, and how both are learned.
       training: how long, with the critic and without.
-      reach: how far dimensions of the appearance and of the geometric code are moved to show them.
+      traversal_range: in the report, dimensions of the appearance code, and of the geometric code, go from minus this
+        to this, in standard deviations of the prior.
       seed: of everything random.
     """
 
@@ -44,7 +45,7 @@ class AdversarialFacesConfig:
         default_factory=lambda: AdversarialConfig(AbpConfig(model=GeneratorConfig(size=256, filters=512)))
     )
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=200, batch_size=32))
-    reach: tuple[float, float] = (10.0, 8.0)
+    traversal_range: tuple[float, float] = (10.0, 8.0)
     seed: int = 0
 
 
@@ -67,7 +68,7 @@ DEMO = AdversarialFacesConfig(
     training=TrainingConfig(
         epochs=34, batch_size=10, evaluate_every_epochs=15, checkpoint_every_epochs=5, evaluation_examples=50
     ),
-    reach=(3.0, 3.0),
+    traversal_range=(3.0, 3.0),
 )
 TINY = replace(
     DEMO,
@@ -126,7 +127,9 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
             rows={name: model.rows for name, model in models.items()},
         )
         subtitle = f"{images.name}, {images.size} x {images.size}"
-        write_adversarial_report(run.folder, results, command=typed_command(), subtitle=subtitle, reach=config.reach)
+        write_adversarial_report(
+            run.folder, results, command=typed_command(), subtitle=subtitle, traversal_range=config.traversal_range
+        )
         say(options, f"report: {run.folder.report_file}")
     return 0
 

@@ -44,7 +44,8 @@ class FacesConfig:
       learner: the deformable generator and how it is learned.
       training: how long, for all models alike.
       compare: also train the non-deformable ABP and the VAE.
-      reach: how far dimensions of the appearance and of the geometric code are moved to show them.
+      traversal_range: in the report, dimensions of the appearance code, and of the geometric code, go from minus this
+        to this, in standard deviations of the prior.
       seed: of everything random.
     """
 
@@ -52,7 +53,7 @@ class FacesConfig:
     learner: AbpConfig = field(default_factory=AbpConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     compare: bool = True
-    reach: tuple[float, float] = (10.0, 8.0)
+    traversal_range: tuple[float, float] = (10.0, 8.0)
     seed: int = 0
 
 
@@ -96,7 +97,7 @@ DEMO = FacesConfig(
     training=TrainingConfig(
         epochs=60, batch_size=20, evaluate_every_epochs=20, checkpoint_every_epochs=5, evaluation_examples=50
     ),
-    reach=(3.0, 3.0),
+    traversal_range=(3.0, 3.0),
 )
 TINY = replace(
     DEMO,
@@ -145,7 +146,9 @@ def main(config: FacesConfig, options: RunOptions) -> int:
         results = evaluate(run, images, models)
         write_results(run, results.numbers)
         say(options, "drawing the report")
-        write_deformable_report(run.folder, images, results, command=typed_command(), reach=config.reach)
+        write_deformable_report(
+            run.folder, images, results, command=typed_command(), traversal_range=config.traversal_range
+        )
         say(options, f"report: {run.folder.report_file}")
     return 0
 

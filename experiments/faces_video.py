@@ -65,7 +65,8 @@ class FacesVideoConfig:
       compare: also train the generator of single frames.
       frame_learner: that generator; its size and its numbers of latents follow from the clips and from `learner`.
       pairs: how many recombinations of unseen clips are measured, at most.
-      reach: how far dimensions of the appearance and of the geometric code are moved to show them.
+      traversal_range: in the report, dimensions of the appearance code, and of the geometric code, go from minus this
+        to this, in standard deviations of the prior.
       seed: of everything random.
 
     Raises:
@@ -80,7 +81,7 @@ class FacesVideoConfig:
     compare: bool = True
     frame_learner: AbpConfig = field(default_factory=AbpConfig)
     pairs: int = 500
-    reach: tuple[float, float] = (10.0, 10.0)
+    traversal_range: tuple[float, float] = (10.0, 10.0)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -146,7 +147,7 @@ DEMO = FacesVideoConfig(
         optimiser=SMALL_OPTIMISER,
     ),
     pairs=200,
-    reach=(3.0, 3.0),
+    traversal_range=(3.0, 3.0),
 )
 TINY = replace(
     DEMO,
@@ -221,7 +222,7 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
         results = evaluate(run, config, clips, dynamic, image)
         write_results(run, results.numbers)
         say(options, "drawing the report")
-        write_video_report(run.folder, clips, results, command=typed_command(), reach=config.reach)
+        write_video_report(run.folder, clips, results, command=typed_command(), traversal_range=config.traversal_range)
         say(options, f"report: {run.folder.report_file}")
     return 0
 

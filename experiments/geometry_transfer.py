@@ -55,7 +55,8 @@ class TransferConfig:
       training: how long the source is learned, by all models alike.
       fine_tuning: how long the frontal faces are, by all models alike.
       runs: independent ones, each with weights, noise and an order of the photographs of its own.
-      reach: how far dimensions of the geometric code are moved to show them.
+      traversal_range: in the report, dimensions of the geometric code go from minus this to this, in standard
+        deviations of the prior.
       seed: of the first run; the others' follow.
     """
 
@@ -66,7 +67,7 @@ class TransferConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     fine_tuning: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=300, evaluate_every_epochs=25))
     runs: int = 10
-    reach: float = 8.0
+    traversal_range: float = 8.0
     seed: int = 0
 
 
@@ -86,7 +87,7 @@ DEMO = TransferConfig(
         epochs=30, batch_size=20, evaluate_every_epochs=10, checkpoint_every_epochs=10, evaluation_examples=50
     ),
     runs=1,
-    reach=3.0,
+    traversal_range=3.0,
 )
 TINY = replace(
     DEMO,
@@ -132,7 +133,12 @@ def main(config: TransferConfig, options: RunOptions) -> int:
         write_results(run, results.numbers)
         say(options, "drawing the report")
         write_transfer_report(
-            run.folder, sets.source, sets.target, results, command=typed_command(), reach=config.reach
+            run.folder,
+            sets.source,
+            sets.target,
+            results,
+            command=typed_command(),
+            traversal_range=config.traversal_range,
         )
         say(options, f"report: {run.folder.report_file}")
     return 0

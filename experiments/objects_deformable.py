@@ -75,7 +75,8 @@ class ObjectsConfig:
       others: pictures that they are carried over to.
       learner: the deformable generator for cars and faces.
       training: how long, for either.
-      reach: how far dimensions of the geometric code are moved to show them.
+      traversal_range: in the report, dimensions of the geometric code go from minus this to this, in standard
+        deviations of the prior.
       seed: of everything random.
     """
 
@@ -90,7 +91,7 @@ class ObjectsConfig:
     others: ImageDataConfig = field(default_factory=ImageDataConfig)
     learner: AbpConfig = field(default_factory=AbpConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    reach: float = 8.0
+    traversal_range: float = 8.0
     seed: int = 0
 
 
@@ -123,7 +124,7 @@ DEMO = ObjectsConfig(
     others=replace(FACES_DEMO.data, photographs=GARDEN),
     learner=SMOOTH_LEARNER,
     training=replace(FACES_DEMO.training, epochs=20),
-    reach=3.0,
+    traversal_range=3.0,
 )
 TINY = replace(
     DEMO,
@@ -234,7 +235,11 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         )
         say(options, "drawing the report")
         write_objects_report(
-            run.folder, results, command=typed_command(), reach=config.reach, device=device_label(run.devices)
+            run.folder,
+            results,
+            command=typed_command(),
+            traversal_range=config.traversal_range,
+            device=device_label(run.devices),
         )
         say(options, f"report: {run.folder.report_file}")
     return 0

@@ -86,18 +86,20 @@ def reconstructions(codec: ImageCodec, images: np.ndarray) -> tuple[Latents, np.
     return latents, predictions, squared_errors(images, predictions)
 
 
-def strongest_dimensions(codec: ImageCodec, which: str, base: Latents, reach: float, count: int) -> np.ndarray:
-    """Indices of the dimensions of a code that change the image most when they go from -reach to reach.
+def strongest_dimensions(
+    codec: ImageCodec, which: str, base: Latents, traversal_range: float, count: int
+) -> np.ndarray:
+    """Indices of the dimensions of a code whose traversal changes the image most, largest change first.
 
     Args:
       codec: of the model.
       which: "appearance" or "geometry".
       base: latents [latents] of one image, around which the dimension moves.
-      reach: how far.
+      traversal_range: a dimension goes from minus this to this, added to `base`.
       count: how many dimensions.
     """
     width = len(getattr(base, which))
-    ends = [_moved(base, which, np.eye(width, dtype=np.float32) * side * reach, width) for side in (-1, 1)]
+    ends = [_moved(base, which, np.eye(width, dtype=np.float32) * side * traversal_range, width) for side in (-1, 1)]
     low, high = (codec.decode(latents) for latents in ends)
     return np.argsort(-np.square(high - low).sum(axis=(1, 2, 3)), kind="stable")[:count]
 

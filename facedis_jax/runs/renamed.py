@@ -9,6 +9,7 @@ from facedis_jax.errors import InputError
 # looked up as the option that sets it.
 RENAMED_OPTIONS: Mapping[str, str] = {
     "--photos-per-subject": "--images-per-subject",
+    "--reach": "--traversal-range",
     "--log-every": "--log-every-steps",
     "--evaluate-every": "--evaluate-every-steps",
     "--checkpoint-every": "--checkpoint-every-steps",

@@ -31,7 +31,7 @@ CONFIG = AdversarialFacesConfig(
     training=TrainingConfig(
         epochs=2, batch_size=4, evaluate_every_epochs=2, checkpoint_every_epochs=2, evaluation_examples=2
     ),
-    reach=(3.0, 3.0),
+    traversal_range=(3.0, 3.0),
 )
 
 

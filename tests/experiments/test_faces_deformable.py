@@ -37,7 +37,7 @@ CONFIG = FacesConfig(
     training=TrainingConfig(
         epochs=4, batch_size=5, evaluate_every_epochs=4, checkpoint_every_epochs=4, evaluation_examples=4
     ),
-    reach=(3.0, 3.0),
+    traversal_range=(3.0, 3.0),
 )
 
 
@@ -232,4 +232,4 @@ def test_the_paper_preset_is_the_paper_and_its_code():
     assert (langevin.scheme, langevin.num_steps, langevin.step_size) == ("alternating", 20, 0.1)
     assert (learner.sigma, learner.early_sigma, learner.early_epochs) == (1.0, 1.5, 100)
     assert (config.training.epochs, config.training.batch_size) == (1001, 100)
-    assert config.reach == (10, 8)
+    assert config.traversal_range == (10, 8)

@@ -35,7 +35,7 @@ CONFIG = ObjectsConfig(
     others=FEW,
     learner=SMALL,
     training=TRAINING,
-    reach=3.0,
+    traversal_range=3.0,
 )
 
 

@@ -40,7 +40,7 @@ class AdversarialResults:
 
 
 def write_adversarial_report(
-    folder: RunFolder, results: AdversarialResults, *, command: str, subtitle: str, reach: tuple[float, float]
+    folder: RunFolder, results: AdversarialResults, *, command: str, subtitle: str, traversal_range: tuple[float, float]
 ) -> None:
     """Writes one self-contained HTML page, and every picture on it as a PNG.
 
@@ -49,7 +49,7 @@ def write_adversarial_report(
       results: of both models.
       command: what made the run, as it is typed.
       subtitle: what it ran on.
-      reach: how far dimensions of the appearance and of the geometric code are moved.
+      traversal_range: how far dimensions of the appearance and of the geometric code are moved.
     """
     numbers = results.numbers
     page = IllustratedPage("Sharper with a critic", f"{subtitle}, on {numbers['device']}", folder.figures)
@@ -70,7 +70,7 @@ def write_adversarial_report(
     page.heading("What the dimensions of the codes do")
     codec, latents = results.codecs["adversarial"], results.latents["adversarial"]
     rows = evenly_spaced(len(results.images), 8)
-    basis_functions(page, codec, latents.appearance[rows[:4]], reach)
+    basis_functions(page, codec, latents.appearance[rows[:4]], traversal_range)
     page.heading("Codes recombined")
     recombinations(page, codec, results.images[rows], Latents(*(z[rows] for z in latents)))
     page.heading("Results")

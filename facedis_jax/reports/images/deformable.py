@@ -50,7 +50,7 @@ def write_deformable_report(
     results: DeformableResults,
     *,
     command: str,
-    reach: tuple[float, float],
+    traversal_range: tuple[float, float],
     title: str = "Appearance apart from geometry",
 ) -> None:
     """Writes one self-contained HTML page, and every picture on it as a PNG.
@@ -60,7 +60,7 @@ def write_deformable_report(
       image_set: the data.
       results: what was measured.
       command: what made the run, as it is typed.
-      reach: how far dimensions of the appearance and of the geometric code are moved.
+      traversal_range: how far dimensions of the appearance and of the geometric code are moved.
       title: of the page.
     """
     steps = results.numbers["deformable"]["steps"]
@@ -71,8 +71,8 @@ def write_deformable_report(
     page.command(command)
     _reconstructions(page, results)
     page.heading("What the dimensions of the codes do")
-    basis_functions(page, results.codec, results.latents.appearance[_spread(results, 4)], reach)
-    _views(page, results, reach)
+    basis_functions(page, results.codec, results.latents.appearance[_spread(results, 4)], traversal_range)
+    _views(page, results, traversal_range)
     page.heading("Codes recombined")
     rows = _spread(results, 8)
     recombinations(page, results.codec, results.images[rows], Latents(*(z[rows] for z in results.latents)))
@@ -118,18 +118,20 @@ def _reconstructions(page: IllustratedPage, results: DeformableResults) -> None:
     )
 
 
-def basis_functions(page: IllustratedPage, codec: ImageCodec, persons: np.ndarray, reach: tuple[float, float]) -> None:
+def basis_functions(
+    page: IllustratedPage, codec: ImageCodec, persons: np.ndarray, traversal_range: tuple[float, float]
+) -> None:
     """Figures 3 to 5: the strongest dimensions of both codes.
 
     Args:
       page: to add to.
       codec: of the model.
       persons: [n, latents], appearance codes of a few images.
-      reach: how far dimensions of the appearance and of the geometric code are moved.
+      traversal_range: how far dimensions of the appearance and of the geometric code are moved.
     """
     origin = _origin(codec)
-    appearance_values, geometry_values = (np.linspace(-r, r, 10, dtype=np.float32) for r in reach)
-    appearance = strongest_dimensions(codec, "appearance", origin, reach[0], 4)
+    appearance_values, geometry_values = (np.linspace(-r, r, 10, dtype=np.float32) for r in traversal_range)
+    appearance = strongest_dimensions(codec, "appearance", origin, traversal_range[0], 4)
     page.illustration(
         "appearance_basis",
         image_grid(
@@ -142,7 +144,7 @@ def basis_functions(page: IllustratedPage, codec: ImageCodec, persons: np.ndarra
         "paper's Figure 3).",
     )
     base = origin._replace(appearance=persons[0])
-    geometry = strongest_dimensions(codec, "geometry", base, reach[1], 4)
+    geometry = strongest_dimensions(codec, "geometry", base, traversal_range[1], 4)
     page.illustration(
         "geometry_basis",
         image_grid(
@@ -169,7 +171,7 @@ def basis_functions(page: IllustratedPage, codec: ImageCodec, persons: np.ndarra
     )
 
 
-def _views(page: IllustratedPage, results: DeformableResults, reach: tuple[float, float]) -> None:
+def _views(page: IllustratedPage, results: DeformableResults, traversal_range: tuple[float, float]) -> None:
     covariances = results.covariances
     if covariances is None:
         return
@@ -192,7 +194,9 @@ def _views(page: IllustratedPage, results: DeformableResults, reach: tuple[float
         "with the view (the paper's Figure 7a).",
     )
     base = _origin(results.codec)._replace(appearance=results.latents.appearance[_spread(results, 1)[0]])
-    rows = [("geometry", int(k), reach[1]) for k in geometry] + [("appearance", appearance, reach[0])]
+    rows = [("geometry", int(k), traversal_range[1]) for k in geometry] + [
+        ("appearance", appearance, traversal_range[0])
+    ]
     page.illustration(
         "view_traversals",
         image_grid(

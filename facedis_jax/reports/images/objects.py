@@ -66,14 +66,16 @@ class ObjectResults:
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def write_objects_report(folder: RunFolder, results: ObjectResults, *, command: str, reach: float, device: str) -> None:
+def write_objects_report(
+    folder: RunFolder, results: ObjectResults, *, command: str, traversal_range: float, device: str
+) -> None:
     """Writes one self-contained HTML page, and every picture on it as a PNG.
 
     Args:
       folder: of the run.
       results: what was found.
       command: what made the run, as it is typed.
-      reach: how far dimensions of the geometric code are moved.
+      traversal_range: how far dimensions of the geometric code are moved.
       device: what it ran on.
     """
     page = IllustratedPage(
@@ -84,10 +86,10 @@ def write_objects_report(folder: RunFolder, results: ObjectResults, *, command: 
     note = f"{len(digits.images)} held-out digits, by the template of lowest energy"
     page.facts([Fact("Digits told apart", f"{100 * digits.accuracy:.1f}%", note)])
     page.command(command)
-    _digits(page, digits, reach)
+    _digits(page, digits, traversal_range)
     if results.cars is not None:
-        _cars(page, results.cars, reach)
-    _bends(page, results.bends, reach)
+        _cars(page, results.cars, traversal_range)
+    _bends(page, results.bends, traversal_range)
     page.heading("Training")
     for name, rows in results.rows.items():
         page.illustration(
@@ -99,13 +101,13 @@ def write_objects_report(folder: RunFolder, results: ObjectResults, *, command: 
     page.write(folder.report_file)
 
 
-def _digits(page: IllustratedPage, digits: Digits, reach: float) -> None:
+def _digits(page: IllustratedPage, digits: Digits, traversal_range: float) -> None:
     codec, one_hot = digits.codec, np.eye(10, dtype=np.float32)
     page.heading("Digits as bent templates")
     templates = codec.canonical(one_hot)
     origin = Latents(one_hot[3], np.zeros(codec.geometry_latents, np.float32))
-    values = np.linspace(-reach, reach, _STEPS, dtype=np.float32)
-    strongest = strongest_dimensions(codec, "geometry", origin, reach, 2)
+    values = np.linspace(-traversal_range, traversal_range, _STEPS, dtype=np.float32)
+    strongest = strongest_dimensions(codec, "geometry", origin, traversal_range, 2)
     for place, dimension in enumerate(strongest, 1):
         page.illustration(
             f"digits_{place}",
@@ -162,15 +164,23 @@ def _digits(page: IllustratedPage, digits: Digits, reach: float) -> None:
     )
 
 
-def _cars(page: IllustratedPage, codec: ImageCodec, reach: float) -> None:
+def _cars(page: IllustratedPage, codec: ImageCodec, traversal_range: float) -> None:
     page.heading("Cars")
     appearance = np.asarray(jax.random.normal(jax.random.key(0), (4, codec.appearance_latents)))
-    values = np.linspace(-reach, reach, _STEPS, dtype=np.float32)
+    values = np.linspace(-traversal_range, traversal_range, _STEPS, dtype=np.float32)
     rows = []
     for code in appearance:
         base = Latents(code, np.zeros(codec.geometry_latents, np.float32))
         rows.append(
-            list(traversal(codec, "geometry", base, strongest_dimensions(codec, "geometry", base, reach, 1)[0], values))
+            list(
+                traversal(
+                    codec,
+                    "geometry",
+                    base,
+                    strongest_dimensions(codec, "geometry", base, traversal_range, 1)[0],
+                    values,
+                )
+            )
         )
     page.illustration(
         "cars",
@@ -181,13 +191,13 @@ def _cars(page: IllustratedPage, codec: ImageCodec, reach: float) -> None:
     )
 
 
-def _bends(page: IllustratedPage, bends: CarriedBends, reach: float) -> None:
+def _bends(page: IllustratedPage, bends: CarriedBends, traversal_range: float) -> None:
     codec = bends.codec
     page.heading("Bends carried over")
     base = Latents(np.zeros(codec.appearance_latents, np.float32), np.zeros(codec.geometry_latents, np.float32))
-    values = np.linspace(-reach, reach, _STEPS, dtype=np.float32)
+    values = np.linspace(-traversal_range, traversal_range, _STEPS, dtype=np.float32)
     rows = evenly_spaced(len(bends.images), 3)
-    for place, dimension in enumerate(strongest_dimensions(codec, "geometry", base, reach, 2), 1):
+    for place, dimension in enumerate(strongest_dimensions(codec, "geometry", base, traversal_range, 2), 1):
         code = np.zeros((_STEPS, codec.geometry_latents), np.float32)
         code[:, dimension] = values
         flows = codec.flow(code)

@@ -100,7 +100,7 @@ def write_transfer_report(
     results: TransferResults,
     *,
     command: str,
-    reach: float,
+    traversal_range: float,
     title: str = "Geometry carried over to other faces",
 ) -> None:
     """Writes one self-contained HTML page, and every picture on it as a PNG.
@@ -110,7 +110,7 @@ def write_transfer_report(
       source, target: the data.
       results: what was measured.
       command: what made the run, as it is typed.
-      reach: how far dimensions of the geometric code are moved.
+      traversal_range: how far dimensions of the geometric code are moved.
       title: of the page.
     """
     numbers = results.numbers
@@ -123,7 +123,7 @@ def write_transfer_report(
     page.command(command)
     _unseen_views(page, results)
     _grids(page, results)
-    _borrowed_geometry(page, results, reach)
+    _borrowed_geometry(page, results, traversal_range)
     _errors(page, results)
     _curves(page, results)
     page.write(folder.report_file)
@@ -197,12 +197,12 @@ def _grids(page: IllustratedPage, results: TransferResults) -> None:
     )
 
 
-def _borrowed_geometry(page: IllustratedPage, results: TransferResults, reach: float) -> None:
+def _borrowed_geometry(page: IllustratedPage, results: TransferResults, traversal_range: float) -> None:
     codec = results.codec
-    values = np.linspace(-reach, reach, 10, dtype=np.float32)
+    values = np.linspace(-traversal_range, traversal_range, 10, dtype=np.float32)
     row = _people(results)[0][0]
     base = Latents(results.latents.appearance[row], np.zeros(codec.geometry_latents, np.float32))
-    dimensions = strongest_dimensions(codec, "geometry", base, reach, 4)
+    dimensions = strongest_dimensions(codec, "geometry", base, traversal_range, 4)
     page.illustration(
         "borrowed_geometry",
         image_grid(

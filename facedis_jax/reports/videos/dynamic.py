@@ -23,7 +23,7 @@ LEVEL_BAR, DONOR_BAR = 0.8, 0.95
 
 
 def write_video_report(
-    folder: RunFolder, clip_set: ClipSet, results: VideoResults, *, command: str, reach: tuple[float, float]
+    folder: RunFolder, clip_set: ClipSet, results: VideoResults, *, command: str, traversal_range: tuple[float, float]
 ) -> None:
     """Writes one self-contained HTML page, and every picture on it as a PNG or GIF.
 
@@ -32,7 +32,7 @@ def write_video_report(
       clip_set: the data.
       results: what was measured.
       command: what made the run, as it is typed.
-      reach: how far dimensions of the appearance and of the geometric code are moved.
+      traversal_range: how far dimensions of the appearance and of the geometric code are moved.
     """
     numbers = results.numbers
     steps, minutes = numbers["dynamic"]["steps"], numbers["dynamic"]["seconds"] / 60
@@ -43,7 +43,7 @@ def write_video_report(
     page.command(command)
     show_reconstructions(page, results)
     show_recombinations(page, results)
-    show_basis_functions(page, results, reach)
+    show_basis_functions(page, results, traversal_range)
     show_edited_shapes(page, results)
     show_bent_grids(page, results)
     show_new_clips(page, results)

@@ -93,34 +93,37 @@ def _recombined_people(page: MovingPage, results: VideoResults, pair: np.ndarray
     )
 
 
-def show_basis_functions(page: MovingPage, results: VideoResults, reach: tuple[float, float]) -> None:
+def show_basis_functions(page: MovingPage, results: VideoResults, traversal_range: tuple[float, float]) -> None:
     """Figure 17, of the codes of first frames."""
     page.heading("What the dimensions of the first frame's codes do")
     codec = frame_codec(results.codec)
     base = _origin(results.codec)
-    values = [np.linspace(-r, r, 10, dtype=np.float32) for r in reach]
+    values = [np.linspace(-r, r, 10, dtype=np.float32) for r in traversal_range]
     rows, labels = [], []
     # A face at least, where the middle of all codes is none.
     row = clips_of_many(results, 1)[0]
     person = base._replace(appearance=np.asarray(results.latents.appearance.first[row]))
-    for which, origin, steps, r in zip(("appearance", "geometry"), (base, person), values, reach, strict=True):
+    for which, origin, steps, r in zip(
+        ("appearance", "geometry"), (base, person), values, traversal_range, strict=True
+    ):
         for k in strongest_dimensions(codec, which, origin, r, 2):
             rows.append(list(traversal(codec, which, origin, int(k), steps)))
             labels.append(f"{which} {k}")
-    strongest = strongest_dimensions(codec, "geometry", person, reach[1], 1)[0]
+    strongest = strongest_dimensions(codec, "geometry", person, traversal_range[1], 1)[0]
     bent = np.zeros((10, results.codec.geometry_latents), np.float32)
     bent[:, strongest] = values[1]
     dressed = np.zeros((10, results.codec.appearance_latents), np.float32)
-    dressed[:, strongest_dimensions(codec, "appearance", base, reach[0], 1)[0]] = values[0]
+    dressed[:, strongest_dimensions(codec, "appearance", base, traversal_range[0], 1)[0]] = values[0]
     rows.append(list(codec.decode(Latents(dressed, bent))))
     labels.append("the first of either together")
     page.illustration(
         "first_frames",
         image_grid(rows, row_labels=labels),
         alt="First frames along dimensions of both codes",
-        caption=f"The two dimensions of either code of the first frame, Z_0, that change it most, from one end to the "
-        f"other (the appearance within ±{reach[0]:g}, the geometry within ±{reach[1]:g}), all others at zero; the "
-        "geometry's on the appearance of an unseen clip; and the first of either at once (the paper's Figure 17).",
+        caption="The two dimensions of either code of the first frame, Z_0, that change it most, from one end to the "
+        f"other (the appearance within ±{traversal_range[0]:g}, the geometry within ±{traversal_range[1]:g}), all "
+        "others at zero; the geometry's on the appearance of an unseen clip; and the first of either at once (the "
+        "paper's Figure 17).",
     )
 
 

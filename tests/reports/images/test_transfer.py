@@ -103,7 +103,12 @@ def test_the_page(tmp_path, num_runs, labels, cell):
     folder = RunFolder.open(tmp_path / "run", {"a": 1})
     found = results(num_runs, labels=labels)
     write_transfer_report(
-        folder, image_set("source <1>", 9), image_set("target", 15), found, command="python -m x --note '<&>'", reach=3
+        folder,
+        image_set("source <1>", 9),
+        image_set("target", 15),
+        found,
+        command="python -m x --note '<&>'",
+        traversal_range=3,
     )
     page = ShownPage(folder.report_file.read_text(encoding="utf-8"))
     assert page.commands == ["python -m x --note '<&>'"]

@@ -123,7 +123,7 @@ def write(path, found):
             (video_pictures, "_STILLS", 3),
         ):
             patch.setattr(module, name, value)
-        write_video_report(folder, clips, found, command=COMMAND, reach=(3.0, 2.0))
+        write_video_report(folder, clips, found, command=COMMAND, traversal_range=(3.0, 2.0))
     return folder, ShownPage(folder.report_file.read_text(encoding="utf-8"))
 
 
