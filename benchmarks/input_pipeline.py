@@ -28,9 +28,10 @@ from benchmarks.train_step import RunningStep
 from facedis_jax.data.faces.face_set import FaceSet, FaceSource
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
 from facedis_jax.data.images.image_set import ImageSource
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, load_prepared_images
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings
 from facedis_jax.data.on_device import device_dataset
 from facedis_jax.data.pipeline import index_batches, train_batches
+from facedis_jax.data.prepared_pixels import PixelSurvey, load_prepared_pixels
 from facedis_jax.errors import InputError
 
 Kind = Literal["faces", "photographs"]
@@ -128,7 +129,7 @@ class FakePhotographs(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Nothing to get: the images are made up."
 
     @classmethod
-    def survey(cls, folder: Path, settings: FakeSettings) -> ImageSurvey:
+    def survey(cls, folder: Path, settings: FakeSettings) -> PixelSurvey:
         shape = (settings.size, settings.size, settings.channels)
 
         def read(index: int) -> tuple[np.ndarray, bytes]:
@@ -136,7 +137,7 @@ class FakePhotographs(ImageBuilder):
             return pixels, pixels.tobytes()
 
         images = np.arange(settings.num_images)
-        return ImageSurvey("fake photographs", [f"{i:06d}" for i in images], images, images[:1], [], read)
+        return PixelSurvey("fake photographs", [f"{i:06d}" for i in images], images, images[:1], [], read)
 
 
 def fake_face_set(folder: Path, num_faces: int, num_vertices: int) -> FaceSet:
@@ -153,7 +154,7 @@ def fake_face_set(folder: Path, num_faces: int, num_vertices: int) -> FaceSet:
 def fake_photographs(folder: Path, num_images: int, size: int) -> ImageSource:
     """Photographs prepared in a folder, to be read from there."""
     settings = FakeSettings(size=size, num_images=num_images)
-    return load_prepared_images(FakePhotographs, folder, settings, folder / "prepared").train.images
+    return load_prepared_pixels(FakePhotographs, folder, settings, folder / "prepared").train.source
 
 
 def take(dataset: Any, number: int, send: Callable[[Any], Any] = jax.device_put) -> None:

@@ -169,11 +169,11 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
     check_model(config.learner.model, clip_set)
     trainings = []
     if config.video_model is None:
-        check_training(config.training, clips.clips, called="clips")
+        check_training(config.training, clips.source, called="clips")
         trainings.append(config.training)
     if config.compare:
         mocogan_of(config, clip_set)  # refuses what it cannot be, before anything is trained
-        check_training(config.mocogan_training, clips.clips, "--mocogan-training", called="clips")
+        check_training(config.mocogan_training, clips.source, "--mocogan-training", called="clips")
         trainings.append(config.mocogan_training)
     loaded = None
     if config.video_model is not None:
@@ -184,11 +184,11 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
         config,
         options,
         trainings=trainings,
-        sources=[clips.clips],
+        sources=[clips.source],
         content_hash=clip_set.content_hash,
         skipped=clip_set.skipped,
     )
-    dynamic = loaded or train_clips(run, "dynamic", config.learner, config.training, clips, clip_set.test.clips)
+    dynamic = loaded or train_clips(run, "dynamic", config.learner, config.training, clips, clip_set.test.source)
     mocogan = train_mocogan(run, config, clip_set, clips) if config.compare else None
     if jax.process_index() == 0:
         results = evaluate(run, config, clip_set, clips, folds, dynamic, mocogan, lambda line: say(options, line))
@@ -221,9 +221,9 @@ def joined(clip_set: ClipSet) -> ClipSplit:
     Folds keep people apart for the classifier, and the generators see no labels.
     """
     one, other = clip_set.train, clip_set.test
-    clips: ClipSource = JoinedClips(one.clips, other.clips)
-    if isinstance(one.clips, ArrayClips) and isinstance(other.clips, ArrayClips):
-        clips = ArrayClips(np.concatenate([one.clips.frames, other.clips.frames]))
+    clips: ClipSource = JoinedClips(one.source, other.source)
+    if isinstance(one.source, ArrayClips) and isinstance(other.source, ArrayClips):
+        clips = ArrayClips(np.concatenate([one.source.pixels, other.source.pixels]))
     labels = {
         name: np.concatenate([one.labels[name], other.labels[name]]) for name in one.labels if name in other.labels
     }
@@ -292,8 +292,8 @@ def train_mocogan(run: ModelRun, config: ExpressionConfig, clip_set: ClipSet, cl
         "mocogan",
         learner,
         training,
-        clips.clips,
-        clip_set.test.clips,
+        clips.source,
+        clip_set.test.source,
         state_axes=None,
         evaluation_batch=training.evaluation_examples,
         names=clips.names,
@@ -318,7 +318,7 @@ def evaluate(
     report: Callable[[str], None],
 ) -> RecognitionResults:
     """Cross-validates one classifier for each kind of features."""
-    pixels, labels = stack_clips(clips.clips), clips.labels["expression"]
+    pixels, labels = stack_clips(clips.source), clips.labels["expression"]
     report("inferring latents")
     latents = latents_of(config, dynamic, pixels)
     numbers: dict[str, Any] = {

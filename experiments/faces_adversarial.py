@@ -83,28 +83,28 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": AdversarialFacesConfig()}
 def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
     images = load_photographs(config.data)
     check_model(config.learner.abp.model, images, "--learner.abp.model")
-    check_training(config.training, images.train.images)
+    check_training(config.training, images.train.source)
     run = open_model_run(
         "faces_adversarial",
         config,
         options,
         trainings=[config.training],
-        sources=[images.train.images],
+        sources=[images.train.source],
         content_hash=images.content_hash,
         skipped=images.skipped,
     )
     models: dict[str, TrainedImages] = {}
     for name, learner in (("likelihood", config.learner.abp), ("adversarial", config.learner)):
         models[name] = train_images(
-            run, name, learner, config.training, images.train.images, images.test.images, names=images.train.names
+            run, name, learner, config.training, images.train.source, images.test.source, names=images.train.names
         )
     if jax.process_index() == 0:
         say(options, "evaluating")
-        test = stack_images(images.test.images)
+        test = stack_images(images.test.source)
         found = {name: reconstructions(model.codec, test) for name, model in models.items()}
         numbers = {
             "device": device_label(run.devices),
-            "images": {"train": len(images.train.images), "test": len(test)},
+            "images": {"train": len(images.train.source), "test": len(test)},
             "sharpness_of_photographs": float(sharpness(test).mean()),
             **{
                 name: {

@@ -122,13 +122,13 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": FacesConfig()}
 def main(config: FacesConfig, options: RunOptions) -> int:
     images = load_photographs(config.data)
     check_model(config.learner.model, images)
-    check_training(config.training, images.train.images)
+    check_training(config.training, images.train.source)
     run = open_model_run(
         "faces_deformable",
         config,
         options,
         trainings=[config.training],
-        sources=[images.train.images],
+        sources=[images.train.source],
         content_hash=images.content_hash,
         skipped=images.skipped,
     )
@@ -137,7 +137,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
         learners |= without_geometry(config.learner)
     models = {
         name: train_images(
-            run, name, learner, config.training, images.train.images, images.test.images, names=images.train.names
+            run, name, learner, config.training, images.train.source, images.test.source, names=images.train.names
         )
         for name, learner in learners.items()
     }
@@ -155,9 +155,9 @@ def main(config: FacesConfig, options: RunOptions) -> int:
 
 def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) -> DeformableResults:
     """Measures every model on the test images; all that depends on views only where several are known."""
-    test = stack_images(images.test.images)
+    test = stack_images(images.test.source)
     numbers: dict = {
-        "images": {"train": len(images.train.images), "test": len(test)},
+        "images": {"train": len(images.train.source), "test": len(test)},
         "device": device_label(run.devices),
     }
     latents: Latents | None = None

@@ -190,7 +190,7 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": FacesVideoConfig()}
 def main(config: FacesVideoConfig, options: RunOptions) -> int:
     clips = load_clips(config.data)
     check_model(config.learner.model, clips)
-    check_training(config.training, clips.train.clips, called="clips")
+    check_training(config.training, clips.train.source, called="clips")
     trainings = [config.training]
     image_learner = None
     if config.compare:
@@ -201,11 +201,11 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
         config,
         options,
         trainings=trainings,
-        sources=[clips.train.clips],
+        sources=[clips.train.source],
         content_hash=clips.content_hash,
         skipped=clips.skipped,
     )
-    dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train, clips.test.clips)
+    dynamic = train_clips(run, "dynamic", config.learner, config.training, clips.train, clips.test.source)
     image = None
     if image_learner is not None:
         image = train_images(
@@ -213,8 +213,8 @@ def main(config: FacesVideoConfig, options: RunOptions) -> int:
             "image",
             image_learner,
             trainings[-1],
-            clip_frames(clips.train.clips),
-            clip_frames(clips.test.clips),
+            clip_frames(clips.train.source),
+            clip_frames(clips.test.source),
             names=[f"{name}, frame {i}" for name in clips.train.names for i in range(clips.frames)],
         )
     if jax.process_index() == 0:
@@ -262,13 +262,13 @@ def evaluate(
     run: ModelRun, config: FacesVideoConfig, clips: ClipSet, dynamic: TrainedClips, image: TrainedImages | None
 ) -> VideoResults:
     """Measures both models on the unseen clips; what depends on levels only where they are known."""
-    test = stack_clips(clips.test.clips)
+    test = stack_clips(clips.test.source)
     labels = {name: np.asarray(values) for name, values in clips.test.labels.items()}
     latents = dynamic.codec.infer(test)
     predictions = dynamic.codec.decode(latents)
     errors = frame_errors(test, predictions)
     numbers: dict[str, Any] = {
-        "clips": {"train": len(clips.train.clips), "test": len(test)},
+        "clips": {"train": len(clips.train.source), "test": len(test)},
         "frames": clips.frames,
         "device": device_label(run.devices),
         "latents_per_clip": {"dynamic": sum(latents_per_clip(config.learner.model, clips.frames))},
@@ -287,13 +287,13 @@ def evaluate(
     truth = clips.train.labels
     reader = None
     if all("level" in known and np.any(known["level"]) and "expression" in known for known in (labels, truth)):
-        reader = fit_level_reader(stack_clips(clips.train.clips), truth["level"], truth["expression"])
+        reader = fit_level_reader(stack_clips(clips.train.source), truth["level"], truth["expression"])
 
     found = {"recombination": recombination_scores(config, dynamic, reader, test, latents, predictions, labels)}
     if dynamic.chains is not None:
         rows = clips_of_as_many_people(truth["subject"], labels["subject"])
         known = {name: np.asarray(values)[rows] for name, values in truth.items()}
-        shown, chains = stack_clips([clips.train.clips[row] for row in rows]), of_clips(dynamic.chains, rows)
+        shown, chains = stack_clips([clips.train.source[row] for row in rows]), of_clips(dynamic.chains, rows)
         made = dynamic.codec.decode(chains)
         found["recombination_of_training_clips"] = recombination_scores(
             config, dynamic, reader, shown, chains, made, known

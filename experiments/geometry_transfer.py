@@ -108,17 +108,17 @@ def main(config: TransferConfig, options: RunOptions) -> int:
     sets = load_sets(config)
     front = frontal_faces(config, sets.target)
     check_model(config.learner.model, sets.source)
-    check_training(config.training, sets.source.train.images)
+    check_training(config.training, sets.source.train.source)
     run = open_model_run(
         "geometry_transfer",
         config,
         options,
         trainings=[config.training, config.fine_tuning],
-        sources=[sets.source.train.images, front],
+        sources=[sets.source.train.source, front],
         content_hash={"source": sets.source.content_hash, "target": sets.target.content_hash},
         skipped={**sets.source.skipped, **sets.target.skipped},
     )
-    test, views = sets.target.test.images, sets.target.test.labels["view"]
+    test, views = sets.target.test.source, sets.target.test.labels["view"]
     errors, shown = [], None
     for number in range(config.runs):
         say(options, f"run {number + 1} of {config.runs}")
@@ -179,7 +179,7 @@ def frontal_faces(config: TransferConfig, target: ImageSet) -> ArrayImages:
     if len(rows) < config.fine_tuning.batch_size:
         expected = f"{config.fine_tuning.batch_size} or more frontal faces to learn from, a batch"
         raise InputError(target.name, expected, str(len(rows)))
-    return ArrayImages(np.stack([target.train.images[int(row)]["image"] for row in rows]))
+    return ArrayImages(np.stack([target.train.source[int(row)]["image"] for row in rows]))
 
 
 def nth_run(run: ModelRun, number: int) -> ModelRun:
@@ -206,7 +206,7 @@ def transferred(run: ModelRun, config: TransferConfig, sets: TransferSets, front
     for name, learner in models.items():
         source, target = sets.source, sets.target
         first = train_images(
-            run, name, learner, config.training, source.train.images, source.test.images, names=source.train.names
+            run, name, learner, config.training, source.train.source, source.test.source, names=source.train.names
         )
         second = train_images(
             run,
@@ -214,7 +214,7 @@ def transferred(run: ModelRun, config: TransferConfig, sets: TransferSets, front
             fine_tuned(learner),
             config.fine_tuning,
             front,
-            target.test.images,
+            target.test.source,
             params=first.params,
         )
         stages[name] = Stages(first, second)
@@ -244,7 +244,7 @@ def results_of(
     test = sets.target.test
     table = {name: errors_over_runs([each[name] for each in errors]) for name in shown.stages}
     numbers = {
-        "images": {"source": len(sets.source.train.images), "frontal": len(front), "test": len(test.images)},
+        "images": {"source": len(sets.source.train.source), "frontal": len(front), "test": len(test.source)},
         "device": device_label(run.devices),
         "runs": len(errors),
         "squared_error": table,
@@ -260,8 +260,8 @@ def results_of(
     return TransferResults(
         numbers=numbers,
         codec=shown.stages["deformable"].target.codec,
-        front=front.images,
-        images=stack_images(test.images),
+        front=front.pixels,
+        images=stack_images(test.source),
         latents=shown.unseen["deformable"][0],
         predictions={name: predictions for name, (_, predictions, _) in shown.unseen.items()},
         source_rows={name: stages.source.rows for name, stages in shown.stages.items()},

@@ -95,13 +95,13 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
     images = load_photographs(config.data)
     check_landmarks(images)
     check_model(config.learner.model, images)
-    check_training(config.training, images.train.images)
+    check_training(config.training, images.train.source)
     run = open_model_run(
         "landmarks",
         config,
         options,
         trainings=[config.training],
-        sources=[images.train.images],
+        sources=[images.train.source],
         content_hash=images.content_hash,
         skipped=images.skipped,
     )
@@ -110,8 +110,8 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
         "deformable",
         config.learner,
         config.training,
-        images.train.images,
-        images.test.images,
+        images.train.source,
+        images.test.source,
         names=images.train.names,
     )
     if jax.process_index() == 0:
@@ -134,7 +134,7 @@ def check_landmarks(images: ImageSet) -> None:
         if "landmarks" not in split.labels:
             expected = "photographs with landmarks (celeba with its list of them, mafl, or synthetic)"
             raise InputError("--data.kind", expected, f"{images.name} without any")
-    people = images.train.labels.get("subject", range(len(images.train.images)))
+    people = images.train.labels.get("subject", range(len(images.train.source)))
     if len(np.unique(people)) < 2:
         raise InputError("--data", "photographs of two people or more to train on", "of one alone")
     eyes = images.test.labels["landmarks"][:, :2]
@@ -183,7 +183,7 @@ def evaluate(
     run: ModelRun, config: LandmarksConfig, images: ImageSet, model: TrainedImages, report: Callable[[str], None]
 ) -> LandmarkResults:
     """Fits a regressor on each kind of features and measures all of them on the test images."""
-    train, test = stack_images(images.train.images), stack_images(images.test.images)
+    train, test = stack_images(images.train.source), stack_images(images.test.source)
     report("inferring codes")
     seen = Codes.infer(model.codec, test, config.samples)
     learned = training_codes(config, model, train).features() | {"pixels": _unit(train)}

@@ -159,14 +159,14 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         raise InputError("--digit-learner.model.appearance-latents", "10, one for each digit", str(codes_of_digits))
     digits = load_digits(config.digits, config.digit_learner.model.size)
     check_model(config.digit_learner.model, digits, "--digit-learner.model")
-    check_training(config.digit_training, digits.train.images, "--digit-training")
+    check_training(config.digit_training, digits.train.source, "--digit-training")
     cars = load_photographs(config.cars, "--cars") if config.cars.folder else None
     faces = load_photographs(config.faces, "--faces") if config.faces_model is None else None
     others = load_photographs(config.others, "--others")
     for images in (faces, cars):
         if images is not None:
             check_model(learner_of(config, images).model, images)
-            check_training(config.training, images.train.images)
+            check_training(config.training, images.train.source)
     # Bends of faces are carried over to these.
     bending = config.learner if faces is None else learner_of(config, faces)
     check_shape("--others", others, bending.model, "the faces")
@@ -179,7 +179,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         config,
         options,
         trainings=[config.digit_training, config.training],
-        sources=[images.train.images for images in (digits, cars, faces) if images],
+        sources=[images.train.source for images in (digits, cars, faces) if images],
         content_hash={
             "digits": digits.content_hash,
             "cars": cars.content_hash if cars else "",
@@ -195,8 +195,8 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         "digits",
         config.digit_learner,
         config.digit_training,
-        digits.train.images,
-        digits.test.images,
+        digits.train.source,
+        digits.test.source,
         codes=codes,
         test_codes=test_codes,
         names=digits.train.names,
@@ -208,8 +208,8 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
                 name,
                 learner_of(config, images),
                 config.training,
-                images.train.images,
-                images.test.images,
+                images.train.source,
+                images.test.source,
                 names=images.train.names,
             )
     if jax.process_index() == 0:
@@ -217,7 +217,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         results = ObjectResults(
             digits=classified(digits, digit_model.codec, config.digit_learner.sigma),
             cars=models["cars"].codec if cars else None,
-            bends=CarriedBends(models["faces"].codec, stack_images(others.test.images), others.name),
+            bends=CarriedBends(models["faces"].codec, stack_images(others.test.source), others.name),
             rows={"digits": digit_model.rows, **{name: model.rows for name, model in models.items() if model.rows}},
         )
         write_results(
@@ -226,7 +226,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
                 "device": device_label(run.devices),
                 "digits": {
                     "accuracy": results.digits.accuracy,
-                    "images": {"train": len(digits.train.images), "test": len(digits.test.images)},
+                    "images": {"train": len(digits.train.source), "test": len(digits.test.source)},
                     "steps": digit_model.steps,
                     "seconds": round(digit_model.seconds, 1),
                 },
@@ -260,7 +260,7 @@ def load_digits(data: DigitDataConfig, size: int) -> ImageSet:
 
 def classified(digits: ImageSet, codec: ImageCodec, sigma: float) -> Digits:
     """Every held-out digit explained by each template, and named after the one of the lowest energy."""
-    images = stack_images(digits.test.images)
+    images = stack_images(digits.test.source)
     predicted, energies, geometry = classify_by_energy(codec, images, np.eye(10, dtype=np.float32), sigma=sigma)
     return Digits(codec, images, digits.test.labels["category"], predicted, energies, geometry, digits.name)
 

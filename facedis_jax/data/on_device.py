@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from facedis_jax.data.faces.face_set import FaceSource
-from facedis_jax.data.images.image_set import ImageSource
-from facedis_jax.data.videos.clip_set import ClipSource
+from facedis_jax.data.sources import Source
 
 
 class DeviceDataset(NamedTuple):
@@ -30,7 +28,7 @@ class DeviceDataset(NamedTuple):
     take: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
 
 
-def device_dataset(source: FaceSource | ImageSource | ClipSource, neutrals: np.ndarray | None = None) -> DeviceDataset:
+def device_dataset(source: Source[Any], neutrals: np.ndarray | None = None) -> DeviceDataset:
     """Reads a whole source.
 
     Args:
@@ -51,7 +49,7 @@ def device_dataset(source: FaceSource | ImageSource | ClipSource, neutrals: np.n
     return DeviceDataset(arrays, partial(_take, example, neutral))
 
 
-def dataset_bytes(source: FaceSource | ImageSource | ClipSource) -> int:
+def dataset_bytes(source: Source[Any]) -> int:
     """About how large the tables of a source are, from its first example."""
     shapes = jax.tree.leaves(_shapes_of(dict(source[0])))
     return len(source) * sum(math.prod(one.shape) * one.dtype.itemsize for one in shapes)

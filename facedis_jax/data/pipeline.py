@@ -5,9 +5,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from facedis_jax.data.faces.face_set import FaceSource
-from facedis_jax.data.images.image_set import ImageSource
-from facedis_jax.data.videos.clip_set import ClipSource
+from facedis_jax.data.sources import Source
 from facedis_jax.errors import InputError
 
 # Batches read ahead by each thread: enough to hide a slow read, little memory.
@@ -15,7 +13,7 @@ _AHEAD = 2
 
 
 def train_batches(
-    source: FaceSource | ImageSource | ClipSource,
+    source: Source[Any],
     neutrals: np.ndarray | None = None,
     *,
     batch_size: int,
@@ -74,7 +72,7 @@ def index_batches(
 
 
 def evaluation_batches(
-    source: FaceSource | ImageSource | ClipSource,
+    source: Source[Any],
     neutrals: np.ndarray | None = None,
     *,
     batch_size: int,

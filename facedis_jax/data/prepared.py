@@ -5,11 +5,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import rich.console
 import rich.progress
 import tensorflow_datasets as tfds
@@ -18,7 +16,6 @@ from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.whole import write_text
 
 T = TypeVar("T")
-Survey = TypeVar("Survey")  # ImageSurvey or ClipSurvey
 Builder = TypeVar("Builder", bound="PreparedBuilder")
 
 
@@ -141,35 +138,6 @@ def find_damaged(
     except OSError as error:
         raise InputError(base, "a folder for prepared data that can be written", str(error)) from None
     return damaged
-
-
-def damaged_examples(survey: Any, settings: object, folder: Path, prepared_dir: str | Path | None) -> dict[str, str]:
-    """Those among the chosen examples of a survey that cannot be read; see `find_damaged`."""
-    chosen = np.union1d(survey.train, survey.test)
-    return find_damaged(
-        f"{survey.title} {settings}",
-        [survey.names[i] for i in chosen],
-        lambda place: survey.read(chosen[place]),
-        folder,
-        survey.files,
-        prepared_dir,
-    )
-
-
-def without(survey: Survey, names: Sequence[str]) -> Survey:
-    """A survey whose halves leave out some examples.
-
-    Raises:
-      InputError: nothing is left of a half.
-    """
-    of: Any = survey
-    kept = ~np.isin(np.asarray(of.names), names)
-    left = {half: getattr(of, half)[kept[getattr(of, half)]] for half in ("train", "test")}
-    for half, indices in left.items():
-        if not len(indices):
-            found = f"none: all {len(getattr(of, half))} are damaged"
-            raise InputError(of.title, f"one whole example or more to {half}", found)
-    return replace(of, **left)
 
 
 def names_hash(names: Sequence[str]) -> str:

@@ -119,14 +119,14 @@ def train_clips(
     """
 
     def learner(**schedule: Any) -> Learner:
-        return abp_video_learner(config, num_clips=len(train.clips), **schedule)
+        return abp_video_learner(config, num_clips=len(train.source), **schedule)
 
     model = train_model(
         run,
         name,
         learner,
         training,
-        train.clips,
+        train.source,
         test,
         state_axes=ABP_VIDEO_STATE_AXES,
         evaluation_batch=_EVALUATION_BATCH,

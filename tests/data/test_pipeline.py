@@ -132,7 +132,7 @@ def test_images_come_with_the_index_of_their_chain_and_without_neutrals():
     for batch in itertools.islice(iter(train_batches(IMAGES, batch_size=4, seed=0)), 5):
         shapes = {key: (value.shape, value.dtype.name) for key, value in batch.items()}
         assert shapes == {"image": ((4, 8, 8, 3), "uint8"), "index": ((4,), "int32")}
-        np.testing.assert_array_equal(batch["image"], IMAGES.images[batch["index"]])
+        np.testing.assert_array_equal(batch["image"], IMAGES.pixels[batch["index"]])
         seen += batch["index"].tolist()
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
@@ -143,12 +143,12 @@ def test_images_are_evaluated_once_in_order():
     assert set(batches[0]) == {"image", "index", "mask"}
     mask = np.concatenate([batch["mask"] for batch in batches])
     images = np.concatenate([batch["image"] for batch in batches])
-    np.testing.assert_array_equal(images[mask == 1], IMAGES.images)
+    np.testing.assert_array_equal(images[mask == 1], IMAGES.pixels)
 
 
 def test_taken_images_get_indices_of_their_own():
     some = IMAGES.take(np.array([7, 2]))
-    np.testing.assert_array_equal(some[1]["image"], IMAGES.images[2])
+    np.testing.assert_array_equal(some[1]["image"], IMAGES.pixels[2])
     assert (len(some), some[1]["index"]) == (2, 1)
 
     class Listed:
@@ -158,4 +158,4 @@ def test_taken_images_get_indices_of_their_own():
         def __getitem__(self, index):
             return some[index]
 
-    np.testing.assert_array_equal(stack_images(Listed()), IMAGES.images[[7, 2]])
+    np.testing.assert_array_equal(stack_images(Listed()), IMAGES.pixels[[7, 2]])

@@ -81,8 +81,8 @@ def test_photographs(tmp_path, damaged):
     images = load_images("folder", tmp_path / "faces", **arguments, skip_damaged=True)
     assert list(images.skipped) == [damaged]
     for half in (images.train, images.test):
-        assert len(half.names) == len(half.images)
-        for image, name in zip(read_all(half.images), half.names, strict=True):
+        assert len(half.names) == len(half.source)
+        for image, name in zip(read_all(half.source), half.names, strict=True):
             assert (image["image"] == 10 * int(name[:3])).all()
     assert len(images.train.names) + len(images.test.names) == 19
 

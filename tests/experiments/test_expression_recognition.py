@@ -208,12 +208,12 @@ class _FromDisk:
 def test_halves_are_joined_in_order_whether_in_memory_or_not():
     clip_set = load_clips(CONFIG.data)
     together = experiment.joined(clip_set)
-    frames = np.concatenate([clip_set.train.clips.frames, clip_set.test.clips.frames])
-    apart = [replace(half, clips=_FromDisk(half.clips)) for half in (clip_set.train, clip_set.test)]
+    frames = np.concatenate([clip_set.train.source.pixels, clip_set.test.source.pixels])
+    apart = [replace(half, source=_FromDisk(half.source)) for half in (clip_set.train, clip_set.test)]
     other = experiment.joined(replace(clip_set, train=apart[0], test=apart[1]))
-    assert isinstance(together.clips, ArrayClips)
-    assert isinstance(other.clips, experiment.JoinedClips)
-    for clips in (together.clips, other.clips):
+    assert isinstance(together.source, ArrayClips)
+    assert isinstance(other.source, experiment.JoinedClips)
+    for clips in (together.source, other.source):
         np.testing.assert_array_equal(stack_clips(clips), frames)
         assert [int(clips[i]["index"]) for i in (0, 5)] == [0, 5]
     assert together.names == [*clip_set.train.names, *clip_set.test.names]

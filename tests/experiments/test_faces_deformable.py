@@ -187,7 +187,7 @@ def test_nothing_is_said_about_views_where_there_is_one(photographs, views):
     rows = np.flatnonzero(np.isin(photographs.test.labels["view"], views))
     test = replace(
         photographs.test,
-        images=photographs.test.images.take(rows),
+        images=photographs.test.source.take(rows),
         labels={name: values[rows] for name, values in photographs.test.labels.items()},
     )
     codes = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)

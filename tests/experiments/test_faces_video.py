@@ -102,7 +102,7 @@ def test_the_same_command_on_a_finished_run_trains_no_more(run):
 
 def test_the_generator_of_frames_has_no_fewer_latents_per_clip(clips):
     for frames in (3, 16, 60):
-        model = frame_learner(FacesVideoConfig(), replace(clips, frames=frames)).model
+        model = frame_learner(FacesVideoConfig(), replace(clips, shape=(frames, *clips.shape[1:]))).model
         for per_frame, per_clip in zip(
             (model.appearance_latents, model.geometry_latents), latents_per_clip(DynamicConfig(), frames), strict=True
         ):

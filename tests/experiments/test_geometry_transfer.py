@@ -101,8 +101,8 @@ def test_frontal_faces_are_of_view_zero_and_fewer_are_among_more():
     target = geometry_transfer.load_sets(CONFIG).target
     views = np.float32([0, 30, 0, 15, 0, 0, -15, 0])
     target = replace(target, train=replace(target.train, labels={"view": views}))
-    pixels = stack_images(target.train.images)
-    every, few = (geometry_transfer.frontal_faces(replace(CONFIG, frontal=count), target).images for count in (None, 4))
+    pixels = stack_images(target.train.source)
+    every, few = (geometry_transfer.frontal_faces(replace(CONFIG, frontal=count), target).pixels for count in (None, 4))
     np.testing.assert_array_equal(every, pixels[views == 0])
     assert len(few) == 4
     assert all(any(np.array_equal(one, other) for other in every) for one in few)

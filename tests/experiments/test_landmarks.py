@@ -128,7 +128,7 @@ def test_landmarks_are_checked_before_anything_is_trained():
     images = load_photographs(CONFIG.data)
     with pytest.raises(InputError, match="without any"):
         landmarks.check_landmarks(replace(images, train=replace(images.train, labels={})))
-    alone = {**images.train.labels, "subject": np.zeros(len(images.train.images), int)}
+    alone = {**images.train.labels, "subject": np.zeros(len(images.train.source), int)}
     with pytest.raises(InputError, match="two people or more"):
         landmarks.check_landmarks(replace(images, train=replace(images.train, labels=alone)))
     points = images.test.labels["landmarks"].copy()

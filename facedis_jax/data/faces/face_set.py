@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypedDict
+from typing import TypeAlias, TypedDict
 
 import numpy as np
+
+from facedis_jax.data.sources import Source
 
 
 class Face(TypedDict):
@@ -21,12 +23,7 @@ class Face(TypedDict):
     index: np.ndarray
 
 
-class FaceSource(Protocol):
-    """Random access to faces: deterministic, cheap to index, safe to share between threads."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Face: ...
+FaceSource: TypeAlias = Source[Face]
 
 
 @dataclass(frozen=True)

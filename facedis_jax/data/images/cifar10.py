@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, choose
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, choose
+from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.splits import every_tenth
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import file_size, refuse_links_out
@@ -50,7 +51,7 @@ class Cifar10(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Get the binary version at {WHERE_TO_GET_IT}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: Cifar10Settings) -> ImageSurvey:
+    def survey(cls, folder: Path, settings: Cifar10Settings) -> PixelSurvey:
         if settings.category not in (None, *CATEGORIES):
             raise InputError("category", f"one of {', '.join(CATEGORIES)}", repr(settings.category))
         files = [folder / name for name in (*_TRAIN_FILES, _TEST_FILE) if (folder / name).is_file()]
@@ -79,7 +80,7 @@ class Cifar10(ImageBuilder):
             pixels = record[1:].reshape(3, _SIDE, _SIDE).transpose(1, 2, 0)
             return framing.pixels(files[batch], Image.fromarray(np.ascontiguousarray(pixels))), record.tobytes()
 
-        return ImageSurvey(
+        return PixelSurvey(
             title,
             names,
             *choose(title, names, is_test, settings),

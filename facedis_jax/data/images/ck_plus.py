@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from facedis_jax.data.images.lists import list_images, read_lines
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_images
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
+from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.splits import split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import refuse_links_out
@@ -45,7 +46,7 @@ class CkPlus(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for CK+ at {WHERE_TO_GET_IT}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: CkPlusSettings) -> ImageSurvey:
+    def survey(cls, folder: Path, settings: CkPlusSettings) -> PixelSurvey:
         images = folder / "cohn-kanade-images"
         paths = list_images(images, _LAYOUT, deep=True)
         for path in paths:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from facedis_jax.data.images.lists import list_images
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_images
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
+from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.splits import every_tenth
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import open_images
@@ -43,7 +44,7 @@ class Ffhq(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Get FFHQ from {WHERE_TO_GET_FFHQ}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: FfhqSettings) -> ImageSurvey:
+    def survey(cls, folder: Path, settings: FfhqSettings) -> PixelSurvey:
         there = [size for size, name in _FFHQ_FOLDERS.items() if (folder / name).is_dir()]
         enough = [size for size in there if size >= settings.size]
         images = folder / _FFHQ_FOLDERS[(enough or there)[0 if enough else -1]] if there else folder
@@ -68,7 +69,7 @@ class ImageFolder(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put photographs of one size in a folder."
 
     @classmethod
-    def survey(cls, folder: Path, settings: ImageSettings) -> ImageSurvey:
+    def survey(cls, folder: Path, settings: ImageSettings) -> PixelSurvey:
         paths = list_images(folder, "photographs", deep=True)
         names = [path.relative_to(folder).as_posix() for path in paths]
         photographs = open_images(paths, settings.framing)

@@ -1,6 +1,5 @@
 """The sets of real photographs by name, each ready to be learned from with one call."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from facedis_jax.data.images.folders import Ffhq, ImageFolder
 from facedis_jax.data.images.image_set import ImageSet
 from facedis_jax.data.images.mnist import Mnist
 from facedis_jax.data.images.multi_pie import MultiPie
-from facedis_jax.data.images.prepared import ImageBuilder, load_prepared_images
-from facedis_jax.errors import InputError
+from facedis_jax.data.images.prepared import ImageBuilder
+from facedis_jax.data.prepared_pixels import load_pixels
 
 IMAGE_SETS: dict[str, type[ImageBuilder]] = {
     "celeba": Celeba,
@@ -61,14 +60,5 @@ def load_images(
     Raises:
       InputError: where the kind or a setting is unknown, or the folder or a file in it cannot be used.
     """
-    if kind not in IMAGE_SETS:
-        raise InputError("the set of photographs", f"one of {', '.join(IMAGE_SETS)}", repr(kind))
-    builder_type = IMAGE_SETS[kind]
-    given = {name: value for name, value in {"size": size, **settings}.items() if value is not None}
-    known = [field.name for field in dataclasses.fields(builder_type.settings_type)]
-    for name in given:
-        if name not in known:
-            raise InputError(f"the set {kind}", f"settings among {', '.join(known)}", name)
-    return load_prepared_images(
-        builder_type, folder, builder_type.settings_type(**given), prepared_dir, skip_damaged=skip_damaged
-    )
+    given = {"size": size, **settings}
+    return load_pixels(IMAGE_SETS, kind, folder, given, prepared_dir=prepared_dir, skip_damaged=skip_damaged)

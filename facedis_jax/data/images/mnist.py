@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, choose
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, choose
+from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import file_size, refuse_links_out
 
@@ -52,7 +53,7 @@ class Mnist(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Get the four files, described at {WHERE_TO_GET_IT}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: MnistSettings) -> ImageSurvey:
+    def survey(cls, folder: Path, settings: MnistSettings) -> PixelSurvey:
         if settings.category not in (None, *CATEGORIES):
             raise InputError("category", f"one of {', '.join(CATEGORIES)}", repr(settings.category))
         files, names, digits, labels = [], [], [], []
@@ -81,7 +82,7 @@ class Mnist(ImageBuilder):
             data = pixels[index].tobytes() + categories[index].tobytes()
             return framing.pixels(names[index], Image.fromarray(pixels[index])), data
 
-        return ImageSurvey(
+        return PixelSurvey(
             title,
             names,
             *choose(title, names, is_test, settings),

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from facedis_jax.data.images.lists import list_images
-from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, ImageSurvey, survey_images
+from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
+from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.splits import split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import open_images
@@ -69,7 +70,7 @@ class MultiPie(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Order Multi-PIE at {WHERE_TO_GET_IT}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: MultiPieSettings) -> ImageSurvey:
+    def survey(cls, folder: Path, settings: MultiPieSettings) -> PixelSurvey:
         unknown = set(settings.views) - set(VIEWS.values())
         if unknown or not settings.views:
             found = ", ".join(map(str, sorted(unknown))) or "none"

@@ -47,7 +47,7 @@ def synthetic_digits(config: DigitConfig, *, size: int = 32) -> ImageSet:
 
     Example:
       >>> digits = synthetic_digits(DigitConfig(train=20, test=10), size=16)
-      >>> digits.train.images[3]["image"].shape, digits.train.labels["category"][:4].tolist()
+      >>> digits.train.source[3]["image"].shape, digits.train.labels["category"][:4].tolist()
       ((16, 16, 1), [0, 1, 2, 3])
     """
     templates = np.stack([_glyph(str(digit), size) for digit in range(10)])
@@ -55,7 +55,7 @@ def synthetic_digits(config: DigitConfig, *, size: int = 32) -> ImageSet:
     def half(which: int, count: int) -> ImageSplit:
         images = np.stack([_bent(templates[i % 10], config, which, i) for i in range(count)])
         return ImageSplit(
-            images=ArrayImages(np.round(255 * images[..., None]).astype(np.uint8)),
+            source=ArrayImages(np.round(255 * images[..., None]).astype(np.uint8)),
             names=tuple(f"digit_{i:05d}" for i in range(count)),
             labels={"category": np.arange(count, dtype=np.int32) % 10},
         )
@@ -64,8 +64,7 @@ def synthetic_digits(config: DigitConfig, *, size: int = 32) -> ImageSet:
         name="synthetic digits",
         train=half(0, config.train),
         test=half(1, config.test),
-        size=size,
-        channels=1,
+        shape=(size, size, 1),
         content_hash=hashlib.sha256(json.dumps(["digits", asdict(config), size]).encode()).hexdigest(),
         classes={"category": tuple("0123456789")},
     )

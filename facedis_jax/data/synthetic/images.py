@@ -120,7 +120,7 @@ def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: in
       >>> from facedis_jax.data.synthetic.face_model import load_face_model
       >>> config = SyntheticImageConfig(train_subjects=2, images_per_subject=3, test_subjects=1)
       >>> photographs = synthetic_images(load_face_model(), config, size=16)
-      >>> len(photographs.train.images), photographs.test.labels["view"].tolist()
+      >>> len(photographs.train.source), photographs.test.labels["view"].tolist()
       (6, [-30.0, -15.0, 0.0, 15.0, 30.0])
     """
     check_power_of_two("size", size, least=8)
@@ -134,8 +134,7 @@ def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: in
         name=f"synthetic photographs of {model.name}/{config.style}",
         train=_split(model, camera, config, people, train, None, size),
         test=_split(model, camera, config, people, test, config.views, size),
-        size=size,
-        channels=3,
+        shape=(size, size, 3),
         content_hash=hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest(),
         classes={"expression": EXPRESSIONS},
     )
@@ -244,7 +243,7 @@ def _split(
     same = ("subject", "expression", "level", "identity", "units", "shift", "scale", "ambient")
     labels |= {key: truth[key] for key in same}
     return ImageSplit(
-        images=ArrayImages(np.concatenate(images)),
+        source=ArrayImages(np.concatenate(images)),
         names=names,
         labels={key: array if array.dtype == np.int32 else array.astype(np.float32) for key, array in labels.items()},
     )

@@ -131,7 +131,7 @@ def synthetic_clips(model: FaceModel, config: SyntheticClipConfig, *, size: int 
       >>> from facedis_jax.data.synthetic.face_model import load_face_model
       >>> config = SyntheticClipConfig(subjects=1, test_subjects=1, expressions=("happy", "sad"), frames=4)
       >>> videos = synthetic_clips(load_face_model(), config, size=16)
-      >>> videos.train.names, videos.train.clips[0]["frames"].shape
+      >>> videos.train.names, videos.train.source[0]["frames"].shape
       (['00000/happy/take000', '00000/sad/take000'], (4, 16, 16, 3))
     """
     check_power_of_two("size", size, least=8)
@@ -143,9 +143,7 @@ def synthetic_clips(model: FaceModel, config: SyntheticClipConfig, *, size: int 
         name=f"synthetic videos of {model.name}/{config.style}",
         train=_split(model, camera, config, _TRAIN, people, size),
         test=_split(model, camera, config, _TEST, tested[: config.test_subjects], size),
-        frames=config.frames,
-        size=size,
-        channels=3,
+        shape=(config.frames, size, size, 3),
         content_hash=hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest(),
         classes={"expression": config.expressions},
     )
@@ -300,4 +298,4 @@ def _split(
     labels["subject"] = np.array([subject[p] for p, _, _ in takes], np.int32)
     labels["expression"] = np.array([e for _, e, _ in takes], np.int32)
     names = [f"{subject[p]:05d}/{config.expressions[e]}/take{take:03d}" for p, e, take in takes]
-    return ClipSplit(clips=ArrayClips(clips), names=names, labels=labels)
+    return ClipSplit(source=ArrayClips(clips), names=names, labels=labels)

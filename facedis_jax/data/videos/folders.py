@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from facedis_jax.data.images.lists import list_images
+from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.splits import first_by_hash
-from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings, ClipSurvey
+from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import refuse_links_out
 from facedis_jax.formats.images import open_images
@@ -36,7 +37,7 @@ class FrameFolders(ClipBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for MUG at {WHERE_TO_GET_MUG}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: ClipSettings) -> ClipSurvey:
+    def survey(cls, folder: Path, settings: ClipSettings) -> PixelSurvey:
         frames: dict[str, list[Path]] = {}
         for path in list_images(folder, _FRAMES, deep=True):
             frames.setdefault(_take(folder, path, 4, _FRAMES), []).append(path)
@@ -66,7 +67,7 @@ class VideoFiles(ClipBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put video files in folders, by their subjects and expressions."
 
     @classmethod
-    def survey(cls, folder: Path, settings: ClipSettings) -> ClipSurvey:
+    def survey(cls, folder: Path, settings: ClipSettings) -> PixelSurvey:
         files: dict[str, list[Path]] = {}
         for path in _list_videos(folder):
             take = _take(folder, path, 3, _FILES) + f"/{path.stem}"
@@ -151,7 +152,7 @@ def _survey(
     takes: Mapping[str, Sequence[Path]],
     read: Callable[[int], tuple[np.ndarray, bytes]],
     settings: ClipSettings,
-) -> ClipSurvey:
+) -> PixelSurvey:
     """What the names say of takes, which are sorted by them."""
     names = list(takes)
     subject, expression = ([name.split("/")[i] for name in names] for i in (0, 1))
@@ -161,7 +162,7 @@ def _survey(
     is_test = np.array([each in tested for each in subject])
     train = first_by_hash(np.flatnonzero(~is_test), names, settings.max_train)
     test = first_by_hash(np.flatnonzero(is_test), names, settings.max_test)
-    return ClipSurvey(
+    return PixelSurvey(
         title=f"videos of {folder.resolve().name}",
         names=names,
         train=train,

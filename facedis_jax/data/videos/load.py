@@ -1,13 +1,12 @@
 """The arrangements of videos by name, each ready to be learned from with one call."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+from facedis_jax.data.prepared_pixels import load_pixels
 from facedis_jax.data.videos.clip_set import ClipSet
 from facedis_jax.data.videos.folders import FrameFolders, VideoFiles
-from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings, load_prepared_clips
-from facedis_jax.errors import InputError
+from facedis_jax.data.videos.prepared import ClipBuilder
 
 VIDEO_SETS: dict[str, type[ClipBuilder]] = {"folders": FrameFolders, "files": VideoFiles}
 """The builder of each arrangement; its docstring says which files it reads."""
@@ -47,11 +46,5 @@ def load_videos(
     Raises:
       InputError: where the kind or a setting is unknown, or the folder or a file in it cannot be used.
     """
-    if kind not in VIDEO_SETS:
-        raise InputError("the set of videos", f"one of {', '.join(VIDEO_SETS)}", repr(kind))
-    given = {name: value for name, value in {"size": size, "frames": frames, **settings}.items() if value is not None}
-    known = [field.name for field in dataclasses.fields(ClipSettings)]
-    for name in given:
-        if name not in known:
-            raise InputError(f"the set {kind}", f"settings among {', '.join(known)}", name)
-    return load_prepared_clips(VIDEO_SETS[kind], folder, ClipSettings(**given), prepared_dir, skip_damaged=skip_damaged)
+    given = {"size": size, "frames": frames, **settings}
+    return load_pixels(VIDEO_SETS, kind, folder, given, prepared_dir=prepared_dir, skip_damaged=skip_damaged)

@@ -66,7 +66,7 @@ def test_the_partition_people_and_landmarks_come_with_the_images(load):
 @pytest.mark.parametrize("crop", ["celeba_140", "celeba_108", "center_square"])
 def test_landmarks_lie_on_what_they_mark(load, crop):
     faces = load(crop=crop)
-    for image, points in zip(stack_images(faces.train.images), faces.train.labels["landmarks"], strict=True):
+    for image, points in zip(stack_images(faces.train.source), faces.train.labels["landmarks"], strict=True):
         rows, columns = np.nonzero(image[..., 0] > 40)
         spots = np.stack([columns, rows], -1)
         for point in points:
@@ -77,8 +77,8 @@ def test_landmarks_lie_on_what_they_mark(load, crop):
 
 def test_an_image_has_its_place_in_its_half_for_its_index(load):
     faces = load(max_train=5)
-    assert [int(faces.train.images[i]["index"]) for i in range(5)] == list(range(5))
-    assert len(faces.train.images) == len(faces.train.names) == len(faces.train.labels["subject"]) == 5
+    assert [int(faces.train.source[i]["index"]) for i in range(5)] == list(range(5))
+    assert len(faces.train.source) == len(faces.train.names) == len(faces.train.labels["subject"]) == 5
     # A smaller choice is part of a larger one.
     assert set(load(max_train=2).train.names) < set(faces.train.names)
     assert faces.content_hash != load().content_hash
@@ -164,7 +164,7 @@ def test_a_second_start_reads_one_image_and_prepares_nothing(load, monkeypatch):
     second = load()
     assert len(read) == 1
     assert second.content_hash == first.content_hash
-    np.testing.assert_array_equal(stack_images(second.test.images), stack_images(first.test.images))
+    np.testing.assert_array_equal(stack_images(second.test.source), stack_images(first.test.source))
 
 
 def test_real_faces(real_data, tmp_path):
@@ -174,4 +174,4 @@ def test_real_faces(real_data, tmp_path):
     eyes, mouth = faces.train.labels["landmarks"][:, :2], faces.train.labels["landmarks"][:, 3:]
     assert (eyes[:, 0, 0] < eyes[:, 1, 0]).all()
     assert (eyes.mean(1)[:, 1] < mouth.mean(1)[:, 1]).all()
-    assert stack_images(faces.train.images).std() > 30
+    assert stack_images(faces.train.source).std() > 30

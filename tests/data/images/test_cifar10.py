@@ -42,10 +42,10 @@ def load(folder, tmp_path):
 def test_all_categories_by_default(load):
     images = load()
     assert (images.name, images.size, images.channels) == ("cifar10", 32, 3)
-    assert (len(images.train.images), len(images.test.images)) == (50, 20)
+    assert (len(images.train.source), len(images.test.source)) == (50, 20)
     np.testing.assert_array_equal(images.train.labels["category"], np.arange(50) % 10)
     expected = np.concatenate([_records(30, 1)[1], _records(20, 3)[1]])
-    np.testing.assert_array_equal(stack_images(images.train.images), expected)
+    np.testing.assert_array_equal(stack_images(images.train.source), expected)
     assert images.train.names[31] == "data_batch_3/00001"
 
 
@@ -53,19 +53,19 @@ def test_one_category_by_its_name(load):
     images = load(category="automobile")
     assert images.name == "cifar10/automobile"
     assert set(images.train.labels["category"]) == {images.classes["category"].index("automobile")}
-    np.testing.assert_array_equal(stack_images(images.test.images), _records(20, 6)[1][1::10])
-    assert (len(images.train.images), len(images.test.images)) == (5, 2)
+    np.testing.assert_array_equal(stack_images(images.test.source), _records(20, 6)[1][1::10])
+    assert (len(images.train.source), len(images.test.source)) == (5, 2)
 
 
 def test_without_the_test_file_every_tenth_is_tested(folder, load):
     (folder / "test_batch.bin").unlink()
     images = load()
-    assert (len(images.train.images), len(images.test.images)) == (45, 5)
+    assert (len(images.train.source), len(images.test.source)) == (45, 5)
     assert not set(images.train.names) & set(images.test.names)
 
 
 def test_smaller_images_are_made_from_larger_ones(load):
-    assert stack_images(load(size=16).test.images).shape == (20, 16, 16, 3)
+    assert stack_images(load(size=16).test.source).shape == (20, 16, 16, 3)
     with pytest.raises(InputError, match="at least 64 x 64 pixels, found a crop of 32 x 32"):
         load(size=64)
 
@@ -125,8 +125,8 @@ def test_any_bytes_are_records_or_an_input_error(tmp_path, start, records):
 
 def test_real_automobiles(real_data, tmp_path):
     cars = load_images("cifar10", real_data("cifar-10-batches-bin"), category="automobile", prepared_dir=tmp_path)
-    assert (len(cars.train.images), len(cars.test.images)) == (2250, 250)
+    assert (len(cars.train.source), len(cars.test.source)) == (2250, 250)
     # A photograph's neighbouring pixels are alike; those of planes read in another order are not.
-    pictures = np.stack([cars.test.images[i]["image"] for i in range(100)]).astype(float)
+    pictures = np.stack([cars.test.source[i]["image"] for i in range(100)]).astype(float)
     across = np.abs(np.diff(pictures, axis=2)).mean()
     assert across < 0.5 * np.abs(pictures - pictures[:, :, ::-1]).mean()

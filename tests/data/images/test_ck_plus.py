@@ -40,7 +40,7 @@ def load(folder, tmp_path):
 def test_grey_faces_with_their_people_and_emotions(load):
     faces = load()
     assert (faces.name, faces.channels) == ("ck_plus", 1)
-    assert stack_images(faces.train.images).shape == (9, 32, 32, 1)
+    assert stack_images(faces.train.source).shape == (9, 32, 32, 1)
     assert {name.split("/")[0] for name in faces.test.names} == {"S005"}
     emotions = [faces.classes["expression"][i] for i in faces.train.labels["expression"]]
     assert emotions == ["unlabelled"] * 6 + ["surprise"] * 3

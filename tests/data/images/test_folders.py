@@ -40,7 +40,7 @@ def test_the_smallest_folder_with_enough_pixels_is_read(load, tmp_path):
     folder = tmp_path / "ffhq"
     for name, side in (("thumbnails128x128", 128), ("images256x256", 256)):
         _fill(folder / name, ["00000/00000.png", "00000/00001.png"], side)
-    read = {size: stack_images(load("ffhq", folder, size=size).train.images)[0] for size in (128, 256)}
+    read = {size: stack_images(load("ffhq", folder, size=size).train.source)[0] for size in (128, 256)}
     for name, size in (("thumbnails128x128", 128), ("images256x256", 256)):
         np.testing.assert_array_equal(read[size], np.asarray(Image.open(folder / name / "00000/00001.png")))
     with pytest.raises(InputError, match="at least 512 x 512 pixels"):
@@ -81,6 +81,6 @@ def test_too_few_photographs_are_named(load, tmp_path, count, found):
 
 def test_real_portraits(real_data, load):
     portraits = load("folder", real_data("portraits256"), size=64, max_train=20, max_test=10)
-    images = stack_images(portraits.train.images).astype(float)
+    images = stack_images(portraits.train.source).astype(float)
     assert images.shape == (20, 64, 64, 3)
     assert np.abs(np.diff(images, axis=2)).mean() < images.std() / 3

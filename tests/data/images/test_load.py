@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from facedis_jax.data.images.load import IMAGE_SETS, load_images
-from facedis_jax.data.images.prepared import ImageConfig, ImageSettings
+from facedis_jax.data.images.prepared import ImageSettings
+from facedis_jax.data.prepared_pixels import PixelConfig
 from facedis_jax.errors import InputError
 
 
@@ -35,7 +36,7 @@ def test_sizes_are_powers_of_two(folder, size):
 def test_none_stands_for_the_sets_own_value(folder, tmp_path):
     options = {"size": 16, "channels": None, "crop": None, "max_train": None}
     images = load_images("folder", folder, prepared_dir=tmp_path / "prepared", **options)
-    assert (images.size, images.channels, len(images.train.images)) == (16, 3, 10)
+    assert (images.size, images.channels, len(images.train.source)) == (16, 3, 10)
 
 
 @pytest.mark.parametrize("kind", IMAGE_SETS)
@@ -47,4 +48,4 @@ def test_every_set_says_what_it_reads_and_makes_usable_settings(kind):
     assert "manual directory" in inspect.getdoc(builder) or kind in ("folder", "mafl")
     fields = {"size": 8, "channels": 4 - settings.channels, "crop": "celeba_108", "max_train": 3, "max_test": 3}
     others = [dataclasses.replace(settings, **{field: value}) for field, value in fields.items()]
-    assert len({ImageConfig.of(made).name for made in (settings, *others)}) == 1 + len(fields)
+    assert len({PixelConfig.of(made).name for made in (settings, *others)}) == 1 + len(fields)

@@ -46,7 +46,7 @@ def test_digits_stand_in_the_middle_of_32_by_32(load):
     digits = load()
     assert (digits.name, digits.size, digits.channels) == ("mnist", 32, 1)
     np.testing.assert_array_equal(digits.test.labels["category"], _LABELS[20:])
-    images = stack_images(digits.train.images)
+    images = stack_images(digits.train.source)
     assert images.shape == (20, 32, 32, 1)
     np.testing.assert_array_equal(images[:, 2:-2, 2:-2, 0], _DIGITS[:20])
     assert images.astype(int).sum() == _DIGITS[:20].astype(int).sum()
@@ -72,7 +72,7 @@ def test_the_same_pictures_under_other_labels_are_another_set(folder, load):
 def test_one_digit_by_its_name(load):
     sevens = load(category="7")
     assert sevens.name == "mnist/7"
-    np.testing.assert_array_equal(stack_images(sevens.train.images)[:, 2:-2, 2:-2, 0], _DIGITS[[7, 17]])
+    np.testing.assert_array_equal(stack_images(sevens.train.source)[:, 2:-2, 2:-2, 0], _DIGITS[[7, 17]])
     with pytest.raises(InputError, match=r"category: expected one of 0, 1, .* found 'ten'"):
         load(category="ten")
     with pytest.raises(InputError, match="a colour photograph"):
@@ -155,7 +155,7 @@ def test_damage_is_an_input_error_or_an_honest_array(tmp_path, data, compressed)
 
 def test_real_digits(real_data, tmp_path):
     digits = load_images("mnist", real_data("mnist"), max_train=300, max_test=50, prepared_dir=tmp_path)
-    images, labels = stack_images(digits.train.images), digits.train.labels["category"]
+    images, labels = stack_images(digits.train.source), digits.train.labels["category"]
     assert set(labels) == set(range(10))
     # A one has less ink than a nought.
     ink = images.astype(float).mean(axis=(1, 2, 3))

@@ -42,10 +42,10 @@ def load(folder, tmp_path):
 
 def test_the_papers_five_views_by_default(load):
     faces = load()
-    assert (len(faces.train.images), len(faces.test.images)) == (2 * 3 * 5 * 2, 3 * 5 * 2)
+    assert (len(faces.train.source), len(faces.test.source)) == (2 * 3 * 5 * 2, 3 * 5 * 2)
     assert set(faces.train.labels["view"].tolist()) == {-30.0, -15.0, 0.0, 15.0, 30.0}
     assert faces.train.labels["view"].dtype == np.float32
-    assert stack_images(faces.test.images).shape == (30, 16, 16, 3)
+    assert stack_images(faces.test.source).shape == (30, 16, 16, 3)
     for split in (faces.train, faces.test):
         for i, name in enumerate(split.names):
             stem = name.rsplit("/", 1)[1].removesuffix(".png")
@@ -63,7 +63,7 @@ def test_people_are_tested_who_were_not_trained_on(load):
 
 def test_views_and_lights_are_chosen(load):
     frontal = load(views=(0,), illuminations=(7,))
-    assert len(frontal.train.images) == 2 * 3
+    assert len(frontal.train.source) == 2 * 3
     assert set(frontal.test.labels["view"].tolist()) == {0.0}
     assert {name[-6:] for name in frontal.train.names} == {"07.png"}
     assert set(load(views=(-90, 30)).test.labels["view"].tolist()) == {-90.0, 30.0}

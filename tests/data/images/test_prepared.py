@@ -9,11 +9,12 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from facedis_jax.data.images import prepared as prepared_images
+from facedis_jax.data import prepared_pixels
 from facedis_jax.data.images.folders import ImageFolder
 from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.images.load import load_images
-from facedis_jax.data.images.prepared import ImageConfig, ImageSettings
+from facedis_jax.data.images.prepared import ImageSettings
+from facedis_jax.data.prepared_pixels import PixelConfig
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import ImageFiles
 
@@ -45,13 +46,13 @@ def _leftovers(cache):
 
 @pytest.mark.parametrize("shard_bytes", [2**26, 4 * 16 * 16 * 3])
 def test_every_image_is_there_once_under_its_name(original, tmp_path, monkeypatch, shard_bytes):
-    monkeypatch.setattr(prepared_images, "_SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr(prepared_pixels, "_SHARD_BYTES", shard_bytes)
     images = _load(original, tmp_path)
-    assert (len(images.train.images), len(images.test.images)) == (20, 3)
+    assert (len(images.train.source), len(images.test.source)) == (20, 3)
     assert list(images.test.names) == ["00.png", "10.png", "20.png"]
     for split in (images.train, images.test):
         for i, name in enumerate(split.names):
-            example = split.images[i]
+            example = split.source[i]
             np.testing.assert_array_equal(example["image"], np.asarray(Image.open(original / name)))
             assert (example["index"], example["index"].dtype, example["image"].dtype) == (i, np.int32, np.uint8)
     assert len(list(tmp_path.glob("**/*train.array_record*"))) == (1 if shard_bytes == 2**26 else 5)
@@ -79,12 +80,12 @@ def test_the_content_hash_does_not_follow_the_place(original, folder, tmp_path):
 
 def test_settings_have_prepared_copies_of_their_own(original, tmp_path):
     sizes = [8, 16, 8]
-    assert [stack_images(_load(original, tmp_path, size=size).test.images).shape[1] for size in sizes] == sizes
-    assert stack_images(_load(original, tmp_path, channels=1).test.images).shape == (3, 16, 16, 1)
+    assert [stack_images(_load(original, tmp_path, size=size).test.source).shape[1] for size in sizes] == sizes
+    assert stack_images(_load(original, tmp_path, channels=1).test.source).shape == (3, 16, 16, 1)
 
 
 def test_at_most_so_many_images_are_kept(original, tmp_path):
-    assert len(_load(original, tmp_path, max_train=1000).train.images) == 20
+    assert len(_load(original, tmp_path, max_train=1000).train.source) == 20
     few, more = (_load(original, tmp_path, max_train=count).train.names for count in (4, 9))
     assert (len(few), len(more)) == (4, 9)
     assert set(few) < set(more)
@@ -125,7 +126,7 @@ def test_another_size_grey_or_a_missing_file_is_named(folder, tmp_path):
         _load(folder, tmp_path / "cache")
     (folder / "08.png").unlink()
     (folder / "08.png").write_bytes(whole)
-    assert len(_load(folder, tmp_path / "cache").train.images) == 20
+    assert len(_load(folder, tmp_path / "cache").train.source) == 20
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
@@ -142,7 +143,7 @@ def test_an_interrupted_preparation_is_not_taken_for_whole(original, tmp_path, m
         _load(original, tmp_path)
     assert not _leftovers(tmp_path)
     monkeypatch.undo()
-    assert len(_load(original, tmp_path).train.images) == 20
+    assert len(_load(original, tmp_path).train.source) == 20
 
 
 def test_preparing_prints_nothing(original, tmp_path, capfd):
@@ -151,7 +152,7 @@ def test_preparing_prints_nothing(original, tmp_path, capfd):
 
 
 def test_sources_are_shared_between_threads_and_processes(original, tmp_path):
-    source = _load(original, tmp_path).train.images
+    source = _load(original, tmp_path).train.source
     expected = stack_images(source)
     with ThreadPoolExecutor(4) as pool:
         read = list(pool.map(lambda i: source[i]["image"], list(range(20)) * 3))
@@ -161,7 +162,7 @@ def test_sources_are_shared_between_threads_and_processes(original, tmp_path):
 
 def test_the_builder_serves_tfds_on_its_own(original, tmp_path):
     settings = ImageSettings(size=8)
-    builder = ImageFolder(config=ImageConfig.of(settings), data_dir=tmp_path, file_format="array_record")
+    builder = ImageFolder(config=PixelConfig.of(settings), data_dir=tmp_path, file_format="array_record")
     config = tfds.download.DownloadConfig(manual_dir=original)
     builder.download_and_prepare(download_config=config, file_format="array_record")
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train": 20, "test": 3}
@@ -173,7 +174,7 @@ def test_no_tensorflow_is_imported(original, tmp_path):
     code = (
         "import sys; from facedis_jax.data.images.load import load_images; "
         f"images = load_images('folder', {str(original)!r}, size=16, prepared_dir={str(tmp_path)!r}); "
-        "print(images.train.images[0]['image'].shape, 'tensorflow' in sys.modules)"
+        "print(images.train.source[0]['image'].shape, 'tensorflow' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout.strip() == "(16, 16, 3) False", ran.stderr

@@ -10,7 +10,7 @@ UNBENT = DigitConfig(train=20, test=10, turn=0, stretch=0, slant=0, shift=0, rip
 
 
 def pixels(config, size=16):
-    return synthetic_digits(config, size=size).train.images.images.astype(int)
+    return synthetic_digits(config, size=size).train.source.pixels.astype(int)
 
 
 def test_without_a_bend_every_digit_is_its_template():

@@ -28,12 +28,12 @@ def photographs(model):
 
 
 def test_the_counts_are_those_of_the_configuration(photographs):
-    assert len(photographs.train.images) == 24
-    assert len(photographs.test.images) == 15
+    assert len(photographs.train.source) == 24
+    assert len(photographs.test.source) == 15
     assert (photographs.size, photographs.channels) == (SIZE, 3)
     assert photographs.classes == {"expression": EXPRESSIONS}
     for half in (photographs.train, photographs.test):
-        images = stack_images(half.images)
+        images = stack_images(half.source)
         assert images.shape == (len(half.names), SIZE, SIZE, 3)
         assert images.dtype == np.uint8
         assert len(set(half.names)) == len(half.names)
@@ -52,12 +52,12 @@ def test_nobody_is_in_both_halves_unless_asked(model, photographs):
     for subject, weights in zip(same.test.labels["subject"], same.test.labels["identity"], strict=True):
         np.testing.assert_array_equal(weights, identity[subject])
     # New photographs of them, all the same.
-    train, test = stack_images(same.train.images), stack_images(same.test.images)
+    train, test = stack_images(same.train.source), stack_images(same.test.source)
     assert not any((image == train).all((1, 2, 3)).any() for image in test)
 
 
 def test_the_views_of_a_sitting_differ_in_the_view_alone(photographs):
-    labels, images = photographs.test.labels, stack_images(photographs.test.images)
+    labels, images = photographs.test.labels, stack_images(photographs.test.source)
     for sitting in set(labels["sitting"]):
         rows = np.flatnonzero(labels["sitting"] == sitting)
         np.testing.assert_array_equal(labels["view"][rows], CONFIG.views)
@@ -95,7 +95,7 @@ def test_landmarks_are_in_the_picture_and_in_order(photographs):
 
 
 def test_labels_tell_what_is_seen(model, photographs):
-    labels, images = photographs.train.labels, stack_images(photographs.train.images).astype(float)
+    labels, images = photographs.train.labels, stack_images(photographs.train.source).astype(float)
     # On the cheek that is turned to the camera, the hue of the skin, whatever the light; the lamp's own is near white.
     near = (labels["view"] < 0).astype(int)
     cheek = labels["landmarks"][np.arange(len(images)), near] + np.array([0, 5])
@@ -115,7 +115,7 @@ def test_the_same_configuration_makes_the_same_bytes(model, photographs):
     again = synthetic_images(model, CONFIG, size=SIZE)
     assert again.content_hash == photographs.content_hash
     for before, after in ((photographs.train, again.train), (photographs.test, again.test)):
-        np.testing.assert_array_equal(stack_images(before.images), stack_images(after.images))
+        np.testing.assert_array_equal(stack_images(before.source), stack_images(after.source))
         for key in before.labels:
             np.testing.assert_array_equal(before.labels[key], after.labels[key])
 
@@ -124,7 +124,7 @@ def test_a_photograph_does_not_depend_on_how_many_there_are(model, photographs):
     fewer = synthetic_images(model, replace(CONFIG, train_subjects=2, images_per_subject=2), size=SIZE)
     places = [photographs.train.names.index(name) for name in fewer.train.names]
     assert places == [0, 1, 6, 7]
-    np.testing.assert_array_equal(stack_images(fewer.train.images), stack_images(photographs.train.images)[places])
+    np.testing.assert_array_equal(stack_images(fewer.train.source), stack_images(photographs.train.source)[places])
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"style": "garden"}, {"max_yaw": 20.0}, {"tilt": 6.0}])
@@ -132,7 +132,7 @@ def test_what_changes_the_photographs_changes_the_hash(model, photographs, chang
     config = replace(CONFIG, train_subjects=1, images_per_subject=1, test_subjects=1, **change)
     other = synthetic_images(model, config, size=SIZE)
     assert other.content_hash != photographs.content_hash
-    assert (stack_images(other.train.images)[0] != stack_images(photographs.train.images)[0]).mean() > 0.1
+    assert (stack_images(other.train.source)[0] != stack_images(photographs.train.source)[0]).mean() > 0.1
 
 
 def test_training_views_can_be_named(model):
@@ -150,7 +150,7 @@ def test_transfer_goes_to_other_people_in_another_style_from_the_front(model):
     people = np.concatenate([half.labels["identity"] for half in (target.train, target.test)])
     assert not any((weights == people).all(-1).any() for weights in source.train.labels["identity"])
     # Backgrounds are warm in the garden, and cool or grey in the studio.
-    warmth = [stack_images(each.train.images)[:, 0, 0].astype(int) @ (1, 0, -1) for each in (source, target)]
+    warmth = [stack_images(each.train.source)[:, 0, 0].astype(int) @ (1, 0, -1) for each in (source, target)]
     assert warmth[0].mean() < 10 < warmth[1].mean()
 
 

@@ -41,7 +41,7 @@ def test_the_counts_are_those_of_the_configuration(videos, model):
     assert (videos.frames, videos.size, videos.channels) == (5, SIZE, 3)
     assert videos.classes == {"expression": EXPRESSIONS}
     for half, subjects in ((videos.train, [0, 1]), (videos.test, [2])):
-        clips = stack_clips(half.clips)
+        clips = stack_clips(half.source)
         assert (clips.shape, clips.dtype) == ((7 * len(subjects), 5, SIZE, SIZE, 3), np.uint8)
         assert len(set(half.names)) == len(half.names) == len(clips)
         assert half.labels["subject"].tolist() == np.repeat(subjects, 7).tolist()
@@ -67,7 +67,7 @@ def test_names_tell_subject_expression_and_take(model):
     assert videos.train.labels["expression"].tolist() == [0, 0, 1, 1]
     assert videos.classes["expression"] == ("sad", "happy")
     assert videos.test.names[0] == "00001/sad/take000"
-    clips = stack_clips(videos.train.clips)
+    clips = stack_clips(videos.train.source)
     assert (clips[0] != clips[1]).mean() > 0.1
 
 
@@ -89,7 +89,7 @@ def test_lamp_and_background_belong_to_a_clip_a_person_or_everybody(model, sitti
 def test_the_labels_make_the_pixels(model, camera, videos):
     for half in (videos.train, videos.test):
         for i in (0, 3, 4):
-            np.testing.assert_array_equal(film(model, camera, _clip(half, i), size=SIZE), half.clips[i]["frames"])
+            np.testing.assert_array_equal(film(model, camera, _clip(half, i), size=SIZE), half.source[i]["frames"])
 
 
 def test_landmarks_are_where_the_labelled_faces_have_them(model, camera, videos):
@@ -125,7 +125,7 @@ def test_an_emotion_is_seen(model):
     """With the head still, a surprised face changes with its level, and the hair above it hardly."""
     config = replace(CONFIG, subjects=3, expressions=("surprise", "neutral"), frames=9, sway=0.0)
     videos = synthetic_clips(model, config, size=32)
-    clips, labels = stack_clips(videos.train.clips).astype(float), videos.train.labels
+    clips, labels = stack_clips(videos.train.source).astype(float), videos.train.labels
     change = np.abs(clips - clips[:, :1]).mean((2, 3, 4))
     for i in (0, 2, 4):
         assert np.corrcoef(change[i], labels["level"][i])[0, 1] > 0.9
@@ -143,7 +143,7 @@ def test_heads_sway_smoothly_and_a_little(model):
         assert np.abs(np.diff(labels[key], axis=1)).max() < 1
         assert len(np.unique(labels[key].mean(1))) == 4
     still = synthetic_clips(model, replace(config, sway=0.0), size=8)
-    frames = stack_clips(still.train.clips)
+    frames = stack_clips(still.train.source)
     np.testing.assert_array_equal(frames, frames[:, :1].repeat(40, 1))
 
 
@@ -164,7 +164,7 @@ def test_a_performance_rises_to_its_apex_and_falls(seed, low, more, apex):
 
 def test_more_frames_show_the_same_performance(model, videos):
     finer = synthetic_clips(model, replace(CONFIG, frames=9), size=SIZE)
-    np.testing.assert_array_equal(stack_clips(finer.train.clips)[:, ::2], stack_clips(videos.train.clips))
+    np.testing.assert_array_equal(stack_clips(finer.train.source)[:, ::2], stack_clips(videos.train.source))
     for key in ("level", "units", "landmarks"):
         np.testing.assert_array_equal(finer.train.labels[key][:, ::2], videos.train.labels[key])
 
@@ -179,8 +179,8 @@ def test_more_frames_show_the_same_performance(model, videos):
 def test_a_clip_does_not_depend_on_how_many_others_there_are(model, videos, subjects, tests, takes, expressions):
     config = SyntheticClipConfig(subjects, tests, expressions=tuple(expressions), takes=takes, frames=5)
     others = synthetic_clips(model, config, size=SIZE)
-    known = dict(zip(videos.train.names, stack_clips(videos.train.clips), strict=True))
-    seen = dict(zip(others.train.names, stack_clips(others.train.clips), strict=True))
+    known = dict(zip(videos.train.names, stack_clips(videos.train.source), strict=True))
+    seen = dict(zip(others.train.names, stack_clips(others.train.source), strict=True))
     shared = known.keys() & seen.keys()
     assert len(shared) == min(subjects, 2) * len(expressions)
     for name in shared:
@@ -189,7 +189,7 @@ def test_a_clip_does_not_depend_on_how_many_others_there_are(model, videos, subj
     for i, name in enumerate(others.test.names):
         if name.endswith("take000") and others.test.labels["subject"][i] == subjects:
             at = EXPRESSIONS.index(name.split("/")[1])
-            np.testing.assert_array_equal(others.test.clips[i]["frames"], videos.test.clips[at]["frames"])
+            np.testing.assert_array_equal(others.test.source[i]["frames"], videos.test.source[at]["frames"])
 
 
 def test_nobody_is_in_both_halves_unless_asked(model, videos):
@@ -200,14 +200,14 @@ def test_nobody_is_in_both_halves_unless_asked(model, videos):
     np.testing.assert_array_equal(same.test.labels["identity"], identity[:7])
     np.testing.assert_array_equal(same.test.labels["colors"], videos.train.labels["colors"][:7])
     # In new clips.
-    assert (stack_clips(same.test.clips) != stack_clips(same.train.clips)[:7]).mean() > 0.1
+    assert (stack_clips(same.test.source) != stack_clips(same.train.source)[:7]).mean() > 0.1
     assert not any(level in same.train.labels["level"].max(1) for level in same.test.labels["level"].max(1) if level)
 
 
 def test_the_same_configuration_makes_the_same_bytes(model, videos):
     again = synthetic_clips(model, CONFIG, size=SIZE)
     assert again.content_hash == videos.content_hash
-    np.testing.assert_array_equal(stack_clips(again.train.clips), stack_clips(videos.train.clips))
+    np.testing.assert_array_equal(stack_clips(again.train.source), stack_clips(videos.train.source))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_what_changes_the_clips_changes_the_hash(model, videos, change):
     config = replace(CONFIG, subjects=1, frames=3, expressions=("angry",), **change)
     other = synthetic_clips(model, config, size=SIZE)
     assert other.content_hash != videos.content_hash
-    assert (other.train.clips[0]["frames"] != videos.train.clips[0]["frames"][::2]).mean() > 0.05
+    assert (other.train.source[0]["frames"] != videos.train.source[0]["frames"][::2]).mean() > 0.05
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_another_face_model_performs_as_well(real_data):
     model = load_face_model(real_data("face_models") / "ict_face.npz")
     config = replace(CONFIG, subjects=1, expressions=("happy",), frames=3)
     videos = synthetic_clips(model, config, size=SIZE)
-    clip = videos.train.clips[0]["frames"].astype(int)
+    clip = videos.train.source[0]["frames"].astype(int)
     assert np.abs(clip[1] - clip[0]).mean() > 0.5
 
 

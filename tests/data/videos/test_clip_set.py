@@ -49,7 +49,7 @@ def test_frames_of_clips_are_images_clip_by_clip(source):
 def test_frames_in_memory_are_not_copied():
     images = clip_frames(ArrayClips(_FRAMES))
     assert isinstance(images, ArrayImages)
-    assert np.shares_memory(images.images, _FRAMES)
+    assert np.shares_memory(images.pixels, _FRAMES)
 
 
 def test_the_pipeline_batches_clips():

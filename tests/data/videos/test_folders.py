@@ -62,8 +62,8 @@ def test_clips_have_their_frames_people_and_expressions(load):
     assert videos.train.labels["expression"].tolist() == [1, 2, 0]
     assert all(array.dtype == np.int32 for array in videos.train.labels.values())
     for half in (videos.train, videos.test):
-        assert _shades(half.clips) == [[_shade(name, i) for i in range(4)] for name in half.names]
-        clip = half.clips[1]
+        assert _shades(half.source) == [[_shade(name, i) for i in range(4)] for name in half.names]
+        clip = half.source[1]
         assert (clip["frames"].shape, clip["frames"].dtype) == ((4, 16, 16, 3), np.uint8)
         assert (clip["index"], clip["index"].dtype) == (1, np.int32)
 
@@ -78,7 +78,7 @@ def test_all_clips_of_a_take_are_kept_on_request(load):
     names = [name.split("#")[0] for name in videos.test.names]
     places = [range(4), range(4, 8), range(4), range(4, 8), range(8, 12)]
     expected = [[_shade(name, i) for i in place] for name, place in zip(names, places, strict=True)]
-    assert _shades(videos.test.clips) == expected
+    assert _shades(videos.test.source) == expected
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_all_clips_of_a_take_are_kept_on_request(load):
 )
 def test_cuts_and_strides_choose_the_frames(load, options, places):
     test = load(**options).test
-    assert _shades(test.clips) == [
+    assert _shades(test.source) == [
         [_shade(name, i) for i in place] for name, place in zip(test.names, places, strict=True)
     ]
 
@@ -229,7 +229,7 @@ def test_video_files_give_what_folders_of_frames_give(load, load_files, options)
     assert files.classes == folders.classes
     for one, other in ((folders.train, files.train), (folders.test, files.test)):
         assert one.names == other.names
-        np.testing.assert_array_equal(stack_clips(one.clips), stack_clips(other.clips))
+        np.testing.assert_array_equal(stack_clips(one.source), stack_clips(other.source))
         for label in one.labels:
             np.testing.assert_array_equal(one.labels[label], other.labels[label])
 
@@ -257,7 +257,7 @@ def test_real_videos_are_read(real_data, tmp_path):
     assert len(videos.train.names) + len(videos.test.names) == 26
     assert {name[:3] for name in videos.test.names}.isdisjoint(name[:3] for name in videos.train.names)
     assert videos.classes["expression"] == ("talking",)
-    frames = stack_clips(videos.test.clips).astype(float)
+    frames = stack_clips(videos.test.source).astype(float)
     # A talking face: neighbours in time are much alike, and not the same.
     motion = np.abs(np.diff(frames, axis=1)).mean()
     assert 0.5 < motion < 0.3 * frames.std()

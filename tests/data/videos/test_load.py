@@ -47,7 +47,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_read(tmp_path, f
 def test_none_stands_for_the_usual_value(folder, tmp_path):
     options = {"size": None, "frames": 3, "crop": None, "max_train": None, "expressions": None}
     videos = load_videos("folders", folder, prepared_dir=tmp_path / "prepared", **options)
-    assert (videos.size, videos.channels, videos.frames, len(videos.train.clips)) == (64, 3, 3, 1)
+    assert (videos.size, videos.channels, videos.frames, len(videos.train.source)) == (64, 3, 3, 1)
 
 
 @pytest.mark.parametrize("kind", VIDEO_SETS)

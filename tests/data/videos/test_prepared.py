@@ -9,11 +9,12 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from facedis_jax.data.videos import prepared as prepared_videos
+from facedis_jax.data import prepared_pixels
+from facedis_jax.data.prepared_pixels import PixelConfig
 from facedis_jax.data.videos.clip_set import stack_clips
 from facedis_jax.data.videos.folders import FrameFolders
 from facedis_jax.data.videos.load import load_videos
-from facedis_jax.data.videos.prepared import ClipConfig, ClipSettings
+from facedis_jax.data.videos.prepared import ClipSettings
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import ImageFiles
 
@@ -46,19 +47,19 @@ def _load(folder, cache, **options):
 @pytest.mark.parametrize(("shard_bytes", "shards"), [(2**26, 1), (5 * _FRAMES * 8 * 8 * 3, 3), (1, 12)])
 @pytest.mark.parametrize("frames", [4, 2])
 def test_every_clip_is_there_once_under_its_name(original, tmp_path, monkeypatch, shard_bytes, shards, frames):
-    monkeypatch.setattr(prepared_videos, "_SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr(prepared_pixels, "_SHARD_BYTES", shard_bytes)
     cut = "first" if frames == 4 else "all"
     videos = _load(original, tmp_path, frames=frames, cut=cut)
-    assert (len(videos.train.clips), len(videos.test.clips)) == (12 * 4 // frames, 6 * 4 // frames)
+    assert (len(videos.train.source), len(videos.test.source)) == (12 * 4 // frames, 6 * 4 // frames)
     for half in (videos.train, videos.test):
-        assert len(half.names) == len(set(half.names)) == len(half.clips)
+        assert len(half.names) == len(set(half.names)) == len(half.source)
         for i, name in enumerate(half.names):
             take, _, window = name.partition("#")
             pictures = [
                 np.asarray(Image.open(original / take / f"img_{frames * int(window or 0) + k:04d}.png"))
                 for k in range(frames)
             ]
-            np.testing.assert_array_equal(half.clips[i]["frames"], pictures)
+            np.testing.assert_array_equal(half.source[i]["frames"], pictures)
     if cut == "first":
         assert len(list(tmp_path.glob("**/*train.array_record*"))) == shards
     assert videos.content_hash == _load(original, tmp_path / "elsewhere", frames=frames, cut=cut).content_hash
@@ -92,14 +93,14 @@ def test_at_most_so_many_recordings_are_kept(original, tmp_path):
 
 
 def test_a_prepared_copy_is_read_without_the_pictures(folder, tmp_path, monkeypatch):
-    before = stack_clips(_load(folder, tmp_path).train.clips)
+    before = stack_clips(_load(folder, tmp_path).train.source)
 
     def no_reading(self, index):
         raise AssertionError
 
     monkeypatch.setattr(ImageFiles, "read", no_reading)
     again = _load(folder, tmp_path)
-    np.testing.assert_array_equal(stack_clips(again.train.clips), before)
+    np.testing.assert_array_equal(stack_clips(again.train.source), before)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
@@ -117,11 +118,11 @@ def test_an_interrupted_preparation_is_not_taken_for_whole(original, tmp_path, m
         _load(original, tmp_path)
     assert not [*tmp_path.glob("**/*.array_record*"), *tmp_path.glob("**/dataset_info.json")]
     monkeypatch.undo()
-    assert len(_load(original, tmp_path).train.clips) == 12
+    assert len(_load(original, tmp_path).train.source) == 12
 
 
 def test_sources_are_shared_between_threads_and_processes(original, tmp_path):
-    source = _load(original, tmp_path).train.clips
+    source = _load(original, tmp_path).train.source
     expected = stack_clips(source)
     with ThreadPoolExecutor(4) as pool:
         read = list(pool.map(lambda i: source[i]["frames"], list(range(12)) * 3))
@@ -136,7 +137,7 @@ def test_preparing_prints_nothing(original, tmp_path, capfd):
 
 def test_the_builder_serves_tfds_on_its_own(original, tmp_path):
     settings = ClipSettings(size=8, frames=2, cut="all", test_subjects=("01",))
-    builder = FrameFolders(config=ClipConfig.of(settings), data_dir=tmp_path, file_format="array_record")
+    builder = FrameFolders(config=PixelConfig.of(settings), data_dir=tmp_path, file_format="array_record")
     config = tfds.download.DownloadConfig(manual_dir=original)
     builder.download_and_prepare(download_config=config, file_format="array_record")
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train": 30, "test": 6}
@@ -150,7 +151,7 @@ def test_every_setting_names_a_copy_of_its_own():
     changes["without"] = ("1/joy/take000",)
     assert set(changes) == set(ClipSettings.__dataclass_fields__)
     made = [ClipSettings(), *(ClipSettings(**{name: value}) for name, value in changes.items())]
-    assert len({ClipConfig.of(settings).name for settings in made}) == len(made)
+    assert len({PixelConfig.of(settings).name for settings in made}) == len(made)
 
 
 def test_a_copy_that_cannot_be_written_is_named(original, tmp_path):
@@ -163,7 +164,7 @@ def test_no_tensorflow_is_imported(original, tmp_path):
     code = (
         "import sys; from facedis_jax.data.videos.load import load_videos; "
         f"videos = load_videos('folders', {str(original)!r}, size=8, frames=4, prepared_dir={str(tmp_path)!r}); "
-        "print(videos.train.clips[0]['frames'].shape, 'tensorflow' in sys.modules)"
+        "print(videos.train.source[0]['frames'].shape, 'tensorflow' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout.strip() == "(4, 8, 8, 3) False", ran.stderr

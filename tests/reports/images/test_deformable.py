@@ -90,7 +90,7 @@ def results(*, labels, compare):
 def write(path, found):
     split = ImageSplit(ArrayImages(found.images), [str(i) for i in range(len(found.images))], found.labels)
     folder = RunFolder.open(path, {})
-    images = ImageSet("made-up people", split, split, SIZE, 3, "hash")
+    images = ImageSet("made-up people", split, split, (SIZE, SIZE, 3), "hash")
     write_deformable_report(folder, images, found, command=COMMAND, traversal_range=(3.0, 2.0))
     return folder, ShownPage(folder.report_file.read_text(encoding="utf-8"))
 

@@ -67,7 +67,8 @@ def test_the_page(tmp_path):
     )
     split = ImageSplit(ArrayImages(pixels), [str(i) for i in range(6)])
     folder = RunFolder.open(tmp_path / "run", {"a": 1})
-    write_landmark_report(folder, ImageSet("faces", split, split, SIZE, 3, "hash"), results, command="python -m x")
+    faces = ImageSet("faces", split, split, (SIZE, SIZE, 3), "hash")
+    write_landmark_report(folder, faces, results, command="python -m x")
     page = ShownPage(folder.report_file.read_text(encoding="utf-8"))
     # Of the distance between the eyes, of the mean shape's error, and of the error from raw pixels.
     assert [value for value, _ in page.facts.values()] == ["12.50%", "42%", "42%"]

@@ -45,7 +45,7 @@ def rows(level):
 def image_set(name, count):
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
     split = ImageSplit(ArrayImages(pixels), [str(i) for i in range(count)], {"view": np.resize(VIEWS, count)})
-    return ImageSet(name, split, split, SIZE, 3, "hash")
+    return ImageSet(name, split, split, (SIZE, SIZE, 3), "hash")
 
 
 def results(num_runs, *, labels):
@@ -65,8 +65,8 @@ def results(num_runs, *, labels):
             "training": {name: {s: {"steps": 4, "seconds": 60.0} for s in ("source", "frontal")} for name in table},
         },
         codec=CODEC,
-        front=images.images.images[:7],
-        images=images.images.images,
+        front=images.source.pixels[:7],
+        images=images.source.pixels,
         latents=Latents(codes, codes[:, :2]),
         predictions=dict.fromkeys(table, bent(Latents(codes, None))),
         source_rows={name: rows(10.0) for name in table},

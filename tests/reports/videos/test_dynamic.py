@@ -115,7 +115,7 @@ def results(*, people, labels, compare):
 def write(path, found):
     split = ClipSplit(ArrayClips(found.clips), [str(i) for i in range(len(found.clips))], found.labels)
     folder = RunFolder.open(path, {})
-    clips = ClipSet("made-up people", split, split, FRAMES, SIZE, 3, "hash")
+    clips = ClipSet("made-up people", split, split, (FRAMES, SIZE, SIZE, 3), "hash")
     with pytest.MonkeyPatch.context() as patch:
         for module, name, value in (
             (video_figures, "CELL", 16),

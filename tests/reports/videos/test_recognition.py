@@ -80,7 +80,7 @@ def some_results(wrong):
         rows={"dynamic": [{**row, "split": split} for split in ("train", "test")]},
     )
     split = ClipSplit(ArrayClips(pixels), [str(i) for i in range(CLIPS)])
-    return ClipSet("faces", split, split, FRAMES, SIZE, 3, "hash"), results
+    return ClipSet("faces", split, split, (FRAMES, SIZE, SIZE, 3), "hash"), results
 
 
 def page_of(path, wrong):

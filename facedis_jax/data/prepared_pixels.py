@@ -1,0 +1,312 @@
+"""Sets of images and clips as prepared copies: what a builder must find out, and how it is written and read."""
+
+import dataclasses
+import hashlib
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from facedis_jax.data.pixel_set import PixelSet, Split, pixel_example
+from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, find_damaged, open_prepared, track
+from facedis_jax.errors import InputError
+from facedis_jax.formats.images import Framing
+
+# A shard is in memory while it is written.
+_SHARD_BYTES = 2**26
+
+
+class PixelSettings:
+    """What a set of images or clips can be asked for; each kind of set is a frozen dataclass with these and its own.
+
+    Attributes:
+      size, channels, crop: of the images, or of the clips' frames; see `facedis_jax.formats.images.Framing`.
+      max_train, max_test: how many files to keep of either half; all if None. Which ones follows from their names
+        alone (`facedis_jax.data.splits.first_by_hash`), and fewer are among more.
+      without: names of files to skip.
+    """
+
+    size: int
+    channels: int
+    crop: str
+    max_train: int | None
+    max_test: int | None
+    without: tuple[str, ...]
+
+    @property
+    def framing(self) -> Framing:
+        """What becomes of an image or a frame."""
+        return Framing(self.size, self.channels, self.crop)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example's pixels."""
+        return (self.size, self.size, self.channels)
+
+    @property
+    def processing(self) -> object:
+        """What becomes of a file's pixels; its `repr` is part of the content's hash."""
+        return self.framing
+
+    @property
+    def examples_per_file(self) -> int:
+        """1 where each file gives one example; else about how many."""
+        return 1
+
+
+@dataclass(frozen=True)
+class PixelSurvey:
+    """What a builder knows of its files before it reads their pixels.
+
+    A file is here what gives an image, or what gives a recording's clips, be it a video or a folder of frames.
+
+    Attributes:
+      title: what the set is called in reports.
+      names: [files], sorted.
+      train, test: indices into the names, ascending.
+      files: all that is read.
+      read: gives what `PixelBuilder.examples` takes, of a file by its index.
+      labels: arrays [files, ...] by name, as in `Split`.
+      classes: the names that integer labels index.
+    """
+
+    title: str
+    names: Sequence[str]
+    train: np.ndarray
+    test: np.ndarray
+    files: Sequence[Path]
+    read: Callable[[int], tuple[np.ndarray, bytes]]
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def without(self, names: Sequence[str]) -> "PixelSurvey":
+        """The survey whose halves lack some files.
+
+        Raises:
+          InputError: nothing is left of a half.
+        """
+        kept = ~np.isin(np.asarray(self.names), names)
+        left = {half: indices[kept[indices]] for half, indices in (("train", self.train), ("test", self.test))}
+        for half, indices in left.items():
+            if not len(indices):
+                found = f"none: all {len(getattr(self, half))} are damaged"
+                raise InputError(self.title, f"one whole example or more to {half}", found)
+        return dataclasses.replace(self, **left)
+
+
+@dataclass(eq=False)
+class PixelConfig(tfds.core.BuilderConfig):
+    """A builder's configuration, named after its settings."""
+
+    settings: Any = None
+
+    @staticmethod
+    def of(settings: PixelSettings) -> "PixelConfig":
+        digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+        return PixelConfig(name=f"{'x'.join(map(str, settings.shape))}_{digest}", settings=settings)
+
+
+class PixelBuilder(PreparedBuilder):
+    """A TFDS builder of images or clips, with the splits `train` and `test`.
+
+    The records hold pixels, uncompressed, since decoding would cost a training run more than it saves. Names and
+    labels stay in the folder's own lists, in the order of `survey`, of which a record holds its file's index. How many
+    examples each file gave is in the metadata, unless it is always one.
+
+    Attributes:
+      settings_type: what the set can be asked for.
+      set_type: what is made of the set.
+      what: what its examples are called.
+      key: the field of a record and of an example that holds the pixels.
+      index_keys: the fields of a record that hold the index of its file, and where files may give several, its
+        example's index in the file.
+    """
+
+    settings_type: ClassVar[type[PixelSettings]]
+    set_type: ClassVar[type[PixelSet]]
+    what: ClassVar[str]
+    key: ClassVar[str]
+    index_keys: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    @abstractmethod
+    def survey(cls, folder: Path, settings: Any) -> PixelSurvey:
+        """Lists the files in `folder`, and checks all that can be told without reading their pixels."""
+
+    @staticmethod
+    @abstractmethod
+    def examples(pixels: np.ndarray, content: bytes) -> tuple[np.ndarray, bytes]:
+        """The pixels [examples, ...] of a file, and what stands for it in the content's hash."""
+
+    def _info(self) -> PreparedInfo:
+        pixels = tfds.features.Tensor(
+            shape=self.builder_config.settings.shape, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
+        )
+        indices = dict.fromkeys(self.index_keys, np.int32)
+        return PreparedInfo(
+            builder=self,
+            description=type(self).__doc__,
+            features=tfds.features.FeaturesDict({self.key: pixels, **indices}),
+            metadata=tfds.core.MetadataDict(),
+            disable_shuffling=True,
+        )
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
+        settings = self.builder_config.settings
+        survey = self.survey(Path(dl_manager.manual_dir), settings).without(settings.without)
+        digest = hashlib.sha256(repr(settings.processing).encode())
+        per_shard = max(1, _SHARD_BYTES // (math.prod(settings.shape) * settings.examples_per_file))
+        return {
+            split: [
+                partial(self._records, survey, split, indices[start : start + per_shard], digest)
+                for start in range(0, len(indices), per_shard)
+            ]
+            for split, indices in (("train", survey.train), ("test", survey.test))
+        }
+
+    def _records(
+        self, survey: PixelSurvey, split: str, indices: np.ndarray, digest: Any
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        metadata, key = self.info.metadata, 0
+        for index in track(indices.tolist(), f"Reading {split} {self.what}"):
+            examples, content = self.examples(*survey.read(index))
+            digest.update(f"{split}\0{survey.names[index]}\0".encode() + content)
+            if self.builder_config.settings.examples_per_file != 1:
+                metadata.setdefault("clips", {}).setdefault(split, []).append(len(examples))
+            for window, pixels in enumerate(examples):
+                yield key, {self.key: pixels, **dict(zip(self.index_keys, (index, window), strict=False))}
+                key += 1
+        # Shards are written one after another, so that the last to come here has seen all files in their order.
+        metadata["content_hash"] = digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PreparedPixels:
+    """The examples of one half of a prepared copy, which are read as they are asked for.
+
+    Attributes:
+      records: the split's data source.
+      key: the field that holds the pixels.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    key: str
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Any:
+        return pixel_example(self.key, self.records[index][self.key], index)
+
+
+def load_prepared_pixels(
+    builder_type: type[PixelBuilder],
+    folder: str | Path,
+    settings: Any,
+    prepared_dir: str | Path | None,
+    *,
+    skip_damaged: bool = False,
+) -> Any:
+    """Opens the prepared copy of a set of images or clips, and prepares it first where there is none.
+
+    Args:
+      builder_type: the set's builder.
+      folder: where its files are.
+      settings: of the builder's `settings_type`.
+      prepared_dir: holds the prepared copies; a folder in the user's cache if None.
+      skip_damaged: skip files that cannot be read, and list them in the set's `skipped`.
+
+    Returns:
+      The set, of the builder's `set_type`.
+
+    Raises:
+      InputError: where the folder or a file in it cannot be used, or the cache cannot be written.
+    """
+    folder = Path(folder)
+    survey = builder_type.survey(folder, settings)
+    skipped: dict[str, str] = {}
+    if skip_damaged:
+        skipped = _damaged(survey, settings, folder, prepared_dir)
+        settings = dataclasses.replace(settings, without=tuple(skipped))
+        survey = survey.without(settings.without)
+
+    def make_builder(data_dir: Path) -> PixelBuilder:
+        return builder_type(config=PixelConfig.of(settings), data_dir=data_dir, file_format="array_record")
+
+    builder = open_prepared(make_builder, folder, survey.files, prepared_dir)
+
+    def split(name: str, indices: np.ndarray) -> Split:
+        names = [survey.names[i] for i in indices]
+        if settings.examples_per_file != 1:
+            counts = builder.info.metadata["clips"][name]
+            names = [f"{of}#{window}" for of, count in zip(names, counts, strict=True) for window in range(count)]
+            indices = np.repeat(indices, counts)
+        return Split(
+            source=PreparedPixels(builder.as_data_source(split=name), builder_type.key),
+            names=tuple(names),
+            labels={label: values[indices] for label, values in survey.labels.items()},
+        )
+
+    return builder_type.set_type(
+        name=survey.title,
+        train=split("train", survey.train),
+        test=split("test", survey.test),
+        shape=settings.shape,
+        content_hash=builder.info.metadata["content_hash"],
+        classes=survey.classes,
+        skipped=skipped,
+    )
+
+
+def load_pixels(
+    sets: Mapping[str, type[PixelBuilder]],
+    kind: str,
+    folder: str | Path,
+    given: Mapping[str, Any],
+    *,
+    prepared_dir: str | Path | None,
+    skip_damaged: bool,
+) -> Any:
+    """`load_prepared_pixels` of a set by its name, with settings by theirs.
+
+    Args:
+      sets: the builder of each set.
+      kind: one of them.
+      folder, prepared_dir, skip_damaged: as of `load_prepared_pixels`.
+      given: settings of the builder's `settings_type`; None stands for the set's own value.
+
+    Raises:
+      InputError: where the kind or a setting is unknown, or the folder or a file in it cannot be used.
+    """
+    if kind not in sets:
+        raise InputError("the kind of the set", f"one of {', '.join(sets)}", repr(kind))
+    settings_type: Any = sets[kind].settings_type
+    settings = {name: value for name, value in given.items() if value is not None}
+    known = [setting.name for setting in dataclasses.fields(settings_type)]
+    for name in settings:
+        if name not in known:
+            raise InputError(f"the set {kind}", f"settings among {', '.join(known)}", name)
+    return load_prepared_pixels(sets[kind], folder, settings_type(**settings), prepared_dir, skip_damaged=skip_damaged)
+
+
+def _damaged(
+    survey: PixelSurvey, settings: PixelSettings, folder: Path, prepared_dir: str | Path | None
+) -> dict[str, str]:
+    """The chosen files of a survey that cannot be read, with what is wrong with them; see `find_damaged`."""
+    chosen = np.union1d(survey.train, survey.test)
+    return find_damaged(
+        f"{survey.title} {settings}",
+        [survey.names[i] for i in chosen],
+        lambda place: survey.read(chosen[place]),
+        folder,
+        survey.files,
+        prepared_dir,
+    )
