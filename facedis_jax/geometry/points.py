@@ -101,6 +101,11 @@ def k_nearest(queries: jax.Array, points: jax.Array, k: int) -> jax.Array:
 
     Raises:
       ValueError: if `k` is not between 1 and the number of points.
+
+    Example:
+      >>> points = jnp.array([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]])
+      >>> k_nearest(jnp.array([[4.0, 0, 0], [0.2, 0, 0]]), points, 2).tolist()
+      [[2, 1], [0, 1]]
     """
     if not 1 <= k <= points.shape[0]:
         raise ValueError(f"k must lie between 1 and the {points.shape[0]} points, got {k}")

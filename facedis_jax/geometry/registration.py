@@ -24,6 +24,13 @@ def rigid_registration(
 
     References:
       Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
+
+    Example:
+      >>> source = jnp.array([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]])
+      >>> turn = jnp.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+      >>> rotation, translation = rigid_registration(source, source @ turn.T + 5)
+      >>> bool(jnp.allclose(rotation, turn, atol=1e-5)), bool(jnp.allclose(translation, 5, atol=1e-5))
+      (True, True)
     """
     if source.shape != target.shape:
         raise ValueError(f"source and target differ in shape: {source.shape} and {target.shape}")

@@ -113,9 +113,10 @@ def apply_gradients(
       The new parameters and the optimiser's new state.
 
     Example:
-      >>> apply_gradients(optax.sgd(0.5), {"a": 2.0, "b": 2.0}, optax.sgd(0.5).init({}), {"a": 3.0, "b": 3.0},
-      ...                 frozen=["b"])[0]
-      {'a': 2.0, 'b': 3.0}
+      >>> optimiser, gradients, params = optax.sgd(0.5), {"a": 2.0, "b": 2.0}, {"a": 3.0, "b": 3.0}
+      >>> params, _ = apply_gradients(optimiser, gradients, optimiser.init(params), params, frozen=["b"])
+      >>> float(params["a"]), float(params["b"])
+      (2.0, 3.0)
     """
     if axis_name is not None:
         gradients = jax.lax.pmean(gradients, axis_name)

@@ -1,4 +1,4 @@
-"""Scores of codes against known factors, and of codes that say nothing.
+"""Scores of codes against known factors, and a count of uninformative codes.
 
 MIG, SAP and DCI follow the definitions of disentanglement_lib (Locatello et al., "Challenging Common
 Assumptions in the Unsupervised Learning of Disentangled Representations", 2019). All but
@@ -28,13 +28,24 @@ def collapsed_dimensions(mean: jax.Array, logvar: jax.Array, *, threshold: float
 
     Returns:
       int32 scalar.
+
+    Example:
+      >>> mean = jnp.array([[-1.0, 0.01, 0.0], [1.0, -0.01, 0.0]])
+      >>> logvar = jnp.log(jnp.array([0.1, 0.99, 1.0])) * jnp.ones([2, 3])
+      >>> print(collapsed_dimensions(mean, logvar))
+      2
     """
     per_dimension = jnp.mean(gaussian_kl(mean[..., None], logvar[..., None]), axis=0)
     return jnp.sum(per_dimension < threshold, dtype=jnp.int32)
 
 
 def discretise(values: np.ndarray, bins: int = 20) -> np.ndarray:
-    """Bins each column of `values` [examples, columns] into `bins` equal widths: int64, 0 to bins - 1."""
+    """Bins each column of `values` [examples, columns] into `bins` equal widths: int64, 0 to bins - 1.
+
+    Example:
+      >>> discretise(np.array([[0.0, 5.0], [1.0, 5.0], [4.0, 5.0]]), bins=4).T.tolist()
+      [[0, 1, 3], [0, 0, 0]]
+    """
     values = np.asarray(values, np.float64)
     low, high = values.min(axis=0), values.max(axis=0)
     width = np.where(high > low, high - low, 1.0)
@@ -60,6 +71,13 @@ def mutual_information_gap(codes: np.ndarray, factors: np.ndarray, *, bins: int 
 
     References:
       Chen et al., "Isolating Sources of Disentanglement in VAEs", 2018.
+
+    Example:
+      >>> factors = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+      >>> mutual_information_gap(factors.astype(float), factors)  # each code is one factor
+      1.0
+      >>> mutual_information_gap(np.hstack([factors, factors]).astype(float), factors)  # two codes know each factor
+      0.0
     """
     codes, factors = discretise(codes, bins), np.asarray(factors)
     if codes.shape[1] < 2:
@@ -93,6 +111,11 @@ def squared_correlation(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
 
     Returns:
       [dims, factors] from 0 to 1; 0 where the code or the factor is constant.
+
+    Example:
+      >>> codes = np.array([[0.0, 1.0], [1.0, -1.0], [2.0, -1.0], [3.0, 1.0]])
+      >>> squared_correlation(codes, 10 - 2 * codes[:, :1]).tolist()
+      [[1.0], [0.0]]
     """
     codes, factors = np.asarray(codes, np.float64), np.asarray(factors, np.float64)
     codes, factors = codes - codes.mean(axis=0), factors - factors.mean(axis=0)
@@ -115,6 +138,10 @@ def separated_attribute_predictability(scores: np.ndarray) -> float:
 
     References:
       Kumar et al., "Variational Inference of Disentangled Latent Concepts from Unlabeled Observations", 2018.
+
+    Example:
+      >>> separated_attribute_predictability(np.array([[0.75, 0.0], [0.25, 1.0], [0.0, 0.5]]))
+      0.5
     """
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 2 or len(scores) < 2:
@@ -124,7 +151,16 @@ def separated_attribute_predictability(scores: np.ndarray) -> float:
 
 
 class DciScores(NamedTuple):
-    """From 0 to 1: whether each code serves one factor, and whether each factor is served by one code."""
+    """Both scores of DCI that are read from importances, each from 0 to 1.
+
+    Attributes:
+      disentanglement: whether each code serves one factor alone.
+      completeness: whether each factor is served by one code alone.
+
+    Example:
+      >>> DciScores(disentanglement=1.0, completeness=0.5).completeness
+      0.5
+    """
 
     disentanglement: float
     completeness: float
@@ -148,6 +184,10 @@ def dci_from_importance(importance: np.ndarray) -> DciScores:
     References:
       Eastwood and Williams, "A Framework for the Quantitative Evaluation of Disentangled Representations",
       2018.
+
+    Example:
+      >>> dci_from_importance(np.array([[1.0, 0.0], [0.0, 0.5], [0.0, 0.5]])).disentanglement
+      1.0
     """
     importance = np.asarray(importance, np.float64)
     if importance.ndim != 2 or min(importance.shape) < 2:

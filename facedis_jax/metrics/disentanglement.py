@@ -8,7 +8,7 @@ Variant = Literal["pooled", "per_vertex"]
 
 
 def disentanglement_error(neutrals: np.ndarray, subjects: np.ndarray, *, variant: Variant = "pooled") -> np.ndarray:
-    """Spread of each subject's predicted neutral faces, Eq. 14 of the information-bottlenecked VAE.
+    """How much each subject's predicted neutral faces vary, Eq. 14 of the information-bottlenecked VAE.
 
     - "pooled": the standard deviation, over all frames and vertices of the subject at once, of the distances
       to the subject's mean predicted neutral (this paper, and Zhang et al.).
@@ -32,6 +32,14 @@ def disentanglement_error(neutrals: np.ndarray, subjects: np.ndarray, *, variant
       Jiang et al., "Disentangled Representation Learning for 3D Face Shape", 2019.
       Zhang et al., "Learning Distribution Independent Latent Representation for 3D Face Disentanglement",
       2020.
+
+    Example:
+      >>> rest, moved = np.zeros([2, 3]), np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0]])
+      >>> neutrals = np.stack([rest, rest, rest, moved])
+      >>> disentanglement_error(neutrals, np.array([7, 7, 8, 8])).tolist()
+      [0.0, 1.25]
+      >>> disentanglement_error(neutrals, np.array([7, 7, 8, 8]), variant="per_vertex").tolist()
+      [0.0, 1.25]
     """
     neutrals, subjects = np.asarray(neutrals), np.asarray(subjects)
     if neutrals.ndim != 3 or neutrals.shape[2] != 3 or subjects.shape != neutrals.shape[:1]:

@@ -12,7 +12,7 @@ def self_intersections(vertices: np.ndarray, triangles: np.ndarray) -> int:
     """Number of triangles that share a point with another triangle of the mesh that is not their neighbour.
 
     Neighbours are triangles with a vertex in common; vertices at exactly one place count as one, so that the
-    seams of a texture are no intersections. What two neighbours do to each other is not looked at. Touching
+    seams of a texture are no intersections. Pairs of neighbours are not tested. Touching
     and overlapping in one plane count as intersecting. Triangles with two corners in one place are ignored.
 
     Every pair whose bounding boxes meet is decided by the separating axis theorem, in float64 and to within
@@ -27,6 +27,15 @@ def self_intersections(vertices: np.ndarray, triangles: np.ndarray) -> int:
 
     Raises:
       ValueError: for coordinates that are not finite.
+
+    Example:
+      >>> flat = np.array([[0.0, 0, 0], [4, 0, 0], [0, 4, 0]])
+      >>> upright = np.array([[1.0, 1, -1], [1, 1, 1], [9, 9, 0]])
+      >>> triangles = np.arange(6).reshape(2, 3)
+      >>> self_intersections(np.concatenate([flat, upright]), triangles)
+      2
+      >>> self_intersections(np.concatenate([flat, upright + 9]), triangles)
+      0
     """
     vertices = np.asarray(vertices, np.float64)
     if not np.isfinite(vertices).all():

@@ -1,11 +1,8 @@
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facedis_jax.data import splits as folds
 from facedis_jax.data.splits import subject_folds
 from facedis_jax.errors import InputError
 
@@ -52,7 +49,3 @@ def test_fewer_people_than_folds_are_refused():
         subject_folds(np.repeat(np.arange(9), 100))
     with pytest.raises(InputError, match="folds: expected 2 or more, found 1"):
         subject_folds(np.arange(9), folds=1)
-
-
-def test_the_examples_run():
-    assert doctest.testmod(folds).failed == 0

@@ -1,6 +1,3 @@
-import doctest
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +29,3 @@ def test_batches_of_batches_are_one_batch():
     assert (jax.vmap(jax.vmap(jax.vmap(counts)))(jnp.zeros([2, 3, 4])) == 24).all()
     assert counts(jnp.zeros(5)).tolist() == [1] * 5
     assert jax.vmap(counts)(jnp.zeros([0, 5])).shape == (0, 5)
-
-
-def test_examples_run():
-    assert doctest.testmod(sys.modules["facedis_jax.geometry.batches"]).failed == 0

@@ -1,5 +1,3 @@
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from facedis_jax import geometry
-from facedis_jax.geometry import points
 
 # Compiled once for each shape, so that many examples cost little.
 farthest_point_sample = jax.jit(geometry.farthest_point_sample, static_argnums=1)
@@ -129,7 +126,3 @@ def test_too_many_or_none_is_an_error(count):
         farthest_point_sample(cloud, count)
     with pytest.raises(ValueError, match=f"5 points, got {count}"):
         k_nearest(cloud, cloud, count)
-
-
-def test_examples_run():
-    assert doctest.testmod(points).failed == 0

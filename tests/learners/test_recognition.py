@@ -1,5 +1,3 @@
-import doctest
-import sys
 from dataclasses import replace
 
 import jax
@@ -135,7 +133,3 @@ def random_state():
 def test_folds_and_labels_that_make_no_sense_are_refused(labels, folds, message):
     with pytest.raises(ValueError, match=message):
         classify_folds(np.zeros((4, 2, 3)), labels, folds, KEY, CONFIG)
-
-
-def test_examples_run():
-    assert doctest.testmod(sys.modules[classify_folds.__module__]).failed == 0

@@ -1,4 +1,3 @@
-import doctest
 import itertools
 import math
 
@@ -221,7 +220,3 @@ def test_bad_arguments_are_named():
         mutual_information(z, z, z, 3, estimator="mss")
     with pytest.raises(ValueError, match="got 1"):
         mutual_information(z[:1], z[:1], z[:1], 3, estimator="mss")
-
-
-def test_examples_run():
-    assert doctest.testmod(information).failed == 0

@@ -1,11 +1,10 @@
-import doctest
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facedis_jax.metrics import Average, averages
+from facedis_jax.metrics import Average
 
 
 def test_ragged_batches_merge_into_the_average_of_all():
@@ -24,7 +23,3 @@ def test_pairs_add_up_over_devices_as_a_tree():
     values = jnp.arange(12.0).reshape(3, 4)
     shares = jax.vmap(Average.of)(values)
     assert jax.tree.map(jnp.sum, shares).compute() == 5.5
-
-
-def test_examples_run():
-    assert doctest.testmod(averages).failed == 0

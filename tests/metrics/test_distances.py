@@ -1,12 +1,10 @@
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from facedis_jax.metrics import average_vertex_distance, distance_statistics, distances, vertex_distance
+from facedis_jax.metrics import average_vertex_distance, distance_statistics, vertex_distance
 
 
 def draw(seed, *shape):
@@ -45,7 +43,3 @@ def test_bad_arguments_are_named():
         distance_statistics(np.zeros([0, 5]))
     with pytest.raises(ValueError, match="vertex"):
         distance_statistics(np.zeros([2, 5]), pooling="vertices")
-
-
-def test_examples_run():
-    assert doctest.testmod(distances).failed == 0

@@ -1,6 +1,3 @@
-import doctest
-import sys
-
 import jax
 import numpy as np
 import pytest
@@ -51,7 +48,3 @@ def test_bad_arguments_are_named():
         landmark_error(draw(0, 5, 3), draw(1, 5, 3))
     with pytest.raises(ValueError, match=r"5 points.*5"):
         landmark_error(draw(0, 5, 2), draw(1, 5, 2), eyes=(0, 5))
-
-
-def test_examples_run():
-    assert doctest.testmod(sys.modules[landmark_error.__module__]).failed == 0

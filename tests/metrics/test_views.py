@@ -1,6 +1,3 @@
-import doctest
-import sys
-
 import numpy as np
 import pytest
 
@@ -37,7 +34,3 @@ def test_the_response_is_largest_along_the_angles():
 def test_shapes_that_do_not_fit_are_an_error():
     with pytest.raises(ValueError, match=r"\(4, 8\).*\(5,\)"):
         view_covariance(draw(0, 4, 8), ANGLES)
-
-
-def test_examples_run():
-    assert doctest.testmod(sys.modules[view_covariance.__module__]).failed == 0

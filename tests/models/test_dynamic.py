@@ -1,5 +1,3 @@
-import doctest
-import sys
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -375,10 +373,6 @@ def test_beta_scales_the_geometric_generators_weights_alone(small):
 def test_bad_settings_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         DynamicConfig(**changes)
-
-
-def test_examples_run():
-    assert doctest.testmod(sys.modules[DynamicGenerator.__module__]).failed == 0
 
 
 @pytest.mark.parametrize(("fan_in", "between_codes", "shift"), [("kernel", 0.01, 2.0), ("pixel", 0.14, 0.2)])

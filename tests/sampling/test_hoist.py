@@ -1,6 +1,3 @@
-import doctest
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -274,7 +271,3 @@ def test_separated_parts_hold_what_is_theirs():
         for choose in (lambda result: result[1][0], lambda result: result[1][1])
     ]
     assert held == [0, 1]
-
-
-def test_examples_run():
-    assert doctest.testmod(sys.modules[hoist.__module__]).failed == 0

@@ -1,5 +1,3 @@
-import doctest
-import sys
 from functools import partial
 
 import jax
@@ -353,7 +351,3 @@ def test_bad_arguments_are_named(arguments, message):
     for sampler in samplers:
         with pytest.raises(ValueError, match=message):
             sampler(log_density, START, jax.random.key(0), **arguments)
-
-
-def test_examples_run():
-    assert doctest.testmod(sys.modules[langevin.__module__]).failed == 0

@@ -1,4 +1,3 @@
-import doctest
 from dataclasses import replace
 
 import numpy as np
@@ -258,7 +257,3 @@ def test_another_face_model_performs_as_well(real_data):
     videos = synthetic_clips(model, config, size=SIZE)
     clip = videos.train.source[0]["frames"].astype(int)
     assert np.abs(clip[1] - clip[0]).mean() > 0.5
-
-
-def test_the_examples_run():
-    assert doctest.testmod(module).failed == 0

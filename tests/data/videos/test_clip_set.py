@@ -1,11 +1,8 @@
-import doctest
-
 import numpy as np
 import pytest
 
 from facedis_jax.data.images.image_set import ArrayImages, stack_images
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
-from facedis_jax.data.videos import clip_set as videos
 from facedis_jax.data.videos.clip_set import ArrayClips, Clip, clip_frames, stack_clips
 
 _FRAMES = np.random.default_rng(0).integers(0, 256, (5, 4, 8, 8, 3), dtype=np.uint8)
@@ -59,7 +56,3 @@ def test_the_pipeline_batches_clips():
     batches = list(evaluation_batches(_Read(), batch_size=3))
     assert [each["mask"].tolist() for each in batches] == [[1, 1, 1], [1, 1, 0]]
     np.testing.assert_array_equal(np.concatenate([each["frames"] for each in batches])[:5], _FRAMES)
-
-
-def test_the_examples_run():
-    assert doctest.testmod(videos).failed == 0

@@ -1,11 +1,8 @@
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facedis_jax.data.videos import cutting
 from facedis_jax.data.videos.cutting import CUTS, Cutting
 from facedis_jax.errors import InputError
 
@@ -72,7 +69,3 @@ def test_a_recording_that_is_too_short_is_named(frames, stride, cut):
 def test_settings_that_cannot_be_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         Cutting(**options)
-
-
-def test_the_examples_run():
-    assert doctest.testmod(cutting).failed == 0
