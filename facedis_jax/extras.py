@@ -1,5 +1,6 @@
 """What the optional parts of the package need, and the one line that says so where it is not installed."""
 
+import sys
 from importlib.util import find_spec
 
 
@@ -28,3 +29,15 @@ def require_extra(part: str, extra: str, *modules: str) -> None:
     for name in modules:
         if find_spec(name) is None:
             raise MissingExtra(f"{part} needs {name}, which pip install 'facedis-jax[{extra}]' brings", name=name)
+
+
+def exit_without_extra(part: str, extra: str, *modules: str) -> None:
+    """As `require_extra`, for a package of commands: ends the process with the line and exit code 2.
+
+    It stands in the `__init__` of the package, which `python -m` imports before the command itself.
+    """
+    try:
+        require_extra(part, extra, *modules)
+    except MissingExtra as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -68,8 +68,13 @@ class FaceEditor:
     trained: TrainedFaces
     unit: str = "mm"
 
-    def labels(self, option: str, name: str | None, level: float) -> np.ndarray | None:
-        """Labels [1, expressions] of a face that shows an expression, neutral without a name.
+    def labels(self, name: str | None, level: float, *, where: str = "label") -> np.ndarray | None:
+        """Labels [1, expressions] of a face that shows an expression, for a model that takes labels.
+
+        Args:
+          name: of the expression; None for a neutral face.
+          level: how much of it, 0 to 1.
+          where: what the name is called in errors.
 
         Raises:
           InputError: for an unknown expression, a level outside 0 to 1, or a name where the model takes none.
@@ -77,9 +82,9 @@ class FaceEditor:
         if name is None:
             return self.codec.labels(np.zeros(1, int), np.zeros(1))
         if not self.codec.label_names:
-            raise InputError(option, "nothing, as this run's model takes no labels", name)
-        _check(f"{option}-level", level, 0, 1)
-        return self.codec.labels(np.array([self._index(option, name)]), np.array([level]))
+            raise InputError(where, "nothing, as this run's model takes no labels", name)
+        _check(f"{where}_level", level, 0, 1)
+        return self.codec.labels(np.array([self._index(where, name)]), np.array([level]))
 
     def encode(self, path: Path, labels: np.ndarray | None, *, align: bool, keep_detail: bool = False) -> EncodedFace:
         """Reads a face and encodes it.
@@ -96,7 +101,7 @@ class FaceEditor:
         if align:
             vertices = pose.apply(vertices)
         elif distance > _FURTHEST:
-            expected = f"a face within {_FURTHEST:g} mm of where the training faces lie, or --align"
+            expected = f"a face within {_FURTHEST:g} mm of where the training faces lie, or align=True"
             raise InputError(path, expected, f"one {distance:.0f} mm away")
         else:
             pose = Pose()
@@ -118,7 +123,7 @@ class FaceEditor:
           InputError: for an unknown expression, or a level outside 0 to 1.
         """
         index = self._index("expression", name)
-        _check("--level", level, 0, 1)
+        _check("level", level, 0, 1)
         if self.codec.label_names:
             labels = self.codec.labels(np.array([index]), np.array([level]))
             return np.zeros((1, self.codec.expression_latents), np.float32), labels
@@ -153,7 +158,7 @@ class FaceEditor:
         Raises:
           InputError: for no steps, or too many.
         """
-        _check("--steps", steps, 1, _MOST_FACES)
+        _check("steps", steps, 1, _MOST_FACES)
         amounts = np.arange(1, steps + 1) / (steps + 1)
 
         def mix(one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -174,8 +179,8 @@ class FaceEditor:
         Raises:
           InputError: for no faces, too many, or a seed below 0.
         """
-        _check("--number", number, 1, _MOST_FACES)
-        _check("--seed", seed, 0, np.inf)
+        _check("number", number, 1, _MOST_FACES)
+        _check("seed", seed, 0, np.inf)
         rng = np.random.default_rng(seed)
         codes = np.split(self.trained.codes.astype(np.float64), [self.codec.identity_latents], axis=1)
         identity, expression = (
@@ -201,7 +206,7 @@ def _pose(vertices: np.ndarray, mean_face: np.ndarray) -> Pose:
     return Pose(np.asarray(rotation, np.float64), source, target)
 
 
-def _check(option: str, value: float, low: float, high: float) -> None:
+def _check(where: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         limits = f"{low:g} or more" if np.isinf(high) else f"{low:g} to {high:g}"
-        raise InputError(option, limits, str(value))
+        raise InputError(where, limits, str(value))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
 
 import jax
 import tyro
@@ -127,7 +127,7 @@ def _as_written(card: str) -> str:
     return f"{title}\n{textwrap.indent(table, ' ')}"
 
 
-def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> None:
+def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> NoReturn:
     """Runs a command and exits with its own code, or with that of an error, which it prints in one line.
 
     Args:

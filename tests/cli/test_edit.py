@@ -1,4 +1,5 @@
 import functools
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,11 @@ import pytest
 import trimesh
 from PIL import Image
 
-from experiments.edit import Between, EditOptions, Expression, Neutral, Sample, Transfer, _command, main
+from facedis_jax.cli import main
+from facedis_jax.cli.edit import Between, EditOptions, Expression, Neutral, Sample, Transfer, edit
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, read_mesh, write_mesh
 from facedis_jax.inference.face_editor import FaceEditor
-from facedis_jax.runs.command_line import exit_with
 from facedis_jax.runs.finished import load_run
 
 TURN = np.float32([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # a quarter, about the vertical axis
@@ -23,7 +24,7 @@ load_once = functools.cache(load_run)
 
 @pytest.fixture(autouse=True)
 def _each_run_is_loaded_once(monkeypatch):
-    monkeypatch.setattr("experiments.edit.load_run", load_once)
+    monkeypatch.setattr("facedis_jax.cli.edit.load_run", load_once)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def distance(one, two):
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
 def test_the_neutral_is_written_in_every_format(plain_run, editor, files, small_face_set, tmp_path, suffix):
     output = tmp_path / f"out{suffix}"
-    assert main(EditOptions(plain_run.path, output, Neutral(face=files[0]))) == 0
+    assert edit(EditOptions(plain_run.path, output, Neutral(face=files[0]))) == 0
     expected = editor.neutral(editor.encode(files[0], None, align=False))[0]
     if suffix == ".glb":
         mesh = trimesh.load(output, force="mesh", process=False)
@@ -83,7 +84,7 @@ def test_the_neutral_is_nearer_to_the_persons_neutral_than_the_input(editor, fil
 @pytest.mark.parametrize("kind", ["plain_run", "labelled_run"])
 def test_a_named_expression_grows_with_its_level(kind, request, files, small_face_set):
     editor = FaceEditor(*load_once(request.getfixturevalue(kind).path))
-    face = editor.encode(files[0], editor.labels("--label", None, 1.0), align=False)
+    face = editor.encode(files[0], editor.labels(None, 1.0), align=False)
     neutral = editor.neutral(face)
     without, weak, strong = (editor.expression(face, "high_smile", level) for level in (0.0, 0.5, 1.0))
     assert 0.2 * distance(strong, without) < distance(weak, without) < 0.8 * distance(strong, without)
@@ -164,7 +165,7 @@ def test_kept_detail_gives_the_input_back_under_no_edit(editor, files, faces):
 def test_the_output_is_in_the_unit_of_the_input(plain_run, files, faces, small_face_set, tmp_path):
     write_mesh(tmp_path / "metres.ply", Mesh(faces[0] / 1000, small_face_set.triangles))
     for unit, path in (("m", tmp_path / "metres.ply"), ("mm", files[0])):
-        main(EditOptions(plain_run.path, tmp_path / f"out_{unit}.ply", Neutral(face=path), unit=unit))
+        edit(EditOptions(plain_run.path, tmp_path / f"out_{unit}.ply", Neutral(face=path), unit=unit))
     metres, millimetres = (read_mesh(tmp_path / f"out_{unit}.ply").vertices for unit in ("m", "mm"))
     np.testing.assert_allclose(metres * 1000, millimetres, atol=0.02)
 
@@ -172,20 +173,17 @@ def test_the_output_is_in_the_unit_of_the_input(plain_run, files, faces, small_f
 def test_a_face_elsewhere_is_refused_or_aligned(editor, plain_run, files, faces, small_face_set, tmp_path):
     moved = faces[0] @ TURN.T + np.float32([300, -20, 1000])
     write_mesh(tmp_path / "moved.ply", Mesh(moved, small_face_set.triangles))
-    with pytest.raises(InputError, match=r"moved.ply.*--align"):
+    with pytest.raises(InputError, match=r"moved.ply.*align=True"):
         editor.encode(tmp_path / "moved.ply", None, align=False)
     for name, path in (("there", tmp_path / "moved.ply"), ("here", files[0])):
-        main(EditOptions(plain_run.path, tmp_path / f"{name}.ply", Neutral(face=path, align=True)))
+        edit(EditOptions(plain_run.path, tmp_path / f"{name}.ply", Neutral(face=path, align=True)))
     there, here = (read_mesh(tmp_path / f"{name}.ply").vertices for name in ("there", "here"))
     np.testing.assert_allclose(there, here @ TURN.T + np.float32([300, -20, 1000]), atol=0.05)
 
 
 def test_labels_matter_to_a_run_with_labels(labelled_run, files):
     editor = FaceEditor(*load_once(labelled_run.path))
-    codes = [
-        editor.encode(files[0], editor.labels("--label", name, 1.0), align=False).expression
-        for name in (None, "mouth_open")
-    ]
+    codes = [editor.encode(files[0], editor.labels(name, 1.0), align=False).expression for name in (None, "mouth_open")]
     assert np.abs(codes[0] - codes[1]).max() > 1e-3
 
 
@@ -200,7 +198,7 @@ def test_labels_matter_to_a_run_with_labels(labelled_run, files):
 )
 def test_every_action_writes_its_files(labelled_run, files, tmp_path, capsys, action, names):
     (tmp_path / "out").mkdir()
-    main(EditOptions(labelled_run.path, tmp_path / "out" / "out.ply", action(*files)))
+    edit(EditOptions(labelled_run.path, tmp_path / "out" / "out.ply", action(*files)))
     written = [tmp_path / "out" / name for name in (*names, "out.png")]
     assert sorted((tmp_path / "out").iterdir()) == sorted(written)
     assert capsys.readouterr().out.split() == [str(path) for path in written]
@@ -227,7 +225,7 @@ def broken(tmp_path, vertices, triangles):
 def test_a_face_that_cannot_be_used(plain_run, faces, small_face_set, tmp_path, change, message):
     face = broken(tmp_path, *change(faces[0], small_face_set.triangles))
     with pytest.raises(InputError, match=message) as error:
-        main(EditOptions(plain_run.path, tmp_path / "out.ply", Neutral(face=face)))
+        edit(EditOptions(plain_run.path, tmp_path / "out.ply", Neutral(face=face)))
     assert str(face) in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["broken.ply"]
 
@@ -239,44 +237,54 @@ def test_a_face_that_cannot_be_used(plain_run, faces, small_face_set, tmp_path, 
         ("nowhere/out.ply", lambda one, two: Neutral(face=one), "folder that exists"),
         ("folder.ply", lambda one, two: Neutral(face=one), "a folder"),
         ("out.ply", lambda one, two: Neutral(face=Path("missing.ply")), "missing.ply"),
-        ("out.ply", lambda one, two: Neutral(face=one, label="mouth_open"), "--label: .* takes no labels"),
+        ("out.ply", lambda one, two: Neutral(face=one, label="mouth_open"), "label: .* takes no labels"),
         ("out.ply", lambda one, two: Expression(face=one, name="grin"), "one of bareteeth, .*found grin"),
         (
             "out.ply",
             lambda one, two: Expression(face=one, name="mouth_open", level=1.5),
-            "--level: .* 0 to 1",
+            "level: .* 0 to 1",
         ),
-        ("out.ply", lambda one, two: Expression(face=one, name="mouth_open", level=np.nan), "--level"),
-        ("out.ply", lambda one, two: Between(face=one, to=two, steps=0), "--steps: .* 1 to 100"),
-        ("out.ply", lambda one, two: Sample(number=101), "--number"),
-        ("out.ply", lambda one, two: Sample(seed=-1), "--seed"),
+        ("out.ply", lambda one, two: Expression(face=one, name="mouth_open", level=np.nan), "level"),
+        ("out.ply", lambda one, two: Between(face=one, to=two, steps=0), "steps: .* 1 to 100"),
+        ("out.ply", lambda one, two: Sample(number=101), "number"),
+        ("out.ply", lambda one, two: Sample(seed=-1), "seed"),
     ],
 )
 def test_options_that_cannot_be_used(plain_run, files, tmp_path, output, action, message):
     (tmp_path / "folder.ply").mkdir()
     before = set(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=message):
-        main(EditOptions(plain_run.path, tmp_path / output, action(*files)))
+        edit(EditOptions(plain_run.path, tmp_path / output, action(*files)))
     assert set(tmp_path.rglob("*")) == before
 
 
 def test_bad_labels_of_a_labelled_run(labelled_run, files, tmp_path):
     for options, message in (
-        ({"label": "grin"}, "--label: .*one of"),
-        ({"label": "mouth_open", "label_level": -0.1}, "--label-level"),
+        ({"label": "grin"}, "label: .*one of"),
+        ({"label": "mouth_open", "label_level": -0.1}, "label_level"),
     ):
         with pytest.raises(InputError, match=message):
-            main(EditOptions(labelled_run.path, tmp_path / "out.ply", Neutral(face=files[0], **options)))
+            edit(EditOptions(labelled_run.path, tmp_path / "out.ply", Neutral(face=files[0], **options)))
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Runs `facedis edit` with some arguments; returns the exit code."""
+
+    def command(*arguments):
+        words = ["edit", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", ["facedis", *words])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        return exited.value.code
+
+    return command
 
 
 @pytest.mark.parametrize(("name", "code"), [("mouth_open", 0), ("grin", 2)])
-def test_the_command_line(plain_run, files, tmp_path, monkeypatch, capsys, name, code):
-    command = ["edit", "--run", plain_run.path, "expression", name, "--level", "0.5", "--face", files[0]]
-    command += ["--keep-detail", "--output", tmp_path / "out.ply"]
-    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
-    with pytest.raises(SystemExit) as exit:
-        exit_with(_command)
-    assert exit.value.code == code
+def test_the_command_line(plain_run, files, tmp_path, command, capsys, name, code):
+    words = ["--run", plain_run.path, "expression", name, "--level", "0.5", "--face", files[0], "--keep-detail"]
+    assert command(*words, "--output", tmp_path / "out.ply") == code
     assert (tmp_path / "out.ply").exists() == (code == 0)
     errors = capsys.readouterr().err
     if code:
@@ -284,3 +292,31 @@ def test_the_command_line(plain_run, files, tmp_path, monkeypatch, capsys, name,
         assert errors.count("\n") == 1
     else:
         assert not errors
+
+
+def test_errors_name_the_options(plain_run, labelled_run, files, faces, small_face_set, tmp_path, command, capsys):
+    moved = tmp_path / "moved.ply"
+    write_mesh(moved, Mesh(faces[0] @ TURN.T + np.float32([300, -20, 1000]), small_face_set.triangles))
+    one, two = files
+    for run, words, line in [
+        (plain_run, ["neutral", "--face", moved], f"{moved}: expected a face within 50 mm .*, or --align, found"),
+        (plain_run, ["sample", "--number", 101], "--number: expected 1 to 100, found 101"),
+        (plain_run, ["expression", "mouth_open", "--level", 2, "--face", one], "--level: expected 0 to 1, found 2.0"),
+        (labelled_run, ["neutral", "--face", one, "--label", "grin"], "--label: expected one of"),
+        (
+            labelled_run,
+            ["transfer", "--face", one, "--from", two, "--from-label", "mouth_open", "--from-label-level", 3],
+            "--from-label-level: expected 0 to 1, found 3.0",
+        ),
+        (labelled_run, ["between", "--face", one, "--to", two, "--to-label", "grin"], "--to-label: expected one of"),
+    ]:
+        assert command("--run", run.path, "--output", tmp_path / "out.ply", *words) == 2
+        errors = capsys.readouterr().err
+        assert re.match(f"error: {line}", errors), errors
+        assert errors.count("\n") == 1
+    assert not (tmp_path / "out.ply").exists()
+
+
+def test_an_action_shows_its_options(command, capsys):
+    assert command("between", "--help") == 0
+    assert "--steps" in capsys.readouterr().out

@@ -1,0 +1,61 @@
+"""The command `facedis`, also `python -m facedis_jax`: options and error lines, and nothing else.
+
+Nothing is imported before it is known which command is to run, so that `facedis --help` comes at once.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from facedis_jax import __version__
+from facedis_jax.extras import MissingExtra, require_extra
+
+__all__ = ["COMMANDS", "main"]
+
+# By name, what a command does; each is a module of this package with a function `main(arguments)` that exits.
+COMMANDS: Mapping[str, str] = {
+    "edit": "edit faces with a finished run: neutral, other expressions, in-betweens, new faces",
+}
+
+_HELP = """usage: facedis COMMAND ...
+
+Disentangled faces: identity apart from expression.
+
+commands:
+{commands}
+
+options:
+  -h, --help  show this, or after a command its own options
+  --version   show the version
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      arguments: the command line after the program's name; `sys.argv` by default.
+
+    Returns:
+      The exit code: 0, or 2 with one line on stderr for a command or input that cannot be used.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = words[0] if words else None
+    if command in ("-h", "--help"):
+        print(_HELP.format(commands="\n".join(f"  {name:<10}  {what}" for name, what in COMMANDS.items())), end="")
+        return 0
+    if command == "--version":
+        print(f"facedis_jax {__version__}")
+        return 0
+    if command not in COMMANDS:
+        found = "none" if command is None else ascii(command)[1:-1]
+        print(f"error: command: expected one of {', '.join(COMMANDS)}, found {found} (see --help)", file=sys.stderr)
+        return 2
+    try:
+        require_extra(f"facedis {command}", "run", "tyro")
+        module = importlib.import_module(f"{__name__}.{command}")
+    except MissingExtra as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    module.main(words[1:])
+    return 0

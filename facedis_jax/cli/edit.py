@@ -1,0 +1,187 @@
+"""Edit a face with a finished run: its neutral, another expression, another's expression, an in-between.
+
+Command    facedis edit --run RUN --output OUT ACTION ...
+
+Examples
+           facedis edit --run RUN --output neutral.ply neutral --face face.ply
+           facedis edit --run RUN --output half.obj expression mouth_open --face face.ply
+           facedis edit --run RUN --output both.glb transfer --face who.ply --from what.ply
+           facedis edit --run RUN --output way.ply between --face one.ply --to two.ply --steps 5
+           facedis edit --run RUN --output new.ply sample --number 6 --seed 1
+
+Input      PLY, OBJ or WRL in the run's topology: its vertices and triangles, in their order.
+
+Output     PLY, OBJ or GLB, and beside it an image, OUT with the ending .png. Several faces are numbered:
+           way_1.ply, way_2.ply and so on. An action with --help shows its own options.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import tyro
+
+from facedis_jax.inference.face_editor import FaceEditor
+from facedis_jax.reports.faces.edited import EditedFaces, check_output, write_edited_faces
+from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.finished import load_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceOptions:
+    """Which face is edited.
+
+    Attributes:
+      face: the face.
+      align: move the face rigidly onto the training faces first, and back afterwards.
+      keep_detail: add to the result what the codes cannot hold: how the face differs from its reconstruction.
+      label: for a run with labels, the expression that the face shows; without it the face counts as neutral.
+      label_level: how much of it, 0 to 1.
+    """
+
+    face: Path
+    align: bool = False
+    keep_detail: bool = False
+    label: str | None = None
+    label_level: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neutral(FaceOptions):
+    """The face's neutral."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expression(FaceOptions):
+    """The person with an expression of the training set.
+
+    One that goes both ways under one name (CoMA's mouth_side) goes the more typical way.
+
+    Attributes:
+      name: which expression; a wrong name lists them all.
+      level: how much of it, from 0 (neutral) to 1.
+    """
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    level: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(FaceOptions):
+    """The person with the expression of another face.
+
+    Attributes:
+      donor: the face whose expression it is.
+      donor_label, donor_label_level: as --label, of this face.
+    """
+
+    donor: Annotated[Path, tyro.conf.arg(name="from")]
+    donor_label: Annotated[str | None, tyro.conf.arg(name="from-label")] = None
+    donor_label_level: Annotated[float, tyro.conf.arg(name="from-label-level")] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Between(FaceOptions):
+    """Faces on the way to another one, in person and expression.
+
+    Attributes:
+      to: the other face.
+      steps: how many, evenly spaced between the two; 1 for the one half way.
+      to_label, to_label_level: as --label, of the other face.
+    """
+
+    to: Path
+    steps: int = 1
+    to_label: str | None = None
+    to_label_level: float = 1.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """New faces: person and expression drawn apart, from normal distributions fitted to the training codes.
+
+    Attributes:
+      number: how many.
+      seed: of what is drawn.
+    """
+
+    number: int = 1
+    seed: int = 0
+
+
+Action = (
+    Annotated[Neutral, tyro.conf.subcommand("neutral")]
+    | Annotated[Expression, tyro.conf.subcommand("expression")]
+    | Annotated[Transfer, tyro.conf.subcommand("transfer")]
+    | Annotated[Between, tyro.conf.subcommand("between")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+)
+
+
+@dataclass(frozen=True)
+class EditOptions:
+    """What to do with which run.
+
+    Attributes:
+      run: the folder of a finished run (coma_ib, coma_cvae, bu3dfe_ib).
+      output: the mesh to write: .ply, .obj or .glb.
+      action: what to do.
+      unit: of the coordinates in all files, in and out (GLB is in metres by its standard).
+    """
+
+    run: Path
+    output: Path
+    action: Action
+    unit: Literal["mm", "cm", "dm", "m"] = "mm"
+
+
+def edit(options: EditOptions) -> int:
+    """Edits and writes, and prints the names of the files; returns the exit code."""
+    check_output(options.output)
+    editor = FaceEditor(*load_run(options.run), options.unit)
+    edited = edited_faces(editor, options.action)
+    for path in write_edited_faces(options.output, edited, editor.trained.triangles, options.unit):
+        print(path)
+    return 0
+
+
+def edited_faces(editor: FaceEditor, action: Action) -> EditedFaces:
+    """The faces that an action makes.
+
+    Raises:
+      InputError: for options or files that cannot be used.
+    """
+    if isinstance(action, Sample):
+        faces = editor.sample(action.number, action.seed)
+        return EditedFaces(faces, [f"sample {i + 1}" for i in range(len(faces))])
+    labels = editor.labels(action.label, action.label_level)
+    face = editor.encode(action.face, labels, align=action.align, keep_detail=action.keep_detail)
+    before = {"input": face.vertices[0]}
+    if isinstance(action, Neutral):
+        return EditedFaces(editor.neutral(face), ["neutral"], before, pose=face.pose)
+    if isinstance(action, Expression):
+        caption = f"{action.name.replace('_', ' ')}, {action.level:.0%}"
+        return EditedFaces(editor.expression(face, action.name, action.level), [caption], before, pose=face.pose)
+    if isinstance(action, Transfer):
+        labels = editor.labels(action.donor_label, action.donor_label_level, where="from_label")
+        donor = editor.encode(action.donor, labels, align=action.align)
+        before["expression of"] = donor.vertices[0]
+        return EditedFaces(editor.transfer(face, donor), ["result"], before, pose=face.pose)
+    labels = editor.labels(action.to_label, action.to_label_level, where="to_label")
+    other = editor.encode(action.to, labels, align=action.align, keep_detail=action.keep_detail)
+    amounts, faces = editor.between(face, other, action.steps)
+    captions = [f"{amount:.0%}" for amount in amounts]
+    return EditedFaces(faces, captions, before, {"to": other.vertices[0]}, face.pose)
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Runs the command, and exits with its code."""
+    # Options of the command as a whole are understood after the action as well.
+    flags = (tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
+    kinds = (Neutral, Expression, Transfer, Between, Sample)
+    names = {"from_label", "from_label_level", *(field.name for kind in kinds for field in fields(kind))}
+    exit_with(
+        lambda: edit(tyro.cli(EditOptions, args=arguments, prog="facedis edit", description=__doc__, config=flags)),
+        [f"--{name.replace('_', '-')}" for name in sorted(names)],
+    )

@@ -1,0 +1,96 @@
+"""Files of edited faces: the meshes, and an image that shows them beside what they were made of."""
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from facedis_jax.errors import InputError, reason
+from facedis_jax.formats.meshes import UNITS, Mesh, write_mesh
+from facedis_jax.inference.face_editor import Pose
+from facedis_jax.rendering.faces import render_faces
+from facedis_jax.reports.figures import face_grid, save_figure
+
+_FORMATS = (".ply", ".obj", ".glb")
+_FACES_IN_A_ROW = 7
+
+
+@dataclass(frozen=True)
+class EditedFaces:
+    """What an edit made.
+
+    Attributes:
+      faces: [faces, vertices, 3] mm.
+      captions: one for each.
+      before, after: what the image shows on either side of them, faces [vertices, 3] mm by caption.
+      pose: of the face that was edited; the meshes are moved back by it.
+    """
+
+    faces: np.ndarray
+    captions: Sequence[str]
+    before: dict[str, np.ndarray] = field(default_factory=dict)
+    after: dict[str, np.ndarray] = field(default_factory=dict)
+    pose: Pose = field(default_factory=Pose)
+
+
+def check_output(output: Path) -> None:
+    """Checks that meshes can be written under a name, before anything is computed.
+
+    Raises:
+      InputError: its ending is no mesh format's, or its folder does not exist.
+    """
+    if output.suffix.lower() not in _FORMATS:
+        found = f"the ending {output.suffix!r}"
+        raise InputError(output, f"a mesh file to write ({', '.join(_FORMATS)})", found)
+    if not output.parent.is_dir():
+        raise InputError(output, "a folder that exists", f"no {output.parent}")
+
+
+def write_edited_faces(output: Path, edited: EditedFaces, triangles: np.ndarray, unit: str) -> list[Path]:
+    """Writes the meshes, and the image beside them, all of these files or none.
+
+    Args:
+      output: the mesh; of several faces each has a number at the end of its stem. The image ends in .png.
+      edited: the faces.
+      triangles: [triangles, 3], theirs.
+      unit: of the files' coordinates.
+
+    Returns:
+      The paths of the files, the image last.
+
+    Raises:
+      InputError: one of them cannot be written.
+    """
+    count = len(edited.faces)
+    names = [output.name]
+    if count > 1:
+        names = [f"{output.stem}_{i:0{len(str(count))}d}{output.suffix}" for i in range(1, count + 1)]
+    image = f"{output.stem}.png"
+    paths = [output.with_name(name) for name in (*names, image)]
+    for path in paths:
+        if path.is_dir():
+            raise InputError(path, "a file to write", "a folder")
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+            for name, vertices in zip(names, edited.pose.undo(edited.faces) / UNITS[unit], strict=True):
+                write_mesh(Path(folder, name), Mesh(vertices.astype(np.float32), triangles), unit=unit)
+            save_figure(_figure(edited, triangles), Path(folder, image))
+            for path in paths:
+                os.replace(Path(folder, path.name), path)
+    except OSError as error:
+        raise InputError(output, "a place to write to", reason(error)) from error
+    return paths
+
+
+def _figure(edited: EditedFaces, triangles: np.ndarray) -> Figure:
+    faces = [*edited.before.values(), *edited.faces, *edited.after.values()]
+    captions = [*edited.before, *edited.captions, *edited.after]
+    images = list(render_faces(np.stack(faces), triangles))
+    in_a_row = math.ceil(len(images) / math.ceil(len(images) / _FACES_IN_A_ROW))
+    rows = [images[first : first + in_a_row] for first in range(0, len(images), in_a_row)]
+    return face_grid(rows, column_labels=captions if len(rows) == 1 else ())
