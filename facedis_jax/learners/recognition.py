@@ -25,19 +25,21 @@ class RecognitionConfig:
     """The classifier and how it is trained.
 
     Attributes:
-      hidden, pooling: of `SequenceClassifier`.
+      hidden, dense, pooling: of `SequenceClassifier`.
       epochs: in which every training clip is seen once.
       batch_size: clips of a step.
-      components: features beyond so many are first projected on the training clips' principal axes.
+      components: features beyond so many are first projected on the training clips' principal axes; None for none, as
+        in the paper.
       scaling: of the features: "each" to unit deviation; "common" by one number, so that they keep their proportions.
       optimiser: Adam's settings.
     """
 
     hidden: int = 30
+    dense: int = 30
     pooling: Literal["last", "mean"] = "last"
     epochs: int = 60
     batch_size: int = 32
-    components: int = 64
+    components: int | None = None
     scaling: Literal["each", "common"] = "each"
     optimiser: OptimiserConfig = RECOGNITION_OPTIMISER
 
@@ -88,7 +90,7 @@ def recognition_learner(
     Returns:
       A `Learner`, whose metrics are `accuracy` and `cross_entropy_nats`.
     """
-    network = SequenceClassifier(num_classes, config.hidden, config.pooling)
+    network = SequenceClassifier(num_classes, config.hidden, config.dense, config.pooling)
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
     def init(key: jax.Array, batch: Batch) -> RecognitionState:
@@ -169,7 +171,8 @@ def classify_folds(
     # (jax 0.10.2); the batched decompositions of axes and kernels are the suspects.
     inputs = _seen_by_folds(sequences, training, config.components)
     classes = int(labels.max()) + 1
-    states = _first_states(config, classes, batches.shape[1], inputs, jax.random.fold_in(key, 1))
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(training))
+    states = _first_states(config, classes, batches.shape[1], inputs, keys)
     used = np.repeat(training, sequences.shape[1], axis=1)
     probabilities = _cross_validated(config, classes, inputs, labels, used, batches, states)
     own = np.asarray(probabilities)[folds, np.arange(len(folds))]
@@ -178,22 +181,25 @@ def classify_folds(
     return FoldResults(np.array([right[folds == fold].mean() for fold in range(len(sizes))]), predictions, own)
 
 
-def _seen_by_folds(sequences: np.ndarray, training: np.ndarray, components: int) -> np.ndarray:
-    """What each fold sees of all clips [folds, clips, frames, features]: projections, where there are more features."""
+def _seen_by_folds(sequences: np.ndarray, training: np.ndarray, components: int | None) -> np.ndarray:
+    """What each fold sees of all clips [folds, clips, frames, features]: projections, where there are more features.
+
+    [1, clips, frames, features] where all of them see the same.
+    """
     clips, frames, features = sequences.shape
-    if features <= components:
-        return np.broadcast_to(sequences, (len(training), *sequences.shape))
+    if components is None or features <= components:
+        return sequences[None]
     rows, used = sequences.reshape(clips * frames, features), np.repeat(training, frames, axis=1)
     fitted = zip(*principal_axes(rows, used, min(components, int(used.sum(axis=1).min()))), strict=True)
     return np.stack([(rows - mean) @ axes for mean, axes in fitted]).reshape(len(training), clips, frames, -1)
 
 
 def _first_states(
-    config: RecognitionConfig, num_classes: int, num_steps: int, inputs: np.ndarray, key: jax.Array
+    config: RecognitionConfig, num_classes: int, num_steps: int, inputs: np.ndarray, keys: jax.Array
 ) -> RecognitionState:
     """The state that each fold's classifier begins with, [folds, ...]."""
     init = jax.jit(_learner_of_folds(config, num_classes, num_steps).init)
-    states = [init(k, {"sequence": inputs[0, :1]}) for k in jax.random.split(key, len(inputs))]
+    states = [init(k, {"sequence": inputs[0, :1]}) for k in keys]
     return jax.tree.map(lambda *x: jnp.stack(x), *states)
 
 
@@ -230,14 +236,15 @@ def _cross_validated(
 ) -> jax.Array:
     """Probabilities [folds, clips, classes] by the classifier of each fold.
 
-    `sequences` are what each fold sees, [folds, clips, frames, features], of which `used` [folds, clips * frames] says
-    the training rows; `batches` are [folds, steps, batch], `states` the folds' first ones.
+    `sequences` are what each fold sees, [folds or 1, clips, frames, features], of which `used` [folds, clips * frames]
+    says the training rows; `batches` are [folds, steps, batch], `states` the folds' first ones.
     """
     learner = _learner_of_folds(config, num_classes, batches.shape[1])
-    network = SequenceClassifier(num_classes, config.hidden, config.pooling)
+    network = SequenceClassifier(num_classes, config.hidden, config.dense, config.pooling)
 
     def one(fold: Any) -> jax.Array:
-        rows = fold["sequences"].reshape(-1, sequences.shape[-1])
+        seen = fold.get("sequences", sequences[0])
+        rows = seen.reshape(-1, sequences.shape[-1])
         inputs = _standardised(rows, fold["used"], config.scaling).reshape(sequences.shape[1:])
 
         def step(state: RecognitionState, index: jax.Array) -> tuple[RecognitionState, None]:
@@ -247,8 +254,11 @@ def _cross_validated(
         logits: Any = network.apply({"params": state.params}, inputs)
         return jax.nn.softmax(logits)
 
-    each = {"sequences": sequences, "used": used.astype(jnp.float32), "batches": batches, "state": states}
-    return jax.vmap(one)(each)
+    each = {"used": used.astype(jnp.float32), "batches": batches, "state": states}
+    if len(sequences) == 1:
+        # Features of every pixel of every frame take the memory of one fold at a time.
+        return jax.lax.map(one, each)
+    return jax.vmap(one)(each | {"sequences": sequences})
 
 
 def _standardised(inputs: jax.Array, used: jax.Array, scaling: str) -> jax.Array:

@@ -7,16 +7,18 @@ import jax
 
 
 class SequenceClassifier(nn.Module):
-    """A one-layer LSTM and a linear layer on what it makes of a sequence.
+    """A one-layer LSTM, a dense layer and a linear layer that gives logits, as section 5.6 has them.
 
     Attributes:
       classes: how many.
-      hidden: units of the LSTM.
+      hidden: units of the LSTM, which the paper does not state.
+      dense: units of the layer after it, of which the paper states no activation: ReLU here; 0 for no such layer.
       pooling: "last" reads its last output, "mean" the mean over time.
     """
 
     classes: int
     hidden: int = 30
+    dense: int = 30
     pooling: Literal["last", "mean"] = "last"
 
     @nn.compact
@@ -24,4 +26,6 @@ class SequenceClassifier(nn.Module):
         """Logits [..., classes] from sequences [..., frames, features]."""
         outputs: Any = nn.RNN(nn.OptimizedLSTMCell(self.hidden, name="recurrent_cell"))(sequences)
         read = outputs[..., -1, :] if self.pooling == "last" else outputs.mean(axis=-2)
+        if self.dense:
+            read = nn.relu(nn.Dense(self.dense, name="dense_layer")(read))
         return nn.Dense(self.classes, name="output_layer")(read)

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.decomposition import PCA
 
-from facedis_jax.learners import OptimiserConfig, RecognitionConfig, classify_folds, recognition_learner
+from facedis_jax.learners import OptimiserConfig, RecognitionConfig, classify_folds, recognition, recognition_learner
 from facedis_jax.learners.recognition import principal_axes
 from facedis_jax.models import SequenceClassifier
 
@@ -133,3 +133,18 @@ def random_state():
 def test_folds_and_labels_that_make_no_sense_are_refused(labels, folds, message):
     with pytest.raises(ValueError, match=message):
         classify_folds(np.zeros((4, 2, 3)), labels, folds, KEY, CONFIG)
+
+
+def test_folds_that_see_the_same_run_one_after_the_other_as_they_would_side_by_side():
+    sequences, labels, folds = examples(features=3)
+    config = replace(CONFIG, components=None, dense=4)
+    inputs = np.broadcast_to(sequences, (5, *sequences.shape))
+    training = folds[None] != np.arange(5)[:, None]
+    orders = np.stack([np.flatnonzero(rows)[:40].reshape(4, 10) for rows in training])
+    used = np.repeat(training, FRAMES, axis=1)
+    states = recognition._first_states(config, 3, 4, inputs, jax.random.split(KEY, 5))
+    shared, own = (
+        recognition._cross_validated(config, 3, seen, labels, used, orders, states)
+        for seen in (sequences[None], inputs)
+    )
+    np.testing.assert_allclose(shared, own, atol=1e-5)
