@@ -76,18 +76,19 @@ def first_by_hash(indices: np.ndarray, names: Sequence[str], count: int | None) 
 
 
 def subject_folds(subjects: np.ndarray, folds: int = 10) -> np.ndarray:
-    """Deals people out to folds, each with all that shows them.
+    """The fold in which each example is tested, with all examples of a person in one fold.
 
-    From the person with the most examples to the one with the fewest, each goes to the fold that has the fewest
-    examples so far. So every fold has someone, folds are as even as this rule makes them (where all have equally many
-    examples, they differ by one person at most), and the order of the examples plays no part.
+    Folds are those of scikit-learn's `GroupKFold`: from the person with the most examples to the one with the fewest,
+    each goes to the fold that has the fewest examples so far. Folds of people with equally many examples differ by one
+    person at most. The order of the examples plays no part; of people with equally many examples, the one with the
+    lowest number comes first.
 
     Args:
       subjects: [examples] integers that tell people apart.
       folds: how many, at least 2.
 
     Returns:
-      [examples] int32, the fold 0 to folds - 1 in which an example is tested.
+      [examples] int32, 0 to folds - 1.
 
     Raises:
       InputError: where there are fewer people than folds.
@@ -96,21 +97,23 @@ def subject_folds(subjects: np.ndarray, folds: int = 10) -> np.ndarray:
       >>> subject_folds(np.array([7, 7, 7, 3, 3, 5, 9]), folds=3)
       array([0, 0, 0, 1, 1, 2, 2], dtype=int32)
     """
-    people, person, counts = np.unique(subjects, return_inverse=True, return_counts=True)
+    # Here, since it takes a second, which a command's --help can do without.
+    from sklearn.model_selection import GroupKFold
+
+    people, person = np.unique(subjects, return_inverse=True)
     if folds < 2:
         raise InputError("folds", "2 or more", f"{folds}")
     if len(people) < folds:
         raise InputError("folds", f"at least one person for each of {folds}", f"{len(people)} people")
-    fold_of = np.zeros(len(people), np.int32)
-    filled = np.zeros(folds, int)
-    for each in np.argsort(-counts, kind="stable"):
-        fold_of[each] = filled.argmin()
-        filled[fold_of[each]] += counts[each]
-    return fold_of[person]
+    fold_of = np.empty(len(subjects), np.int32)
+    # Of people with equally many examples, GroupKFold takes the one with the highest number first.
+    for fold, (_, test) in enumerate(GroupKFold(folds).split(subjects, groups=-person)):
+        fold_of[test] = fold
+    return fold_of
 
 
 def evenly_spaced(total: int, count: int) -> np.ndarray:
-    """At most `count` of `total` places, from the first to the last; all of them where there are no more.
+    """At most `count` evenly spaced indices of `total`, from the first to the last; all where there are no more.
 
     Example:
       >>> evenly_spaced(10, 4).tolist()

@@ -1,6 +1,8 @@
-"""PLY files, ASCII and binary of either byte order, decoded without believing their header.
+"""PLY files, ASCII and binary of either byte order, decoded as arrays and without trust in what their header promises.
 
-The general readers decode a face at a time, some 50 ms for a mesh of CoMA; as arrays it takes well under one.
+In place of plyfile, which decodes a polygon at a time: a mesh of CoMA's size takes it 87 ms from bytes and 94 ms in
+ASCII, where it takes 0.1 and 21 ms here, and files of polygons take it two to four times the memory that
+`tests.fuzz` allows for them. Only the tests use it, as the reference.
 """
 
 import re
