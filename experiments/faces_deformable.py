@@ -116,7 +116,11 @@ TINY = replace(
     ),
 )
 
-PRESETS = {"tiny": TINY, "demo": DEMO, "paper": FacesConfig()}
+# 10,000 images of CelebA (section 5.1); of synthetic ones as many.
+PAPER_IMAGES = ImageDataConfig(max_train=10_000, photographs=SyntheticImageConfig(train_subjects=625))
+PAPER = FacesConfig(data=PAPER_IMAGES)
+
+PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 
 def main(config: FacesConfig, options: RunOptions) -> int:

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 import jax
 import numpy as np
 
-from experiments.faces_deformable import SMALL_PHOTOGRAPHS, SMOOTH_LEARNER
+from experiments.faces_deformable import PAPER_IMAGES, SMALL_PHOTOGRAPHS, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, stack_images
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.synthetic.images import SyntheticImageConfig, TransferSets, transfer_images
+from facedis_jax.data.synthetic.images import TransferSets, transfer_images
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import reconstruction_by_view, reconstructions
 from facedis_jax.learners import AbpConfig, ImageVaeConfig
@@ -72,7 +72,7 @@ class TransferConfig:
 
 
 PAPER = TransferConfig(
-    source=ImageDataConfig(max_train=10_000, photographs=SyntheticImageConfig(train_subjects=625)),
+    source=PAPER_IMAGES,
     target=ImageDataConfig(max_test=5000),
 )
 DEMO = TransferConfig(

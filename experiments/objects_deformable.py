@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from experiments.faces_deformable import DEMO as FACES_DEMO
-from experiments.faces_deformable import SMOOTH_LEARNER
+from experiments.faces_deformable import PAPER_IMAGES, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
 from facedis_jax.data.images.image_set import ImageSet, stack_images
 from facedis_jax.data.synthetic.digits import DigitConfig, synthetic_digits
@@ -147,6 +147,7 @@ PAPER = ObjectsConfig(
     digit_learner=AbpConfig(
         model=GeneratorConfig(size=32, channels=1, appearance_latents=10), sigma=0.5, early_sigma=0.75
     ),
+    faces=PAPER_IMAGES,
     others=ImageDataConfig(photographs=GARDEN),
 )
 

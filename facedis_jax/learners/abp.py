@@ -34,8 +34,9 @@ from facedis_jax.models import DeformableGenerator, GeneratorConfig
 
 Part = Literal["appearance", "geometry", "refiner"]
 
-# Epochs and the learning rates from then on, in the authors' code.
-PAPER_RATES = ((100, 8e-4), (200, 6e-4), (300, 5e-4), (400, 4e-4), (500, 3e-4), (700, 2e-4), (900, 1e-4))
+# Epochs and the learning rates from then on, in the authors' code. It compares `epoch <= 100`, and counts epochs from
+# 0: the first rate, and the early sigma, last for 101 epochs.
+PAPER_RATES = ((101, 8e-4), (201, 6e-4), (301, 5e-4), (401, 4e-4), (501, 3e-4), (701, 2e-4), (901, 1e-4))
 PAPER_OPTIMISER = OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule="steps", steps=PAPER_RATES)
 
 
@@ -56,7 +57,7 @@ class AbpConfig:
     langevin: LangevinConfig = field(default_factory=LangevinConfig)
     sigma: float = 1.0
     early_sigma: float = 1.5
-    early_epochs: float = 100.0
+    early_epochs: float = 101.0
     frozen: tuple[Part, ...] = ()
     optimiser: OptimiserConfig = PAPER_OPTIMISER
 

@@ -230,6 +230,9 @@ def test_the_paper_preset_is_the_paper_and_its_code():
     assert (model.size, model.appearance_latents, model.geometry_latents) == (64, 64, 64)
     assert (model.filters, model.filter_balance, model.displacement * model.size) == (128, 0.625, 20)
     assert (langevin.scheme, langevin.num_steps, langevin.step_size) == ("alternating", 20, 0.1)
-    assert (learner.sigma, learner.early_sigma, learner.early_epochs) == (1.0, 1.5, 100)
+    assert (learner.sigma, learner.early_sigma, learner.early_epochs) == (1.0, 1.5, 101)
+    # The authors compare `epoch <= 100`, counting from 0.
+    assert [epoch for epoch, _ in learner.optimiser.steps] == [101, 201, 301, 401, 501, 701, 901]
+    assert config.data.max_train == 10_000
     assert (config.training.epochs, config.training.batch_size) == (1001, 100)
     assert config.traversal_range == (10, 8)
