@@ -19,8 +19,9 @@ import tyro
 
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.json_files import write_json
-from facedis_jax.runs.command_line import as_json, exit_with, num_cores, typed_command
+from facedis_jax.runs.command_line import exit_with, num_cores, typed_command
 from facedis_jax.runs.options import option_names
+from facedis_jax.runs.settings import as_json
 
 Config = TypeVar("Config", bound="BenchmarkOptions")
 

@@ -17,8 +17,8 @@ from facedis_jax.inference.faces import codec_of
 from facedis_jax.learners import IbVaeConfig, IbVaeState, OptimiserConfig, ib_vae_learner
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
-from facedis_jax.runs.command_line import as_json
 from facedis_jax.runs.faces import AXIS, MODEL_FILE, FaceDataConfig, FaceRunConfig, constants_of, trained_faces
+from facedis_jax.runs.settings import as_json
 from facedis_jax.training import LoopConfig, RunFolder, fit
 
 UNITS = ("jawOpen", "mouthSmile_L", "mouthSmile_R", "mouthPucker", "browInnerUp", "mouthLeft", "mouthRight")

@@ -2,4 +2,4 @@
 
 from facedis_jax.extras import require_extra
 
-require_extra(__name__, "run", "grain", "tyro")
+require_extra(__name__, "run", "cattrs", "grain", "tyro")

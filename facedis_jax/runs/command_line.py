@@ -1,14 +1,13 @@
 """From a command line to a function call: presets, options, and errors as one line with exit code 2."""
 
 import argparse
-import json
 import logging
 import os
 import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
@@ -259,8 +258,3 @@ def chosen_devices(count: int, divide: Sequence[int] = ()) -> list[jax.Device]:
 def device_label(devices: Sequence[jax.Device]) -> str:
     """Which devices took part, for results."""
     return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
-
-
-def as_json(config: Any) -> dict[str, Any]:
-    """Settings as plain JSON values."""
-    return json.loads(json.dumps(asdict(config), default=str))

@@ -29,7 +29,6 @@ from facedis_jax.runs.batches import check_room, training_batches
 from facedis_jax.runs.command_line import (
     RunInterrupted,
     RunOptions,
-    as_json,
     chosen_devices,
     device_label,
     report_skipped,
@@ -37,6 +36,7 @@ from facedis_jax.runs.command_line import (
     typed_command,
 )
 from facedis_jax.runs.renamed import new_key
+from facedis_jax.runs.settings import as_json
 from facedis_jax.training import FitResult, LoopConfig, RunFolder, check_batch_size, fit
 from facedis_jax.training.logs import read_metrics
 

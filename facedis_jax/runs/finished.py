@@ -1,11 +1,8 @@
 """A finished IB-VAE run, read back from its folder alone: no data set, no training."""
 
 import reprlib
-import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import jax
 import numpy as np
@@ -14,16 +11,11 @@ from facedis_jax.errors import InputError
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import IbVaeState, ib_vae_learner
-from facedis_jax.runs.command_line import as_json
 from facedis_jax.runs.faces import MODEL_FILE, FaceRunConfig
 from facedis_jax.runs.renamed import new_key
+from facedis_jax.runs.settings import as_json, from_json
 from facedis_jax.training import Checkpoints, RunFolder
 from facedis_jax.training.run_folder import other_version
-
-Config = TypeVar("Config")
-
-# No setting comes near it, and NaN is not below it.
-_LARGEST = 1e18
 
 
 def load_run(path: Path) -> tuple[FaceCodec, TrainedFaces]:
@@ -87,68 +79,3 @@ def _last_state(folder: RunFolder, config: FaceRunConfig, trained: TrainedFaces)
         found = "none" if checkpoint is None else f"that of step {checkpoint.step}"
         raise InputError(folder.checkpoints, expected, found)
     return jax.device_get(checkpoint.state)
-
-
-def from_json(kind: type[Config], value: Any, *, where: object, key: str = "config") -> Config:
-    """Makes settings of the plain values that `command_line.as_json` made of them.
-
-    Args:
-      kind: a dataclass of numbers, strings, paths, literals, tuples, optionals and further dataclasses.
-      value: what JSON holds of it.
-      where: the file, for errors.
-      key: what `value` is called there.
-
-    Raises:
-      InputError: a key is missing or unknown, or a value is of another type; it names the key.
-
-    Example:
-      >>> from_json(tuple[int, ...], [3, 4], where="config.json")
-      (3, 4)
-    """
-    return cast(Config, _read(kind, value, where, key))
-
-
-def _read(kind: Any, value: Any, where: object, key: str) -> Any:
-    if is_dataclass(kind):
-        return _read_dataclass(kind, value, where, key)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _read(inner, value, where, key)
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise InputError(where, f"{key} to be one of {', '.join(map(str, arguments))}", reprlib.repr(value))
-    if origin is tuple and isinstance(value, list):
-        many = len(arguments) == 2 and arguments[1] is Ellipsis
-        kinds = arguments[:1] * len(value) if many else arguments
-        if len(kinds) == len(value):
-            return tuple(_read(kinds[i], item, where, f"{key}[{i}]") for i, item in enumerate(value))
-    # JSON has one kind of number, and Python counts True among the integers.
-    accepted: dict[Any, tuple[type, ...]] = {
-        float: (int, float),
-        int: (int,),
-        bool: (bool,),
-        str: (str,),
-        Path: (str,),
-    }
-    if not isinstance(value, accepted.get(kind, ())) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(where, f"{key} to be {getattr(kind, '__name__', kind)}", reprlib.repr(value))
-    if isinstance(value, int | float) and not abs(value) < _LARGEST:
-        raise InputError(where, f"{key} to be a number", reprlib.repr(value))
-    return kind(value)
-
-
-def _read_dataclass(kind: Any, value: Any, where: object, key: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise InputError(where, f"{key} to be settings by name", reprlib.repr(value))
-    names = [field.name for field in fields(kind)]
-    missing = [name for name in names if name not in value]
-    unknown = sorted(set(value) - set(names))
-    if missing or unknown:
-        found = f"no {key}.{missing[0]}" if missing else f"{key}.{reprlib.repr(unknown[0])[1:-1]} as well"
-        raise InputError(where, f"the settings {', '.join(names)} in {key}", found)
-    hints = get_type_hints(kind)
-    return kind(**{name: _read(hints[name], value[name], where, f"{key}.{name}") for name in names})

@@ -21,13 +21,13 @@ from facedis_jax.runs.batches import check_room, training_batches
 from facedis_jax.runs.command_line import (
     RunInterrupted,
     RunOptions,
-    as_json,
     chosen_devices,
     report_skipped,
     say,
     typed_command,
 )
 from facedis_jax.runs.renamed import new_key
+from facedis_jax.runs.settings import as_json
 from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
 from facedis_jax.training.arrays import save_weights
 from facedis_jax.training.logs import read_metrics

@@ -101,7 +101,7 @@ def _video(folder: Path, name: str) -> None:
 
 def _config(folder: Path, name: str) -> None:
     from facedis_jax.runs.faces import FaceRunConfig
-    from facedis_jax.runs.finished import from_json
+    from facedis_jax.runs.settings import from_json
     from facedis_jax.training import RunFolder
     from facedis_jax.training.run_folder import first_difference
 
@@ -134,7 +134,7 @@ def _checkpoint(folder: Path, name: str) -> None:
 
 
 _ARCHIVES = ("facedis_jax", "zipfile", "numpy.lib")
-_RUNS = ("facedis_jax.training", "facedis_jax.runs.finished")
+_RUNS = ("facedis_jax.training", "facedis_jax.runs.settings", "cattrs")
 
 READERS = {
     reader.name: reader

@@ -212,8 +212,8 @@ def videos(folder: Path) -> Seeds:
 
 def configs(folder: Path) -> Seeds:
     """What makes a run of an IB-VAE."""
-    from facedis_jax.runs.command_line import as_json
     from facedis_jax.runs.faces import FaceRunConfig
+    from facedis_jax.runs.settings import as_json
 
     config = {"experiment": "coma_ib", "devices": 1, "config": as_json(FaceRunConfig())}
     return [("config.json", json.dumps(config, indent=2).encode())]

@@ -8,9 +8,9 @@ import pytest
 from experiments import coma_ib, faces_deformable
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import read_json
-from facedis_jax.runs.command_line import as_json
 from facedis_jax.runs.finished import load_run
 from facedis_jax.runs.renamed import new_key
+from facedis_jax.runs.settings import as_json
 from facedis_jax.training import RunFolder
 
 # The config.json of `--preset tiny`, written before options were renamed.

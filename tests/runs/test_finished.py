@@ -1,71 +1,13 @@
 import json
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 
 from facedis_jax.errors import InputError
 from facedis_jax.inference.faces import codec_of
-from facedis_jax.runs.command_line import as_json
-from facedis_jax.runs.faces import FaceRunConfig
-from facedis_jax.runs.finished import from_json, load_run
-
-
-@dataclass(frozen=True)
-class Part:
-    name: Literal["one", "two"] = "one"
-    sizes: tuple[int, ...] = (3, 4)
-
-
-@dataclass(frozen=True)
-class Settings:
-    part: Part = field(default_factory=Part)
-    folder: Path | None = None
-    pair: tuple[float, str] = (0.5, "a")
-    rate: float = 0.1
-    on: bool = False
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [Settings(), Settings(Part("two", ()), Path("a/b"), (3.0, "b"), 2.0, True)],
-    ids=["defaults", "others"],
-)
-def test_settings_survive_json(settings):
-    assert from_json(Settings, as_json(settings), where="config.json") == settings
-
-
-def test_a_runs_settings_survive_json(plain_run):
-    assert from_json(FaceRunConfig, as_json(plain_run.config), where="") == plain_run.config
-
-
-def test_a_whole_number_may_stand_for_a_real_one():
-    rate = from_json(Settings, as_json(Settings()) | {"rate": 1}, where="").rate
-    assert rate == 1
-    assert isinstance(rate, float)
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"speed": 3}, "config.speed"),
-        ({"part": {"name": "one"}}, "config.part.sizes"),
-        ({"part": {"name": "three", "sizes": []}}, "config.part.name"),
-        ({"part": {"name": "one", "sizes": [1, "2"]}}, r"config.part.sizes\[1\]"),
-        ({"part": 7}, "config.part"),
-        ({"pair": [1.0]}, "config.pair"),
-        ({"rate": True}, "config.rate"),
-        ({"rate": None}, "config.rate"),
-        ({"on": 1}, "config.on"),
-        ({"folder": 3}, "config.folder"),
-    ],
-)
-def test_settings_that_do_not_fit_are_named(change, named):
-    with pytest.raises(InputError, match=f"^config.json: .*{named}"):
-        from_json(Settings, as_json(Settings()) | change, where="config.json")
+from facedis_jax.runs.finished import load_run
 
 
 @pytest.mark.parametrize("kind", ["plain_run"])
