@@ -1,4 +1,4 @@
-"""One photograph: an image file in, a square of pixels out, or one clear line of what is wrong with it."""
+"""One image: an image file in, a square of pixels out, or one clear line of what is wrong with it."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.formats.files import read_bytes
 from facedis_jax.formats.image_headers import check_directory, check_image_headers
 
-# Photographs that are looked at before a set is refused: a damaged one or two in front say nothing of the others.
+# Images that are looked at before a set is refused: a damaged one or two in front say nothing of the others.
 _TRIED = 10
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -26,24 +26,24 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """How the names of such files end."""
 
 CROPS = ("none", "center_square", "celeba_140", "celeba_108")
-"""Which square of a photograph is kept.
+"""Which square of an image is kept.
 
 - "none": all of it; it must be square.
 - "center_square": the largest square, in the middle.
 - "celeba_140", "celeba_108": the central 140 x 140 (brow to chin and some hair) or 108 x 108 (features alone, as in
-  DCGAN) pixels of CelebA's aligned 178 x 218. A photograph that is square has been cropped before and is kept whole.
+  DCGAN) pixels of CelebA's aligned 178 x 218. An image that is square has been cropped before and is kept whole.
 """
 
 CELEBA_SIZE = (178, 218)
 """Width and height of CelebA's aligned images."""
 
 _MOST_PIXELS = 2**26
-# Flat pictures compress a thousandfold, so that a small file could ask for all memory. A photograph has a few pixels to
+# Flat images compress a thousandfold, so that a small file could ask for all memory. An image has a few pixels to
 # the byte, and gets what is in proportion to its file.
 _MOST_TIMES_THE_FILE = 10
 _ALWAYS_ALLOWED = 60 << 20
 # Bytes that a pixel takes while it is decoded, turned or cropped, and made grey, as measured: Pillow keeps four for
-# RGB, and libwebp copies of all; libjpeg keeps six more of a progressive picture, at its full size, until it is whole.
+# RGB, and libwebp copies of all; libjpeg keeps six more of a progressive image, at its full size, until it is whole.
 _BYTES_PER_PIXEL = {"L": 3, "RGB": 9}
 _BYTES_PER_WEBP_PIXEL = 17
 _BYTES_PER_PROGRESSIVE_PIXEL, _BYTES_PER_DECODED_PIXEL = 6, 4
@@ -59,7 +59,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a photograph upright, by its EXIF tag."""
+"""What makes an image upright, by its EXIF tag."""
 
 _REFUSED_MODES = {
     "1": "a bilevel image",
@@ -78,11 +78,11 @@ _REFUSED_MODES = {
 
 @dataclass(frozen=True)
 class Framing:
-    """What becomes of every photograph of a set: a square crop, resampled to one size.
+    """What becomes of every image of a set: a square crop, resampled to one size.
 
     Attributes:
       size: height and width, a power of two from 8.
-      channels: 3 (RGB) or 1 (grey). Grey photographs are refused where colour is asked for; colour ones become grey
+      channels: 3 (RGB) or 1 (grey). Grey images are refused where colour is asked for; colour ones become grey
         by their luma (ITU-R BT.601).
       crop: one of `CROPS`.
 
@@ -102,10 +102,10 @@ class Framing:
             raise InputError("crop", f"one of {', '.join(CROPS)}", repr(self.crop))
 
     def box(self, where: object, width: int, height: int) -> tuple[int, int, int]:
-        """Left, top and side of the square that is kept of a photograph, in its pixels.
+        """Left, top and side of the square that is kept of an image, in its pixels.
 
         Raises:
-          InputError: where the photograph does not suit the crop or is smaller than `size`; names `where`.
+          InputError: where the image does not suit the crop or is smaller than `size`; names `where`.
         """
         side = min(width, height)
         if self.crop.startswith("celeba_") and width != height:
@@ -114,24 +114,24 @@ class Framing:
                 raise InputError(where, expected, _by(width, height))
             side = int(self.crop.removeprefix("celeba_"))
         if self.crop == "none" and width != height:
-            raise InputError(where, "a square photograph (or another crop than none)", _by(width, height))
+            raise InputError(where, "a square image (or another crop than none)", _by(width, height))
         if side < self.size:
             found = f"a crop of {_by(side, side)} from {_by(width, height)}"
             raise InputError(where, f"at least {_by(self.size, self.size)} pixels", found)
         return (width - side) // 2, (height - side) // 2, side
 
-    def pixels(self, where: object, photograph: Image.Image) -> np.ndarray:
-        """The photograph's crop, resampled (Lanczos) to [size, size, channels] uint8.
+    def pixels(self, where: object, image: Image.Image) -> np.ndarray:
+        """The image's crop, resampled (Lanczos) to [size, size, channels] uint8.
 
         Raises:
-          InputError: as `box`, and where the photograph is grey and colour is asked for.
+          InputError: as `box`, and where the image is grey and colour is asked for.
         """
-        if self.channels == 3 and photograph.mode == "L":
-            raise InputError(where, "a colour photograph (RGB)", "a greyscale one")
-        left, top, side = self.box(where, *photograph.size)
-        square = photograph
-        if photograph.size != (side, side):
-            square = photograph.crop((left, top, left + side, top + side))
+        if self.channels == 3 and image.mode == "L":
+            raise InputError(where, "a colour image (RGB)", "a greyscale one")
+        left, top, side = self.box(where, *image.size)
+        square = image
+        if image.size != (side, side):
+            square = image.crop((left, top, left + side, top + side))
         if self.channels == 1:
             square = square.convert("L")
         if side != self.size:
@@ -139,7 +139,7 @@ class Framing:
         return np.array(square, np.uint8).reshape(self.size, self.size, self.channels)
 
     def points(self, where: object, points: np.ndarray, width: int, height: int) -> np.ndarray:
-        """Points [..., 2], (x, y) in a photograph's pixels, where they come to lie in `pixels`, float32.
+        """Points [..., 2], (x, y) in an image's pixels, where they come to lie in `pixels`, float32.
 
         In both, the corner pixel has its centre at (0, 0).
         """
@@ -149,7 +149,7 @@ class Framing:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The photographs of a set, read one at a time.
+    """The images of a set, read one at a time.
 
     Attributes:
       paths: their files.
@@ -164,24 +164,24 @@ class ImageFiles:
     sizes: Collection[tuple[int, int]]
 
     def read(self, index: int) -> tuple[np.ndarray, bytes]:
-        """Pixels [size, size, channels] uint8 of a photograph, and the bytes of its file.
+        """Pixels [size, size, channels] uint8 of an image, and the bytes of its file.
 
         Raises:
-          InputError: where the file cannot be read, or holds no photograph of the set's size and channels.
+          InputError: where the file cannot be read, or holds no image of the set's size and channels.
         """
         path = self.paths[index]
         data = read_bytes(path)
-        photograph = decode_image(path, data)
-        if photograph.size not in self.sizes:
+        image = decode_image(path, data)
+        if image.size not in self.sizes:
             expected = " or ".join(_by(*size) for size in sorted(self.sizes))
-            raise InputError(path, f"{expected} pixels, as its neighbours", _by(*photograph.size))
-        return self.framing.pixels(path, photograph), data
+            raise InputError(path, f"{expected} pixels, as its neighbours", _by(*image.size))
+        return self.framing.pixels(path, image), data
 
 
 def open_images(
     paths: Sequence[Path], framing: Framing, *, usual_sizes: Collection[tuple[int, int]] = ()
 ) -> ImageFiles:
-    """The photographs of a set, all of which must have the size of the first that is whole.
+    """The images of a set, all of which must have the size of the first that is whole.
 
     Args:
       paths: their files, at least one.
@@ -206,7 +206,7 @@ def open_images(
 
 
 def decode_image(path: object, data: bytes) -> Image.Image:
-    """A photograph from the bytes of its file, upright (as its EXIF tag says), of mode "RGB" or "L".
+    """An image from the bytes of its file, upright (as its EXIF tag says), of mode "RGB" or "L".
 
     Memory follows the size of the file, whatever dimensions it promises. A JPEG of more than seven megapixels, as
     cameras make them, is decoded at a half, a quarter or an eighth of its size.
@@ -220,7 +220,7 @@ def decode_image(path: object, data: bytes) -> Image.Image:
         transparency, a palette, CMYK, or other than 8 bits a channel.
     """
     if not data:
-        raise InputError(path, "a photograph", "an empty file")
+        raise InputError(path, "an image", "an empty file")
     check_image_headers(path, data)
     try:
         with warnings.catch_warnings(), _unheard(data):
@@ -236,17 +236,17 @@ def decode_image(path: object, data: bytes) -> Image.Image:
     except InputError:
         raise
     except Image.UnidentifiedImageError:
-        raise InputError(path, f"a photograph ({', '.join(FORMATS)})", "another or a damaged format") from None
+        raise InputError(path, f"an image ({', '.join(FORMATS)})", "another or a damaged format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(path, f"a photograph of at most {_MOST_PIXELS:,} pixels", "one that promises more") from None
+        raise InputError(path, f"an image of at most {_MOST_PIXELS:,} pixels", "one that promises more") from None
     except Exception as error:
         # Pillow's decoders let through whatever their parsers stumble upon, from struct.error to IndexError.
         found = ascii(str(error)[:200])[1:-1] or type(error).__name__
-        raise InputError(path, "a whole photograph", f"a truncated or damaged one ({found})") from None
+        raise InputError(path, "a whole image", f"a truncated or damaged one ({found})") from None
 
 
 def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
-    """Refuses what would take too much memory or is no photograph; has large JPEGs decoded smaller."""
+    """Refuses what would take too much memory or is no image; has large JPEGs decoded smaller."""
     width, height = image.size
     each = _BYTES_PER_PIXEL.get(image.mode, _BYTES_PER_PIXEL["RGB"])
     if image.format == "WEBP":
@@ -255,7 +255,7 @@ def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
     if image.format in ("JPEG", "MPO"):
         # Beyond its bytes libjpeg would go on in grey.
         most = min(most, _MOST_JPEG_PIXELS_PER_BYTE * num_bytes)
-        # By its dimensions alone, so that photographs of one camera stay of one size, however well they compress.
+        # By its dimensions alone, so that images of one camera stay of one size, however well they compress.
         scale = next((s for s in (1, 2, 4) if width * height * each <= s**2 * _ALWAYS_ALLOWED), 8)
         image.draft(None, (width // scale, height // scale))
     decoded = image.width * image.height
@@ -265,7 +265,7 @@ def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
     allowed = _MOST_TIMES_THE_FILE * num_bytes + _ALWAYS_ALLOWED
     most = min(most, width * height * allowed // max(memory, 1))
     if width * height > most:
-        expected = f"a photograph of at most {most:,} pixels in a file of its size"
+        expected = f"an image of at most {most:,} pixels in a file of its size"
         raise InputError(path, expected, f"{num_bytes} bytes that promise {_by(width, height)}")
     # A MPO is a JPEG with previews of itself behind it.
     if getattr(image, "is_animated", False) and image.format != "MPO":

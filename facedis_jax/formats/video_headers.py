@@ -43,7 +43,7 @@ def check_container(path: object, file: BinaryIO, size: int) -> str:
 
 
 def _heads(data: mmap.mmap) -> list[tuple[int, int]]:
-    """Where the boxes of an MP4 or QuickTime file lie, but for those of the pictures and the sound."""
+    """Where the boxes of an MP4 or QuickTime file lie, but for those of the images and the sound."""
     heads, at = [], 0
     while at + 8 <= len(data):
         length, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8

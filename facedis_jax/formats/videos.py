@@ -22,9 +22,9 @@ _MOST_PIXELS = 2**25  # of a frame, just above 8K
 # and gets what is in proportion to its file.
 _MOST_TIMES_THE_FILE = 10
 _ALWAYS_ALLOWED = 60 << 20
-# How often a decoder keeps a frame as it is coded, and the bytes of a pixel while it becomes a picture, as measured.
+# How often a decoder keeps a frame as it is coded, and the bytes of a pixel while it becomes an image, as measured.
 _FRAMES_KEPT = {"intra": 2, "inter": 12}
-_BYTES_PER_PICTURE_PIXEL = 14
+_BYTES_PER_IMAGE_PIXEL = 14
 _SLACK = 0.2  # seconds by which a container may exaggerate how long it plays
 
 
@@ -85,7 +85,7 @@ def _frames(
     context = stream.codec_context
     bits = context.format.bits_per_pixel if context.format else 24
     kept = _FRAMES_KEPT["intra" if context.codec.intra_only else "inter"]
-    each = _BYTES_PER_PICTURE_PIXEL + kept * bits // 8
+    each = _BYTES_PER_IMAGE_PIXEL + kept * bits // 8
     most_pixels, pixels = min(_MOST_PIXELS, most_bytes // each), context.width * context.height
     if pixels > most_pixels:
         promised = f"{context.width} x {context.height}"
@@ -114,7 +114,7 @@ def _frames(
                 raise InputError(where, "a whole frame", "a damaged or truncated one")
             if count == most_frames:
                 raise InputError(path, f"a video of at most {most_frames:,} frames in a file of its size", "more")
-            frames += framing.pixels(where, _picture(frame)).data
+            frames += framing.pixels(where, _image(frame)).data
             count += 1
             if count == most:
                 return _stacked(frames, framing)
@@ -133,10 +133,10 @@ def _stacked(frames: bytearray, framing: Framing) -> np.ndarray:
     return np.frombuffer(frames, np.uint8).reshape(-1, framing.size, framing.size, framing.channels)
 
 
-def _picture(frame: av.VideoFrame) -> Image.Image:
-    """A frame as a picture of mode "RGB" or "L", turned as its file says that it be shown."""
+def _image(frame: av.VideoFrame) -> Image.Image:
+    """A frame as an image of mode "RGB" or "L", turned as its file says that it be shown."""
     if frame.format.name.startswith("gray"):
-        picture = Image.fromarray(frame.to_ndarray(format="gray"))
+        image = Image.fromarray(frame.to_ndarray(format="gray"))
     else:
-        picture = frame.to_image()
-    return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
+        image = frame.to_image()
+    return image.rotate(frame.rotation, expand=True) if frame.rotation else image

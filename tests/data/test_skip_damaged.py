@@ -64,7 +64,7 @@ def test_scans_of_bu3dfe(tmp_path):
     assert len(faces.names) == 8
 
 
-def photographs(folder, count, name="{:03d}.png"):
+def write_images(folder, count, name="{:03d}.png"):
     for i in range(count):
         path = folder / name.format(i)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +72,8 @@ def photographs(folder, count, name="{:03d}.png"):
 
 
 @pytest.mark.parametrize("damaged", ["000.png", "013.png"])
-def test_photographs(tmp_path, damaged):
-    photographs(tmp_path / "faces", 20)
+def test_images(tmp_path, damaged):
+    write_images(tmp_path / "faces", 20)
     cut_short(tmp_path / "faces" / damaged)
     arguments = {"size": 8, "prepared_dir": tmp_path / "prepared"}
     with pytest.raises(InputError, match=damaged):
@@ -88,7 +88,7 @@ def test_photographs(tmp_path, damaged):
 
 
 def test_a_half_of_which_nothing_is_left_is_an_error(tmp_path):
-    photographs(tmp_path / "faces", 20)
+    write_images(tmp_path / "faces", 20)
     arguments = {"size": 8, "prepared_dir": tmp_path / "prepared"}
     for name in load_images("folder", tmp_path / "faces", **arguments).test.names:
         cut_short(tmp_path / "faces" / name)
@@ -98,7 +98,7 @@ def test_a_half_of_which_nothing_is_left_is_an_error(tmp_path):
 
 def test_videos(tmp_path):
     for subject in "abcd":
-        photographs(tmp_path / "MUG" / subject / "happiness" / "take000", 4, "img_{:04d}.png")
+        write_images(tmp_path / "MUG" / subject / "happiness" / "take000", 4, "img_{:04d}.png")
     cut_short(tmp_path / "MUG" / "b" / "happiness" / "take000" / "img_0002.png")
     clips = load_videos(
         "folders", tmp_path / "MUG", size=8, frames=4, prepared_dir=tmp_path / "prepared", skip_damaged=True

@@ -15,14 +15,14 @@ from facedis_jax.formats.images import CELEBA_SIZE, CROPS, Framing, decode_image
 
 
 def _smooth(width, height, channels=3):
-    """A picture that resampling and JPEG hardly change: [height, width, channels]."""
+    """An image that resampling and JPEG hardly change: [height, width, channels]."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     planes = [255 * x, 255 * y, 255 * (1 - x) * y][:channels]
     return np.stack(planes, axis=-1).round().astype(np.uint8)
 
 
-def _encoded(picture, fmt="PNG", **options):
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture.squeeze())
+def _encoded(image, fmt="PNG", **options):
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image.squeeze())
     buffer = io.BytesIO()
     image.save(buffer, fmt, **options)
     return buffer.getvalue()
@@ -54,17 +54,17 @@ def _png16(channels):
 @pytest.mark.parametrize("fmt", ["PNG", "BMP", "TIFF"])
 @pytest.mark.parametrize("crop", CROPS)
 def test_an_image_of_the_right_size_is_taken_as_it_is(fmt, crop):
-    picture = _NOISE[:16, :16]
-    framed = Framing(16, crop=crop).pixels("x", decode_image("x", _encoded(picture, fmt)))
-    np.testing.assert_array_equal(framed, picture)
+    image = _NOISE[:16, :16]
+    framed = Framing(16, crop=crop).pixels("x", decode_image("x", _encoded(image, fmt)))
+    np.testing.assert_array_equal(framed, image)
     assert framed.dtype == np.uint8
 
 
 def test_jpeg_and_webp_are_read_too():
-    picture = _smooth(32, 32)
+    image = _smooth(32, 32)
     for fmt in ("JPEG", "WEBP"):
-        framed = Framing(32).pixels("x", decode_image("x", _encoded(picture, fmt, quality=95)))
-        assert np.abs(framed.astype(int) - picture).mean() < 4
+        framed = Framing(32).pixels("x", decode_image("x", _encoded(image, fmt, quality=95)))
+        assert np.abs(framed.astype(int) - image).mean() < 4
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_crops_keep_the_square_they_name(crop, size, box):
     size=st.sampled_from([16, 32]),
     width=st.integers(40, 90),
     height=st.integers(40, 90),
-    # Near the border the filter's support is cut off and the picture no longer follows its formula.
+    # Near the border the filter's support is cut off and the image no longer follows its formula.
     u=st.floats(0.25, 0.75),
     v=st.floats(0.25, 0.75),
 )
 @settings(max_examples=40, deadline=None)
 def test_points_stay_on_the_spot_that_they_mark(size, width, height, u, v):
-    """A picture whose red and green say where each pixel was: at a moved point they must say where the point was."""
+    """An image whose red and green say where each pixel was: at a moved point they must say where the point was."""
     framing = Framing(size)
     left, top, side = framing.box("x", width, height)
     x, y = left + u * (side - 1), top + v * (side - 1)
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-    picture = np.stack([2 * columns, 2 * rows, 0 * rows], -1).astype(np.uint8)
-    framed = framing.pixels("x", Image.fromarray(picture)).astype(float)
+    image = np.stack([2 * columns, 2 * rows, 0 * rows], -1).astype(np.uint8)
+    framed = framing.pixels("x", Image.fromarray(image)).astype(float)
     moved = framing.points("x", np.array([x, y]), width, height)
     column, row = np.floor(moved).astype(int)
     dx, dy = moved - [column, row]
@@ -121,7 +121,7 @@ def test_colour_becomes_grey_by_its_luma():
     np.testing.assert_allclose(grey, 0.299 * 200 + 0.587 * 100 + 0.114 * 50, atol=1)
 
 
-def test_a_telephones_photograph_stands_upright():
+def test_a_telephones_image_stands_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
     upright = decode_image("x", _encoded(_smooth(32, 16), "JPEG", exif=exif, quality=95))
@@ -154,7 +154,7 @@ _ANIMATION = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "re
         (_encoded(Image.new("RGB", (16, 16)), "GIF"), "another or a damaged format"),
     ],
 )
-def test_what_is_no_plain_photograph_is_named(data, found):
+def test_what_is_no_plain_image_is_named(data, found):
     with pytest.raises(InputError, match=found) as caught:
         decode_image("faces/a.png", data)
     assert str(caught.value).startswith("faces/a.png: expected ")
@@ -170,13 +170,13 @@ def test_what_is_no_plain_photograph_is_named(data, found):
         (Framing(16, crop="celeba_140"), (178, 217), "178 x 217"),
     ],
 )
-def test_a_photograph_that_does_not_fit_is_named(framing, size, found):
+def test_an_image_that_does_not_fit_is_named(framing, size, found):
     with pytest.raises(InputError, match=f"^x: .*{found}"):
         framing.pixels("x", Image.new("RGB", size))
 
 
 def test_grey_is_no_colour():
-    with pytest.raises(InputError, match=r"a colour photograph.*greyscale"):
+    with pytest.raises(InputError, match=r"a colour image.*greyscale"):
         Framing(16).pixels("x", Image.new("L", (16, 16)))
 
 
@@ -189,15 +189,15 @@ def test_settings_that_cannot_be_are_refused(options, found):
         Framing(**{"size": 16, **options})
 
 
-def test_photographs_must_have_the_size_of_the_first(tmp_path):
+def test_images_must_have_the_size_of_the_first(tmp_path):
     for name, size in (("a", (32, 24)), ("b", (32, 24)), ("c", (24, 32)), ("d", (32, 20))):
         Image.new("RGB", size).save(tmp_path / f"{name}.png")
     paths = sorted(tmp_path.iterdir())
-    photographs = open_images(paths, Framing(16))
-    pixels, data = photographs.read(1)
+    images = open_images(paths, Framing(16))
+    pixels, data = images.read(1)
     assert (pixels.shape, data) == ((16, 16, 3), paths[1].read_bytes())
     with pytest.raises(InputError, match=r"c\.png: expected 32 x 24 pixels.*found 24 x 32"):
-        photographs.read(2)
+        images.read(2)
     both = open_images(paths, Framing(16), usual_sizes=((32, 24), (32, 20)))
     assert both.read(3)[0].shape == (16, 16, 3)
     with pytest.raises(InputError, match=r"c\.png"):

@@ -60,7 +60,7 @@ def test_names_that_clash_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "progressive JPEG", "WEBP", "TIFF"])
-def test_pictures_of_nothing_take_no_memory(kind):
+def test_images_of_nothing_take_no_memory(kind):
     stream = io.BytesIO()
     options = {"TIFF": {"compression": "tiff_deflate"}, "progressive JPEG": {"progressive": True}}.get(kind, {})
     Image.new("RGB", (4000, 3999)).save(stream, kind.split()[-1], **options)
@@ -68,14 +68,14 @@ def test_pictures_of_nothing_take_no_memory(kind):
     assert memory_share(cost.memory, 0) < 0.2
 
 
-def test_photographs_of_that_size_are_read():
+def test_images_of_that_size_are_read():
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, "JPEG", quality=90)
     assert decode_image("a", stream.getvalue()).size == (2000, 1500)
 
 
-def test_photographs_of_a_camera_are_read_smaller():
+def test_images_of_a_camera_are_read_smaller():
     """In proportion, with the colours that they have, and in the memory that any small file may take."""
     rows, columns = np.linspace(0, 250, 3000)[:, None], np.linspace(0, 250, 4001)
     pixels = np.stack(np.broadcast_arrays(rows, columns, (rows + columns) / 2), axis=-1).astype(np.uint8)

@@ -24,8 +24,8 @@ _KINDS = {
 def _scene(count=_COUNT, width=32, height=32):
     """Frames [count, height, width, 3] that compression hardly changes, each brighter than the one before."""
     x, y = np.meshgrid(np.linspace(0, 60, width), np.linspace(0, 60, height))
-    picture = np.stack([x + y, 120 - y - 0 * x, x], -1)
-    return (picture + np.linspace(20, 110, count)[:, None, None, None]).round().astype(np.uint8)
+    image = np.stack([x + y, 120 - y - 0 * x, x], -1)
+    return (image + np.linspace(20, 110, count)[:, None, None, None]).round().astype(np.uint8)
 
 
 def _write(path, frames, codec="libx264", pixels="yuv420p", options=None, *, degrees=0, sound=False, left_out=()):
@@ -54,7 +54,7 @@ def _write(path, frames, codec="libx264", pixels="yuv420p", options=None, *, deg
 
 
 def _write_packets(path, codec, pixels, sides):
-    """A stream whose frames change their size, as streams may at each picture that stands on its own."""
+    """A stream whose frames change their size, as streams may at each image that stands on its own."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, width=sides[0], height=sides[0], pix_fmt=pixels)
         for i, side in enumerate(sides):
@@ -91,7 +91,7 @@ def test_frames_are_cropped_resampled_and_made_grey(tmp_path):
     assert frames.shape == (3, 16, 16, 1)
     middle = _scene(3, width=48)[:, :, 8:40] @ [0.299, 0.587, 0.114]
     np.testing.assert_allclose(frames[..., 0], middle.reshape(3, 16, 2, 16, 2).mean((2, 4)), atol=2)
-    with pytest.raises(InputError, match=r"a\.mkv, frame 0: expected a square photograph .* found 48 x 32"):
+    with pytest.raises(InputError, match=r"a\.mkv, frame 0: expected a square image .* found 48 x 32"):
         read_video(path, Framing(16, crop="none"))
     with pytest.raises(InputError, match=r"at least 64 x 64 pixels"):
         read_video(path, Framing(64))
@@ -100,7 +100,7 @@ def test_frames_are_cropped_resampled_and_made_grey(tmp_path):
 def test_grey_is_no_colour(tmp_path):
     path = _write(tmp_path / "a.mkv", _scene()[..., 0], "ffv1", "gray")
     np.testing.assert_array_equal(read_video(path, Framing(32, channels=1))[..., 0], _scene()[..., 0])
-    with pytest.raises(InputError, match=r"frame 0: expected a colour photograph \(RGB\), found a greyscale one"):
+    with pytest.raises(InputError, match=r"frame 0: expected a colour image \(RGB\), found a greyscale one"):
         read_video(path, Framing(32))
 
 

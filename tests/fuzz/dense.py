@@ -115,12 +115,12 @@ def weights() -> Seeds:
 
 
 def images() -> Seeds:
-    """Flat pictures of every format and several sizes, text that swells, and TIFF with very many pictures."""
+    """Flat images of every format and several sizes, text that swells, and TIFF with very many images."""
     from PIL import Image
 
     contents = []
     for side in (2048, 2800, 4096, 8000):
-        picture = Image.new("RGB", (side, side - 2))
+        image = Image.new("RGB", (side, side - 2))
         turned = Image.Exif()
         turned[0x112] = 6
         ways: tuple[tuple[str, dict], ...] = (
@@ -134,7 +134,7 @@ def images() -> Seeds:
         )
         for kind, options in ways:
             stream = io.BytesIO()
-            picture.save(stream, kind, **options)
+            image.save(stream, kind, **options)
             contents.append(stream.getvalue())
     packed = zlib.compress(("\U0001f600" + "a" * ((1 << 20) - 4)).encode())
     texts = b"".join(_png_chunk(b"iTXt", b"%d\0\1\0\0\0" % i + packed) for i in range(60))

@@ -144,12 +144,12 @@ def idx_files(folder: Path) -> Seeds:
 
 
 def cifar_batches(folder: Path) -> Seeds:
-    """Two photographs."""
+    """Two images."""
     return [("data_batch_1.bin", b"".join(bytes([label]) + _RANDOM.bytes(3072) for label in (3, 9)))]
 
 
 def lists(folder: Path) -> Seeds:
-    """Two photographs in CelebA's layout and two in CK+'s, with every list that may come with them."""
+    """Two images in CelebA's layout and two in CK+'s, with every list that may come with them."""
     from PIL import Image
 
     for name in ("img_align_celeba/000001.jpg", "img_align_celeba/000002.jpg"):
@@ -244,7 +244,7 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     return stream.getvalue()
 
 
-def _saved(picture, kind: str, options: dict) -> bytes:
+def _saved(image, kind: str, options: dict) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()

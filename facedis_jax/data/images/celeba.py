@@ -69,7 +69,7 @@ class Celeba(ImageBuilder):
             raise InputError("held_out", "test or validation", repr(settings.held_out))
         paths = _image_files(folder)
         names = [path.name for path in paths]
-        photographs = open_images(paths, settings.framing)
+        images = open_images(paths, settings.framing)
         lists = [path for path in (folder / _PARTITION, folder / _IDENTITY, folder / _LANDMARKS) if path.exists()]
         refuse_links_out(folder, lists)
         is_test, is_train = every_tenth(names), None
@@ -80,10 +80,10 @@ class Celeba(ImageBuilder):
         if folder / _IDENTITY in lists:
             labels["subject"], classes["subject"] = _identities(folder / _IDENTITY, names)
         if folder / _LANDMARKS in lists:
-            labels["landmarks"] = _landmarks(folder / _LANDMARKS, names, photographs)
+            labels["landmarks"] = _landmarks(folder / _LANDMARKS, names, images)
         return survey_images(
             "celeba",
-            photographs,
+            images,
             names,
             is_test,
             settings,
@@ -119,8 +119,8 @@ class Mafl(ImageBuilder):
         train, test = (read_list(path, names, 0, lambda _: None, "no more", whole=False).keys() for path in lists[:2])
         if both := train & test:
             raise InputError(lists[1], "other images than in training.txt", min(both))
-        photographs = open_images(paths, settings.framing)
-        labels = {"landmarks": _landmarks(folder / _LANDMARKS, names, photographs)}
+        images = open_images(paths, settings.framing)
+        labels = {"landmarks": _landmarks(folder / _LANDMARKS, names, images)}
         classes = {}
         if (folder / _IDENTITY).exists():
             lists.append(folder / _IDENTITY)
@@ -128,7 +128,7 @@ class Mafl(ImageBuilder):
             labels["subject"], classes["subject"] = _identities(folder / _IDENTITY, names)
         return survey_images(
             "mafl",
-            photographs,
+            images,
             names,
             np.array([name in test for name in names]),
             settings,
@@ -159,14 +159,14 @@ def _identities(path: Path, names: Sequence[str]) -> tuple[np.ndarray, tuple[str
     return np.array([place[identity[name]] for name in names], np.int32), tuple(map(str, people))
 
 
-def _landmarks(path: Path, names: Sequence[str], photographs: ImageFiles) -> np.ndarray:
+def _landmarks(path: Path, names: Sequence[str], images: ImageFiles) -> np.ndarray:
     """Landmarks [images, 5, 2] float32 in the framed images."""
     header = list(islice(read_lines(path), 2))
     if len(header) < 2 or header[0].split() != [str(len(names))]:
         raise InputError(f"{path}, line 1", f"the number of images, {len(names)}", repr(" ".join(header[:1])[:100]))
     if header[1].split() != _COLUMNS:
         raise InputError(f"{path}, line 2", " ".join(_COLUMNS), repr(header[1][:100]))
-    width, height = photographs.size
+    width, height = images.size
 
     def parse(values: Sequence[str]) -> list[float]:
         numbers = [float(value) for value in values]
@@ -177,4 +177,4 @@ def _landmarks(path: Path, names: Sequence[str], photographs: ImageFiles) -> np.
     kind = f"{len(LANDMARKS)} points in {width} x {height} pixels"
     points = read_list(path, names, len(_COLUMNS), parse, kind, skip=2)
     landmarks = np.array([points[name] for name in names]).reshape(-1, len(LANDMARKS), 2)
-    return photographs.framing.points(path, landmarks, width, height)
+    return images.framing.points(path, landmarks, width, height)

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky, 2009) in its binary version: 32 x 32 photographs of ten kinds of things."""
+"""CIFAR-10 (Krizhevsky, 2009) in its binary version: 32 x 32 images of ten kinds of things."""
 
 from dataclasses import dataclass
 from pathlib import Path

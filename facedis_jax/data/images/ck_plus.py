@@ -47,13 +47,13 @@ class CkPlus(ImageBuilder):
 
     @classmethod
     def survey(cls, folder: Path, settings: CkPlusSettings) -> PixelSurvey:
-        images = folder / "cohn-kanade-images"
-        paths = list_images(images, _LAYOUT, deep=True)
+        frames = folder / "cohn-kanade-images"
+        paths = list_images(frames, _LAYOUT, deep=True)
         for path in paths:
-            sequence = path.relative_to(images).parent.as_posix()
+            sequence = path.relative_to(frames).parent.as_posix()
             if sequence.count("/") != 1 or not path.stem.startswith(sequence.replace("/", "_") + "_"):
-                raise InputError(path, f"a name as in {_LAYOUT}", path.relative_to(images).as_posix())
-        names = [path.relative_to(images).as_posix() for path in paths]
+                raise InputError(path, f"a name as in {_LAYOUT}", path.relative_to(frames).as_posix())
+        names = [path.relative_to(frames).as_posix() for path in paths]
         people = sorted({name.split("/")[0] for name in names})
         labels = {"subject": np.array([people.index(name.split("/")[0]) for name in names], np.int32)}
         classes: dict[str, tuple[str, ...]] = {"subject": tuple(people)}
@@ -65,10 +65,8 @@ class CkPlus(ImageBuilder):
             classes["expression"] = EXPRESSIONS
         is_test = np.zeros(len(names), bool)
         is_test[split_indices("subject", names)[1]] = True
-        photographs = open_images(paths, settings.framing, usual_sizes=_SIZES)
-        return survey_images(
-            "ck_plus", photographs, names, is_test, settings, lists=lists, labels=labels, classes=classes
-        )
+        images = open_images(paths, settings.framing, usual_sizes=_SIZES)
+        return survey_images("ck_plus", images, names, is_test, settings, lists=lists, labels=labels, classes=classes)
 
 
 def _emotion(path: Path) -> int:

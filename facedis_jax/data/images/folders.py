@@ -1,4 +1,4 @@
-"""FFHQ (Karras et al., 2019), and any other folder of photographs, of which nothing is known but the pixels."""
+"""FFHQ (Karras et al., 2019), and any other folder of images, of which nothing is known but the pixels."""
 
 import re
 from dataclasses import dataclass
@@ -63,14 +63,14 @@ class Ffhq(ImageBuilder):
 
 
 class ImageFolder(ImageBuilder):
-    """Any folder of photographs of one size, those in its folders included; every tenth by name is tested."""
+    """Any folder of images of one size, those in its folders included; every tenth by name is tested."""
 
     name = "folder_images"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Put photographs of one size in a folder."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Put images of one size in a folder."
 
     @classmethod
     def survey(cls, folder: Path, settings: ImageSettings) -> PixelSurvey:
-        paths = list_images(folder, "photographs", deep=True)
+        paths = list_images(folder, "images", deep=True)
         names = [path.relative_to(folder).as_posix() for path in paths]
-        photographs = open_images(paths, settings.framing)
-        return survey_images(f"folder/{folder.resolve().name}", photographs, names, every_tenth(names), settings)
+        images = open_images(paths, settings.framing)
+        return survey_images(f"folder/{folder.resolve().name}", images, names, every_tenth(names), settings)

@@ -1,4 +1,4 @@
-"""Folders of photographs, and the text lists that come with them: one line for a photograph, its name first."""
+"""Folders of images, and the text lists that come with them: one line for an image, its name first."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,7 +18,7 @@ _SHOWN = 100  # letters of what is wrong
 
 
 def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
-    """The photographs in a folder by the endings of their names, sorted; hidden ones are left out.
+    """The images in a folder by the endings of their names, sorted; hidden ones are left out.
 
     Args:
       folder: where they are.
@@ -26,7 +26,7 @@ def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
       deep: whether those in its folders, and theirs, belong to them.
 
     Raises:
-      InputError: where there is no such folder, or no photograph in it.
+      InputError: where there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {layout}", "no such folder")
@@ -37,7 +37,7 @@ def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
             Path(parent, name) for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
         ]
     if not paths:
-        raise InputError(folder, f"{layout} in it", f"no photograph ({', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(folder, f"{layout} in it", f"no image ({', '.join(IMAGE_SUFFIXES)})")
     refuse_links_out(folder, paths)
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
 

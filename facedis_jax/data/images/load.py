@@ -1,4 +1,4 @@
-"""The sets of real photographs by name, each ready to be learned from with one call."""
+"""The sets of real images by name, each ready to be learned from with one call."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def load_images(
     skip_damaged: bool = False,
     **settings: Any,
 ) -> ImageSet:
-    """A set of photographs, prepared at the first call and opened at once from then on.
+    """A set of images, prepared at the first call and opened at once from then on.
 
     Example:
       ```

@@ -54,7 +54,7 @@ class MultiPieSettings(ImageSettings):
 class MultiPie(ImageBuilder):
     """Multi-PIE from `<subject>_<session>_<recording>_<camera>_<light>.png` anywhere in the manual directory.
 
-    Photographs with other names, such as those of high resolution, are left out.
+    Images with other names, such as those of high resolution, are left out.
 
     | images | people | pixels | train / test |
     | --- | --- | --- | --- |

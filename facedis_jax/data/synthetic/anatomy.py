@@ -17,7 +17,7 @@ _EYES_APART = 61.0  # mm between the eyes' middles, on which the measures below 
 
 @dataclass(frozen=True)
 class FaceAnatomy:
-    """The features of a face model, sides as a viewer of its picture sees them.
+    """The features of a face model, sides as a viewer of its image sees them.
 
     Attributes:
       eyes: the rims of the two eye holes, left first, vertex indices; none where the mesh has no such holes.

@@ -1,4 +1,4 @@
-"""Photographs of a face model: a head is completed, lit, and seen by a camera, some milliseconds each.
+"""Images of a face model: a head is completed, lit, and seen by a camera, some milliseconds each.
 
 The head looks along +z with y up, as the face model does, and the camera looks along -z. Poses turn the head:
 a positive yaw points the nose to the viewer's right, a positive pitch up; a positive roll tilts the crown to the
@@ -18,10 +18,10 @@ from facedis_jax.data.synthetic.face_model import FaceModel
 from facedis_jax.data.synthetic.portrait import MATERIALS, Portrait
 from facedis_jax.rendering.surfaces import faces_away, vertex_normals, visible_fragments
 
-SPAN = 236.0  # mm from the top of a picture to its bottom at scale 1
+SPAN = 236.0  # mm from the top of an image to its bottom at scale 1
 
-# From between the eyes to the middle of a picture, about which heads turn, mm: half way to the ears, so that
-# a face moves within its picture as it does in photographs that are cut around faces.
+# From between the eyes to the middle of an image, about which heads turn, mm: half way to the ears, so that
+# a face moves within its image as it does in images that are cut around faces.
 _PIVOT = np.array([0.0, -26.0, -45.0])
 _HAIR_EDGE = 5.0  # mm over which skin turns to hair
 _APART = 1e4  # mm between layers, more than any head is deep
@@ -52,7 +52,7 @@ class Poses:
 
     Attributes:
       degrees: [images, 3], yaw (the nose to the viewer's right), pitch (up), roll (crown to the viewer's left).
-      shift: [images, 2], to the right and down, in heights of the picture.
+      shift: [images, 2], to the right and down, in heights of the image.
       scale: [images], 1 for `SPAN` mm from top to bottom.
     """
 
@@ -84,7 +84,7 @@ def rows(batch: _Batch, index: Sequence[int] | np.ndarray) -> _Batch:
 
 
 class FaceCamera:
-    """Takes photographs of the faces of one model.
+    """Takes images of the faces of one model.
 
     Args:
       model: whose triangles the faces have.
@@ -97,7 +97,7 @@ class FaceCamera:
         self.anatomy = face_anatomy(model)
         self._portrait = Portrait(model, self.anatomy)
 
-    def photographs(
+    def render(
         self, faces: np.ndarray, neutrals: np.ndarray, looks: Looks, poses: Poses, lights: Lights, *, size: int
     ) -> np.ndarray:
         """Renders faces.
@@ -112,7 +112,7 @@ class FaceCamera:
         Returns:
           [images, size, size, 3] uint8.
         """
-        pictures = np.empty((len(faces), size, size, 3), np.uint8)
+        images = np.empty((len(faces), size, size, 3), np.uint8)
         for i, (face, neutral) in enumerate(zip(faces, neutrals, strict=True)):
             portrait = self._portrait.vertices(face, neutral, float(looks.hair_length[i]))
             points = _turned((portrait - self._pivot(neutral)).astype(np.float32), poses.degrees[i])
@@ -120,11 +120,11 @@ class FaceCamera:
             top, bottom = looks.background[i]
             background = np.linspace(top, bottom, 2 * size, dtype=np.float32)
             fine = self._filled(points, _projected(points, poses, i, 2 * size), colors.astype(np.float32), background)
-            pictures[i] = np.round(255 * np.clip(_halved(fine), 0, 1))
-        return pictures
+            images[i] = np.round(255 * np.clip(_halved(fine), 0, 1))
+        return images
 
     def landmarks(self, faces: np.ndarray, neutrals: np.ndarray, poses: Poses, *, size: int) -> np.ndarray:
-        """Where `anatomy.LANDMARKS` are in the photographs, seen or hidden.
+        """Where `anatomy.LANDMARKS` are in the images, seen or hidden.
 
         Returns:
           [images, 5, 2] float32 as (x, y) in pixels; the corner pixel has its centre at (0, 0).
@@ -147,9 +147,9 @@ class FaceCamera:
         first, second, third = points[:, 2][portrait.triangles[shown].T]
         order = shown[np.argsort(first + second + third + _APART * portrait.layer[shown], kind="stable")]
         seen = visible_fragments(corners[order], (size, size))
-        picture = background.repeat(size, 0)
-        picture[seen.pixel] = np.einsum("fc,fck->fk", seen.weights, colors[portrait.triangles[order[seen.triangle]]])
-        return picture.reshape(size, size, 3)
+        image = background.repeat(size, 0)
+        image[seen.pixel] = np.einsum("fc,fck->fk", seen.weights, colors[portrait.triangles[order[seen.triangle]]])
+        return image.reshape(size, size, 3)
 
     def _albedo(self, looks: Looks, i: int) -> np.ndarray:
         """The colours [vertices, 3] of the portrait under full light, with the hair on the face."""
@@ -176,9 +176,9 @@ def _projected(points: np.ndarray, poses: Poses, i: int, size: int) -> np.ndarra
     return points[..., :2] * np.array([scale, -scale], points.dtype) + middle.astype(points.dtype)
 
 
-def _halved(picture: np.ndarray) -> np.ndarray:
+def _halved(image: np.ndarray) -> np.ndarray:
     """Means over squares of two by two pixels."""
-    lines = picture[::2] + picture[1::2]
+    lines = image[::2] + image[1::2]
     return (lines[:, ::2] + lines[:, 1::2]) / 4
 
 

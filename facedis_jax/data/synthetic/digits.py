@@ -23,8 +23,8 @@ class DigitConfig:
       turn: standard deviation of the rotation, degrees.
       stretch: of the logarithm of the width and of the height.
       slant: of the shear.
-      shift: of the place, in parts of the picture.
-      ripple: of a smooth displacement on top, in parts of the picture.
+      shift: of the place, in parts of the image.
+      ripple: of a smooth displacement on top, in parts of the image.
       seed: of everything that is drawn.
     """
 
@@ -71,11 +71,11 @@ def synthetic_digits(config: DigitConfig, *, size: int = 32) -> ImageSet:
 
 
 def _glyph(text: str, size: int) -> np.ndarray:
-    """One character, two thirds as high as the picture and in its middle: [size, size] in 0..1."""
+    """One character, two thirds as high as the image and in its middle: [size, size] in 0..1."""
     figure = Figure(figsize=(1, 1), dpi=size, facecolor="black")
     canvas = FigureCanvasAgg(figure)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.antialiased": True}):
-        # Points are 1/72 of an inch, which is the picture; a digit is 0.73 of its font's size high.
+        # Points are 1/72 of an inch, which is the image; a digit is 0.73 of its font's size high.
         figure.text(0.5, 0.48, text, color="white", fontsize=72 * 0.9, ha="center", va="center_baseline")
         canvas.draw()
     return np.asarray(canvas.buffer_rgba(), np.float32)[..., 0] / 255

@@ -1,6 +1,6 @@
 """Synthetic photographs with known truth: a face model sits for its portrait in many poses, lights and moods.
 
-Every photograph draws from a random stream of its own, so that photograph i of subject s is the same however many
+Every image draws from a random stream of its own, so that image i of subject s is the same however many
 others are made.
 """
 
@@ -22,17 +22,17 @@ from facedis_jax.errors import InputError, check_power_of_two
 
 EXPRESSIONS = tuple(BU3DFE_EXPRESSIONS)
 
-_AT_ONCE = 64  # photographs whose faces are held in memory together
+_AT_ONCE = 64  # images whose faces are held in memory together
 # What a random stream is for; the halves of the split have streams of their own.
 _PERSON, _TRAIN, _TEST = range(3)
 
 
 @dataclass(frozen=True)
 class SyntheticImageConfig:
-    """Who is photographed, how often, and from where.
+    """Who is imageed, how often, and from where.
 
     The test set shows each of its subjects once, at all `views` under equal conditions: the same light, background,
-    expression and place in the picture. In the training set all of it changes from photograph to photograph.
+    expression and place in the image. In the training set all of it changes from image to image.
 
     Attributes:
       train_subjects: how many people in the training set.
@@ -40,12 +40,12 @@ class SyntheticImageConfig:
       test_subjects: how many people in the test set.
       is_test_of_new_people: whether none of them is in the training set, or they are the first ones of it.
       views: yaws of the test set, degrees; positive: the nose points to the viewer's right.
-      train_views: yaws of the training set, one of them for each photograph; if empty, any within `max_yaw`.
+      train_views: yaws of the training set, one of them for each image; if empty, any within `max_yaw`.
       max_yaw: degrees.
       tilt: standard deviation of pitch and roll, degrees.
-      shift: standard deviation of the place in the picture, in heights of the picture.
+      shift: standard deviation of the place in the image, in heights of the image.
       scale: standard deviation of the logarithm of the size.
-      neutral_share: share of photographs of a face at rest; the others show the six emotions at any level.
+      neutral_share: share of images of a face at rest; the others show the six emotions at any level.
       lamp_share: range of the share of the light that comes from the lamp, the rest being from everywhere. The lamp
         stays where it is while the head turns, so that the larger it is, the more the view changes a face's colours.
       style: a name among `facedis_jax.data.synthetic.looks.STYLES`.
@@ -96,7 +96,7 @@ class TransferSets(NamedTuple):
 
 
 def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: int = 64) -> ImageSet:
-    """Photographs of synthetic people.
+    """Images of synthetic people.
 
     Args:
       model: whose identity modes and expression units make the faces.
@@ -104,10 +104,10 @@ def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: in
       size: height and width in pixels, a power of two.
 
     Returns:
-      The set, with the truth of each photograph as labels, in addition to those of `ImageSplit` ("subject",
+      The set, with the truth of each image as labels, in addition to those of `ImageSplit` ("subject",
       "expression", "view", "landmarks" as in `anatomy.LANDMARKS`):
-        "sitting": int32, equal for photographs that differ in nothing but the view;
-        "pitch", "roll": degrees; "shift" [2], heights of the picture, and "scale": the place in the picture;
+        "sitting": int32, equal for images that differ in nothing but the view;
+        "pitch", "roll": degrees; "shift" [2], heights of the image, and "scale": the place in the image;
         "level": of the expression, 0..1; "identity" [modes] and "units" [units]: model.vertices(identity, units) is
         the face; "skin" [3]: RGB under white light; "light" [3]: unit vector to the lamp, to the viewer's right, up
         and to the camera; "light_strength" and "ambient".
@@ -119,8 +119,8 @@ def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: in
     Example:
       >>> from facedis_jax.data.synthetic.face_model import load_face_model
       >>> config = SyntheticImageConfig(train_subjects=2, images_per_subject=3, test_subjects=1)
-      >>> photographs = synthetic_images(load_face_model(), config, size=16)
-      >>> len(photographs.train.source), photographs.test.labels["view"].tolist()
+      >>> images = synthetic_images(load_face_model(), config, size=16)
+      >>> len(images.train.source), images.test.labels["view"].tolist()
       (6, [-30.0, -15.0, 0.0, 15.0, 30.0])
     """
     check_power_of_two("size", size, least=8)
@@ -156,7 +156,7 @@ def _stream(config: SyntheticImageConfig, *place: int) -> np.random.Generator:
 
 
 def _draw_subject(model: FaceModel, config: SyntheticImageConfig, subject: int) -> dict[str, np.ndarray]:
-    """What does not change from one photograph of a person to the next."""
+    """What does not change from one image of a person to the next."""
     rng = _stream(config, _PERSON, subject)
     person = draw_people(rng, model, 1, SyntheticFaceConfig())
     neutral = model.vertices(person.identity[0], np.zeros(len(model.expression)))
@@ -164,10 +164,10 @@ def _draw_subject(model: FaceModel, config: SyntheticImageConfig, subject: int) 
     return shape | draw_person(rng, STYLES[config.style])
 
 
-def _draw_photo(
+def _draw_image(
     model: FaceModel, config: SyntheticImageConfig, person: dict[str, np.ndarray], place: tuple[int, int, int]
 ) -> dict[str, np.ndarray]:
-    """All that one photograph is made from."""
+    """All that one image is made from."""
     rng = _stream(config, *place)
     yaw = rng.choice(config.train_views) if config.train_views else rng.uniform(-config.max_yaw, config.max_yaw)
     is_neutral = rng.uniform() < config.neutral_share
@@ -207,8 +207,8 @@ def _split(
     views: Sequence[float] | None,
     size: int,
 ) -> ImageSplit:
-    """Takes the photographs of some places in the random streams, each at all views, or at the one it drew."""
-    drawn = [_draw_photo(model, config, people[place[1]], place) for place in places]
+    """Takes the images of some places in the random streams, each at all views, or at the one it drew."""
+    drawn = [_draw_image(model, config, people[place[1]], place) for place in places]
     names = [f"{subject:05d}_{photo:03d}" for _, subject, photo in places]
     sitting = np.arange(len(places), dtype=np.int32)
     truth = {key: np.stack([each[key] for each in drawn]) for key in drawn[0] if key != "neutral"}
@@ -224,11 +224,11 @@ def _split(
     images, landmarks = [], []
     for start in range(0, len(names), _AT_ONCE):
         batch = np.arange(start, min(start + _AT_ONCE, len(names)))
-        # One at a time: a product of many at once may round differently, and photographs would depend on their number.
+        # One at a time: a product of many at once may round differently, and images would depend on their number.
         faces = np.stack([model.vertices(truth["identity"][i], truth["units"][i]) for i in batch])
         neutrals = np.stack([people[s]["neutral"] for s in truth["subject"][batch]])
         shown = rows(poses, batch)
-        images.append(camera.photographs(faces, neutrals, rows(looks, batch), shown, rows(lights, batch), size=size))
+        images.append(camera.render(faces, neutrals, rows(looks, batch), shown, rows(lights, batch), size=size))
         landmarks.append(camera.landmarks(faces, neutrals, shown, size=size))
     labels = {
         "sitting": sitting,

@@ -1,4 +1,4 @@
-"""How synthetic people look in photographs: skin from dark to light, hair, eyes, clothes, and what is behind them."""
+"""How synthetic people look in images: skin from dark to light, hair, eyes, clothes, and what is behind them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from facedis_jax.data.synthetic.portrait import MATERIALS
 
-# Skin under white light, from light to dark, by eye after photographs.
+# Skin under white light, from light to dark, by eye after images.
 _SKIN = np.array([(247, 214, 194), (233, 192, 162), (207, 157, 121), (164, 117, 84), (118, 80, 58), (78, 52, 40)]) / 255
 _HAIR = np.array(
     [(22, 17, 16), (40, 28, 22), (62, 42, 30), (104, 70, 42), (126, 60, 32), (104, 102, 102), (176, 138, 84)]
@@ -18,7 +18,7 @@ _DARKER_THAN_SKIN = 0.58  # hair and irises, at least by this factor, where ther
 
 @dataclass(frozen=True)
 class Style:
-    """What one set of photographs has in common, and sets apart from another.
+    """What one set of images has in common, and sets apart from another.
 
     Attributes:
       skin: lightest and darkest, 0 (light) to 1 (dark).
@@ -44,9 +44,9 @@ STYLES: Mapping[str, Style] = {
 
 
 def draw_person(rng: np.random.Generator, style: Style) -> dict[str, np.ndarray]:
-    """What a person brings to every photograph: the fields of `camera.Looks` of one image, and their "skin".
+    """What a person brings to every image: the fields of `camera.Looks` of one image, and their "skin".
 
-    `background` is the person's own; `draw_background` varies it from photograph to photograph.
+    `background` is the person's own; `draw_background` varies it from image to image.
     """
     skin = _interpolated(_SKIN, rng.uniform(*style.skin)) * rng.normal(1, [0.015, 0.015, 0.02])
     colors = {

@@ -44,9 +44,9 @@ class SyntheticClipConfig:
       apex: range of the highest level of a clip.
       tilt: standard deviation of a clip's yaw, pitch and roll, degrees.
       sway: standard deviation of how far the head moves about them in yaw and pitch, degrees.
-      zoom: median size in the picture, in that of `camera.SPAN`; at 1.35 a picture is cut around the face, as the
+      zoom: median size in the image, in that of `camera.SPAN`; at 1.35 an image is cut around the face, as the
         paper cuts MUG's.
-      shift: standard deviation of the place in the picture, in heights of the picture.
+      shift: standard deviation of the place in the image, in heights of the image.
       scale: standard deviation of the logarithm of the size.
       lamp_share: range of the share of the light that comes from the lamp, the rest being from everywhere.
       sitting: what has a lamp and a background of its own: each "clip"; each "person", filmed in one sitting; or only
@@ -118,8 +118,8 @@ def synthetic_clips(model: FaceModel, config: SyntheticClipConfig, *, size: int 
       "landmarks" (as in `anatomy.LANDMARKS`):
         "units" [units]: model.vertices(identity, units) is the face; "view", "pitch": degrees.
       Of the clips, [clips, ...], in addition to "subject" and "expression":
-        "identity" [modes]; "roll": degrees; "shift" [2], heights of the picture, and "scale": the place in the
-        picture; "skin" [3]: RGB under white light; "colors", "background", "hairline" and "hair_length" as in
+        "identity" [modes]; "roll": degrees; "shift" [2], heights of the image, and "scale": the place in the
+        image; "skin" [3]: RGB under white light; "colors", "background", "hairline" and "hair_length" as in
         `camera.Looks`; "light" [3]: unit vector to the lamp, to the viewer's right, up and to the camera;
         "light_strength", "ambient" and "tint" [3] as in `camera.Lights`.
       All but the integers are float32; together they make every pixel. `classes` names the expressions.
@@ -163,14 +163,14 @@ def film(model: FaceModel, camera: FaceCamera, clip: Mapping[str, np.ndarray], *
       [frames, size, size, 3] uint8.
     """
     faces, neutrals, poses = _sitting(model, clip)
-    # Where nothing moves from one frame to another, they are the same picture.
+    # Where nothing moves from one frame to another, they are the same image.
     _, first, again = np.unique(
         np.concatenate([clip["units"], poses.degrees], 1), axis=0, return_index=True, return_inverse=True
     )
     still = np.zeros(len(first), int)
     looks = [clip[key] for key in ("colors", "background", "hairline", "hair_length")]
     lights = [clip[key] for key in ("light", "light_strength", "ambient", "tint")]
-    pictures = camera.photographs(
+    images = camera.render(
         faces[first],
         neutrals[first],
         rows(Looks(*(look[None] for look in looks)), still),
@@ -178,7 +178,7 @@ def film(model: FaceModel, camera: FaceCamera, clip: Mapping[str, np.ndarray], *
         rows(Lights(*(light[None] for light in lights)), still),
         size=size,
     )
-    return pictures[again.ravel()]
+    return images[again.ravel()]
 
 
 def _sitting(model: FaceModel, clip: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, Poses]:

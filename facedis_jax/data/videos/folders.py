@@ -24,7 +24,7 @@ _STEM = re.compile(r"img_(\d{1,9})")
 
 
 class FrameFolders(ClipBuilder):
-    """Videos as photographs `<subject>/<expression>/<take>/img_NNNN.jpg` in the manual directory, as MUG has them.
+    """Videos as images `<subject>/<expression>/<take>/img_NNNN.jpg` in the manual directory, as MUG has them.
 
     MUG shows 86 people in six emotions, 896 x 896 pixels of head and shoulders. The paper cuts out the faces first,
     with OpenFace (section 5.6); here `crop` keeps the middle.
@@ -129,10 +129,10 @@ def _in_order(take: Path, paths: Iterable[Path]) -> list[Path]:
 def _read_frames(take: Path, paths: Sequence[Path], settings: ClipSettings) -> tuple[np.ndarray, bytes]:
     places = settings.cutting.places(take, len(paths))
     wanted = np.unique(places)
-    photographs = open_images([paths[i] for i in wanted], settings.framing)
+    images = open_images([paths[i] for i in wanted], settings.framing)
     frames, digest = [], hashlib.sha256()
     for i in range(len(wanted)):
-        pixels, data = photographs.read(i)
+        pixels, data = images.read(i)
         digest.update(f"{len(data)}\0".encode() + data)
         frames.append(pixels)
     return np.stack(frames)[np.searchsorted(wanted, places)], digest.digest()

@@ -5,7 +5,7 @@ from PIL import Image
 from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.images.load import load_images
 from facedis_jax.errors import InputError
-from facedis_jax.formats import images as photographs
+from facedis_jax.formats import images as image_files
 
 _COLUMNS = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
 _NAMES = [f"{number:06d}.png" for number in range(1, 13)]
@@ -22,11 +22,11 @@ def folder(tmp_path):
     folder = tmp_path / "celeba"
     (folder / "img_align_celeba").mkdir(parents=True)
     for number, name in enumerate(_NAMES):
-        picture = np.zeros((218, 178, 3), np.uint8)
-        picture[0, 0] = number
+        image = np.zeros((218, 178, 3), np.uint8)
+        image[0, 0] = number
         for x, y in _points(number):
-            picture[y - 1 : y + 2, x - 1 : x + 2] = 255
-        Image.fromarray(picture).save(folder / "img_align_celeba" / name)
+            image[y - 1 : y + 2, x - 1 : x + 2] = 255
+        Image.fromarray(image).save(folder / "img_align_celeba" / name)
     rows = list(enumerate(_NAMES))
     _write(folder, "list_eval_partition.txt", [f"{name} {0 if i < 7 else i % 2 + 1}" for i, name in rows])
     _write(folder, "identity_CelebA.txt", [f"{name} {2880 - 7 * (i // 2)}" for i, name in rows])
@@ -159,8 +159,8 @@ def test_an_unknown_partition_is_refused(load):
 def test_a_second_start_reads_one_image_and_prepares_nothing(load, monkeypatch):
     first = load()
     read = []
-    decode = photographs.decode_image
-    monkeypatch.setattr(photographs, "decode_image", lambda path, data: read.append(path) or decode(path, data))
+    decode = image_files.decode_image
+    monkeypatch.setattr(image_files, "decode_image", lambda path, data: read.append(path) or decode(path, data))
     second = load()
     assert len(read) == 1
     assert second.content_hash == first.content_hash

@@ -19,7 +19,7 @@ def _write(path, labels, pixels):
     """As the authors do: the label, then the planes of red, green and blue."""
     path.write_bytes(
         b"".join(
-            bytes([label]) + picture.transpose(2, 0, 1).tobytes() for label, picture in zip(labels, pixels, strict=True)
+            bytes([label]) + image.transpose(2, 0, 1).tobytes() for label, image in zip(labels, pixels, strict=True)
         )
     )
 
@@ -126,7 +126,7 @@ def test_any_bytes_are_records_or_an_input_error(tmp_path, start, records):
 def test_real_automobiles(real_data, tmp_path):
     cars = load_images("cifar10", real_data("cifar-10-batches-bin"), category="automobile", prepared_dir=tmp_path)
     assert (len(cars.train.source), len(cars.test.source)) == (2250, 250)
-    # A photograph's neighbouring pixels are alike; those of planes read in another order are not.
-    pictures = np.stack([cars.test.source[i]["image"] for i in range(100)]).astype(float)
-    across = np.abs(np.diff(pictures, axis=2)).mean()
-    assert across < 0.5 * np.abs(pictures - pictures[:, :, ::-1]).mean()
+    # An image's neighbouring pixels are alike; those of planes read in another order are not.
+    images = np.stack([cars.test.source[i]["image"] for i in range(100)]).astype(float)
+    across = np.abs(np.diff(images, axis=2)).mean()
+    assert across < 0.5 * np.abs(images - images[:, :, ::-1]).mean()

@@ -19,8 +19,8 @@ def folder(tmp_path):
         path.mkdir(parents=True)
         shape = (480, 640, 3) if subject == "S999" else (490, 640)
         for frame in range(1, 4):
-            picture = np.broadcast_to(rng.integers(0, 256, shape[2:], dtype=np.uint8), shape)
-            Image.fromarray(picture.copy()).save(path / f"{subject}_{sequence}_{frame:08d}.png")
+            image = np.broadcast_to(rng.integers(0, 256, shape[2:], dtype=np.uint8), shape)
+            Image.fromarray(image.copy()).save(path / f"{subject}_{sequence}_{frame:08d}.png")
     (folder / "cohn-kanade-images" / "S005" / ".DS_Store").write_bytes(b"left by a file manager")
     for subject, sequence, text in (("S005", "001", "   3.0000000e+00\n"), ("S999", "003", "   7.0000000e+00\n")):
         path = folder / "Emotion" / subject / sequence
@@ -55,7 +55,7 @@ def test_emotions_may_be_missing(folder, load):
 
 
 def test_colour_is_not_made_from_grey(load):
-    with pytest.raises(InputError, match=r"S005_001_00000001.png: expected a colour photograph"):
+    with pytest.raises(InputError, match=r"S005_001_00000001.png: expected a colour image"):
         load(channels=3)
 
 

@@ -62,15 +62,15 @@ def test_any_folder_is_read_with_its_folders_in_the_order_of_the_names(load, tmp
     folder = _fill(tmp_path / "mine", names, 16)
     for name in ("._a.png", ".thumbnails/a.png", "read me.txt", "film.gif"):
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(b"no photograph")
+        (folder / name).write_bytes(b"no image")
     images = load("folder", folder)
     assert images.name == "folder/mine"
     assert [*images.test.names, *images.train.names] == sorted(names)
     assert images.train.labels == {}
 
 
-@pytest.mark.parametrize(("count", "found"), [(None, "no such folder"), (0, "no photograph"), (1, "0 and 1 of 1")])
-def test_too_few_photographs_are_named(load, tmp_path, count, found):
+@pytest.mark.parametrize(("count", "found"), [(None, "no such folder"), (0, "no image"), (1, "0 and 1 of 1")])
+def test_too_few_images_are_named(load, tmp_path, count, found):
     folder = tmp_path / "mine"
     if count is not None:
         folder.mkdir()

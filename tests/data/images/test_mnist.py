@@ -61,7 +61,7 @@ def test_plain_files_and_their_other_names_will_do(folder, load, rename):
     assert load().content_hash == expected
 
 
-def test_the_same_pictures_under_other_labels_are_another_set(folder, load):
+def test_the_same_images_under_other_labels_are_another_set(folder, load):
     """Codes of digits follow from their labels, and chains from both."""
     expected = load().content_hash
     others = np.append(_LABELS[1:20], _LABELS[0])
@@ -75,7 +75,7 @@ def test_one_digit_by_its_name(load):
     np.testing.assert_array_equal(stack_images(sevens.train.source)[:, 2:-2, 2:-2, 0], _DIGITS[[7, 17]])
     with pytest.raises(InputError, match=r"category: expected one of 0, 1, .* found 'ten'"):
         load(category="ten")
-    with pytest.raises(InputError, match="a colour photograph"):
+    with pytest.raises(InputError, match="a colour image"):
         load(channels=3)
 
 

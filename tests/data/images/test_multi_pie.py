@@ -102,7 +102,7 @@ def test_an_image_in_two_places_is_named(load, folder):
 
 
 def test_a_missing_or_empty_folder_says_where_to_get_the_set(tmp_path):
-    for found in ("no such folder", "no photograph"):
+    for found in ("no such folder", "no image"):
         with pytest.raises(InputError, match=f"Multi-PIE's 001_01_01_051_06.png .order it at .* found {found}"):
             load_images("multi_pie", tmp_path / "empty", prepared_dir=tmp_path / "prepared")
         (tmp_path / "empty").mkdir(exist_ok=True)

@@ -118,7 +118,7 @@ def test_another_size_grey_or_a_missing_file_is_named(folder, tmp_path):
     with pytest.raises(InputError, match=r"08\.png: expected 16 x 16 pixels, .* found 16 x 18"):
         _load(folder, tmp_path / "cache")
     Image.new("L", (16, 16)).save(folder / "08.png")
-    with pytest.raises(InputError, match=r"08\.png: expected a colour photograph"):
+    with pytest.raises(InputError, match=r"08\.png: expected a colour image"):
         _load(folder, tmp_path / "cache")
     (folder / "08.png").unlink()
     (folder / "08.png").symlink_to("nowhere")

@@ -57,7 +57,7 @@ def shoot(camera, model, pose: Poses, light: Lights | None = None, look: Looks |
     neutrals = np.tile(model.neutral, (count, 1, 1))
     weights = np.zeros(len(model.expression)) if units is None else units
     faces = np.tile(model.vertices(np.zeros(len(model.identity)), weights), (count, 1, 1))
-    return camera.photographs(faces, neutrals, look or looks(count), pose, light or lights(count), size=SIZE)
+    return camera.render(faces, neutrals, look or looks(count), pose, light or lights(count), size=SIZE)
 
 
 def points_of(camera, model, pose: Poses) -> np.ndarray:
@@ -65,25 +65,25 @@ def points_of(camera, model, pose: Poses) -> np.ndarray:
     return camera.landmarks(neutrals, neutrals, pose, size=SIZE)
 
 
-def at(picture: np.ndarray, point: np.ndarray, radius: int = 1) -> np.ndarray:
+def at(image: np.ndarray, point: np.ndarray, radius: int = 1) -> np.ndarray:
     """The mean colour around a point (x, y)."""
     x, y = np.round(point).astype(int)
-    return picture[y - radius : y + radius + 1, x - radius : x + radius + 1].reshape(-1, 3).mean(0)
+    return image[y - radius : y + radius + 1, x - radius : x + radius + 1].reshape(-1, 3).mean(0)
 
 
 @pytest.mark.parametrize("yaw", [-30.0, 0.0, 30.0])
 def test_landmarks_fall_on_what_is_drawn_there(camera, model, yaw: float):
     pose = poses((yaw, 4, -5), shift=(0.05, -0.03), scale=1.1)
-    picture = shoot(camera, model, pose)[0].astype(float)
+    image = shoot(camera, model, pose)[0].astype(float)
     left, right, nose, left_corner, right_corner = points_of(camera, model, pose)[0]
     mouth = (left_corner + right_corner) / 2
     for eye in (left, right):
-        under_the_eye = at(picture, eye + BELOW)
-        assert at(picture, eye, 0).sum() < 0.6 * under_the_eye.sum()
-    redness = picture[..., 0] / picture[..., 1]
+        under_the_eye = at(image, eye + BELOW)
+        assert at(image, eye, 0).sum() < 0.6 * under_the_eye.sum()
+    redness = image[..., 0] / image[..., 1]
     assert at(np.repeat(redness[..., None], 3, -1), mouth)[0] > 1.5 * np.median(redness[30:40, 24:40])
     # The tip is what the light from the camera meets most directly.
-    assert at(picture, nose).sum() > at(picture, left_corner, 0).sum()
+    assert at(image, nose).sum() > at(image, left_corner, 0).sum()
 
 
 def test_a_positive_yaw_points_the_nose_to_the_viewers_right(camera, model):
@@ -103,11 +103,11 @@ def test_positive_pitch_and_roll_raise_the_nose_and_tilt_the_crown_to_the_left(c
     assert tilted[0, 1] > tilted[1, 1] + 3
 
 
-def test_landmarks_are_measured_in_pixels_of_the_picture(camera, model):
+def test_landmarks_are_measured_in_pixels_of_the_image(camera, model):
     points = points_of(camera, model, poses((0, 0, 0)))[0]
     in_mm = camera.anatomy.points(model.neutral)
     np.testing.assert_allclose(points[1, 0] - points[0, 0], (in_mm[1, 0] - in_mm[0, 0]) * SIZE / SPAN, rtol=1e-4)
-    # Between pixel 31 and 32, the middle of a picture.
+    # Between pixel 31 and 32, the middle of an image.
     assert points[:2, 0].mean() == pytest.approx(31.5, abs=0.01)
     moved = points_of(camera, model, poses((0, 0, 0), shift=(0.25, -0.125)))[0]
     np.testing.assert_allclose(moved - points, np.tile([16.0, -8.0], (5, 1)), atol=1e-3)
@@ -123,8 +123,8 @@ def test_a_mark_on_the_nose_is_drawn_where_the_landmark_says(model):
         pose = poses(degrees)
         look = looks(1)
         look.colors[0, MATERIALS.index("hair")] = (0, 0, 1)
-        picture = shoot(camera, model, pose, lights(1, strength=0.0, ambient=1.0), look)[0].astype(float)
-        blue = np.clip(picture[..., 2] - picture[..., 0], 0, None)
+        image = shoot(camera, model, pose, lights(1, strength=0.0, ambient=1.0), look)[0].astype(float)
+        blue = np.clip(image[..., 2] - image[..., 0], 0, None)
         blue[:20] = 0  # the hair itself
         blue[50:] = 0
         blue[:, :16] = blue[:, 48:] = 0
@@ -136,9 +136,9 @@ def test_a_mark_on_the_nose_is_drawn_where_the_landmark_says(model):
 
 @pytest.mark.parametrize(("direction", "brighter"), [((-1, 0, 0.5), "left"), ((1, 0, 0.5), "right")])
 def test_light_from_a_side_brightens_it(camera, model, direction, brighter: str):
-    picture = shoot(camera, model, poses((0, 0, 0)), lights(1, direction))[0].astype(float)
+    image = shoot(camera, model, poses((0, 0, 0)), lights(1, direction))[0].astype(float)
     left, right, nose, *_ = points_of(camera, model, poses((0, 0, 0)))[0]
-    cheeks = {"left": at(picture, [left[0], nose[1]]).sum(), "right": at(picture, [right[0], nose[1]]).sum()}
+    cheeks = {"left": at(image, [left[0], nose[1]]).sum(), "right": at(image, [right[0], nose[1]]).sum()}
     other = {"left": "right", "right": "left"}[brighter]
     assert cheeks[brighter] > 1.3 * cheeks[other]
 
@@ -155,8 +155,8 @@ def test_opposite_views_of_a_symmetric_face_mirror_each_other(camera, model):
 def test_heads_have_no_holes(camera, model, yaw: float):
     """On a green screen, nothing green is enclosed by the head."""
     look = looks(1, background=np.tile([0.0, 1.0, 0.0], (2, 1)))
-    picture = shoot(camera, model, poses((yaw, 0, 0)), look=look)[0].astype(int)
-    green = (picture[..., 1] > 1.6 * picture[..., 0]) & (picture[..., 1] > 1.6 * picture[..., 2])
+    image = shoot(camera, model, poses((yaw, 0, 0)), look=look)[0].astype(int)
+    green = (image[..., 1] > 1.6 * image[..., 0]) & (image[..., 1] > 1.6 * image[..., 2])
     for line in ~green:
         inside = np.flatnonzero(line)
         assert len(inside) == 0 or len(inside) == np.ptp(inside) + 1
@@ -167,8 +167,8 @@ def test_the_near_side_hides_the_far_side(camera, model):
     look = looks(2)
     look.colors[:, [MATERIALS.index("iris"), MATERIALS.index("eye")]] = (0, 1, 0)
     pose = poses([(0, 0, 0), (80, 0, 0)])
-    pictures = shoot(camera, model, pose, look=look).astype(int)
-    green = pictures[..., 1] - np.maximum(pictures[..., 0], pictures[..., 2]) > 20
+    images = shoot(camera, model, pose, look=look).astype(int)
+    green = images[..., 1] - np.maximum(images[..., 0], images[..., 2]) > 20
     front, profile = points_of(camera, model, pose)
     split = int(front[:2, 0].mean())
     assert green[0, :, :split].any()
@@ -192,7 +192,7 @@ def test_closed_eyes_hide_the_eyeballs_and_open_mouths_show_their_inside(camera,
     assert at(surprised, mouth + BELOW, 0).sum() < 0.5 * at(awake, mouth + BELOW, 0).sum()
 
 
-def test_a_photograph_does_not_depend_on_its_neighbours(camera, model):
+def test_an_image_does_not_depend_on_its_neighbours(camera, model):
     pose = poses([(-20, 0, 0), (10, 3, 2), (25, 0, 0)])
     together = shoot(camera, model, pose, lights(3, (0.5, 0.2, 1)))
     alone = shoot(camera, model, rows(pose, [1]), lights(1, (0.5, 0.2, 1)))
@@ -201,7 +201,7 @@ def test_a_photograph_does_not_depend_on_its_neighbours(camera, model):
 
 
 def test_every_factor_shows(camera, model):
-    """Each field of looks, poses and lights changes the picture when it alone changes."""
+    """Each field of looks, poses and lights changes the image when it alone changes."""
     pose, light, look = poses((10, 0, 0)), lights(1, (0.5, 0.2, 1)), looks(1)
     before = shoot(camera, model, pose, light, look)
     for given in (pose, light, look):
@@ -230,7 +230,7 @@ def test_a_video_changes_only_where_the_face_moves(camera, model):
     blink = unit_weights({"eyeBlink": 1.0}, model.expression_names)
     faces = np.stack([model.vertices(np.zeros(len(model.identity)), level * blink) for level in (0.0, 0.5, 1.0)])
     still = [0] * 3
-    frames = camera.photographs(
+    frames = camera.render(
         faces, faces[still], rows(looks(1), still), rows(poses((15, 0, 0)), still), rows(lights(1), still), size=SIZE
     )
     moving = (frames[1:] != frames[0]).any((0, 3))

@@ -20,7 +20,7 @@ def test_without_a_bend_every_digit_is_its_template():
     assert differences[~np.eye(10, dtype=bool)].min() > 1000
 
 
-def test_digits_stand_in_the_middle_of_their_pictures():
+def test_digits_stand_in_the_middle_of_their_images():
     images = pixels(UNBENT, size=64)[:10, ..., 0]
     rows, columns = np.indices((64, 64))
     for image in images:
@@ -30,7 +30,7 @@ def test_digits_stand_in_the_middle_of_their_pictures():
 
 
 @pytest.mark.parametrize("bend", ["turn", "stretch", "slant", "shift", "ripple"])
-def test_each_bend_changes_the_pictures(bend):
+def test_each_bend_changes_the_images(bend):
     changed = DigitConfig(
         train=10, test=1, **({"turn": 0, "stretch": 0, "slant": 0, "shift": 0, "ripple": 0} | {bend: 0.2})
     )

@@ -23,16 +23,16 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def photographs(model):
+def image_set(model):
     return synthetic_images(model, CONFIG, size=SIZE)
 
 
-def test_the_counts_are_those_of_the_configuration(photographs):
-    assert len(photographs.train.source) == 24
-    assert len(photographs.test.source) == 15
-    assert (photographs.size, photographs.channels) == (SIZE, 3)
-    assert photographs.classes == {"expression": EXPRESSIONS}
-    for half in (photographs.train, photographs.test):
+def test_the_counts_are_those_of_the_configuration(image_set):
+    assert len(image_set.train.source) == 24
+    assert len(image_set.test.source) == 15
+    assert (image_set.size, image_set.channels) == (SIZE, 3)
+    assert image_set.classes == {"expression": EXPRESSIONS}
+    for half in (image_set.train, image_set.test):
         images = stack_images(half.source)
         assert images.shape == (len(half.names), SIZE, SIZE, 3)
         assert images.dtype == np.uint8
@@ -43,21 +43,21 @@ def test_the_counts_are_those_of_the_configuration(photographs):
             assert np.isfinite(array).all(), key
 
 
-def test_nobody_is_in_both_halves_unless_asked(model, photographs):
-    assert set(photographs.train.labels["subject"]) == {0, 1, 2, 3}
-    assert set(photographs.test.labels["subject"]) == {4, 5, 6}
+def test_nobody_is_in_both_halves_unless_asked(model, image_set):
+    assert set(image_set.train.labels["subject"]) == {0, 1, 2, 3}
+    assert set(image_set.test.labels["subject"]) == {4, 5, 6}
     same = synthetic_images(model, replace(CONFIG, is_test_of_new_people=False), size=SIZE)
     assert set(same.test.labels["subject"]) == {0, 1, 2}
     identity = dict(zip(same.train.labels["subject"], same.train.labels["identity"], strict=True))
     for subject, weights in zip(same.test.labels["subject"], same.test.labels["identity"], strict=True):
         np.testing.assert_array_equal(weights, identity[subject])
-    # New photographs of them, all the same.
+    # New images of them, all the same.
     train, test = stack_images(same.train.source), stack_images(same.test.source)
     assert not any((image == train).all((1, 2, 3)).any() for image in test)
 
 
-def test_the_views_of_a_sitting_differ_in_the_view_alone(photographs):
-    labels, images = photographs.test.labels, stack_images(photographs.test.source)
+def test_the_views_of_a_sitting_differ_in_the_view_alone(image_set):
+    labels, images = image_set.test.labels, stack_images(image_set.test.source)
     for sitting in set(labels["sitting"]):
         rows = np.flatnonzero(labels["sitting"] == sitting)
         np.testing.assert_array_equal(labels["view"][rows], CONFIG.views)
@@ -70,21 +70,21 @@ def test_the_views_of_a_sitting_differ_in_the_view_alone(photographs):
             np.testing.assert_array_equal(images[row, :2, [0, -1]], images[rows[0], :2, [0, -1]])
 
 
-def test_a_sitting_of_the_training_set_is_one_photograph(photographs):
-    labels = photographs.train.labels
+def test_a_sitting_of_the_training_set_is_one_image(image_set):
+    labels = image_set.train.labels
     assert len(set(labels["sitting"])) == len(labels["sitting"])
     for key in ("view", "pitch", "level", "light_strength"):
         assert len(np.unique(labels[key])) > 12, key
 
 
-def test_the_nose_follows_the_view(photographs):
-    labels = photographs.test.labels
+def test_the_nose_follows_the_view(image_set):
+    labels = image_set.test.labels
     offset = labels["landmarks"][:, 2, 0] - labels["landmarks"][:, :2, 0].mean(-1)
     assert (np.diff(offset.reshape(3, 5), axis=1) > 0.5).all()
 
 
-def test_landmarks_are_in_the_picture_and_in_order(photographs):
-    for half in (photographs.train, photographs.test):
+def test_landmarks_are_in_the_image_and_in_order(image_set):
+    for half in (image_set.train, image_set.test):
         points = half.labels["landmarks"]
         assert points.shape[1:] == (5, 2)
         assert points.min() > 0
@@ -94,8 +94,8 @@ def test_landmarks_are_in_the_picture_and_in_order(photographs):
         assert (points[:, :2, 1].max(1) < points[:, 3:, 1].min(1)).all()
 
 
-def test_labels_tell_what_is_seen(model, photographs):
-    labels, images = photographs.train.labels, stack_images(photographs.train.source).astype(float)
+def test_labels_tell_what_is_seen(model, image_set):
+    labels, images = image_set.train.labels, stack_images(image_set.train.source).astype(float)
     # On the cheek that is turned to the camera, the hue of the skin, whatever the light; the lamp's own is near white.
     near = (labels["view"] < 0).astype(int)
     cheek = labels["landmarks"][np.arange(len(images)), near] + np.array([0, 5])
@@ -111,28 +111,28 @@ def test_labels_tell_what_is_seen(model, photographs):
     assert labels["units"].shape[1] == len(model.expression)
 
 
-def test_the_same_configuration_makes_the_same_bytes(model, photographs):
+def test_the_same_configuration_makes_the_same_bytes(model, image_set):
     again = synthetic_images(model, CONFIG, size=SIZE)
-    assert again.content_hash == photographs.content_hash
-    for before, after in ((photographs.train, again.train), (photographs.test, again.test)):
+    assert again.content_hash == image_set.content_hash
+    for before, after in ((image_set.train, again.train), (image_set.test, again.test)):
         np.testing.assert_array_equal(stack_images(before.source), stack_images(after.source))
         for key in before.labels:
             np.testing.assert_array_equal(before.labels[key], after.labels[key])
 
 
-def test_a_photograph_does_not_depend_on_how_many_there_are(model, photographs):
+def test_an_image_does_not_depend_on_how_many_there_are(model, image_set):
     fewer = synthetic_images(model, replace(CONFIG, train_subjects=2, images_per_subject=2), size=SIZE)
-    places = [photographs.train.names.index(name) for name in fewer.train.names]
+    places = [image_set.train.names.index(name) for name in fewer.train.names]
     assert places == [0, 1, 6, 7]
-    np.testing.assert_array_equal(stack_images(fewer.train.source), stack_images(photographs.train.source)[places])
+    np.testing.assert_array_equal(stack_images(fewer.train.source), stack_images(image_set.train.source)[places])
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"style": "garden"}, {"max_yaw": 20.0}, {"tilt": 6.0}])
-def test_what_changes_the_photographs_changes_the_hash(model, photographs, change: dict):
+def test_what_changes_the_images_changes_the_hash(model, image_set, change: dict):
     config = replace(CONFIG, train_subjects=1, images_per_subject=1, test_subjects=1, **change)
     other = synthetic_images(model, config, size=SIZE)
-    assert other.content_hash != photographs.content_hash
-    assert (stack_images(other.train.source)[0] != stack_images(photographs.train.source)[0]).mean() > 0.1
+    assert other.content_hash != image_set.content_hash
+    assert (stack_images(other.train.source)[0] != stack_images(image_set.train.source)[0]).mean() > 0.1
 
 
 def test_training_views_can_be_named(model):
@@ -181,6 +181,6 @@ def test_sizes_are_powers_of_two(model, size: int):
 
 def test_another_face_model_sits_as_well(real_data):
     model = load_face_model(real_data("face_models") / "ict_face.npz")
-    photographs = synthetic_images(model, replace(CONFIG, train_subjects=1), size=SIZE)
-    test_landmarks_are_in_the_picture_and_in_order(photographs)
-    test_the_nose_follows_the_view(photographs)
+    image_set = synthetic_images(model, replace(CONFIG, train_subjects=1), size=SIZE)
+    test_landmarks_are_in_the_image_and_in_order(image_set)
+    test_the_nose_follows_the_view(image_set)

@@ -55,11 +55,11 @@ def test_every_clip_is_there_once_under_its_name(original, tmp_path, monkeypatch
         assert len(half.names) == len(set(half.names)) == len(half.source)
         for i, name in enumerate(half.names):
             take, _, window = name.partition("#")
-            pictures = [
+            images = [
                 np.asarray(Image.open(original / take / f"img_{frames * int(window or 0) + k:04d}.png"))
                 for k in range(frames)
             ]
-            np.testing.assert_array_equal(half.source[i]["frames"], pictures)
+            np.testing.assert_array_equal(half.source[i]["frames"], images)
     if cut == "first":
         assert len(list(tmp_path.glob("**/*train.array_record*"))) == shards
     assert videos.content_hash == _load(original, tmp_path / "elsewhere", frames=frames, cut=cut).content_hash
@@ -92,7 +92,7 @@ def test_at_most_so_many_recordings_are_kept(original, tmp_path):
     assert len(_load(original, tmp_path, max_train=2, frames=2, cut="all").train.names) == 4
 
 
-def test_a_prepared_copy_is_read_without_the_pictures(folder, tmp_path, monkeypatch):
+def test_a_prepared_copy_is_read_without_the_images(folder, tmp_path, monkeypatch):
     before = stack_clips(_load(folder, tmp_path).train.source)
 
     def no_reading(self, index):
