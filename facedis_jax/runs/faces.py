@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from facedis_jax.data.faces.bu3dfe import load_bu3dfe
+from facedis_jax.data.faces.bu3dfe import load_bu3dfe, read_landmarks
 from facedis_jax.data.faces.coma import load_coma
 from facedis_jax.data.faces.face_set import ArraySource, FaceSet, FaceSource
 from facedis_jax.data.faces.features import FeatureSource, map_vertices
@@ -54,6 +54,8 @@ class FaceDataConfig:
       folder: the real data set as it is distributed; None for synthetic faces.
       face_model: what synthetic faces are made of: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       split: how test faces are chosen.
+      landmarks: a text file of vertex indices, counted from 0, by which BU-3DFE's faces are registered (13 in the
+        paper, which does not list them); None for all vertices, and for the expressions those that move least.
       prepared: where the prepared copy of a real data set is kept; None for a cache in the user's home.
       skip_damaged: leave out meshes of a real data set that cannot be used; `skipped.json` lists them.
       synthetic: how synthetic subjects differ.
@@ -62,6 +64,7 @@ class FaceDataConfig:
     folder: Path | None = None
     face_model: Path | None = None
     split: Literal["paper", "sequence", "subject"] = "paper"
+    landmarks: Path | None = None
     prepared: Path | None = None
     skip_damaged: bool = False
     synthetic: SyntheticFaceConfig = field(default_factory=SyntheticFaceConfig)
@@ -101,9 +104,14 @@ Arrangement = Literal["coma", "bu3dfe"]
 
 def load_faces(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
     """Reads the real data set, or makes its synthetic counterpart."""
+    if data.landmarks is not None and (data.folder is None or arrangement != "bu3dfe"):
+        raise InputError("--data.landmarks", "the folder of BU-3DFE, whose faces they register", "other faces")
     if data.folder is not None:
-        load = load_coma if arrangement == "coma" else load_bu3dfe
-        return load(data.folder, split=data.split, prepared_dir=data.prepared, skip_damaged=data.skip_damaged)
+        where: dict[str, Any] = {"split": data.split, "prepared_dir": data.prepared, "skip_damaged": data.skip_damaged}
+        if arrangement == "coma":
+            return load_coma(data.folder, **where)
+        chosen = None if data.landmarks is None else read_landmarks(data.landmarks)
+        return load_bu3dfe(data.folder, landmarks=chosen, **where)
     make = synthetic_sequences if arrangement == "coma" else synthetic_scans
     return make(load_face_model(data.face_model), data.synthetic, split=data.split)
 

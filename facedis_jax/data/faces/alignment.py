@@ -1,5 +1,7 @@
 """BU-3DFE's two-step rigid registration (section 4): neutrals to their mean, expressions to their neutral."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ _STEADY_ROUNDS = 3
 _FEWEST_STEADY = 13
 
 
-def align(source: np.ndarray, target: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarray:
+def align(source: np.ndarray, target: np.ndarray, landmarks: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
     """Moves each of several faces rigidly onto a target in the same unit.
 
     Args:
@@ -39,7 +41,7 @@ def align(source: np.ndarray, target: np.ndarray, landmarks: np.ndarray | None =
 _register = jax.jit(jax.vmap(rigid_registration, in_axes=(0, None)))
 
 
-def align_to_mean(neutrals: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarray:
+def align_to_mean(neutrals: np.ndarray, landmarks: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
     """Registers neutrals [subjects, vertices, 3] rigidly to their mean (generalised Procrustes without
     scale).
 

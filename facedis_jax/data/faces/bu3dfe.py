@@ -157,8 +157,8 @@ def load_bu3dfe(
     """BU-3DFE as a face set in mm, rigidly registered; prepared at the first call, opened at once from then
     on.
 
-    Neutrals are registered to their mean by all vertices, then each expression scan to its subject's neutral
-    by the landmarks. The whole set is in memory while it is prepared.
+    Neutrals are registered to their mean, then each expression scan to its subject's neutral, both by the landmarks.
+    The whole set is in memory while it is prepared.
 
     Args:
       folder: holds the scans, flat or in a folder for each subject. They must share one topology, which the
@@ -166,7 +166,8 @@ def load_bu3dfe(
         meshes as distributed do not: register them to a template first, as the paper did.
       split: "paper" tests F0001 to F0010; or "sequence" or "subject" of `facedis_jax.data.splits`.
       landmarks: indices of vertices that expressions do not move (13 in the paper, section 4, which does not
-        list them). If None, the quarter of the vertices that move least over all expressions.
+        list them). If None, neutrals are registered by all vertices, expressions by the quarter of the vertices that
+        move least over all of them.
       prepared_dir: holds the prepared copy; a folder in the user's cache if None.
       skip_damaged: leave out scans that cannot be used, and list them in the set's `skipped`. The topology is that of
         the first scan that can be read.
@@ -222,7 +223,7 @@ def _builder(split: str, landmarks: tuple[int, ...] | None, without: tuple[str, 
         return Bu3dfe(config=split, data_dir=data_dir, file_format="array_record")
     name = split
     if landmarks is not None:
-        name += f"_{hashlib.sha256(repr(landmarks).encode()).hexdigest()[:12]}"
+        name += f"_landmarks_{hashlib.sha256(repr(landmarks).encode()).hexdigest()[:12]}"
     if without:
         name += f"_without_{names_hash(without)}"
     config = Bu3dfeConfig(name=name, split=split, landmarks=landmarks, without=without)
@@ -269,7 +270,7 @@ def _register(
         expected = f"three or more vertex indices from 0 to {num_vertices - 1}"
         raise InputError("landmarks", expected, " ".join(map(str, landmarks)) or "none")
     aligned = np.empty_like(vertices)
-    neutrals = aligned[is_neutral] = align_to_mean(vertices[is_neutral])
+    neutrals = aligned[is_neutral] = align_to_mean(vertices[is_neutral], landmarks)
     if is_neutral.all():
         return aligned
     scans, owner = vertices[~is_neutral], subject[~is_neutral]
