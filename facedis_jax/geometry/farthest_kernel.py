@@ -1,6 +1,6 @@
-"""Farthest points of clouds on a TPU: all picks in one kernel, the clouds in fast memory from first to last.
+"""Farthest point sampling on a TPU: all picks in one kernel, with the clouds in fast memory throughout.
 
-As a loop of XLA's every pick is a program of its own, and waits for the one before.
+XLA runs a loop over the picks as one program a pick, each of which waits for the one before.
 """
 
 import functools
@@ -11,19 +11,19 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-# A TPU's vectors have 8 rows of 128 lanes: a cloud lies in each row.
+# A TPU's vectors have 8 rows of 128 lanes; each row holds points of one cloud.
 _CLOUDS, _LANES = 8, 128
-# Coordinates, read while those of the next clouds arrive, and distances: some 8 MB of the 16 that a kernel may have.
+# Coordinates, double-buffered, and distances take about 8 MB of the 16 that a kernel may have.
 MOST_POINTS = 32_768
 
 
 def farthest_points(points: jax.Array, start: jax.Array, num_samples: int, *, interpret: bool = False) -> jax.Array:
-    """`farthest_point_sample` of whole batches.
+    """Indices of farthest points, as `farthest_point_sample`, of a batch of clouds.
 
     Args:
       points: [clouds, points, 3], float32; at most `MOST_POINTS` of a cloud.
       start: [clouds] int32, indices of the first.
-      num_samples: how many to pick of each.
+      num_samples: how many to pick of each cloud.
       interpret: run the kernel as plain JAX, on any device.
 
     Returns:
@@ -44,7 +44,7 @@ def farthest_points(points: jax.Array, start: jax.Array, num_samples: int, *, in
         in_specs=[block(1), block(lanes), block(lanes), block(lanes)],
         out_specs=block(picks),
         scratch_shapes=[pltpu.VMEM((_CLOUDS, lanes), jnp.float32)],
-        # Of a point at each pick: nine for its distance to the last one, and five to find the farthest.
+        # For each point at each pick: nine for its distance to the last one, and five to find the farthest.
         cost_estimate=pl.CostEstimate(
             flops=14 * rows * lanes * num_samples, bytes_accessed=4 * rows * (3 * lanes + picks), transcendentals=0
         ),
@@ -68,7 +68,7 @@ def _kernel(
     # Indices are float32, which holds those of up to 2^24 points: there is no minimum of integers along the lanes.
     index = jax.lax.broadcasted_iota(jnp.int32, distance_ref.shape, 1).astype(jnp.float32)
     place = jax.lax.broadcasted_iota(jnp.int32, picked_ref.shape, 1)
-    # What fills the last lanes is below the picked points, or it would be picked at the end.
+    # The padding of the last lanes is below the picked points, or it would be picked at the end.
     distance_ref[...] = jnp.where(index < count, jnp.inf, -2.0)
 
     def pick(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

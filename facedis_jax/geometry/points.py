@@ -5,20 +5,20 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.geometry.batches import in_one_batch
+from facedis_jax.geometry.batches import batch_under_vmap
 from facedis_jax.geometry.farthest_kernel import MOST_POINTS, farthest_points
 
-# Points are laid out in rows of so many, the lanes of a TPU's vectors; from 64 to 512, a CPU takes about as long.
+# Points in a row of the loop below: the lanes of a TPU's vectors. On a CPU, 64 to 512 take about the same time.
 _ROW = 128
-# Of points, of which the nearest one is looked for first; from 16 to 64 there is little between them.
+# Points in a group of `k_nearest`, which searches groups before points. 16 to 64 take about the same time.
 _GROUP = 32
 
 
 def farthest_point_sample(points: jax.Array, num_samples: int, *, start: jax.Array | int = 0) -> jax.Array:
-    """Picks points one by one, each the farthest from those picked before; ties go to the lowest index.
+    """Indices of points picked one by one, each the farthest from those picked before; ties go to the lowest index.
 
-    No point is ever left out of the choice, wherever it lies (a common CUDA kernel skips those near the
-    origin), and no index comes twice, even where points coincide.
+    All points can be picked, those near the origin too (a common CUDA kernel skips them), and no index comes twice,
+    even where points coincide.
 
     Args:
       points: [points, 3].
@@ -39,11 +39,11 @@ def farthest_point_sample(points: jax.Array, num_samples: int, *, start: jax.Arr
     if not 1 <= num_samples <= count:
         raise ValueError(f"num_samples must lie between 1 and the {count} points, got {num_samples}")
     points = jax.lax.stop_gradient(jnp.asarray(points))
-    return in_one_batch(functools.partial(_farthest_points, num_samples=num_samples))(points, jnp.int32(start))
+    return batch_under_vmap(functools.partial(_farthest_points, num_samples=num_samples))(points, jnp.int32(start))
 
 
 def _farthest_points(points: jax.Array, start: jax.Array, num_samples: int) -> jax.Array:
-    """Of clouds [clouds, points, 3], one kernel on a TPU and a loop elsewhere."""
+    """Indices [clouds, num_samples] for clouds [clouds, points, 3]: one kernel on a TPU and a loop elsewhere."""
     loop = jax.vmap(functools.partial(_farthest_points_by_loop, num_samples=num_samples))
     if points.dtype != jnp.float32 or points.shape[1] > MOST_POINTS or not len(points):
         return loop(points, start)
@@ -52,7 +52,7 @@ def _farthest_points(points: jax.Array, start: jax.Array, num_samples: int) -> j
 
 
 def _farthest_points_by_loop(points: jax.Array, start: jax.Array, num_samples: int) -> jax.Array:
-    """The plain form, of one cloud."""
+    """`farthest_point_sample` of one cloud as a loop over the picks."""
     count = len(points)
     rows, columns = -(-count // _ROW), _ROW
     coordinates = jnp.pad(points.T, ((0, 0), (0, rows * columns - count)))
@@ -67,21 +67,21 @@ def _farthest_points_by_loop(points: jax.Array, start: jax.Array, num_samples: i
         to_last = jnp.square(x - last_x) + jnp.square(y - last_y) + jnp.square(z - last_z)
         # Below every true distance, so that a picked point is never the farthest again.
         distance = jnp.where(indices == last, -1.0, jnp.minimum(distance, to_last))
-        # argmax reduces pairs of a value and a place, for which XLA:CPU has only a scalar loop. So only the maximum of
-        # each row is taken over all points, and a place is looked for among the rows and in one of them.
-        of_rows = distance.max(axis=1)
-        farthest = of_rows.max()
-        row = _first(of_rows == farthest)
+        # argmax reduces pairs of a value and an index, for which XLA:CPU has only a scalar loop. So the maximum of each
+        # row is found first, then the index of the farthest row, then the index within it.
+        row_maxima = distance.max(axis=1)
+        farthest = row_maxima.max()
+        row = _first(row_maxima == farthest)
         return picked.at[i].set(jnp.minimum(row * columns + _first(distance[row] == farthest), count - 1)), distance
 
     picked = jnp.zeros(num_samples, jnp.int32).at[0].set(start)
-    # What fills the last row is below the picked points, or it would be picked at the end.
+    # The padding of the last row is below the picked points, or it would be picked at the end.
     distance = jnp.where(indices < count, jnp.inf, -2.0).astype(points.dtype)
     return jax.lax.fori_loop(1, num_samples, pick, (picked, distance))[0]
 
 
 def _first(chosen: jax.Array) -> jax.Array:
-    """The place of the first that is chosen of [places], the last one if none is."""
+    """Index of the first true value of [values]; the last index if none is true."""
     return jnp.min(jnp.where(chosen, jnp.arange(len(chosen), dtype=jnp.int32), len(chosen) - 1))
 
 
@@ -113,15 +113,15 @@ def k_nearest(queries: jax.Array, points: jax.Array, k: int) -> jax.Array:
     groups = -(-points.shape[0] // _GROUP)
     if groups <= 2 * k:
         return jax.lax.top_k(-_squared_distances(queries, points), k)[1].astype(jnp.int32)
-    # The k nearest points lie in the k groups whose nearest points are nearest, and to look for those first takes half
-    # the time. Groups in their order keep the lowest index first among equals; what fills the last one is never near.
+    # The k nearest points lie in the k groups whose nearest points are nearest; to find these groups first halves the
+    # time. Sorted groups keep the lowest index first among ties; the padding of the last group is infinitely far.
     points = jnp.pad(points, ((0, groups * _GROUP - points.shape[0]), (0, 0)), constant_values=jnp.inf)
-    # Behind the barrier, or distances would be computed once for the groups and once for what is in them.
+    # Without the barrier XLA computes the distances twice, for the groups and for their points.
     nearness = jax.lax.optimization_barrier(-_squared_distances(queries, points)).reshape(-1, groups, _GROUP)
     near_groups = jnp.sort(jax.lax.top_k(nearness.max(axis=-1), k)[1], axis=-1)[:, :, None]
     candidates = jnp.take_along_axis(nearness, near_groups, axis=1).reshape(-1, k * _GROUP)
-    places = (near_groups * _GROUP + jnp.arange(_GROUP)).reshape(-1, k * _GROUP)
-    return jnp.take_along_axis(places, jax.lax.top_k(candidates, k)[1], axis=1).astype(jnp.int32)
+    indices = (near_groups * _GROUP + jnp.arange(_GROUP)).reshape(-1, k * _GROUP)
+    return jnp.take_along_axis(indices, jax.lax.top_k(candidates, k)[1], axis=1).astype(jnp.int32)
 
 
 def _squared_distances(queries: jax.Array, points: jax.Array) -> jax.Array:

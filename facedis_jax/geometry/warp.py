@@ -1,4 +1,4 @@
-"""Warping an image along a field of displacements, with a gradient that is of use everywhere."""
+"""Warping an image by a flow, with a derivative that is useful at integer coordinates too."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.geometry.batches import in_one_batch
+from facedis_jax.geometry.batches import batch_under_vmap
 
 
 def canonical_grid(height: int, width: int) -> jax.Array:
@@ -24,18 +24,18 @@ def canonical_grid(height: int, width: int) -> jax.Array:
 
 
 def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
-    """Reads an image at displaced coordinates, Eq. 2 to 4 of the deformable generator.
+    """The image read at displaced coordinates, Eq. 2 to 4 of the deformable generator.
 
-    The output at (x, y) is the image at (x + dx, y + dy), interpolated between its four neighbours; beyond the
-    border lies the border's value. No displacement, no change: the output is then the image itself, bit for bit.
+    The output at (x, y) is the image at (x + dx, y + dy), interpolated between its four neighbours; pixels
+    beyond the border have the border's value. A flow of zeros returns the image itself, bit for bit.
 
     The derivative with respect to the displacement is the mean of the derivatives from either side, so that it
     agrees with central differences at every point. The sides differ at integer coordinates, where the usual
-    interpolators return one side or zero; a generator whose flow starts at zero learns nothing from the latter.
+    interpolators return one side or zero; from zeros, a generator whose flow starts at zero would learn nothing.
     At the border the outer side counts as zero, beyond it both do.
 
-    Reverse mode only: the derivative is a `jax.custom_vjp`. What is not asked for, the gradient of the image or
-    that of the flow, is not computed under `jax.jit`.
+    Reverse mode only: the derivative is a `jax.custom_vjp`. Under `jax.jit`, the gradient of the image or of the flow
+    is computed only where it is used.
 
     Args:
       image: [height, width, channels], floating, any size.
@@ -64,13 +64,17 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
 
 
 class _Axis(NamedTuple):
-    """Where one axis is read, [height, width] each: the two neighbours, the pixel that a derivative begins at, and how
-    far it is from the lower neighbour to the place that is read.
+    """Where each pixel of the output reads along one axis, [height, width] each.
 
     The derivative is (image[upper] - image[below]) * slope: the difference of the neighbours, except at integer
     coordinates, where `below` is the pixel before `lower` and `slope` is 1/2.
 
-    A sampler carries these from step to step, so they are few and short.
+    A sampler carries these from step to step, so there are four arrays, and those of indices are int16 where they fit.
+
+    Attributes:
+      lower, upper: indices of the two neighbours of the coordinate that is read.
+      below: index that the derivative's difference begins at.
+      fraction: distance of the coordinate from the lower neighbour, from 0 to 1.
     """
 
     lower: jax.Array
@@ -114,35 +118,38 @@ def _axes(flow: jax.Array) -> tuple[_Axis, _Axis]:
     return x, y
 
 
-# Above it, rows of products would take more memory than an accelerator has to spare, and more time than gathers.
-_LARGEST_FOR_PRODUCTS = 128
+# Height or width above which the matrices of weights take too much memory, and more time than gathers.
+_LARGEST_FOR_MATMUL = 128
 
 
 def _on_its_platform(
-    by_places: Callable[..., jax.Array], by_products: Callable[..., jax.Array]
+    by_gather: Callable[..., jax.Array], by_matmul: Callable[..., jax.Array]
 ) -> Callable[..., jax.Array]:
-    """Makes of two ways to compute one thing of images [images, height, width, channels], both axes and perhaps more
-    like them one function of a single image: a TPU multiplies faster than it gathers.
+    """The function of one image that uses the faster of two implementations: on a TPU, matrix products beat gathers.
 
-    All images of a batch are read at once, from rows of their pixels by one index each, where `jax.vmap` would gather
-    by two or three. On a CPU, places are looked up in a branch that is always taken: what surrounds a branch, XLA
-    does not fuse with what is in it. In the loop of a sampler it computed a cotangent anew for each of its readers.
+    Under `jax.vmap` all images of a batch are read at once, by one flat index a pixel, where a batched gather would use
+    two or three. On a CPU the gather stands in a branch that is always taken, because XLA does not fuse across the
+    border of a branch: in the loop of a sampler it otherwise computed a cotangent again for each of its readers.
+
+    Args:
+      by_gather, by_matmul: the same function of images [images, height, width, channels], both axes and perhaps
+        further arrays like the images.
     """
 
     def in_a_branch(images: jax.Array, x: _Axis, *others: Any) -> jax.Array:
-        result = jax.eval_shape(by_places, images, x, *others)
+        result = jax.eval_shape(by_gather, images, x, *others)
         always = x.lower[0, 0, 0] >= 0
-        return jax.lax.cond(always, by_places, lambda *_: jnp.zeros(result.shape, result.dtype), images, x, *others)
+        return jax.lax.cond(always, by_gather, lambda *_: jnp.zeros(result.shape, result.dtype), images, x, *others)
 
     def chosen(images: jax.Array, x: _Axis, *others: Any) -> jax.Array:
         if not images.size:
-            return by_places(images, x, *others)
-        small = max(images.shape[1:3]) <= _LARGEST_FOR_PRODUCTS
+            return by_gather(images, x, *others)
+        small = max(images.shape[1:3]) <= _LARGEST_FOR_MATMUL
         return jax.lax.platform_dependent(
-            images, x, *others, cpu=in_a_branch, tpu=by_products if small else by_places, default=by_places
+            images, x, *others, cpu=in_a_branch, tpu=by_matmul if small else by_gather, default=by_gather
         )
 
-    return in_one_batch(chosen)
+    return batch_under_vmap(chosen)
 
 
 def _rows(images: jax.Array) -> jax.Array:
@@ -150,8 +157,8 @@ def _rows(images: jax.Array) -> jax.Array:
     return images.reshape(math.prod(images.shape[:-1]), images.shape[-1])
 
 
-def _places(shape: tuple[int, ...], y: jax.Array, x: jax.Array) -> jax.Array:
-    """Of pixels in the rows of images of a shape."""
+def _flat_indices(shape: tuple[int, ...], y: jax.Array, x: jax.Array) -> jax.Array:
+    """Indices into `_rows` of the pixels (y, x) of all images of a shape."""
     count, height, width = shape[:3]
     if count * height * width > jnp.iinfo(jnp.int32).max:
         raise ValueError(f"at most 2^31 - 1 pixels can be warped at once, got {count} images of {height} x {width}")
@@ -164,43 +171,43 @@ def _column(weight: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def _corners(shape: tuple[int, ...], x: _Axis, y: _Axis) -> list[tuple[jax.Array, jax.Array]]:
-    """Places of the four neighbours, and their weights."""
+    """Flat indices of the four neighbours, and their weights."""
     return [
-        (_places(shape, y.lower, x.lower), y.lower_weight * x.lower_weight),
-        (_places(shape, y.lower, x.upper), y.lower_weight * x.upper_weight),
-        (_places(shape, y.upper, x.lower), y.upper_weight * x.lower_weight),
-        (_places(shape, y.upper, x.upper), y.upper_weight * x.upper_weight),
+        (_flat_indices(shape, y.lower, x.lower), y.lower_weight * x.lower_weight),
+        (_flat_indices(shape, y.lower, x.upper), y.lower_weight * x.upper_weight),
+        (_flat_indices(shape, y.upper, x.lower), y.upper_weight * x.lower_weight),
+        (_flat_indices(shape, y.upper, x.upper), y.upper_weight * x.upper_weight),
     ]
 
 
-def _read(rows: jax.Array, places: jax.Array) -> jax.Array:
-    return rows.at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
+def _read(rows: jax.Array, indices: jax.Array) -> jax.Array:
+    return rows.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def _interpolation_by_places(images: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
+def _interpolation_by_gather(images: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
     rows = _rows(images)
-    terms = [_read(rows, places) * _column(weight, rows) for places, weight in _corners(images.shape, x, y)]
+    terms = [_read(rows, indices) * _column(weight, rows) for indices, weight in _corners(images.shape, x, y)]
     return ((terms[0] + terms[1]) + (terms[2] + terms[3])).reshape(images.shape)
 
 
-def _image_gradient_by_places(cotangents: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
+def _image_gradient_by_gather(cotangents: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
     rows = _rows(cotangents)
     gradient = jnp.zeros_like(rows)
     # One after another: on a CPU three to five times as fast as one scatter of all four, as a scatter by row and
     # column, and as what transposing the gathers gives.
-    for places, weight in _corners(cotangents.shape, x, y):
+    for indices, weight in _corners(cotangents.shape, x, y):
         update = _column(weight, rows) * rows
-        gradient = gradient.at[places].add(update, mode="promise_in_bounds", wrap_negative_indices=False)
+        gradient = gradient.at[indices].add(update, mode="promise_in_bounds", wrap_negative_indices=False)
     return gradient.reshape(cotangents.shape)
 
 
-def _flow_gradient_by_places(images: jax.Array, x: _Axis, y: _Axis, cotangents: jax.Array) -> jax.Array:
+def _flow_gradient_by_gather(images: jax.Array, x: _Axis, y: _Axis, cotangents: jax.Array) -> jax.Array:
     rows = _rows(images)
 
     def difference(
         upper: tuple[jax.Array, jax.Array], lower: tuple[jax.Array, jax.Array], weight: jax.Array
     ) -> jax.Array:
-        upper_value, lower_value = (_read(rows, _places(images.shape, *place)) for place in (upper, lower))
+        upper_value, lower_value = (_read(rows, _flat_indices(images.shape, *place)) for place in (upper, lower))
         return (upper_value - lower_value) * _column(weight, rows)
 
     along_x = difference((y.lower, x.upper), (y.lower, x.below), y.lower_weight * x.slope) + difference(
@@ -217,55 +224,58 @@ def _flow_gradient_by_places(images: jax.Array, x: _Axis, y: _Axis, cotangents: 
     return jnp.stack(sums, axis=-1).reshape(*images.shape[:3], 2)
 
 
-def _hats(axis: _Axis, size: int) -> jax.Array:
-    """What each of `size` pixels weighs in what is read, the second factor of Eq. 4: [..., size]."""
-    return _at(axis.lower, axis.lower_weight, size) + _at(axis.upper, axis.upper_weight, size)
+def _bilinear_weights(axis: _Axis, size: int) -> jax.Array:
+    """Weight of each of `size` pixels along one axis, a factor of Eq. 4: [..., size]."""
+    return _one_hot_times(axis.lower, axis.lower_weight, size) + _one_hot_times(axis.upper, axis.upper_weight, size)
 
 
 def _slopes(axis: _Axis, size: int) -> jax.Array:
-    """The derivative of `_hats` with respect to the displacement."""
-    return _at(axis.upper, axis.slope, size) - _at(axis.below, axis.slope, size)
+    """The derivative of `_bilinear_weights` with respect to the displacement."""
+    return _one_hot_times(axis.upper, axis.slope, size) - _one_hot_times(axis.below, axis.slope, size)
 
 
-def _at(place: jax.Array, value: jax.Array, size: int) -> jax.Array:
+def _one_hot_times(place: jax.Array, value: jax.Array, size: int) -> jax.Array:
     return jnp.where(place[..., None] == jnp.arange(size, dtype=place.dtype), value[..., None], 0)
 
 
 def _product(formula: str, *arrays: jax.Array) -> jax.Array:
-    # Pixels are to come through unchanged, where the default of a TPU rounds them to bfloat16.
+    # A TPU's default precision rounds the pixels to bfloat16.
     return jnp.einsum(formula, *arrays, precision=jax.lax.Precision.HIGHEST)
 
 
 def _read_along_x(images: jax.Array, weights: jax.Array) -> jax.Array:
-    """[images, height, width, channels, height]: for each pixel what it reads of every row of its image."""
+    """Every row of the image read at each pixel's x: [images, height, width, channels, height]."""
     return _product("nhwx,nycx->nhwcy", weights.astype(images.dtype), jnp.swapaxes(images, 2, 3))
 
 
-def _interpolation_by_products(images: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
+def _interpolation_by_matmul(images: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
     height, width = images.shape[1:3]
-    weights = _hats(y, height).astype(images.dtype)
-    return jnp.sum(weights[..., None, :] * _read_along_x(images, _hats(x, width)), axis=-1)
+    weights = _bilinear_weights(y, height).astype(images.dtype)
+    return jnp.sum(weights[..., None, :] * _read_along_x(images, _bilinear_weights(x, width)), axis=-1)
 
 
-def _image_gradient_by_products(cotangents: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
+def _image_gradient_by_matmul(cotangents: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
     height, width = cotangents.shape[1:3]
-    spread = _hats(x, width).astype(cotangents.dtype)[..., None, :] * cotangents[..., None]
-    return _product("nhwcx,nhwy->nyxc", spread, _hats(y, height).astype(cotangents.dtype))
+    weighted = _bilinear_weights(x, width).astype(cotangents.dtype)[..., None, :] * cotangents[..., None]
+    return _product("nhwcx,nhwy->nyxc", weighted, _bilinear_weights(y, height).astype(cotangents.dtype))
 
 
-def _flow_gradient_by_products(images: jax.Array, x: _Axis, y: _Axis, cotangents: jax.Array) -> jax.Array:
+def _flow_gradient_by_matmul(images: jax.Array, x: _Axis, y: _Axis, cotangents: jax.Array) -> jax.Array:
     height, width = images.shape[1:3]
 
-    def along(of_x: jax.Array, of_y: jax.Array) -> jax.Array:
-        weights = of_y.astype(images.dtype)[..., None, :] * cotangents[..., None]
-        return jnp.sum(weights * _read_along_x(images, of_x), axis=(-2, -1))
+    weights_x, weights_y = _bilinear_weights(x, width), _bilinear_weights(y, height)
 
-    return jnp.stack([along(_slopes(x, width), _hats(y, height)), along(_hats(x, width), _slopes(y, height))], axis=-1)
+    def gradient(factor_x: jax.Array, factor_y: jax.Array) -> jax.Array:
+        weights = factor_y.astype(images.dtype)[..., None, :] * cotangents[..., None]
+        return jnp.sum(weights * _read_along_x(images, factor_x), axis=(-2, -1))
+
+    d_x, d_y = gradient(_slopes(x, width), weights_y), gradient(weights_x, _slopes(y, height))
+    return jnp.stack([d_x, d_y], axis=-1)
 
 
-_interpolation = _on_its_platform(_interpolation_by_places, _interpolation_by_products)
-_image_gradient = _on_its_platform(_image_gradient_by_places, _image_gradient_by_products)
-_flow_gradient = _on_its_platform(_flow_gradient_by_places, _flow_gradient_by_products)
+_interpolation = _on_its_platform(_interpolation_by_gather, _interpolation_by_matmul)
+_image_gradient = _on_its_platform(_image_gradient_by_gather, _image_gradient_by_matmul)
+_flow_gradient = _on_its_platform(_flow_gradient_by_gather, _flow_gradient_by_matmul)
 
 
 @jax.custom_vjp

@@ -1,7 +1,7 @@
 """Attention among the points of a cloud on a TPU: each cloud's energies never leave fast memory.
 
-XLA writes them, what softmax makes of them and their gradients, in float32, and reads them again. Here the backward
-pass makes them anew.
+XLA writes the energies, their softmax and their gradients to slow memory in float32 and reads them again. Here the
+backward pass computes them again.
 """
 
 import functools
@@ -14,12 +14,12 @@ from jax.experimental.pallas import tpu as pltpu
 
 from facedis_jax.models.kernels import LANES, ROWS, product
 
-# Five arrays of all pairs in float32 have to find room in 16 MB, and as many of all points' channels.
+# Five float32 arrays of all pairs of points and as many of all points' channels have to fit into 16 MB.
 _MOST_POINTS, _MOST_NUMBERS = 512, 512 * 1024
 
 
 def fits(query: jax.Array, value: jax.Array) -> bool:
-    """Whether the kernels do for arrays of such shapes: see `attend`."""
+    """Whether the kernels of `attend` support arrays of these shapes."""
     if query.ndim != 3 or not len(query):
         return False
     _, points, channels = value.shape
@@ -33,10 +33,10 @@ def fits(query: jax.Array, value: jax.Array) -> bool:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def attend(query: jax.Array, value: jax.Array, interpret: bool = False) -> jax.Array:
-    """`facedis_jax.models.pct.attend_plain` of arrays that `fits` allows.
+    """The result of `facedis_jax.models.pct.attend_plain`, for arrays that `fits` allows.
 
     Args:
-      query: [clouds, points, query channels], keys as well.
+      query: [clouds, points, query channels]; these are the keys as well.
       value: [clouds, points, channels].
       interpret: run the kernels as plain JAX, on any device.
 
@@ -61,8 +61,8 @@ def _call(
     kernel: Any,
     inputs: tuple[jax.Array, ...],
     outputs: tuple[jax.Array, ...],
-    of_queries: int,
-    of_values: int,
+    query_products: int,
+    value_products: int,
     name: str,
     interpret: bool,
 ) -> Any:
@@ -71,8 +71,8 @@ def _call(
     Args:
       kernel: of references to one cloud's inputs and outputs.
       inputs: [clouds, ...].
-      outputs: like what comes out.
-      of_queries, of_values: how many products the kernel takes of all pairs of points with the channels of each.
+      outputs: arrays like the outputs.
+      query_products, value_products: number of products over all pairs of points with the channels of each.
       name: in profiles.
       interpret: as above.
     """
@@ -82,7 +82,7 @@ def _call(
 
     query, value = inputs[:2]
     clouds, points, _ = value.shape
-    channels = of_queries * query.shape[2] + of_values * value.shape[2]
+    channels = query_products * query.shape[2] + value_products * value.shape[2]
     return pl.pallas_call(
         kernel,
         out_shape=[jax.ShapeDtypeStruct(output.shape, output.dtype) for output in outputs],
@@ -106,18 +106,16 @@ def _forward_kernel(query_ref: Any, value_ref: Any, attended_ref: Any) -> None:
     attended_ref[...] = product(attention.astype(value.dtype), value, 0, 0).astype(attended_ref.dtype)
 
 
-def _backward_kernel(
-    query_ref: Any, value_ref: Any, of_attended_ref: Any, of_query_ref: Any, of_value_ref: Any
-) -> None:
-    query, value, of_attended = query_ref[...], value_ref[...], of_attended_ref[...]
+def _backward_kernel(query_ref: Any, value_ref: Any, d_attended_ref: Any, d_query_ref: Any, d_value_ref: Any) -> None:
+    query, value, d_attended = query_ref[...], value_ref[...], d_attended_ref[...]
     softmax, received, attention = _attention(query)
-    of_value_ref[...] = product(attention.astype(value.dtype), of_attended, 1, 0).astype(of_value_ref.dtype)
-    of_attention = product(value, of_attended, 1, 1)
-    of_softmax = (of_attention - jnp.sum(of_attention * attention, axis=0, keepdims=True)) / received
-    of_energy = softmax * (of_softmax - jnp.sum(of_softmax * softmax, axis=1, keepdims=True))
-    of_energy = of_energy.astype(query.dtype)
-    of_query = product(of_energy, query, 1, 0) + product(of_energy, query, 0, 0)
-    of_query_ref[...] = of_query.astype(of_query_ref.dtype)
+    d_value_ref[...] = product(attention.astype(value.dtype), d_attended, 1, 0).astype(d_value_ref.dtype)
+    d_attention = product(value, d_attended, 1, 1)
+    d_softmax = (d_attention - jnp.sum(d_attention * attention, axis=0, keepdims=True)) / received
+    d_energy = softmax * (d_softmax - jnp.sum(d_softmax * softmax, axis=1, keepdims=True))
+    d_energy = d_energy.astype(query.dtype)
+    d_query = product(d_energy, query, 1, 0) + product(d_energy, query, 0, 0)
+    d_query_ref[...] = d_query.astype(d_query_ref.dtype)
 
 
 def _attention(query: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

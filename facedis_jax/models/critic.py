@@ -7,15 +7,15 @@ import jax
 
 from facedis_jax.models.deformable import GeneratorConfig, generator_kernels, generator_widths
 
-LEAK = 0.2  # of the rectifiers below zero, as critics commonly have
+LEAK = 0.2  # slope of the ReLUs below zero, as is common in critics
 
 
 class Critic(nn.Module):
-    """D(X) of Eq. 22 before its sigmoid: strided convolutions, then one number; nothing that mixes examples.
+    """D(X) of Eq. 22 before its sigmoid: strided convolutions, then a linear layer; no layer mixes examples.
 
     Attributes:
-      filters: of the convolutions, each of which halves the image.
-      kernels: of the same.
+      filters: number of filters of each convolution, which halves the image.
+      kernels: size of each convolution's kernel.
     """
 
     filters: Sequence[int]
@@ -31,5 +31,5 @@ class Critic(nn.Module):
 
 
 def critic_of(config: GeneratorConfig) -> Critic:
-    """The mirror of the generators of `config`, as wide as the geometric one."""
+    """The critic that mirrors the generators of `config`, as wide as the geometric one."""
     return Critic(filters=generator_widths(config)[::-1], kernels=generator_kernels(config)[::-1])

@@ -52,7 +52,7 @@ class Reconstruction(NamedTuple):
 
 
 class MlpDecoder(nn.Module):
-    """One hidden layer, then an offset from the mean face for every vertex."""
+    """A multilayer perceptron of one hidden layer that gives every vertex an offset from the mean face."""
 
     hidden: int
     num_vertices: int
@@ -61,7 +61,7 @@ class MlpDecoder(nn.Module):
     def __call__(self, code: jax.Array) -> jax.Array:
         """Maps [..., code] to [..., vertices, 3]."""
         hidden = nn.relu(nn.Dense(self.hidden)(code))
-        # Faces differ from their mean by about 0.01 in the unit of the networks: start there and not at 1.
+        # Faces differ from their mean by about 0.01 in the unit of the networks: initial outputs are of that size.
         small = nn.initializers.variance_scaling(1e-4, "fan_in", "truncated_normal")
         offsets = nn.Dense(3 * self.num_vertices, kernel_init=small)(hidden)
         return offsets.reshape(*code.shape[:-1], self.num_vertices, 3)
@@ -90,8 +90,7 @@ class FaceVae(nn.Module):
         latents = config.identity_latents + config.expression_latents
         self.encoder = PointCloudTransformer(config.encoder, self.axis_name)
         self.head = [nn.Dense(width) for width in config.head]
-        # A posterior as wide as the prior hides the code at first, and a code that was hidden long enough is
-        # given up.
+        # A posterior as wide as the prior hides the code in noise at first, and a code that stays hidden collapses.
         narrow = nn.initializers.constant(config.initial_logvar)
         self.mean = nn.Dense(latents)
         self.logvar = nn.Dense(latents, bias_init=narrow)
@@ -107,10 +106,11 @@ class FaceVae(nn.Module):
         *,
         train: bool = False,
     ) -> tuple[Posterior, jax.Array, Reconstruction]:
-        """Encodes, samples with the noise given ([batch, latents]; zeros for the mean) and decodes.
+        """The posterior, a sample z [batch, latents] of it and both reconstructions.
 
-        Returns:
-          The posterior, the sample z [batch, latents] and both reconstructions.
+        Args:
+          points, features, labels, train: as of `encode`.
+          noise: standard normal, [batch, latents]; zeros for the posterior's mean.
         """
         posterior = self.encode(points, features, labels, train=train)
         z = posterior.mean + jnp.exp(0.5 * posterior.logvar) * noise
@@ -125,7 +125,14 @@ class FaceVae(nn.Module):
         *,
         train: bool = False,
     ) -> Posterior:
-        """Points [batch, points, 3] in the unit of the networks and their features to the posterior."""
+        """The posterior of faces.
+
+        Args:
+          points: [batch, points, 3], in the unit of the networks.
+          features: of each cloud, [batch, ...].
+          labels: [batch, num_labels] of the conditional variant.
+          train: whether batch statistics come from this batch.
+        """
         hidden = self.encoder(points, features, train=train)
         for layer in self.head:
             hidden = nn.relu(layer(hidden))
@@ -134,7 +141,7 @@ class FaceVae(nn.Module):
         return Posterior(self.mean(hidden), self.logvar(hidden))
 
     def decode(self, z_identity: jax.Array, z_expression: jax.Array, labels: jax.Array | None = None) -> Reconstruction:
-        """Both faces; the full decoder's error does not reach z_id (section 3.1)."""
+        """Both reconstructions of codes [..., latents]; no gradient of the full decoder reaches z_id (section 3.1)."""
         code = [jax.lax.stop_gradient(z_identity), z_expression]
         if self.num_labels:
             code.append(self._checked(labels))

@@ -1,4 +1,4 @@
-"""The inference network of the VAEs that the deformable generator is compared with."""
+"""The inference network of the deformable generator's rivals that are VAEs."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ class InferenceNetwork(nn.Module):
     """q(Z | X): strided convolutions, the mirror of the generators, then the mean and log-variance of every latent.
 
     Attributes:
-      latents: how many.
-      filters: of the convolutions, each of which halves the image.
-      kernels: of the same.
+      latents: number of latents.
+      filters: number of filters of each convolution, which halves the image.
+      kernels: size of each convolution's kernel.
     """
 
     latents: int
@@ -35,7 +35,7 @@ class InferenceNetwork(nn.Module):
 
 
 def inference_network(config: GeneratorConfig) -> InferenceNetwork:
-    """The mirror of the generators of `config`, as wide as the geometric one."""
+    """The inference network that mirrors the generators of `config`, as wide as the geometric one."""
     widths = generator_widths(config)
     return InferenceNetwork(
         latents=config.appearance_latents + config.geometry_latents,

@@ -1,8 +1,8 @@
-"""Neighbourhoods on a TPU: from what is gathered to the maximum in one kernel, and back in another.
+"""Neighbourhoods on a TPU: one kernel from the gathered values to their maximum, another for its gradient.
 
 In each of the two groupings XLA reads or writes a tensor of all neighbours of all centres eighteen times in a step,
-which is what most of its time goes to. Here a block of neighbourhoods stays in fast memory, and the backward pass makes
-anew what the forward pass had.
+which takes most of its time. Here a block of neighbourhoods stays in fast memory, and the backward pass computes the
+forward pass again.
 """
 
 import functools
@@ -16,18 +16,18 @@ from jax.experimental.pallas import tpu as pltpu
 
 from facedis_jax.models.kernels import LANES, ROWS, product
 
-# Numbers of 16 bits lie two in a place.
+# Rows of a vector of 16-bit numbers, two of which share a place.
 _NARROW_ROWS = 2 * ROWS
-# Numbers of a block, which with ten arrays like it has to find room in 16 MB; and of the linear layer's kernel at most.
+# Most numbers in a block, of which ten arrays have to fit into 16 MB, and in the linear layer's kernel.
 _BLOCK = 256 * 1024
-# Programs that go on side by side, on the two cores that some chips have.
+# Parts that run in parallel on chips with two cores.
 _CORES = 2
 
 Arrays = tuple[jax.Array, ...]
 
 
 def block_size(shape: tuple[int, ...], features: int) -> int | None:
-    """How many neighbourhoods a block has, or None where the kernel does not do: see `linear_moments_and_extreme`.
+    """Number of neighbourhoods in a block, or None for shapes that `linear_moments_and_extreme` does not support.
 
     Args:
       shape: [neighbourhoods, neighbours, channels].
@@ -54,7 +54,7 @@ def linear_moments_and_extreme(
     sign: jax.Array,
     interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`facedis_jax.models.neighbourhoods.linear_moments_and_extreme_plain` of shapes that have a `block_size`.
+    """The result of `neighbourhoods.linear_moments_and_extreme_plain`, for shapes that have a `block_size`.
 
     Args:
       gathered: [neighbourhoods, neighbours, channels].
@@ -74,8 +74,8 @@ def _forward(*arguments: Any) -> tuple[Any, Arrays]:
     *inputs, interpret = arguments
     gathered, _, _, _, _, kernel, _ = inputs
     plan = _Plan(gathered.shape, kernel.shape[1])
-    of_rows = jax.ShapeDtypeStruct((_CORES, ROWS, plan.features), jnp.float32)
-    outputs = (of_rows, of_rows, jax.ShapeDtypeStruct((plan.count, plan.features), gathered.dtype))
+    sums = jax.ShapeDtypeStruct((_CORES, ROWS, plan.features), jnp.float32)
+    outputs = (sums, sums, jax.ShapeDtypeStruct((plan.count, plan.features), gathered.dtype))
     total, square, extreme = pl.pallas_call(
         _forward_kernel,
         out_shape=outputs,
@@ -92,18 +92,18 @@ def _forward(*arguments: Any) -> tuple[Any, Arrays]:
 
 def _backward(interpret: bool, inputs: Arrays, cotangents: Arrays) -> Arrays:
     gathered, centre, _, factor, _, kernel, sign = inputs
-    of_mean, of_square, of_extreme = cotangents
+    d_mean, d_square, d_extreme = cotangents
     plan = _Plan(gathered.shape, kernel.shape[1])
     rows = gathered.shape[0] * gathered.shape[1]
-    of_channels = jax.ShapeDtypeStruct((_CORES, ROWS, plan.channels), jnp.float32)
+    channel_sums = jax.ShapeDtypeStruct((_CORES, ROWS, plan.channels), jnp.float32)
     outputs = (
         jax.ShapeDtypeStruct(gathered.shape, gathered.dtype),
         jax.ShapeDtypeStruct(centre.shape, centre.dtype),
-        of_channels,
-        of_channels,
+        channel_sums,
+        channel_sums,
         jax.ShapeDtypeStruct((_CORES, *kernel.shape), jnp.float32),
     )
-    of_gathered, of_centre, of_factor, of_bias, of_kernel = pl.pallas_call(
+    d_gathered, d_centre, d_factor, d_bias, d_kernel = pl.pallas_call(
         _backward_kernel,
         out_shape=outputs,
         in_specs=[
@@ -119,20 +119,20 @@ def _backward(interpret: bool, inputs: Arrays, cotangents: Arrays) -> Arrays:
             plan.total(ROWS, plan.channels),
             plan.total(plan.channels, plan.features),
         ),
-        # What the forward pass had, the inputs' gradient and the kernel's.
+        # The forward pass again, the inputs' gradient and the kernel's.
         cost_estimate=plan.cost(3, (*inputs, *cotangents, *outputs)),
         name="neighbourhood_maximum_backward",
         interpret=interpret,
         **plan.grid(),
-    )(*_as_rows(inputs), of_mean[None] / rows, 2 * of_square[None] / rows, of_extreme)
-    of_bias = of_bias.sum((0, 1))
+    )(*_as_rows(inputs), d_mean[None] / rows, 2 * d_square[None] / rows, d_extreme)
+    d_bias = d_bias.sum((0, 1))
     return (
-        of_gathered,
-        of_centre,
-        -factor * of_bias,
-        of_factor.sum((0, 1)),
-        of_bias,
-        of_kernel.sum(0).astype(kernel.dtype),
+        d_gathered,
+        d_centre,
+        -factor * d_bias,
+        d_factor.sum((0, 1)),
+        d_bias,
+        d_kernel.sum(0).astype(kernel.dtype),
         jnp.zeros_like(sign),
     )
 
@@ -141,7 +141,7 @@ linear_moments_and_extreme.defvjp(_forward, _backward)
 
 
 class _Plan:
-    """How arrays are cut for the kernels: neighbourhoods in blocks, on each core one after the other."""
+    """How arrays are cut for the kernels: each core takes blocks of neighbourhoods one after the other."""
 
     def __init__(self, shape: tuple[int, ...], features: int):
         size = block_size(shape, features)
@@ -162,11 +162,11 @@ class _Plan:
         return pl.BlockSpec((None, *shape), lambda core, step: (core, 0, 0))
 
     def inputs(self) -> list[pl.BlockSpec]:
-        of_channels = self.whole(1, self.channels)
+        per_channel = self.whole(1, self.channels)
         return [
             self.block(self.neighbours, self.channels),
             self.block(self.channels),
-            *(of_channels, of_channels, of_channels),
+            *(per_channel, per_channel, per_channel),
             self.whole(self.channels, self.features),
             self.whole(1, self.features),
         ]
@@ -176,7 +176,7 @@ class _Plan:
         return {"grid": (_CORES, self.steps), "compiler_params": semantics}
 
     def cost(self, products: int, moved: Sequence[Any]) -> pl.CostEstimate:
-        """Of so many products of all rows with the layer's kernel, and of arrays that are read or written."""
+        """Cost of so many products of all rows with the layer's kernel, and of reading or writing arrays."""
         rows = self.count * self.neighbours
         return pl.CostEstimate(
             flops=2 * products * rows * self.channels * self.features,
@@ -203,8 +203,8 @@ def _forward_kernel(
 ) -> None:
     _, hidden = _hidden(gathered_ref, centre_ref, mean_ref, factor_ref, bias_ref)
     outputs = product(hidden.astype(kernel_ref.dtype), kernel_ref[...], 1, 0)
-    _add(total_ref, _of_rows(outputs))
-    _add(square_ref, _of_rows(outputs * outputs))
+    _add(total_ref, _row_sums(outputs))
+    _add(square_ref, _row_sums(outputs * outputs))
     largest = jnp.max(_by_neighbourhood(outputs * sign_ref[...], gathered_ref), axis=1)
     extreme_ref[...] = (largest * sign_ref[...]).astype(extreme_ref.dtype)
 
@@ -217,14 +217,14 @@ def _backward_kernel(
     bias_ref: Any,
     kernel_ref: Any,
     sign_ref: Any,
-    of_mean_ref: Any,
-    of_square_ref: Any,
-    of_extreme_ref: Any,
-    of_gathered_ref: Any,
-    of_centre_ref: Any,
-    of_factor_ref: Any,
-    of_bias_ref: Any,
-    of_kernel_ref: Any,
+    d_mean_ref: Any,
+    d_square_ref: Any,
+    d_extreme_ref: Any,
+    d_gathered_ref: Any,
+    d_centre_ref: Any,
+    d_factor_ref: Any,
+    d_bias_ref: Any,
+    d_kernel_ref: Any,
 ) -> None:
     narrow = kernel_ref.dtype
     centred, hidden = _hidden(gathered_ref, centre_ref, mean_ref, factor_ref, bias_ref)
@@ -233,23 +233,23 @@ def _backward_kernel(
     signed = _by_neighbourhood(outputs * sign_ref[...], gathered_ref)
     chosen = (signed == jnp.max(signed, axis=1, keepdims=True)).astype(jnp.float32)
     # Neighbours that share the maximum share its gradient, as they do in jnp.max.
-    share = of_extreme_ref[...].astype(jnp.float32) / jnp.sum(chosen, axis=1)
-    of_outputs = (chosen * share[:, None]).reshape(outputs.shape) + of_mean_ref[...] + of_square_ref[...] * outputs
-    of_outputs = of_outputs.astype(narrow)
+    share = d_extreme_ref[...].astype(jnp.float32) / jnp.sum(chosen, axis=1)
+    d_outputs = (chosen * share[:, None]).reshape(outputs.shape) + d_mean_ref[...] + d_square_ref[...] * outputs
+    d_outputs = d_outputs.astype(narrow)
 
-    _add(of_kernel_ref, product(hidden.astype(narrow), of_outputs, 0, 0))
-    of_normalised = jnp.where(hidden > 0, product(of_outputs, kernel_ref[...], 1, 1), 0.0)
-    _add(of_factor_ref, _of_rows(of_normalised * centred))
-    _add(of_bias_ref, _of_rows(of_normalised))
-    of_gathered = _by_neighbourhood(of_normalised * factor_ref[...], gathered_ref)
-    of_gathered_ref[...] = of_gathered.astype(of_gathered_ref.dtype)
-    of_centre_ref[...] = jnp.sum(of_gathered, axis=1).astype(of_centre_ref.dtype)
+    _add(d_kernel_ref, product(hidden.astype(narrow), d_outputs, 0, 0))
+    d_normalised = jnp.where(hidden > 0, product(d_outputs, kernel_ref[...], 1, 1), 0.0)
+    _add(d_factor_ref, _row_sums(d_normalised * centred))
+    _add(d_bias_ref, _row_sums(d_normalised))
+    d_gathered = _by_neighbourhood(d_normalised * factor_ref[...], gathered_ref)
+    d_gathered_ref[...] = d_gathered.astype(d_gathered_ref.dtype)
+    d_centre_ref[...] = jnp.sum(d_gathered, axis=1).astype(d_centre_ref.dtype)
 
 
 def _hidden(
     gathered_ref: Any, centre_ref: Any, mean_ref: Any, factor_ref: Any, bias_ref: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Less the mean, and normalised and rectified: [rows, channels], float32."""
+    """Inputs less their mean, and the same normalised and rectified: [rows, channels] each, float32."""
     inputs = gathered_ref[...].astype(jnp.float32) + centre_ref[...].astype(jnp.float32)[:, None]
     centred = inputs.reshape(-1, inputs.shape[-1]) - mean_ref[...]
     return centred, jnp.maximum(centred * factor_ref[...] + bias_ref[...], 0.0)
@@ -259,13 +259,13 @@ def _by_neighbourhood(rows: jax.Array, gathered_ref: Any) -> jax.Array:
     return rows.reshape(*gathered_ref.shape[:2], rows.shape[-1])
 
 
-def _of_rows(rows: jax.Array) -> jax.Array:
-    """Sums over all rows but the 8 of a vector, whose sum would cost as much again."""
+def _row_sums(rows: jax.Array) -> jax.Array:
+    """Sums [8, channels] of every eighth row: to add up the 8 rows of a vector would cost as much again."""
     return jnp.sum(rows.reshape(-1, ROWS, rows.shape[-1]), axis=0)
 
 
 def _add(total_ref: Any, part: jax.Array) -> None:
-    """Adds to what a core's first step begins."""
+    """Adds to a running total, which a core's first step sets to 0."""
 
     @pl.when(pl.program_id(1) == 0)
     def begin() -> None:

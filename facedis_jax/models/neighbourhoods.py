@@ -1,4 +1,4 @@
-"""The two LBR over the neighbourhoods of a cloud with batch statistics, up to the maximum over the neighbours."""
+"""Two layers over the neighbourhoods of a cloud with batch normalisation, and the maximum over the neighbours."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from facedis_jax.models.linear import linear
 from facedis_jax.models.normalisation import BatchAffine, as_wide
 
 
-class NormalisedMaximum(nn.Module):
+class NeighbourhoodMaxPool(nn.Module):
     """Batch normalisation, ReLU, a linear layer, batch normalisation, ReLU, and the maximum over the neighbours.
 
-    Batch normalisation and ReLU are monotonous in each channel, so that the maximum may come before the second: of the
-    largest value where a channel's scale is positive, of the smallest where it is not. Only the statistics need all of
-    the neighbours then. Equal to the plain order, values and gradients.
+    The second normalisation and ReLU are monotonic in each channel, so the maximum is taken before them: the largest
+    value where a channel's scale is positive, the smallest where it is negative. Then only the statistics need all
+    neighbours. Values and gradients equal those of the plain order.
 
     Attributes:
       features: of the result.
@@ -28,11 +28,11 @@ class NormalisedMaximum(nn.Module):
 
     @nn.compact
     def __call__(self, gathered: jax.Array, centre: jax.Array, *, train: bool = False) -> jax.Array:
-        """Maps the first linear layer's values to [centres, features].
+        """Maps the first linear layer's values, `gathered + centre`, to [centres, features].
 
         Args:
-          gathered: what each neighbour adds, [centres, neighbours, channels].
-          centre: what each centre adds to all of its neighbours, [centres, channels].
+          gathered: each neighbour's part, [centres, neighbours, channels].
+          centre: each centre's part, common to its neighbours, [centres, channels].
           train: whether statistics come from this batch.
         """
         channels = gathered.shape[-1]
@@ -65,30 +65,30 @@ def neighbourhood_moments(gathered: jax.Array, centre: jax.Array) -> tuple[jax.A
 
 def _moments_forward(gathered: jax.Array, centre: jax.Array) -> Any:
     hidden = as_wide(gathered + centre[:, None])
-    # Both of each neighbourhood first, and no sums of all joined to them by XLA: then one pass is enough.
+    # Sums of each neighbourhood first. Without the barrier XLA fuses the sums over all of them and reads twice.
     total, square = jax.lax.optimization_barrier((hidden.sum(axis=1), jnp.square(hidden).sum(axis=1)))
     moments = total.mean(axis=0) / gathered.shape[1], square.mean(axis=0) / gathered.shape[1]
     return moments, (gathered, centre, total)
 
 
 def _moments_backward(kept: Any, cotangents: Any) -> tuple[jax.Array, jax.Array]:
-    """What JAX would make of it, with no second look at the neighbours for the centres' part."""
+    """JAX's gradient, without a second pass over the neighbours for the centres' part."""
     gathered, centre, total = kept
     neighbourhoods, neighbours, _ = gathered.shape
-    of_mean, of_square = (cotangent / (neighbourhoods * neighbours) for cotangent in cotangents)
-    of_gathered = of_mean + 2 * of_square * as_wide(gathered + centre[:, None])
-    of_centre = neighbours * of_mean + 2 * of_square * total
-    return of_gathered.astype(gathered.dtype), of_centre.astype(centre.dtype)
+    d_mean, d_square = (cotangent / (neighbourhoods * neighbours) for cotangent in cotangents)
+    d_gathered = d_mean + 2 * d_square * as_wide(gathered + centre[:, None])
+    d_centre = neighbours * d_mean + 2 * d_square * total
+    return d_gathered.astype(gathered.dtype), d_centre.astype(centre.dtype)
 
 
 neighbourhood_moments.defvjp(_moments_forward, _moments_backward)
 
 
 def _linear_moments_and_extreme(*arguments: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`linear_moments_and_extreme_plain`, in bfloat16 on a TPU as two kernels."""
-    gathered, _, *of_channels, kernel, _ = arguments
-    # Of float32 a TPU's products have several precisions, of which the kernels would have to know.
-    narrow = gathered.dtype == jnp.bfloat16 and all(array.dtype == jnp.float32 for array in of_channels)
+    """`linear_moments_and_extreme_plain`, which in bfloat16 on a TPU runs as two kernels."""
+    gathered, _, *per_channel, kernel, _ = arguments
+    # float32 products have several precisions on a TPU, which the kernels do not implement.
+    narrow = gathered.dtype == jnp.bfloat16 and all(array.dtype == jnp.float32 for array in per_channel)
     if not narrow or neighbourhood_kernel.block_size(gathered.shape, kernel.shape[1]) is None:
         return linear_moments_and_extreme_plain(*arguments)
     return jax.lax.platform_dependent(
@@ -147,14 +147,14 @@ def _moments_and_extreme_forward(hidden: jax.Array, sign: jax.Array) -> Any:
 
 
 def _moments_and_extreme_backward(kept: Any, cotangents: Any) -> tuple[jax.Array, jax.Array]:
-    """What JAX would make of it, in one pass over the neighbours in place of one for each of the three."""
+    """JAX's gradient, in one pass over the neighbours in place of three."""
     hidden, sign, extreme = kept
-    of_mean, of_square, of_extreme = cotangents
+    d_mean, d_square, d_extreme = cotangents
     count = hidden.size // hidden.shape[-1]
     chosen = hidden == extreme[..., None, :]
     # Neighbours that share the maximum share its gradient, as they do in jnp.max.
-    share = as_wide(of_extreme) / chosen.sum(axis=-2)
-    gradient = of_mean / count + 2 / count * of_square * as_wide(hidden) + jnp.where(chosen, share[..., None, :], 0)
+    share = as_wide(d_extreme) / chosen.sum(axis=-2)
+    gradient = d_mean / count + 2 / count * d_square * as_wide(hidden) + jnp.where(chosen, share[..., None, :], 0)
     return gradient.astype(hidden.dtype), jnp.zeros_like(sign)
 
 

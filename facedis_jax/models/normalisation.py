@@ -1,6 +1,6 @@
 """Normalisation as a named choice: over the batch, as the paper, or within each feature vector.
 
-Everything here is of the type of its inputs: parameters and statistics are float32 all the same.
+Results have the dtype of their inputs; parameters and statistics are always float32.
 """
 
 from typing import Any, Literal
@@ -71,7 +71,7 @@ class BatchAffine(nn.Module):
     def __call__(
         self, mean: jax.Array, square: jax.Array, *, train: bool = False
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Of a batch's mean and mean square [features] the mean, factor and bias to normalise with."""
+        """The mean, factor and bias to normalise with, from a batch's mean and mean square, [features] each."""
         if train and not self.is_initializing():
             if self.axis_name is not None:
                 mean, square = jax.lax.pmean((mean, square), self.axis_name)
@@ -84,7 +84,7 @@ class BatchAffine(nn.Module):
 
 
 def as_wide(features: jax.Array) -> jax.Array:
-    """In at least float32, in which statistics are taken."""
+    """The features in at least float32, the dtype of statistics."""
     return features.astype(jnp.promote_types(features.dtype, jnp.float32))
 
 
@@ -107,7 +107,7 @@ class LinearNormRelu(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
-        # A normalisation takes the mean away again, and a bias with it.
+        # A normalisation subtracts the mean, and a bias with it.
         layer = RowsDense(
             self.features, use_bias=self.normalisation == "none", dtype=inputs.dtype, precision=self.precision
         )

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from facedis_jax.errors import InputError
 from facedis_jax.models import attention_kernel
 from facedis_jax.models.linear import RowsDense
-from facedis_jax.models.neighbourhoods import NormalisedMaximum
+from facedis_jax.models.neighbourhoods import NeighbourhoodMaxPool
 from facedis_jax.models.normalisation import LinearNormRelu, Normalisation, Normalise
 from facedis_jax.models.point_features import (
     PointFeatureConfig,
@@ -43,12 +43,12 @@ class PctConfig:
       normalisation: "batch" as the paper, "layer" for codes that do not depend on the batch in training
         either.
       frequencies: octaves of sines and cosines beside the coordinates of each point, from one wave over 2
-        units (NeRF's encoding); 0 for the coordinates alone. With it a millimetre is not lost beside the size
-        of a head.
+        units (NeRF's encoding); 0 for the coordinates alone. They resolve a millimetre within a coordinate of the
+        size of a head.
       pooling: over the points, at the end; "max_mean" appends the mean, in which scanning noise cancels.
       moment_features: width of the layer over the cloud's moments, where `features.harmonics` asks for them.
-      compute: type of what flows from layer to layer. "bfloat16" halves what accelerators read and write;
-        coordinates, parameters, statistics and what comes out stay float32.
+      compute: dtype of activations. "bfloat16" halves what accelerators read and write; coordinates, parameters,
+        statistics and the result stay float32.
 
     Raises:
       InputError: for another type, or for fewer than 0 or more than 2 layers between.
@@ -75,7 +75,7 @@ class PctConfig:
 
 
 class OffsetAttention(nn.Module):
-    """x + LBR(x - A V), with query and key sharing one weight.
+    """x + LBR(x - A V), where LBR is linear, normalisation and ReLU; query and key share one weight.
 
     Softmax over the keys is followed by an L1 normalisation over the queries; energies are not scaled.
     """
@@ -94,18 +94,18 @@ class OffsetAttention(nn.Module):
 
 
 def _attend(query: jax.Array, value: jax.Array) -> jax.Array:
-    """`attend_plain`, in bfloat16 on a TPU as one kernel."""
-    # Of float32 a TPU's products have several precisions, of which the kernel would have to know.
+    """`attend_plain`, which in bfloat16 on a TPU runs as one kernel."""
+    # float32 products have several precisions on a TPU, which the kernel does not implement.
     if query.dtype != jnp.bfloat16 or not attention_kernel.fits(query, value):
         return attend_plain(query, value)
     return jax.lax.platform_dependent(query, value, tpu=attention_kernel.attend, default=attend_plain)
 
 
 def attend_plain(query: jax.Array, value: jax.Array) -> jax.Array:
-    """Values of all points by their normalised attention, of which a point's column has the sum 1.
+    """Attended values of all points; each key's weights are normalised to sum to 1 over the queries.
 
     Args:
-      query: [..., points, query channels], keys as well.
+      query: [..., points, query channels]; these are the keys as well.
       value: [..., points, channels].
 
     Returns:
@@ -120,7 +120,7 @@ def attend_plain(query: jax.Array, value: jax.Array) -> jax.Array:
 
 
 class GroupedFeatures(nn.Module):
-    """Two LBR over each centre's neighbourhood, then the maximum over the neighbours."""
+    """Two layers of linear, normalisation and ReLU over each neighbourhood, then the maximum over the neighbours."""
 
     features: int
     normalisation: Normalisation
@@ -134,13 +134,15 @@ class GroupedFeatures(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (2 * inputs.shape[-1], self.features))
         grouped = (inputs, centres, neighbours, kernel.astype(inputs.dtype))
         if self.normalisation == "batch":
-            return NormalisedMaximum(self.features, self.axis_name)(*grouped_linear_parts(*grouped), train=train)
+            # The name that its parameters have in checkpoints, and that their initial values are drawn by.
+            pool = NeighbourhoodMaxPool(self.features, self.axis_name, name="NormalisedMaximum_0")
+            return pool(*grouped_linear_parts(*grouped), train=train)
         hidden = nn.relu(Normalise(self.normalisation)(grouped_linear(*grouped)))
         return LinearNormRelu(self.features, self.normalisation)(hidden).max(axis=-2)
 
 
 class PointCloudTransformer(nn.Module):
-    """Point clouds to global features, whatever the order of the points.
+    """Global features of point clouds, which do not depend on the order of the points.
 
     Attributes:
       config: sizes.
@@ -152,7 +154,7 @@ class PointCloudTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, points: jax.Array, features: PointFeatures, *, train: bool = False) -> jax.Array:
-        """Encodes a batch of point clouds.
+        """Global features of a batch of point clouds.
 
         Args:
           points: [batch, points, 3], in the unit of the networks.
@@ -160,7 +162,7 @@ class PointCloudTransformer(nn.Module):
           train: whether batch statistics come from this batch.
 
         Returns:
-          [batch, global_features], twice as many with the mean, and `moment_features` more with moments.
+          [batch, global_features]; twice as many features for "max_mean", and `moment_features` more with moments.
         """
         config = self.config
         if config.pooling not in ("max", "max_mean"):
@@ -170,10 +172,10 @@ class PointCloudTransformer(nn.Module):
         centres, neighbours = grouping.centres, grouping.neighbours
         if config.normalisation != "batch" and neighbours[0].size < points.shape[1]:
             points, centres, neighbours = _gathered(points, centres, neighbours)
-        coarse = _of_all(grouping.coarse_centres, grouping.coarse_neighbours, centres.shape[1])
-        fine = _of_all(centres, neighbours, points.shape[1])
+        coarse = _flat_indices(grouping.coarse_centres, grouping.coarse_neighbours, centres.shape[1])
+        fine = _flat_indices(centres, neighbours, points.shape[1])
 
-        # The points of all clouds one after the other: a TPU fills each cloud of 5,023 up to whole tiles, by copies.
+        # The points of all clouds in one axis: otherwise a TPU pads each cloud of 5,023 to whole tiles, by copies.
         hidden = fourier_features(points.reshape(-1, 3), config.frequencies)
         # In one pass of bfloat16, an accelerator's default, a coordinate of 10 cm would be rounded to 0.2 mm.
         embedding = LinearNormRelu(config.embedding, *norm, precision=jax.lax.Precision.HIGHEST)
@@ -218,19 +220,19 @@ def fourier_features(points: jax.Array, frequencies: int) -> jax.Array:
 
 
 def _gathered(points: jax.Array, centres: jax.Array, neighbours: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The points of all neighbourhoods and the indices into them.
+    """The points of all neighbourhoods, and centres and neighbours as indices into them.
 
-    Without batch statistics a point that is in no neighbourhood cannot change the result, so it need not be
-    embedded. A centre is its own nearest neighbour.
+    Without batch statistics a point in no neighbourhood does not change the result, so it is not embedded. A centre is
+    its own nearest neighbour, hence the first.
     """
     batch, num_centres, size = neighbours.shape
     points = jax.vmap(lambda cloud, rows: cloud[rows.reshape(-1)])(points, neighbours)
-    places = jnp.arange(num_centres * size).reshape(num_centres, size)
-    places = jnp.broadcast_to(places, (batch, num_centres, size))
-    return points, places[..., 0], places
+    indices = jnp.arange(num_centres * size).reshape(num_centres, size)
+    indices = jnp.broadcast_to(indices, (batch, num_centres, size))
+    return points, indices[..., 0], indices
 
 
-def _of_all(centres: jax.Array, neighbours: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+def _flat_indices(centres: jax.Array, neighbours: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """Indices into each of the clouds as indices into the points of all clouds, `count` of each.
 
     Args:

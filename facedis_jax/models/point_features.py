@@ -1,4 +1,4 @@
-"""What the encoder needs of a point cloud and its coordinates alone give: to be computed once per mesh."""
+"""What the encoder computes from a point cloud's coordinates alone, once per mesh."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -19,7 +19,7 @@ class PointFeatureConfig:
       neighbours: points gathered around each centre.
       start: the first centre. "first" is the cloud's first point, as in the reference code; "foremost" is the
         point with the largest z (a nose tip), which does not depend on the order of the points.
-      harmonics: of `fourier_moments`; 0 for none, as in the paper.
+      harmonics: number of frequencies of `fourier_moments`; 0 for none, as in the paper.
       period: longest wavelength of `fourier_moments`, in the unit of the networks; 1 is about the width of a
         face and its surroundings.
     """
@@ -48,14 +48,14 @@ class Grouping(NamedTuple):
 
 
 class PointFeatures(NamedTuple):
-    """A grouping and the cloud's moments [moments]."""
+    """Features of one cloud: its grouping, and its moments [moments]."""
 
     grouping: Grouping
     moments: jax.Array
 
 
 def point_features(points: jax.Array, config: PointFeatureConfig) -> PointFeatures:
-    """All features of one cloud [points, 3] in the unit of the networks."""
+    """Grouping and moments of one cloud [points, 3] in the unit of the networks."""
     if config.start not in ("first", "foremost"):
         raise ValueError(f"start must be 'first' or 'foremost', not {config.start!r}")
     start = points[:, 2].argmax() if config.start == "foremost" else 0
@@ -66,7 +66,7 @@ def point_features(points: jax.Array, config: PointFeatureConfig) -> PointFeatur
 
 
 def group_points(points: jax.Array, config: PointFeatureConfig, *, start: int | jax.Array = 0) -> Grouping:
-    """Groups one point cloud.
+    """Two rounds of centres and their nearest neighbours in one point cloud.
 
     Args:
       points: [points, 3].
@@ -92,10 +92,9 @@ def group_points(points: jax.Array, config: PointFeatureConfig, *, start: int | 
 def fourier_moments(points: jax.Array, harmonics: int, period: float) -> jax.Array:
     """Means over the cloud of all products of sines and cosines of its coordinates: E[f_a(x) f_b(y) f_c(z)].
 
-    Not in the paper. The moments do not depend on the order of the points, and unlike a maximum over samples
-    each is an average over every point: it moves in proportion to a deformation of a tenth of a millimetre,
-    while scanning noise cancels. They let the encoder reach in minutes what the transformer alone reaches in
-    days.
+    Not in the paper. The moments do not depend on the order of the points. Unlike a maximum over samples, each is an
+    average over all points, so it changes in proportion to a deformation, even of a tenth of a millimetre, while
+    scanning noise cancels. With them the encoder reaches in minutes what the transformer alone reaches in days.
 
     Args:
       points: [points, 3].
@@ -133,10 +132,13 @@ def grouped_linear(features: jax.Array, centres: jax.Array, neighbours: jax.Arra
 def grouped_linear_parts(
     features: jax.Array, centres: jax.Array, neighbours: jax.Array, kernel: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What neighbours and what centres give to the sum that is `grouped_linear`.
+    """The two summands of `grouped_linear`: of the neighbours and of the centres.
 
     A linear layer commutes with the gather: `n @ A + c @ (B - A)` with the kernel's halves A and B. So it is
     applied once per point, not once per neighbour.
+
+    Args:
+      features, centres, neighbours, kernel: as of `grouped_linear`.
 
     Returns:
       [centres, neighbours, outputs] and [centres, outputs].
@@ -148,6 +150,6 @@ def grouped_linear_parts(
 def grouped_linear_plain(
     features: jax.Array, centres: jax.Array, neighbours: jax.Array, kernel: jax.Array
 ) -> jax.Array:
-    """`grouped_linear` as PCT writes it: the reference for tests."""
+    """`grouped_linear` as PCT writes it, the reference for tests."""
     centre = jnp.broadcast_to(features[centres][:, None], (*neighbours.shape, features.shape[-1]))
     return jnp.concatenate([features[neighbours] - centre, centre], axis=-1) @ kernel

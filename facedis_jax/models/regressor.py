@@ -1,4 +1,4 @@
-"""The two-layer perceptron that reads landmarks off deformation fields (section 5.5)."""
+"""The two-layer perceptron that predicts landmarks from deformation fields (section 5.5)."""
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ class Regressor(nn.Module):
 
     Attributes:
       hidden: width of the hidden layer.
-      outputs: how many numbers are predicted.
+      outputs: number of outputs.
     """
 
     hidden: int = 100

@@ -1,4 +1,4 @@
-"""The classifier of sequences that reads expressions off codes and deformation fields (section 5.6)."""
+"""The classifier of sequences that predicts expressions from codes or deformation fields (section 5.6)."""
 
 from typing import Any, Literal
 
@@ -7,13 +7,13 @@ import jax
 
 
 class SequenceClassifier(nn.Module):
-    """A one-layer LSTM, a dense layer and a linear layer that gives logits, as section 5.6 has them.
+    """A one-layer LSTM, a dense layer and a linear layer that gives logits, as in section 5.6.
 
     Attributes:
-      classes: how many.
+      classes: number of classes.
       hidden: units of the LSTM, which the paper does not state.
-      dense: units of the layer after it, of which the paper states no activation: ReLU here; 0 for no such layer.
-      pooling: "last" reads its last output, "mean" the mean over time.
+      dense: units of the layer after it, whose activation the paper does not state (ReLU here); 0 for no such layer.
+      pooling: "last" takes the LSTM's last output, "mean" the mean over time.
     """
 
     classes: int

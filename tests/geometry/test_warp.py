@@ -166,7 +166,7 @@ def test_batches_of_batches_come_from_vmap_twice(outer, inner):
 
 @pytest.mark.parametrize("size", [(3, 17, 40, 3), (2, 31, 8, 1), (1, 1, 9, 2), (1, 1, 1, 4)])
 @pytest.mark.parametrize("whole", [False, True])
-def test_products_are_what_is_read_at_places(size, whole):
+def test_matrix_products_give_what_gathers_give(size, whole):
     rows = size[0] * size[1], size[2]
     images, cotangents = (jnp.asarray(draw_image(seed, *rows, size[3]).reshape(size)) for seed in (0, 1))
     flows = draw_flow(2, *rows).reshape(*size[:3], 2)
@@ -176,8 +176,8 @@ def test_products_are_what_is_read_at_places(size, whole):
         "image_gradient": (cotangents, x, y),
         "flow_gradient": (images, x, y, cotangents),
     }.items():
-        places, products = (getattr(MODULE, f"_{name}_by_{way}") for way in ("places", "products"))
-        np.testing.assert_allclose(products(*arguments), places(*arguments), atol=2e-5)
+        gather, matmul = (getattr(MODULE, f"_{name}_by_{way}") for way in ("gather", "matmul"))
+        np.testing.assert_allclose(matmul(*arguments), gather(*arguments), atol=2e-5)
 
 
 @pytest.mark.parametrize(("platform", "size", "gathers"), [("tpu", 128, False), ("tpu", 256, True), ("cuda", 64, True)])

@@ -7,7 +7,7 @@ import pytest
 
 from facedis_jax.models.neighbourhood_kernel import block_size, linear_moments_and_extreme
 from facedis_jax.models.neighbourhoods import (
-    NormalisedMaximum,
+    NeighbourhoodMaxPool,
     linear_moments_and_extreme_plain,
     neighbourhood_moments,
 )
@@ -52,7 +52,9 @@ def test_maximum_before_the_normalisation_is_the_plain_order_with_its_gradients(
         params = {"BatchAffine_0": first, "kernel": kernel, "BatchAffine_1": second}
         statistics = {"BatchAffine_0": first_statistics, "BatchAffine_1": second_statistics}
         variables = {"params": params, "batch_stats": statistics}
-        hidden, updates = NormalisedMaximum(7).apply(variables, gathered, centre, train=train, mutable=["batch_stats"])
+        hidden, updates = NeighbourhoodMaxPool(7).apply(
+            variables, gathered, centre, train=train, mutable=["batch_stats"]
+        )
         return hidden, (updates["batch_stats"]["BatchAffine_0"], updates["batch_stats"]["BatchAffine_1"])
 
     with jax.enable_x64(True):
@@ -157,7 +159,7 @@ def test_what_is_wider_than_the_kernels_is_left_to_the_plain_form():
     rng = np.random.default_rng(6)
     with jax.enable_x64(True):
         gathered, centre = (jnp.asarray(rng.normal(size=size), jnp.bfloat16) for size in ((64, 16, 128), (64, 128)))
-        module = NormalisedMaximum(128)
+        module = NeighbourhoodMaxPool(128)
         variables = module.init(jax.random.key(0), gathered, centre)
         params = jax.tree.map(lambda x: x.astype(float), variables["params"])
 
@@ -179,7 +181,7 @@ def test_what_is_wider_than_the_kernels_is_left_to_the_plain_form():
     ],
 )
 def test_tpus_take_the_kernels_for_what_they_fit(platform, dtype, neighbours, precision, kernels):
-    module = NormalisedMaximum(128)
+    module = NeighbourhoodMaxPool(128)
     gathered, centre = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((256, neighbours, 128), (256, 128)))
     variables = jax.eval_shape(module.init, jax.random.key(0), gathered, centre)
 
