@@ -1,4 +1,4 @@
-"""Numbers in text, in bounded memory."""
+"""Parsing text of numbers in bounded memory."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 from facedis_jax.errors import InputError
 
-# A Python object for each number costs some twenty times its text, so only this much text is split at a time.
+# A Python object for each number takes some twenty times its text, so only this much text is split at a time.
 _CHUNK = 1 << 20
 _LONGEST = 1 << 10
 _SPACE = re.compile(rb"\s")
@@ -19,7 +19,7 @@ def parse_numbers(path: Path, text: bytes | memoryview) -> np.ndarray:
     Raises:
       InputError: where anything in it is not a number; names `path`.
     """
-    # As many as there can be; memory that is not written to is not taken.
+    # As many as there can be; pages that are not written to take no memory.
     numbers = np.empty((len(text) + 1) // 2)
     count = start = 0
     while start < len(text):

@@ -1,4 +1,4 @@
-"""Which files are read at all: plain ones, and of a data folder those that lie in it."""
+"""Input guards: regular files only, no links out of a data folder."""
 
 import os
 import stat
@@ -9,22 +9,22 @@ from facedis_jax.errors import InputError, reason
 
 
 def file_size(path: Path, expected: str = "a file that can be read") -> int:
-    """The size of a plain file in bytes.
+    """The size of a regular file in bytes.
 
     Raises:
-      InputError: where it is missing, or a folder, a pipe or a device, from which reading might never end.
+      InputError: where it is missing, or is a folder, a pipe or a device, from which reading might never end.
     """
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
         raise InputError(path, expected, reason(error)) from None
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(path, expected, "a folder" if stat.S_ISDIR(status.st_mode) else "no plain file")
+        raise InputError(path, expected, "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file")
     return status.st_size
 
 
 def read_bytes(path: Path, expected: str = "a file that can be read") -> bytes:
-    """The content of a plain file; raises an InputError as `file_size`, and where it cannot be read."""
+    """The content of a regular file; raises an InputError as `file_size`, and where it cannot be read."""
     file_size(path, expected)
     try:
         return path.read_bytes()
@@ -33,9 +33,16 @@ def read_bytes(path: Path, expected: str = "a file that can be read") -> bytes:
 
 
 def refuse_links_out(folder: Path, paths: Iterable[Path]) -> None:
-    """Raises an InputError where a file of a data folder, or a folder on the way to it, is a link out of that folder.
+    """Checks that files of a data folder, and the folders in which they lie, are no links out of it.
 
-    The folder itself may be a link.
+    The data folder itself may be a link.
+
+    Args:
+      folder: the data folder.
+      paths: files in it.
+
+    Raises:
+      InputError: for the first that is such a link.
     """
     home = os.path.realpath(folder)
     known: set[str] = set()

@@ -1,4 +1,4 @@
-"""What an image file says beside its pixels, looked at before Pillow makes objects of it."""
+"""Checks of texts and tags in image files, before Pillow makes objects of them."""
 
 import struct
 import zlib
@@ -23,7 +23,7 @@ def check_image_headers(path: object, data: bytes) -> None:
     elif data.startswith((b"II", b"MM")):
         check_directory(path, data)
     elif (count := data.count(b"Exif\0\0")) > _MOST_EXIF_SEGMENTS:
-        raise InputError(path, "an image", f"one with {count} EXIF segments")
+        raise InputError(path, f"at most {_MOST_EXIF_SEGMENTS} EXIF segments", f"{count}")
 
 
 def check_directory(path: object, data: bytes) -> None:
@@ -55,4 +55,4 @@ def _check_texts(path: object, data: bytes) -> None:
                 left -= len(zlib.decompressobj().decompress(part[kind == b"zTXt" :], left + 1))
         at += 12 + length
     if left < 0:
-        raise InputError(path, "an image", f"one with more than {_MOST_TEXT:,} letters of compressed text")
+        raise InputError(path, f"at most {_MOST_TEXT:,} letters of compressed text", "more")

@@ -1,4 +1,4 @@
-"""One image: an image file in, a square of pixels out, or one clear line of what is wrong with it."""
+"""Image files as square arrays of pixels; a file that cannot be used is refused in one line."""
 
 import io
 import os
@@ -16,8 +16,8 @@ from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.formats.files import read_bytes
 from facedis_jax.formats.image_headers import check_directory, check_image_headers
 
-# Images that are looked at before a set is refused: a damaged one or two in front say nothing of the others.
-_TRIED = 10
+# Files that are probed before a set is refused, since the first ones may be damaged and the others whole.
+_PROBED = 10
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """What `decode_image` reads, in Pillow's names."""
@@ -31,19 +31,19 @@ CROPS = ("none", "center_square", "celeba_140", "celeba_108")
 - "none": all of it; it must be square.
 - "center_square": the largest square, in the middle.
 - "celeba_140", "celeba_108": the central 140 x 140 (brow to chin and some hair) or 108 x 108 (features alone, as in
-  DCGAN) pixels of CelebA's aligned 178 x 218. An image that is square has been cropped before and is kept whole.
+  DCGAN) pixels of CelebA's aligned 178 x 218. A square image is taken for one that is cropped already, and kept whole.
 """
 
 CELEBA_SIZE = (178, 218)
 """Width and height of CelebA's aligned images."""
 
 _MOST_PIXELS = 2**26
-# Flat images compress a thousandfold, so that a small file could ask for all memory. An image has a few pixels to
-# the byte, and gets what is in proportion to its file.
+# Flat images compress a thousandfold, so that a small file could ask for all memory. An image of a real scene has a few
+# pixels to the byte; the memory that is allowed is in proportion to the file.
 _MOST_TIMES_THE_FILE = 10
 _ALWAYS_ALLOWED = 60 << 20
-# Bytes that a pixel takes while it is decoded, turned or cropped, and made grey, as measured: Pillow keeps four for
-# RGB, and libwebp copies of all; libjpeg keeps six more of a progressive image, at its full size, until it is whole.
+# Bytes that a pixel takes while it is decoded, turned or cropped, and made grey, as measured. Pillow keeps four for
+# RGB, and libwebp a copy of them; libjpeg keeps six more of a progressive image, at its full size, until it is whole.
 _BYTES_PER_PIXEL = {"L": 3, "RGB": 9}
 _BYTES_PER_WEBP_PIXEL = 17
 _BYTES_PER_PROGRESSIVE_PIXEL, _BYTES_PER_DECODED_PIXEL = 6, 4
@@ -78,7 +78,7 @@ _REFUSED_MODES = {
 
 @dataclass(frozen=True)
 class Framing:
-    """What becomes of every image of a set: a square crop, resampled to one size.
+    """How the images of a set are cropped to a square and resampled to one size.
 
     Attributes:
       size: height and width, a power of two from 8.
@@ -102,7 +102,7 @@ class Framing:
             raise InputError("crop", f"one of {', '.join(CROPS)}", repr(self.crop))
 
     def box(self, where: object, width: int, height: int) -> tuple[int, int, int]:
-        """Left, top and side of the square that is kept of an image, in its pixels.
+        """Left, top and side, in pixels, of the square that is kept of an image.
 
         Raises:
           InputError: where the image does not suit the crop or is smaller than `size`; names `where`.
@@ -139,9 +139,17 @@ class Framing:
         return np.array(square, np.uint8).reshape(self.size, self.size, self.channels)
 
     def points(self, where: object, points: np.ndarray, width: int, height: int) -> np.ndarray:
-        """Points [..., 2], (x, y) in an image's pixels, where they come to lie in `pixels`, float32.
+        """The points [..., 2] float32 of the framed image that show the given points of the original.
 
-        In both, the corner pixel has its centre at (0, 0).
+        Points are (x, y) in pixels; the corner pixel has its centre at (0, 0).
+
+        Args:
+          where: named in errors.
+          points: [..., 2], of the original.
+          width, height: of the original.
+
+        Raises:
+          InputError: as `box`.
         """
         left, top, side = self.box(where, width, height)
         return ((points - [left, top] + 0.5) * (self.size / side) - 0.5).astype(np.float32)
@@ -149,13 +157,13 @@ class Framing:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The images of a set, read one at a time.
+    """The files of a set's images, read one at a time.
 
     Attributes:
-      paths: their files.
-      framing: what becomes of each.
-      size: width and height of the first.
-      sizes: those that are accepted.
+      paths: the files.
+      framing: how the images are cropped and resampled.
+      size: width and height of the first whole image.
+      sizes: the widths and heights that are accepted.
     """
 
     paths: Sequence[Path]
@@ -181,18 +189,18 @@ class ImageFiles:
 def open_images(
     paths: Sequence[Path], framing: Framing, *, usual_sizes: Collection[tuple[int, int]] = ()
 ) -> ImageFiles:
-    """The images of a set, all of which must have the size of the first that is whole.
+    """The files of a set's images, all of which must have the size of the first whole one.
 
     Args:
-      paths: their files, at least one.
-      framing: what becomes of each.
-      usual_sizes: widths and heights that may stand beside each other, as in CK+.
+      paths: the files, at least one.
+      framing: how the images are cropped and resampled.
+      usual_sizes: widths and heights that one set may mix, as CK+ does.
 
     Raises:
-      InputError: where none of the first few is whole, or the first that is does not suit.
+      InputError: where none of the first ten files is whole, or the first whole one does not suit `framing`.
     """
     refused: list[InputError] = []
-    for path in paths[:_TRIED]:
+    for path in paths[:_PROBED]:
         try:
             first = decode_image(path, read_bytes(path))
             break
@@ -208,8 +216,8 @@ def open_images(
 def decode_image(path: object, data: bytes) -> Image.Image:
     """An image from the bytes of its file, upright (as its EXIF tag says), of mode "RGB" or "L".
 
-    Memory follows the size of the file, whatever dimensions it promises. A JPEG of more than seven megapixels, as
-    cameras make them, is decoded at a half, a quarter or an eighth of its size.
+    Memory follows the size of the file, whatever dimensions it promises. A JPEG of more than seven megapixels is
+    decoded at a half, a quarter or an eighth of its size.
 
     Args:
       path: named in errors.
@@ -223,7 +231,7 @@ def decode_image(path: object, data: bytes) -> Image.Image:
         raise InputError(path, "an image", "an empty file")
     check_image_headers(path, data)
     try:
-        with warnings.catch_warnings(), _unheard(data):
+        with warnings.catch_warnings(), _silence_stderr(data):
             # Pillow warns of small blemishes, such as a damaged EXIF block; of huge images it only warns too.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -253,9 +261,9 @@ def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
         each = _BYTES_PER_WEBP_PIXEL
     most = _MOST_PIXELS
     if image.format in ("JPEG", "MPO"):
-        # Beyond its bytes libjpeg would go on in grey.
+        # Where a file ends early, libjpeg fills up with grey.
         most = min(most, _MOST_JPEG_PIXELS_PER_BYTE * num_bytes)
-        # By its dimensions alone, so that images of one camera stay of one size, however well they compress.
+        # By the dimensions alone, so that images of one camera get one size, however well they compress.
         scale = next((s for s in (1, 2, 4) if width * height * each <= s**2 * _ALWAYS_ALLOWED), 8)
         image.draft(None, (width // scale, height // scale))
     decoded = image.width * image.height
@@ -279,8 +287,8 @@ def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
 
 
 @contextmanager
-def _unheard(data: bytes) -> Iterator[None]:
-    """Keeps to itself what Pillow and libtiff print of a damaged TIFF file, which is told by an error as well."""
+def _silence_stderr(data: bytes) -> Iterator[None]:
+    """Drops what libtiff prints to standard error of a damaged TIFF file; the error that is raised says it as well."""
     if not data.startswith((b"II", b"MM")):
         yield
         return

@@ -1,4 +1,4 @@
-"""JSON files of bounded size and depth, written whole."""
+"""JSON files: read within bounds of size and depth, written whole."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import file_size
 from facedis_jax.formats.whole import write_text
 
-# Python objects take some twenty times the text that they were read from.
+# Python objects take some twenty times the memory of the text from which they are read.
 _LARGEST_JSON = 2 << 20
 _DEEPEST_JSON = 50
 

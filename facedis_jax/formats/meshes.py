@@ -1,4 +1,4 @@
-"""Triangle meshes in files: PLY, OBJ and WRL in; PLY, OBJ and GLB out; and what a face mesh must satisfy."""
+"""Mesh files: PLY, OBJ and WRL are read, PLY, OBJ and GLB written; and checks of face meshes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from facedis_jax.formats.polygons import check_polygons, cut_into_triangles
 from facedis_jax.formats.whole import write_whole
 from facedis_jax.formats.wrl import parse_wrl
 
-# Each takes the path (for messages) and the bytes, and returns vertices [vertices, 3], the corners of all
-# polygons one after another, and the number of corners of each polygon.
+# Each takes the path (for errors) and the bytes, and returns vertices [vertices, 3], the corners of all polygons one
+# after another, and the number of corners of each polygon.
 _PARSERS: dict[str, Callable[[Path, bytes], tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
     ".ply": parse_ply,
     ".obj": parse_obj,
@@ -26,15 +26,15 @@ _PARSERS: dict[str, Callable[[Path, bytes], tuple[np.ndarray, np.ndarray, np.nda
 _WRITERS = (".ply", ".obj", ".glb")
 
 MESH_SUFFIXES = tuple(_PARSERS)
-"""What `read_mesh` reads."""
+"""How the names of files that `read_mesh` reads end."""
 
 UNITS = {"m": 1000.0, "dm": 100.0, "cm": 10.0, "mm": 1.0}
 """Millimetres in each unit of length."""
 
-# From a face mask of a child to a whole head with neck, in mm. The range spans less than a factor of ten, so
+# In mm, from a child's face without ears to a whole head with its neck. The range spans less than a factor of ten, so
 # that at most one unit fits.
 _FACE_DIAGONAL = (120.0, 600.0)
-# Places in what is made of a larger file would not fit into 32 bits.
+# Offsets in what is made of a larger file would not fit into 32 bits.
 _LARGEST = 1 << 30
 
 
@@ -54,13 +54,12 @@ class Mesh:
 def read_mesh(path: str | Path) -> Mesh:
     """Reads a `.ply` (ASCII or binary), `.obj` or `.wrl` (VRML97) file; polygons become triangle fans.
 
-    Only the file itself is read, never a material or texture that it names. Memory stays within a small
-    multiple of the file's size whatever the file promises.
+    Only the file itself is read, never a material or texture that it names. Memory stays within a small multiple of the
+    file's size, whatever the file promises.
 
     Raises:
-      InputError: where the file is missing, truncated, of another format, without vertices or faces, with NaN
-      or
-        infinite coordinates or with corners that name no vertex.
+      InputError: where the file is missing, truncated, of another format, without vertices or faces, with NaN or
+        infinite coordinates, or with corners that name no vertex.
     """
     return parse_mesh(path, read_mesh_bytes(path))
 
@@ -85,7 +84,7 @@ def parse_mesh(path: str | Path, data: bytes) -> Mesh:
     if not np.isfinite(vertices).all():
         bad = int(np.flatnonzero(~np.isfinite(vertices).all(1))[0])
         raise InputError(path, "finite coordinates", f"{vertices[bad].tolist()} at vertex {bad}")
-    # What the parsers gave may be views of a buffer as large as the file, which is given up here.
+    # The parsers may return views of a buffer as large as the file; these are copies, so that it can be freed.
     sizes = {"num_vertices": len(vertices), "num_bytes": len(data)}
     corners, lengths = check_polygons(path, corners, lengths, **sizes)
     return Mesh(vertices, cut_into_triangles(corners, lengths))
@@ -122,10 +121,10 @@ def encode_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> bytes:
 
 
 def first_readable(paths: Sequence[Path]) -> Mesh:
-    """The first of some meshes that can be read.
+    """The first mesh that can be read, of several files.
 
     Raises:
-      InputError: of the first one, where none can.
+      InputError: that of the first file, where none can be read.
     """
     problem: InputError | None = None
     for path in paths:
@@ -152,8 +151,7 @@ def check_topology(where: object, mesh: Mesh, num_vertices: int, triangles: np.n
 def check_unit(where: object, vertices: np.ndarray, expected_unit: str = "mm") -> None:
     """Raises an InputError unless vertices [vertices, 3] have the size of a face in the expected unit.
 
-    A face's bounding box measures 120 to 600 mm along its diagonal. The error says which unit the numbers
-    look like.
+    A face's bounding box measures 120 to 600 mm along its diagonal. The error says in which unit the mesh seems to be.
     """
     diagonal = float(np.linalg.norm(np.ptp(vertices.astype(np.float64), axis=0)))
 

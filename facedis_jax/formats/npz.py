@@ -1,4 +1,4 @@
-"""Archives of plain arrays (`.npz`) from anywhere: no pickles, and no more memory than the file justifies."""
+"""Reading `.npz` archives that are not trusted: no pickles, and memory in proportion to the file."""
 
 import io
 import math
@@ -13,41 +13,42 @@ import numpy as np
 
 from facedis_jax.errors import InputError
 
-# Deflate makes up to a thousand bytes of one. Honest weights and faces, zeros among them, make about two; what is small
-# may swell as it likes. Readers take up to four times as much while they work.
+# Deflate can make a thousand bytes of one; of weights and faces, zeros included, it makes about two. Small files may
+# expand freely. Readers take up to four times as much while they work.
 _MOST_TIMES_THE_FILE = 2.5
 _ALWAYS_ALLOWED = 18 << 20
 # Readers turn integers into float32.
 _LEAST_ITEM = 4
-# The list of members, which is read first, costs twenty times its size; this is enough for some thousands.
+# The archive's directory, which is read first, takes twenty times its size in memory; this is enough for thousands of
+# members.
 _LONGEST_DIRECTORY = 1 << 18
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_npz(path: str | os.PathLike, expected: str, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz`, in memory bounded by a small multiple of the file, whatever it promises.
+    """The arrays of an `.npz`, in memory of at most a small multiple of the file, whatever the file promises.
 
     Args:
       path: of the file.
       expected: what it should be, for errors.
-      wanted: names of the arrays to read, of which those that are missing are left out; all if None.
+      wanted: names of the arrays to read; those that are missing are skipped. All if None.
 
     Raises:
-      InputError: where there is no file, or it is no archive, damaged, or holds other things than plain arrays or more
-        than a file of its size can.
+      InputError: where there is no file, or it is no archive or damaged, or holds other things than plain arrays, or
+        more than a file of its size may.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(path, expected, "nothing there")
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            # NumPy warns of headers that Python 2 wrote, or that look as if.
+            # NumPy warns of headers that look as if Python 2 had written them.
             warnings.simplefilter("ignore")
             return _read(path, expected, file, wanted)
     except InputError:
         raise
     except Exception as error:
-        # Damage shows in more ways than zipfile and NumPy document: in the directory, the stream, the header.
+        # zipfile and NumPy raise more kinds of errors for damaged files than they document.
         found = ascii(f"{type(error).__name__}: {error}"[:200])[1:-1]
         raise InputError(path, expected, found) from error
 
@@ -71,7 +72,7 @@ def _read(path: Path, expected: str, file: BinaryIO, wanted: Collection[str] | N
 
 
 def _check_directory(path: Path, expected: str, file: BinaryIO) -> int:
-    """The size of the file, once the archive's list of members is known to be no large part of it."""
+    """The size of the file; raises an InputError where the archive's directory is too large."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
@@ -81,13 +82,13 @@ def _check_directory(path: Path, expected: str, file: BinaryIO) -> int:
     while at >= 0:
         length = int.from_bytes(tail[at + 12 : at + 16], "little")
         if length > _LONGEST_DIRECTORY:
-            raise InputError(path, f"a list of members of at most {_LONGEST_DIRECTORY} bytes", f"{length}")
+            raise InputError(path, f"a directory of at most {_LONGEST_DIRECTORY} bytes", f"{length}")
         at = tail.find(b"PK\5\6", at + 1)
     return size
 
 
 def _check_header(path: Path, name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """The bytes that an array may come to, once its header agrees with its size: NumPy believes headers."""
+    """The bytes that an array takes in memory; raises an InputError where its header disagrees with its size."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InputError(path, f"{name} stored or deflated", "another compression")
     with archive.open(info) as member:

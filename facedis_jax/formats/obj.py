@@ -1,7 +1,7 @@
-"""Wavefront OBJ files: the `v` and `f` lines, in the file's order, and nothing that they point to.
+"""Wavefront OBJ files: vertices and faces in the file's order; other lines and other files are not read.
 
-Loaders for rendering split and reorder vertices by their texture coordinates; here the order is what
-registers one mesh with another.
+Loaders for rendering split and reorder vertices by their texture coordinates; here vertex i of one mesh must stay
+vertex i of every other mesh that is registered with it.
 """
 
 import io
@@ -12,7 +12,7 @@ import numpy as np
 
 from facedis_jax.errors import InputError
 
-# Bounds the memory that splitting one line takes.
+# Splitting a longer line would take too much memory.
 _LONGEST_LINE = 1 << 16
 
 
@@ -44,7 +44,7 @@ def parse_obj(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _corner(word: bytes, vertices_so_far: int) -> int:
-    """The vertex of `v`, `v/vt`, `v//vn` or `v/vt/vn`, from 0; negative ones count back from the last."""
+    """The vertex index, from 0, in `v`, `v/vt`, `v//vn` or `v/vt/vn`; negative numbers count back from the last."""
     index = int(word.split(b"/", 1)[0])
     if index == 0 or index < -vertices_so_far:
         raise ValueError("vertices count from 1")

@@ -1,13 +1,13 @@
-"""Corners of polygons as they stand in files, checked and cut into triangles, in memory that the file justifies."""
+"""Polygons as they were read from files: checked and cut into triangles, in memory in proportion to the file."""
 
 import numpy as np
 
 from facedis_jax.errors import InputError
 
-# Corners or triangles at a time.
+# Corners or triangles that are worked on at a time.
 _CHUNK = 1 << 18
-# A file with one byte for each corner of its polygons would take twelve times its size as triangles. It has at most
-# 256 vertices, so that no mesh is turned away by these.
+# A file with one byte for each corner of its polygons would take twelve times its size as triangles. As its indices fit
+# into a byte it has at most 256 vertices, so that no real mesh is refused by these limits.
 _MOST_TIMES_THE_FILE = 4
 _ALWAYS_ALLOWED = 1 << 25
 
@@ -15,20 +15,20 @@ _ALWAYS_ALLOWED = 1 << 25
 def check_polygons(
     where: object, corners: np.ndarray, lengths: np.ndarray, *, num_vertices: int, num_bytes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Checks polygons as they were read.
+    """The polygons as arrays of their own, once they are known to be valid.
 
     Args:
       where: the file, for errors.
-      corners: of all polygons one after another, in any shape and of any type of number.
-      lengths: [polygons] of integers in any type, how many corners each has.
+      corners: vertex indices of all polygons one after another, in any shape and of any type of number.
+      lengths: [polygons] integers of any type, how many corners each has.
       num_vertices: of the mesh.
       num_bytes: of the file.
 
     Returns:
-      Both as arrays of their own, int32: [corners] and [polygons].
+      Corners [corners] and lengths [polygons], both int32.
 
     Raises:
-      InputError: where there are no polygons, one has less than three corners, a corner names no vertex, or they are
+      InputError: where there are no polygons, one has less than three corners, a corner names no vertex, or they make
         far more triangles than the file could hold.
     """
     if not len(lengths):
@@ -42,7 +42,7 @@ def check_polygons(
 
 
 def cut_into_triangles(corners: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Triangle fans [triangles, 3] int32 of polygons from `check_polygons`."""
+    """Triangles [triangles, 3] int32 of polygons from `check_polygons`: each polygon becomes a fan."""
     return corners.reshape(-1, 3) if (lengths == 3).all() else _fans(corners, lengths)
 
 

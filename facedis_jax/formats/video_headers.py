@@ -1,4 +1,4 @@
-"""What a video file says of itself, looked at before FFmpeg makes room for it."""
+"""Checks of what the header of a video file promises, before FFmpeg allocates memory for it."""
 
 import mmap
 import re
@@ -6,8 +6,7 @@ from typing import BinaryIO
 
 from facedis_jax.errors import InputError
 
-# FFmpeg takes some 70 bytes for each sample of an MP4 or QuickTime file, whether the file holds it or not, and repeats
-# them for each edit.
+# FFmpeg takes some 70 bytes for each sample that an MP4 or QuickTime file promises, and repeats them for each edit.
 _BYTES_PER_SAMPLE = 36
 _ALWAYS_ALLOWED = 350_000
 _TABLES = re.compile(rb"(?:stsz(?=.{8}(.{4}))|trun(?=.{4}(.{4})))|elst(?=.{4}(.{4}))", re.DOTALL)
@@ -15,10 +14,11 @@ _PACKED = re.compile(rb"cmov(?=.{4}dcom)", re.DOTALL)
 
 
 def check_container(path: object, file: BinaryIO, size: int) -> str:
-    """Which of FFmpeg's demuxers reads a file that is not empty: "mov", "avi" or "matroska".
+    """The FFmpeg demuxer that reads a file that is not empty: "mov", "avi" or "matroska".
 
     Raises:
-      InputError: where an MP4 or QuickTime file promises far more samples than it can hold, or packs its head.
+      InputError: where an MP4 or QuickTime file promises far more samples than it can hold, or compresses its
+        header.
     """
     start = file.read(4)
     file.seek(0)
@@ -28,9 +28,9 @@ def check_container(path: object, file: BinaryIO, size: int) -> str:
         return "matroska"
     samples = edits = 0
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for first, last in _heads(data):
+        for first, last in _header_boxes(data):
             if _PACKED.search(data, first, last):
-                raise InputError(path, "a plain head of the video", "a compressed one")
+                raise InputError(path, "a header that is not compressed", "a compressed one")
             for match in _TABLES.finditer(data, first, last):
                 sizes, run, edit = (int.from_bytes(count or b"", "big") for count in match.groups())
                 samples += sizes + run
@@ -42,15 +42,15 @@ def check_container(path: object, file: BinaryIO, size: int) -> str:
     return "mov"
 
 
-def _heads(data: mmap.mmap) -> list[tuple[int, int]]:
-    """Where the boxes of an MP4 or QuickTime file lie, but for those of the images and the sound."""
-    heads, at = [], 0
+def _header_boxes(data: mmap.mmap) -> list[tuple[int, int]]:
+    """Start and end of each box of an MP4 or QuickTime file, but for those of the samples (`mdat`)."""
+    boxes, at = [], 0
     while at + 8 <= len(data):
         length, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
         if length == 1:
             length, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
         end = len(data) if length < head else min(at + length, len(data))
         if kind != b"mdat" or length < head:
-            heads.append((at, end))
+            boxes.append((at, end))
         at = end
-    return heads
+    return boxes

@@ -1,4 +1,4 @@
-"""One video file: its frames out, each a square of pixels, or one clear line of what is wrong with it."""
+"""Video files as arrays of square frames; a file that cannot be used is refused in one line."""
 
 import hashlib
 from pathlib import Path
@@ -15,14 +15,14 @@ from facedis_jax.formats.video_headers import check_container
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv")
 """How the names of video files end."""
 
-# Nothing but these containers: FFmpeg would follow a playlist that goes by the name of a video to other files.
+# No other containers: FFmpeg would follow a playlist that has the name of a video to other files.
 _CONTAINER = {"format_whitelist": "mov,avi,matroska,webm"}
 _MOST_PIXELS = 2**25  # of a frame, just above 8K
-# Flat frames take next to nothing of a file, which could ask for all memory with them. What shows something takes more,
-# and gets what is in proportion to its file.
+# Flat frames take next to nothing of a file, so that a small one could ask for all memory. The memory that is allowed
+# is in proportion to the file.
 _MOST_TIMES_THE_FILE = 10
 _ALWAYS_ALLOWED = 60 << 20
-# How often a decoder keeps a frame as it is coded, and the bytes of a pixel while it becomes an image, as measured.
+# How many coded frames a decoder keeps, and the bytes of a pixel while a frame becomes an image, as measured.
 _FRAMES_KEPT = {"intra": 2, "inter": 12}
 _BYTES_PER_IMAGE_PIXEL = 14
 _SLACK = 0.2  # seconds by which a container may exaggerate how long it plays
@@ -31,14 +31,14 @@ _SLACK = 0.2  # seconds by which a container may exaggerate how long it plays
 def read_video(path: Path, framing: Framing, *, most: int | None = None) -> np.ndarray:
     """The frames of a video, cropped and resampled.
 
-    Memory follows the size of the file and of the frames that are asked for. What a decoder can tell is damaged is
-    refused; damage that leaves a valid stream behind is not seen, such as the loss of a whole frame from WebM or
-    Matroska, which do not count them.
+    Memory follows the size of the file and of the frames that are asked for. Damage that the decoder detects is
+    refused; damage that leaves a valid stream is not found, such as the loss of a whole frame from WebM or Matroska,
+    which do not count their frames.
 
     Args:
       path: the file.
-      framing: what becomes of each frame.
-      most: how many frames to read from the first on, without a look at the others; all if None.
+      framing: how frames are cropped and resampled.
+      most: how many frames to read, from the first on; the others are not decoded. All if None.
 
     Returns:
       [frames, size, size, channels] uint8, in the order in which they are shown, upright.
@@ -60,8 +60,7 @@ def read_video(path: Path, framing: Framing, *, most: int | None = None) -> np.n
     except InputError:
         raise
     except Exception as error:
-        # Of files that are damaged in their heads, PyAV lets through whatever it stumbles upon; of FFmpeg's own errors
-        # `strerror` is the plain part.
+        # PyAV raises errors of many kinds for damaged headers; FFmpeg's own have a plain `strerror`.
         found = getattr(error, "strerror", None) or type(error).__name__
         expected = f"a whole video ({', '.join(VIDEO_SUFFIXES)})"
         raise InputError(path, expected, f"a damaged or truncated one ({found})") from None
@@ -92,8 +91,7 @@ def _frames(
         raise InputError(path, f"frames of at most {most_pixels:,} pixels in a file of its size", promised)
     # Frames further on may have another size.
     context.options = {"err_detect": "explode", "max_pixels": f"{most_pixels}"}
-    # In one block, which grows by an eighth at a time: small ones would lie between those that FFmpeg takes and gives
-    # back, and keep them from being used again.
+    # One block that grows by an eighth at a time: many small ones would fragment the memory that FFmpeg frees.
     most_frames = max(1, (most_bytes - pixels * each) * 8 // (9 * framing.size**2 * framing.channels))
     frames = bytearray()
     count, packets, end = 0, 0, 0.0
@@ -118,7 +116,7 @@ def _frames(
             count += 1
             if count == most:
                 return _stacked(frames, framing)
-    # How many frames there should be, or for how long they play. AVI counts those that a camera left out too.
+    # The header says how many frames there should be, or for how long they play. AVI counts dropped frames too.
     if packets < stream.frames and end * float(stream.average_rate or 0) < stream.frames - 0.5:
         raise InputError(path, f"{stream.frames} frames, as its header promises", f"{packets}")
     length = (container.duration or 0) / av.time_base
@@ -134,7 +132,7 @@ def _stacked(frames: bytearray, framing: Framing) -> np.ndarray:
 
 
 def _image(frame: av.VideoFrame) -> Image.Image:
-    """A frame as an image of mode "RGB" or "L", turned as its file says that it be shown."""
+    """A frame as an image of mode "RGB" or "L", rotated as its file says."""
     if frame.format.name.startswith("gray"):
         image = Image.fromarray(frame.to_ndarray(format="gray"))
     else:

@@ -46,7 +46,7 @@ def _between_brackets(path: Path, text: bytearray, opening: re.Pattern[bytes], w
 def _polygons(path: Path, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corners and polygon lengths from corners with -1 after each polygon, which may be left out after the last."""
     is_end = index == -1
-    # Said here of what `triangulate` would refuse as well, so that the ends are few beside the corners.
+    # `check_polygons` would refuse this as well, but here the array of ends would already be large.
     if 4 * np.count_nonzero(is_end) > len(index) + 1:
         raise InputError(path, "faces of three or more corners", "shorter ones")
     ends = np.append(np.flatnonzero(is_end), len(index) if len(index) and not is_end[-1] else [])

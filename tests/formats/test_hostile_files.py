@@ -144,7 +144,7 @@ def test_a_mesh_reads_nothing_that_it_names(tmp_path, monkeypatch):
 )
 def test_pipes_are_not_waited_for(tmp_path, name, read):
     os.mkfifo(tmp_path / name)
-    with pytest.raises(InputError, match=r"no plain file|nothing there"):
+    with pytest.raises(InputError, match=r"no regular file|nothing there"):
         read(tmp_path / name)
 
 
