@@ -7,10 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
-from jax.sharding import NamedSharding
-
-from facedis_jax.learners.learner import Batch, State
-from facedis_jax.training import DataParallel
 
 
 class Cost(NamedTuple):
@@ -183,41 +179,3 @@ def _last_part(types: str) -> str:
 
 
 _ARRAY_TEXT = re.compile(r"[a-z]+\d*\w*\[[\d,]*\]")
-
-
-def running_program(step: DataParallel, state: State, batch: Batch) -> Any:
-    """The compiled program behind a step that has run on such a state and batch; nothing is compiled again.
-
-    Args:
-      step: as `data_parallel` makes it.
-      state: as `place_state` gives it; copied.
-      batch: host arrays.
-    """
-    state = step.place_state(state)
-    if step._method == "pmap" and step._has_split_fields:
-        state = step._stack(state)
-    return step._function.lower(state, step.place_batch(batch), step._arrays).compile()
-
-
-def lower_for_shapes(step: DataParallel, state: State, batch: Batch) -> Any:
-    """The program of a step for devices that need not be there.
-
-    Args:
-      step: as `data_parallel` makes it.
-      state, batch: pytrees of shapes, whole.
-
-    Raises:
-      ValueError: the devices do not divide what is split over them.
-    """
-    if step._method == "pmap":
-
-        def stacked(leaf: Any) -> Any:
-            size = step._mesh.size
-            if leaf.shape[0] % size:
-                raise ValueError(f"{size} devices do not divide an axis of {leaf.shape[0]}")
-            return jax.ShapeDtypeStruct((size, leaf.shape[0] // size, *leaf.shape[1:]), leaf.dtype)
-
-        return step._function.lower(step._map_split_fields(stacked, state), jax.tree.map(stacked, batch), step._arrays)
-    sharding = NamedSharding(step._mesh, step._split)
-    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), batch)
-    return step._function.lower(step.abstract_state(state), batch, step._arrays)

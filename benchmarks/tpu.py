@@ -23,7 +23,7 @@ from jax.experimental import topologies
 
 from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark
 from benchmarks.models import AXIS, Compute, Groups, ModelName, TrainingStep, step_of
-from benchmarks.programs import Cost, collectives, compiled_cost, loops_cost, lower_for_shapes
+from benchmarks.programs import Cost, collectives, compiled_cost, loops_cost
 from facedis_jax.errors import InputError
 from facedis_jax.training import data_parallel
 from facedis_jax.training.parallel import Method
@@ -120,7 +120,7 @@ def compile_step(
     )
     began = time.perf_counter()
     try:
-        compiled, text = compile_with_text(lower_for_shapes(mapped, state, batch))
+        compiled, text = compile_with_text(mapped.lower(state, batch))
     except (RuntimeError, TypeError, ValueError) as error:
         return row | {"compiles": False, "why": _reason(error)}
     chip = CHIPS.get(devices[0].device_kind)

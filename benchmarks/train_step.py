@@ -34,7 +34,7 @@ from benchmarks.measurement import (
     time_in_turn,
 )
 from benchmarks.models import AXIS, Compute, Groups, ModelName, TrainingStep, step_of
-from benchmarks.programs import Cost, compiled_cost, loops_cost, running_program
+from benchmarks.programs import Cost, compiled_cost, loops_cost
 from facedis_jax.data.on_device import DeviceDataset, device_dataset
 from facedis_jax.errors import InputError
 from facedis_jax.training import check_batch_size, data_parallel
@@ -113,7 +113,7 @@ class RunningStep:
 
     def __init__(self, step: TrainingStep, num_devices: int, *, method: Method = "pmap", keep_on_device: bool = False):
         batch: Any = step.make_batch(0)
-        tables, self._batch = _kept(step) if keep_on_device else (None, batch)
+        dataset, self._batch = _kept(step) if keep_on_device else (None, batch)
         began = time.perf_counter()
         self._step = data_parallel(
             step.learner.step,
@@ -121,7 +121,7 @@ class RunningStep:
             method=method,
             axis_name=AXIS,
             state_axes=step.state_axes,
-            tables=tables,
+            dataset=dataset,
         )
         init = jax.jit(step.learner.init, compiler_options={"xla_backend_optimization_level": 0})
         self._state = self._step.place_state(init(jax.random.key(0), batch))
@@ -135,7 +135,7 @@ class RunningStep:
 
     def cost(self) -> Cost:
         """Of one device, but for the loops' later trips."""
-        return compiled_cost(running_program(self._step, self._state, self._batch))
+        return compiled_cost(self._step.compiled(self._state, self._batch))
 
 
 def whole_cost(running: RunningStep, num_devices: int, make_step: Callable[..., TrainingStep], batch_size: int) -> Cost:

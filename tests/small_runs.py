@@ -19,7 +19,7 @@ from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
 from facedis_jax.runs.faces import AXIS, MODEL_FILE, FaceDataConfig, FaceRunConfig, constants_of, trained_faces
 from facedis_jax.runs.settings import as_json
-from facedis_jax.training import LoopConfig, RunFolder, fit
+from facedis_jax.training import LoopConfig, Parallel, RunFolder, fit
 
 UNITS = ("jawOpen", "mouthSmile_L", "mouthSmile_R", "mouthPucker", "browInnerUp", "mouthLeft", "mouthRight")
 UNITS += ("mouthUpperUp", "mouthShrugLower", "mouthFrown", "mouthDimple", "mouthRollUpper")
@@ -84,11 +84,9 @@ def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
         iter(batches),
         evaluation_batches(face_set.test, face_set.neutrals, batch_size=32),
         folder,
-        LoopConfig(num_steps=num_steps, checkpoint_every_steps=num_steps, evaluate_every_steps=num_steps),
+        LoopConfig(num_steps, checkpoint_every_steps=num_steps, evaluate_every_steps=num_steps, quiet=True),
         key=jax.random.key(0),
-        devices=jax.devices()[:1],
-        axis_name=AXIS,
-        quiet=True,
+        parallel=Parallel(jax.devices()[:1], axis_name=AXIS),
     )
     state = jax.device_get(result.state)
     codec = codec_of(learner_config, constants, state, face_set.expressions)

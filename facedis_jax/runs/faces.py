@@ -37,7 +37,7 @@ from facedis_jax.runs.command_line import (
 )
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.settings import as_json
-from facedis_jax.training import FitResult, LoopConfig, RunFolder, check_batch_size, fit
+from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, check_batch_size, fit
 from facedis_jax.training.logs import read_metrics
 
 AXIS = "devices"
@@ -193,7 +193,14 @@ def open_face_run(
     if steps < 1:
         expected = f"enough for one step of {config.batch_size} of {len(face_set.train)} faces"
         raise InputError("epochs", expected, str(config.epochs))
-    loop = LoopConfig(steps, config.log_every_steps, config.evaluate_every_steps, config.checkpoint_every_steps)
+    loop = LoopConfig(
+        steps,
+        config.log_every_steps,
+        config.evaluate_every_steps,
+        config.checkpoint_every_steps,
+        tensorboard=options.tensorboard,
+        quiet=options.quiet,
+    )
     made_by = {
         "experiment": name,
         "data": face_set.content_hash,
@@ -217,7 +224,7 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
     train, test = (
         _with_features(source, functions.features, config.precompute) for source in (face_set.train, face_set.test)
     )
-    batches, tables = training_batches(
+    batches, dataset = training_batches(
         run.options,
         train,
         face_set.neutrals,
@@ -239,13 +246,9 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
         run.folder,
         run.loop,
         key=jax.random.key(config.seed),
-        devices=run.devices,
-        method=run.options.parallel,
-        axis_name=AXIS,
-        tensorboard=run.options.tensorboard,
-        quiet=run.options.quiet,
+        parallel=Parallel(run.devices, run.options.parallel, AXIS),
         names=face_set.names,
-        tables=tables,
+        dataset=dataset,
     )
     if result.interrupted_by is not None:
         raise RunInterrupted(result, run.loop.num_steps)

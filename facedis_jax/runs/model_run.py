@@ -28,7 +28,7 @@ from facedis_jax.runs.command_line import (
 )
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.settings import as_json
-from facedis_jax.training import LoopConfig, RunFolder, check_batch_size, fit
+from facedis_jax.training import LoopConfig, Parallel, RunFolder, check_batch_size, fit
 from facedis_jax.training.arrays import save_weights
 from facedis_jax.training.logs import read_metrics
 
@@ -233,8 +233,10 @@ def train_model(
         evaluate_every_steps=steps(training.evaluate_every_epochs),
         checkpoint_every_steps=steps(training.checkpoint_every_epochs),
         keep_checkpoints=2,
+        tensorboard=run.options.tensorboard,
+        quiet=run.options.quiet,
     )
-    batches, tables = training_batches(
+    batches, dataset = training_batches(
         run.options,
         train,
         batch_size=training.batch_size,
@@ -257,14 +259,9 @@ def train_model(
         folder,
         loop,
         key=jax.random.key(run.seed),
-        devices=run.devices,
-        method=run.options.parallel,
-        axis_name=AXIS,
-        state_axes=state_axes,
-        tensorboard=run.options.tensorboard,
-        quiet=run.options.quiet,
+        parallel=Parallel(run.devices, run.options.parallel, AXIS, state_axes),
         names=names,
-        tables=tables,
+        dataset=dataset,
     )
     if result.interrupted_by is not None:
         raise RunInterrupted(result, loop.num_steps)

@@ -5,8 +5,9 @@ from facedis_jax.extras import require_extra
 require_extra(__name__, "run", "flax", "orbax", "rich")
 
 from facedis_jax.training.checkpoints import Checkpoint, Checkpoints, SaveFailed
-from facedis_jax.training.loop import BatchIterator, FitResult, LoopConfig, TrainingDiverged, fit
-from facedis_jax.training.parallel import DataParallel, check_batch_size, data_parallel, split_examples
+from facedis_jax.training.loop import BatchIterator, FitResult, LoopConfig, fit
+from facedis_jax.training.parallel import DataParallel, Parallel, check_batch_size, data_parallel, split_examples
+from facedis_jax.training.record import TrainingDiverged
 from facedis_jax.training.run_folder import RunFolder
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DataParallel",
     "FitResult",
     "LoopConfig",
+    "Parallel",
     "RunFolder",
     "SaveFailed",
     "TrainingDiverged",

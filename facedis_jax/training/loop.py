@@ -5,25 +5,22 @@ run that was interrupted repeats the one that was not, bit for bit.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facedis_jax.errors import InputError
-from facedis_jax.formats.json_files import write_json
+from facedis_jax.errors import InputError, check_least
 from facedis_jax.learners.learner import Batch, Learner, Metrics, State
 from facedis_jax.metrics import Average
 from facedis_jax.training.checkpoints import Checkpoints
 from facedis_jax.training.interruption import Interruption, exit_code
-from facedis_jax.training.logs import JsonLinesWriter, MetricWriter, TensorBoardWriter
-from facedis_jax.training.parallel import DataParallel, Method, Tables, data_parallel
-from facedis_jax.training.progress import ProgressReport
+from facedis_jax.training.parallel import DataParallel, DeviceDataset, Parallel
+from facedis_jax.training.record import DispatchedStep, Record, UnreadMetrics, read_metrics_of
 from facedis_jax.training.run_folder import RunFolder
 
 
@@ -37,6 +34,11 @@ class LoopConfig:
       evaluate_every_steps: steps from one evaluation to the next; the last step is always evaluated.
       checkpoint_every_steps: steps from one checkpoint to the next; the last step is always saved.
       keep_checkpoints: how many of the newest are kept.
+      tensorboard: also write event files to the folder.
+      quiet: show no progress.
+
+    Raises:
+      InputError: for a number below 1.
     """
 
     num_steps: int = 1000
@@ -44,12 +46,12 @@ class LoopConfig:
     evaluate_every_steps: int = 500
     checkpoint_every_steps: int = 500
     keep_checkpoints: int = 3
+    tensorboard: bool = False
+    quiet: bool = False
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value < 1:
-                raise InputError(field.name, "at least 1", str(value))
+        intervals = {"log_every_steps": 1, "evaluate_every_steps": 1, "checkpoint_every_steps": 1}
+        check_least(self, num_steps=1, **intervals, keep_checkpoints=1)
 
 
 class BatchIterator(Protocol):
@@ -63,21 +65,6 @@ class BatchIterator(Protocol):
     def get_state(self) -> dict[str, Any]: ...
 
     def set_state(self, state: dict[str, Any]) -> None: ...
-
-
-class TrainingDiverged(RuntimeError):
-    """Training gave a number that is not finite; the checkpoints are from before it did.
-
-    Args:
-      step: the step that gave it.
-      values: the metrics of that step.
-      file: where the step, its metrics and its examples are written down.
-    """
-
-    def __init__(self, step: int, values: Mapping[str, float], file: Path):
-        self.step, self.values, self.file = step, dict(values), file
-        parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        super().__init__(f"training diverged at step {step}: {parts}; its examples are listed in {file}")
 
 
 class FitResult(NamedTuple):
@@ -101,22 +88,6 @@ class FitResult(NamedTuple):
         return exit_code(self.interrupted_by)
 
 
-class _Step(NamedTuple):
-    """A step that was given to the device: its metrics are still there, and so is whether all numbers are finite."""
-
-    number: int
-    batch: Batch
-    metrics: Metrics
-    finite: jax.Array
-
-
-class _Unread(NamedTuple):
-    """Metrics that are still on the device, summed over the steps up to `step`."""
-
-    step: int
-    metrics: Metrics
-
-
 def fit(
     learner: Learner,
     train_batches: BatchIterator,
@@ -125,29 +96,22 @@ def fit(
     config: LoopConfig,
     *,
     key: jax.Array,
-    devices: Sequence[jax.Device] | None = None,
-    method: Method = "pmap",
-    axis_name: str = "devices",
-    state_axes: Any = None,
-    tensorboard: bool = False,
-    quiet: bool = False,
+    parallel: Parallel | None = None,
     names: Sequence[str] | None = None,
-    tables: Tables | None = None,
+    dataset: DeviceDataset | None = None,
 ) -> FitResult:
     """Trains a learner, from its last checkpoint if the folder holds one.
 
     Args:
-      learner: its `step` and `evaluate` take their collectives over `axis_name`; `init` is called without it.
+      learner: its `step` and `evaluate` take their collectives over the axis of `parallel`; `init` has none.
       train_batches: endless; read one step ahead of the device at most.
       test_batches: iterated anew at each evaluation; `batch["mask"]` is 0 where an example is padding.
       folder: takes `metrics.jsonl` and `checkpoints/`.
       config: the length of the run and its intervals.
       key: a typed PRNG key, for `init`.
-      devices, method, axis_name, state_axes: as for `data_parallel`.
-      tensorboard: also write event files to the folder.
-      quiet: show no progress.
-      names: what the training examples are called, by `batch["index"]`; told of a batch that training diverges on.
-      tables: what the training batches are taken from on the devices.
+      parallel: how devices share the work; all of them, by `Parallel`'s defaults, for None.
+      names: of the training examples, by `batch["index"]`; used in `diverged.json`.
+      dataset: the training examples on the devices, if the training batches are of their indices.
 
     Returns:
       The last state and how training ended.
@@ -156,78 +120,32 @@ def fit(
       TrainingDiverged: on a metric or a parameter that is not finite.
       SaveFailed: a checkpoint could not be written.
       InputError: on a batch that the devices do not divide, or checkpoints that do not fit the learner or that
-        another run has made: chains belong to examples by their places, which shapes do not tell apart.
+        another run has made: chains belong to examples by their indices, which shapes do not tell apart.
     """
 
-    def on_devices(function, **options) -> DataParallel:
-        return data_parallel(
-            function, devices=devices, method=method, axis_name=axis_name, state_axes=state_axes, **options
-        )
-
     def whole(batch: Batch) -> Batch:
-        return batch if tables is None else tables.take(tables.arrays, batch)
+        return batch if dataset is None else dataset.take(dataset.arrays, batch)
 
-    train, evaluate = on_devices(learner.step, tables=tables), on_devices(learner.evaluate, returns_state=False)
-    first_process = jax.process_index() == 0
-
-    def so_far(batches: Any, seconds: float, window: Metrics | None) -> dict[str, Any]:
-        return {"batches": batches, "seconds": seconds, "window": _window_to_json(window), "run": folder.identity}
-
+    parallel = parallel or Parallel()
+    train = DataParallel(learner.step, parallel, dataset=dataset)
+    evaluate = DataParallel(learner.evaluate, parallel, returns_state=False)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, keep=config.keep_checkpoints))
-
-        beginning = train_batches.get_state()
-        sample = whole(next(train_batches))
-        restored = checkpoints.restore(train.abstract_state(jax.eval_shape(learner.init, key, sample)))
-        if restored is None:
-            train_batches.set_state(beginning)
-            # It runs once, and to optimise its random draws takes longer than they do.
-            init = jax.jit(learner.init, compiler_options={"xla_backend_optimization_level": 0})
-            state = train.place_state(init(key, sample))
-            first_step, seconds_before, window = 0, 0.0, None
-            # So that there is one from before whatever happens.
-            checkpoints.save(0, state, so_far(beginning, 0.0, None))
-        else:
-            if restored.progress.get("run", folder.identity) != folder.identity:
-                raise InputError(
-                    folder.checkpoints, "checkpoints of this run, of its settings and data", "another run's"
-                )
-            train_batches.set_state(restored.progress["batches"])
-            state = restored.state
-            first_step, seconds_before = restored.step, restored.progress["seconds"]
-            window = _window_from_json(restored.progress["window"])
-
-        writers: list[MetricWriter] = []
-        if first_process:
-            writers.append(stack.enter_context(closing(JsonLinesWriter(folder.metrics_file, first_step))))
-            if tensorboard:
-                writers.append(stack.enter_context(closing(TensorBoardWriter(folder.tensorboard, first_step))))
-        progress = stack.enter_context(
-            ProgressReport(config.num_steps, step=first_step, quiet=quiet or not first_process)
+        state, first_step, clock, window = _begin(learner, train, train_batches, checkpoints, folder, key, whole)
+        record = stack.enter_context(
+            Record(
+                folder,
+                first_step=first_step,
+                num_steps=config.num_steps,
+                tensorboard=config.tensorboard,
+                quiet=config.quiet,
+                names=names,
+                whole=whole,
+            )
         )
         interruption = stack.enter_context(Interruption())
-
         # JAX's own transfers between processes are implicit, and the guard would stop them.
         guard = "disallow" if jax.process_count() == 1 else "allow"
-        began = time.perf_counter()
-
-        def seconds() -> float:
-            return seconds_before + time.perf_counter() - began
-
-        def check(done: _Step) -> None:
-            if not done.finite:
-                values = _read(done.metrics)
-                if first_process:
-                    write_json(
-                        folder.divergence_file, _what_diverged(done._replace(batch=whole(done.batch)), values, names)
-                    )
-                raise TrainingDiverged(done.number, values, folder.divergence_file)
-
-        def report(unread: _Unread) -> None:
-            values = _read(unread.metrics)
-            for writer in writers:
-                writer.write(unread.step, "train", values)
-            progress.update(unread.step, values)
 
         step, previous, unread, stopped_by = first_step, None, None, None
         while step < config.num_steps and stopped_by is None:
@@ -235,19 +153,19 @@ def fit(
             with jax.transfer_guard(guard):
                 state, metrics = train(state, batch)
             step += 1
-            current = _Step(step, batch, metrics, _all_finite(metrics))
+            current = DispatchedStep(step, batch, metrics, _all_finite(metrics))
             # The device has its next step; only now wait for the one before, which bounds what is queued.
             if previous is not None:
-                check(previous)
+                record.check(previous)
             if unread is not None:
-                report(unread)
+                record.train(unread)
             previous, unread = current, None
-            progress.update(step - 1)
+            record.progress.update(step - 1)
 
             last = step == config.num_steps
             window = metrics if window is None else _merge(window, metrics)
             if last or step % config.log_every_steps == 0:
-                unread, window = _Unread(step, window), None
+                unread, window = UnreadMetrics(step, window), None
 
             stopped_by = interruption.agreed_signal(step, every=config.log_every_steps)
             evaluate_now = last or step % config.evaluate_every_steps == 0
@@ -255,37 +173,61 @@ def fit(
             if save_now:
                 current = current._replace(finite=_all_finite((state, metrics)))
             if evaluate_now or save_now:
-                check(current)
+                record.check(current)
                 if unread is not None:
-                    report(unread)
+                    record.train(unread)
                     unread = None
             # Lines come before the checkpoint of their step, so that none is missing after it.
             if evaluate_now:
-                values = _evaluate(evaluate, state, test_batches)
-                for writer in writers if values else ():
-                    writer.write(step, "test", values)
+                record.test(step, _evaluate(evaluate, state, test_batches))
             if save_now:
-                checkpoints.save(step, state, so_far(train_batches.get_state(), seconds(), window))
+                checkpoints.save(step, state, _so_far(train_batches.get_state(), clock.seconds, window, folder))
 
-        return FitResult(state, step, seconds(), None if step == config.num_steps else stopped_by)
+        return FitResult(state, step, clock.seconds, None if step == config.num_steps else stopped_by)
 
 
-def _what_diverged(done: _Step, values: Mapping[str, float], names: Sequence[str] | None) -> dict[str, Any]:
-    """The step, its metrics as text, which JSON needs for NaN, and all that says which examples it was given."""
-    labels = {
-        name: np.asarray(column).tolist()
-        for name, column in done.batch.items()
-        if np.ndim(column) == 1  # one number an example
-    }
-    examples = [dict(zip(labels, row, strict=True)) for row in zip(*labels.values(), strict=True)]
-    for example in examples:
-        if names is not None and "index" in example:
-            example["name"] = names[example["index"]]
-    return {
-        "step": done.number,
-        "metrics": {name: value if np.isfinite(value) else str(value) for name, value in values.items()},
-        "examples": examples,
-    }
+class _Clock:
+    """Seconds of training, those before a resumption included."""
+
+    def __init__(self, before: float):
+        self._before, self._began = before, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._began
+
+
+def _begin(
+    learner: Learner,
+    train: DataParallel,
+    batches: BatchIterator,
+    checkpoints: Checkpoints,
+    folder: RunFolder,
+    key: jax.Array,
+    whole: Callable[[Batch], Batch],
+) -> tuple[State, int, _Clock, Metrics | None]:
+    """The state to go on from, its step, the clock, and the metrics since the last line: restored or new."""
+    beginning = batches.get_state()
+    sample = whole(next(batches))
+    restored = checkpoints.restore(train.abstract_state(jax.eval_shape(learner.init, key, sample)))
+    if restored is None:
+        batches.set_state(beginning)
+        # It runs once, and to optimise its random draws takes longer than they do.
+        init = jax.jit(learner.init, compiler_options={"xla_backend_optimization_level": 0})
+        state = train.place_state(init(key, sample))
+        # So that there is one from before whatever happens.
+        checkpoints.save(0, state, _so_far(beginning, 0.0, None, folder))
+        return state, 0, _Clock(0.0), None
+    progress = restored.progress
+    if progress.get("run", folder.identity) != folder.identity:
+        raise InputError(folder.checkpoints, "checkpoints of this run, of its settings and data", "another run's")
+    batches.set_state(progress["batches"])
+    return restored.state, restored.step, _Clock(progress["seconds"]), _window_from_json(progress["window"])
+
+
+def _so_far(batches: Any, seconds: float, window: Metrics | None, folder: RunFolder) -> dict[str, Any]:
+    """What a checkpoint holds beside the state."""
+    return {"batches": batches, "seconds": seconds, "window": _window_to_json(window), "run": folder.identity}
 
 
 def _evaluate(evaluate: DataParallel, state: State, batches: Iterable[Batch]) -> dict[str, float]:
@@ -294,7 +236,7 @@ def _evaluate(evaluate: DataParallel, state: State, batches: Iterable[Batch]) ->
         metrics = evaluate(state, batch)
         jax.block_until_ready(total)
         total = metrics if total is None else _merge(total, metrics)
-    return {} if total is None else _read(total)
+    return {} if total is None else read_metrics_of(total)
 
 
 @jax.jit
@@ -306,11 +248,6 @@ def _merge(one: Metrics, other: Metrics) -> Metrics:
 def _all_finite(tree: Any) -> jax.Array:
     numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in numbers]))
-
-
-def _read(metrics: Metrics) -> dict[str, float]:
-    """Waits for the device; names in sorted order, as a compiled function returns them."""
-    return {name: average.compute() for name, average in jax.device_get(metrics).items()}
 
 
 def _window_to_json(window: Metrics | None) -> dict[str, list]:

@@ -12,6 +12,7 @@ step before. Within one process the two cost the same.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -38,13 +39,13 @@ def check_batch_size(batch_size: int, num_devices: int) -> None:
         raise InputError("batch_size", expected, str(batch_size))
 
 
-class Tables(Protocol):
-    """What stays on the devices, whole on each, from step to step: `facedis_jax.data.on_device` has that of a data set.
+class DeviceDataset(Protocol):
+    """A data set that stays on the devices, whole on each; `facedis_jax.data.on_device` makes one.
 
     Attributes:
       arrays: a pytree of host arrays.
-      take: `(arrays, batch) -> batch`: what a function is called with, of the arrays, on the device, and of its share
-        of a batch. Compiled with it, so it should not hold the arrays, which would be kept as long.
+      take: `(arrays, batch) -> batch`: the examples of a batch of indices, on the device. It is compiled with the
+        function that it makes batches for, so it should not hold the arrays, which would be kept as long.
     """
 
     @property
@@ -54,69 +55,62 @@ class Tables(Protocol):
     def take(self) -> Callable[[Any, Any], Any]: ...
 
 
+@dataclass(frozen=True)
+class Parallel:
+    """How devices share the work of a learner.
+
+    Attributes:
+      devices: all local devices of all processes by default.
+      method: "pmap" or "shard_map".
+      axis_name: the name that the learner's collectives use; bound on one device as well.
+      state_axes: a prefix of the state's tree, None where it is replicated and 0 where it is split along its first
+        axis.
+    """
+
+    devices: Sequence[jax.Device] | None = None
+    method: Method = "pmap"
+    axis_name: str = "devices"
+    state_axes: Any = None
+
+
 class DataParallel:
     """A learner's function on all devices, as `data_parallel` makes it.
 
     Called with the state as `place_state` gives it and one batch of host arrays [batch, ...], of which each
     process holds its own share. Compiles once per shape of the batch and never waits for the device.
+
+    Args:
+      function, returns_state, donate, dataset: as of `data_parallel`.
+      parallel: how devices share the work.
     """
 
     def __init__(
         self,
         function: Callable[..., Any],
+        parallel: Parallel,
         *,
-        devices: Sequence[jax.Device] | None,
-        method: Method,
-        axis_name: str,
-        state_axes: Any,
-        donate: bool,
-        returns_state: bool,
-        tables: Tables | None,
+        returns_state: bool = True,
+        donate: bool | None = None,
+        dataset: DeviceDataset | None = None,
     ):
-        devices = jax.devices() if devices is None else devices
-        self._mesh = Mesh(np.asarray(devices), (axis_name,))
-        self._method = method
-        self._returns_state = returns_state
-        self._split = PartitionSpec(axis_name)
+        devices = jax.devices() if parallel.devices is None else parallel.devices
+        self._mesh = Mesh(np.asarray(devices), (parallel.axis_name,))
+        self._method, self._returns_state = parallel.method, returns_state
+        self._split, replicated = PartitionSpec(parallel.axis_name), PartitionSpec()
         self._state_specs = jax.tree.map(
-            lambda axis: PartitionSpec() if axis is None else self._split, state_axes, is_leaf=_is_none
+            lambda axis: replicated if axis is None else self._split, parallel.state_axes, is_leaf=_is_none
         )
-        replicated = PartitionSpec()
         self._result_specs = (self._state_specs, replicated) if returns_state else replicated
         self._state_shardings = jax.tree.map(
             lambda spec: NamedSharding(self._mesh, spec), self._state_specs, is_leaf=_is_spec
         )
-
-        take = None if tables is None else tables.take
-
-        def on_each_device(state, batch, arrays):
-            if take is not None:
-                batch = take(arrays, batch)
-            if returns_state:
-                state, metrics = function(state, batch)
-                return state, jax.lax.psum(metrics, axis_name)
-            return jax.lax.psum(function(state, batch), axis_name)
-
-        donated = (0,) if donate else ()
-        if method == "pmap":
-            self._function = jax.pmap(
-                on_each_device,
-                axis_name=axis_name,
-                in_axes=(state_axes, 0, None),
-                out_axes=(state_axes, None) if returns_state else None,
-                devices=list(devices),
-                donate_argnums=donated,
-            )
-            self._has_split_fields = bool(jax.tree.leaves(state_axes))
-
-            # Not methods: who holds itself keeps its arrays on the devices until someone collects garbage.
-            def of_split_fields(function: Callable[[jax.Array], jax.Array]) -> Callable[[State], State]:
-                return partial(_map_fields, function, self._state_specs, self._split)
-
-            split = of_split_fields(partial(_split_axis, parts=self._mesh.size))
-            self._stack = jax.jit(split, out_shardings=self._state_shardings, donate_argnums=donated)
-            self._unstack = jax.jit(of_split_fields(_join_axes), out_shardings=self._state_shardings, donate_argnums=0)
-        elif method == "shard_map":
+        on_each_device = _on_each_device(
+            function, parallel.axis_name, returns_state, None if dataset is None else dataset.take
+        )
+        donate = returns_state if donate is None else donate
+        if parallel.method == "pmap":
+            self._function = self._mapped_by_pmap(on_each_device, parallel.state_axes, donate)
+        elif parallel.method == "shard_map":
             mapped = jax.shard_map(
                 on_each_device,
                 mesh=self._mesh,
@@ -124,11 +118,33 @@ class DataParallel:
                 out_specs=self._result_specs,
                 check_vma=False,
             )
-            self._function = jax.jit(mapped, donate_argnums=donated)
+            self._function = jax.jit(mapped, donate_argnums=(0,) if donate else ())
         else:
-            raise ValueError(f"method is 'pmap' or 'shard_map', not {method!r}")
+            raise ValueError(f"method is 'pmap' or 'shard_map', not {parallel.method!r}")
         whole = NamedSharding(self._mesh, replicated)
-        self._arrays = () if tables is None else jax.tree.map(lambda x: _place(x, whole), tables.arrays)
+        self._arrays = () if dataset is None else jax.tree.map(lambda x: _place(x, whole), dataset.arrays)
+
+    def _mapped_by_pmap(self, on_each_device: Callable[..., Any], state_axes: Any, donate: bool) -> Any:
+        """The function of a stacked state and batch [devices, ...], with what stacks split fields and unstacks them."""
+        axis_name = self._mesh.axis_names[0]
+        self._has_split_fields = bool(jax.tree.leaves(state_axes))
+
+        # Not methods: an object that holds itself keeps its arrays on the devices until garbage is collected.
+        def of_split_fields(function: Callable[[jax.Array], jax.Array]) -> Callable[[State], State]:
+            return partial(_map_fields, function, self._state_specs, self._split)
+
+        split = of_split_fields(partial(_split_axis, parts=self._mesh.size))
+        donated = (0,) if donate else ()
+        self._stack = jax.jit(split, out_shardings=self._state_shardings, donate_argnums=donated)
+        self._unstack = jax.jit(of_split_fields(_join_axes), out_shardings=self._state_shardings, donate_argnums=0)
+        return jax.pmap(
+            on_each_device,
+            axis_name=axis_name,
+            in_axes=(state_axes, 0, None),
+            out_axes=(state_axes, None) if self._returns_state else None,
+            devices=list(self._mesh.devices),
+            donate_argnums=donated,
+        )
 
     def place_state(self, state: State) -> State:
         """Copies a state to the devices; every process gives the same one, its split fields whole."""
@@ -175,8 +191,50 @@ class DataParallel:
             return self._unstack(state), metrics
         return result
 
-    def _map_split_fields(self, function: Callable[[jax.Array], jax.Array], state: State) -> State:
-        return _map_fields(function, self._state_specs, self._split, state)
+    def compiled(self, state: State, batch: Batch) -> Any:
+        """The compiled program of a state and a batch, as they were called with; compiled before, it is not again.
+
+        Args:
+          state: as `place_state` takes it; copied.
+          batch: this process's share, host arrays [batch, ...].
+        """
+        state = self.place_state(state)
+        if self._method == "pmap" and self._has_split_fields:
+            state = self._stack(state)
+        return self._function.lower(state, self.place_batch(batch), self._arrays).compile()
+
+    def lower(self, state: State, batch: Batch) -> Any:
+        """The lowered program for shapes alone, and for devices that need not be there.
+
+        Args:
+          state, batch: pytrees of shapes, whole.
+
+        Raises:
+          ValueError: the devices do not divide what is split over them.
+        """
+        if self._method == "pmap":
+            stack = partial(_stacked_shape, parts=self._mesh.size)
+            state = _map_fields(stack, self._state_specs, self._split, state)
+            return self._function.lower(state, jax.tree.map(stack, batch), self._arrays)
+        sharding = NamedSharding(self._mesh, self._split)
+        batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), batch)
+        return self._function.lower(self.abstract_state(state), batch, self._arrays)
+
+
+def _on_each_device(
+    function: Callable[..., Any], axis_name: str, returns_state: bool, take: Callable[[Any, Any], Any] | None
+) -> Callable[..., Any]:
+    """The function of a device's share, its metrics added up over all devices."""
+
+    def on_each_device(state, batch, arrays):
+        if take is not None:
+            batch = take(arrays, batch)
+        if returns_state:
+            state, metrics = function(state, batch)
+            return state, jax.lax.psum(metrics, axis_name)
+        return jax.lax.psum(function(state, batch), axis_name)
+
+    return on_each_device
 
 
 def data_parallel(
@@ -188,7 +246,7 @@ def data_parallel(
     state_axes: Any = None,
     returns_state: bool = True,
     donate: bool | None = None,
-    tables: Tables | None = None,
+    dataset: DeviceDataset | None = None,
 ) -> DataParallel:
     """Runs a learner's `step` (or `evaluate`) on all devices, with the same result as on one.
 
@@ -198,14 +256,10 @@ def data_parallel(
 
     Args:
       function: `(state, batch) -> (state, metrics)`, or `(state, batch) -> metrics`.
-      devices: all local devices of all processes by default.
-      method: "pmap" or "shard_map".
-      axis_name: the name that the function's collectives use; bound on one device as well.
-      state_axes: a prefix of the state's tree, None where it is replicated and 0 where it is split along its
-        first axis.
+      devices, method, axis_name, state_axes: as in `Parallel`.
       returns_state: False for a learner's `evaluate`.
       donate: whether the memory of the state that goes in is given up and used again; a step's is by default.
-      tables: what the function's batches are taken from on the devices; copied to each of them here.
+      dataset: what the function's batches, of indices, are taken from; copied to each of the devices here.
 
     Returns:
       A callable of the state and a batch of host arrays [batch, ...], with `place_state` to make the former.
@@ -215,16 +269,8 @@ def data_parallel(
       state = step.place_state(learner.init(key, batch))
       state, metrics = step(state, batch)
     """
-    return DataParallel(
-        function,
-        devices=devices,
-        method=method,
-        axis_name=axis_name,
-        state_axes=state_axes,
-        donate=returns_state if donate is None else donate,
-        returns_state=returns_state,
-        tables=tables,
-    )
+    parallel = Parallel(devices, method, axis_name, state_axes)
+    return DataParallel(function, parallel, returns_state=returns_state, donate=donate, dataset=dataset)
 
 
 def dividing_prefix(devices: Sequence[jax.Device], numbers: Sequence[int]) -> Sequence[jax.Device]:
@@ -269,7 +315,7 @@ def _place(x: Any, sharding: NamedSharding) -> jax.Array:
     return jax.device_put(x, sharding)
 
 
-def _map_fields(function: Callable[[jax.Array], jax.Array], specs: Any, split: PartitionSpec, state: State) -> State:
+def _map_fields(function: Callable[[Any], Any], specs: Any, split: PartitionSpec, state: State) -> State:
     """Applies a function to the fields of a state that are split."""
     specs = jax.tree.broadcast(specs, state, is_leaf=_is_spec)
     return jax.tree.map(lambda x, spec: function(x) if spec == split else x, state, specs)
@@ -278,6 +324,12 @@ def _map_fields(function: Callable[[jax.Array], jax.Array], specs: Any, split: P
 def _split_axis(array: Any, parts: int) -> Any:
     """[examples, ...] as [parts, examples / parts, ...]; arrays without numbers, for which reshape infers none, too."""
     return array.reshape(parts, len(array) // parts, *array.shape[1:])
+
+
+def _stacked_shape(leaf: Any, parts: int) -> jax.ShapeDtypeStruct:
+    if leaf.shape[0] % parts:
+        raise ValueError(f"{parts} devices do not divide an axis of {leaf.shape[0]}")
+    return jax.ShapeDtypeStruct((parts, leaf.shape[0] // parts, *leaf.shape[1:]), leaf.dtype)
 
 
 def _join_axes(array: Any) -> Any:

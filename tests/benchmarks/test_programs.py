@@ -9,8 +9,6 @@ from benchmarks.programs import (
     collectives,
     compiled_cost,
     loops_cost,
-    lower_for_shapes,
-    running_program,
 )
 from facedis_jax.geometry import farthest_point_sample
 from facedis_jax.learners.chains import num_chains
@@ -157,7 +155,7 @@ def test_faces_exchange_gradients_metrics_and_codes_and_no_more(small_steps):
     batch_size, devices = 8, 4
     step = small_steps["ib_vae"](batch_size)
     state, batch = shapes_of(step)
-    found = collectives(lower_for_shapes(on_devices(step, devices), state, batch).compile().as_text())
+    found = collectives(on_devices(step, devices).lower(state, batch).compile().as_text())
     # Mean and log-variance of everyone's identity codes, for Eq. 11; of their gradients each device gets back its own.
     codes = 2 * batch_size * step.config.model.identity_latents * 4
     total = sum(one.bytes for one in found)
@@ -173,7 +171,7 @@ def test_images_exchange_gradients_metrics_and_latents_and_no_more(small_steps):
     parallel = on_devices(step, devices)
     state = parallel.place_state(jax.jit(step.learner.init)(jax.random.key(0), batch))
     state, metrics = parallel(state, batch)
-    found = collectives(running_program(parallel, state, batch).as_text())
+    found = collectives(parallel.compiled(state, batch).as_text())
     latents = step.config.model.appearance_latents + step.config.model.geometry_latents
     # Latents come from where their chains are and go back there, found by the images' places.
     chains = batch_size * (2 * latents + 1) * 4
@@ -187,9 +185,7 @@ def test_images_exchange_gradients_metrics_and_latents_and_no_more(small_steps):
 def test_a_program_is_lowered_by_either_method(small_steps):
     step = small_steps["deformable"](8)
     inputs = {
-        method: [
-            x.shape for x in jax.tree.leaves(lower_for_shapes(on_devices(step, 4, method), *shapes_of(step)).in_avals)
-        ]
+        method: [x.shape for x in jax.tree.leaves(on_devices(step, 4, method).lower(*shapes_of(step)).in_avals)]
         for method in ("pmap", "shard_map")
     }
     # pmap takes the devices as an axis; the chains and 8 images are split over them.
@@ -198,4 +194,4 @@ def test_a_program_is_lowered_by_either_method(small_steps):
     assert {(chains, 3), (8, 8, 8, 3)} <= set(inputs["shard_map"])
     for method in inputs:
         with pytest.raises(ValueError, match="divi"):
-            lower_for_shapes(on_devices(step, 3, method), *shapes_of(step))
+            on_devices(step, 3, method).lower(*shapes_of(step))

@@ -11,6 +11,7 @@ from benchmarks.tpu import TpuConfig, exchanged, topology_devices
 from facedis_jax.errors import InputError
 from facedis_jax.models.attention_kernel import attend
 from facedis_jax.models.neighbourhood_kernel import linear_moments_and_extreme
+from facedis_jax.training import DataParallel
 
 with_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 
@@ -100,7 +101,7 @@ def test_a_step_that_does_not_compile_gives_a_row_that_says_why(small_steps, mon
     def refuse(*args):
         raise RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.00G of 15.75G hbm. More")
 
-    monkeypatch.setattr(tpu, "lower_for_shapes", refuse)
+    monkeypatch.setattr(DataParallel, "lower", refuse)
     row = tpu.compile_step(small_steps["ib_vae"], jax.devices()[:2], 4, "pmap")
     assert not row["compiles"]
     assert row["why"] == "Ran out of memory in memory space hbm. Used 20.00G of 15.75G hbm"

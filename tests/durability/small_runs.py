@@ -31,7 +31,7 @@ from facedis_jax.learners import (
 from facedis_jax.models import FaceVaeConfig, GeneratorConfig, PctConfig, PointFeatureConfig
 from facedis_jax.runs.batches import training_batches
 from facedis_jax.runs.command_line import RunOptions, chosen_devices, exit_with, join_processes
-from facedis_jax.training import FitResult, LoopConfig, RunFolder, fit
+from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, fit
 from facedis_jax.training.parallel import Method
 
 AXIS = "devices"
@@ -78,7 +78,7 @@ def train(run: SmallRun) -> FitResult:
     index, count = jax.process_index(), jax.process_count()
     folder = RunFolder.open(run.workdir, {"model": run.model, "steps": run.steps})
     options = RunOptions(keep_on_device=run.keep_on_device)
-    batches, tables = training_batches(options, source, neutrals, batch_size=BATCH, seed=0, in_memory=True)
+    batches, dataset = training_batches(options, source, neutrals, batch_size=BATCH, seed=0, in_memory=True)
     test = evaluation_batches(source, neutrals, batch_size=BATCH, process_index=index, process_count=count)
     result = fit(
         learner(num_steps=run.steps),
@@ -90,14 +90,11 @@ def train(run: SmallRun) -> FitResult:
             log_every_steps=3,
             evaluate_every_steps=20,
             checkpoint_every_steps=run.checkpoint_every_steps,
+            quiet=True,
         ),
         key=jax.random.key(0),
-        devices=devices,
-        method=run.method,
-        axis_name=AXIS,
-        state_axes=axes,
-        quiet=True,
-        tables=tables,
+        parallel=Parallel(devices, run.method, AXIS, axes),
+        dataset=dataset,
     )
     if result.step == run.steps and count == 1:
         save_state(run.workdir / STATE_FILE, result.state)

@@ -10,7 +10,7 @@ import pytest
 from facedis_jax.data.images.image_set import ArrayImages
 from facedis_jax.data.pipeline import train_batches
 from facedis_jax.learners import ABP_STATE_AXES
-from facedis_jax.training import LoopConfig, RunFolder, data_parallel, fit
+from facedis_jax.training import LoopConfig, Parallel, RunFolder, data_parallel, fit
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -95,11 +95,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_chains_bit_for_bit(small, tmp
             Dies(iter(train_batches(images, batch_size=6, seed=0)), dies_at),
             [],
             RunFolder.open(tmp_path / name, {}),
-            LoopConfig(num_steps=11, log_every_steps=2, checkpoint_every_steps=4),
+            LoopConfig(num_steps=11, log_every_steps=2, checkpoint_every_steps=4, quiet=True),
             key=jax.random.key(0),
-            devices=jax.devices()[:2],
-            state_axes=ABP_STATE_AXES,
-            quiet=True,
+            parallel=Parallel(jax.devices()[:2], state_axes=ABP_STATE_AXES),
         ).state
 
     whole = train("whole")

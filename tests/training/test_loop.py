@@ -9,12 +9,12 @@ import pytest
 
 from facedis_jax.errors import InputError
 from facedis_jax.metrics import Average
-from facedis_jax.training import LoopConfig, RunFolder, TrainingDiverged, fit
+from facedis_jax.training import LoopConfig, Parallel, RunFolder, TrainingDiverged, fit
 from facedis_jax.training.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-CONFIG = LoopConfig(num_steps=20, log_every_steps=5, evaluate_every_steps=10, checkpoint_every_steps=7)
+CONFIG = LoopConfig(num_steps=20, log_every_steps=5, evaluate_every_steps=10, checkpoint_every_steps=7, quiet=True)
 
 
 class Stops:
@@ -45,7 +45,9 @@ def kill():
     raise Killed
 
 
-def train(toys, path, *, batches=None, config=CONFIG, num_devices=2, learner=None, **options):
+def train(
+    toys, path, *, batches=None, config=CONFIG, num_devices=2, method="pmap", state_axes=None, learner=None, **options
+):
     folder = RunFolder.open(path, {"seed": 0})
     return fit(
         learner or toys.regression("devices", noise=0.1),
@@ -54,8 +56,7 @@ def train(toys, path, *, batches=None, config=CONFIG, num_devices=2, learner=Non
         folder,
         config,
         key=jax.random.key(0),
-        devices=jax.devices()[:num_devices],
-        quiet=True,
+        parallel=Parallel(jax.devices()[:num_devices], method, state_axes=state_axes),
         **options,
     )
 
@@ -215,7 +216,7 @@ def test_state_that_is_not_finite_is_not_saved(toys, tmp_path):
         assert checkpoints.latest_step == 0
 
 
-class ToyTables:
+class ToyDataset:
     """The rows behind `make_batches`."""
 
     def __init__(self, toys):
@@ -240,7 +241,7 @@ class Places:
 @pytest.mark.parametrize("num_devices", [1, 2])
 def test_examples_that_stay_on_the_devices_change_nothing(toys, whole, tmp_path, method, num_devices):
     path, _ = whole
-    options = {"tables": ToyTables(toys), "method": method, "num_devices": num_devices}
+    options = {"dataset": ToyDataset(toys), "method": method, "num_devices": num_devices}
     train(toys, tmp_path, batches=Places(toys.make_batches()), **options)
     for one, other in zip(lines(tmp_path), lines(path), strict=True):
         assert one.keys() == other.keys()
@@ -250,15 +251,15 @@ def test_examples_that_stay_on_the_devices_change_nothing(toys, whole, tmp_path,
 def test_a_run_goes_on_with_its_examples_on_the_devices(toys, whole, tmp_path):
     path, _ = whole
     train(toys, tmp_path, config=replace(CONFIG, num_steps=9))
-    train(toys, tmp_path, batches=Places(toys.make_batches()), tables=ToyTables(toys))
+    train(toys, tmp_path, batches=Places(toys.make_batches()), dataset=ToyDataset(toys))
     assert lines(tmp_path)[-1]["loss"] == pytest.approx(lines(path)[-1]["loss"], rel=1e-6)
 
 
 def test_examples_on_the_devices_that_training_diverges_on_are_told_of(toys, tmp_path):
-    tables = ToyTables(toys)
-    tables.arrays["y"][7] = np.nan
+    dataset = ToyDataset(toys)
+    dataset.arrays["y"][7] = np.nan
     with pytest.raises(TrainingDiverged):
-        train(toys, tmp_path, batches=Places(toys.make_batches()), tables=tables)
+        train(toys, tmp_path, batches=Places(toys.make_batches()), dataset=dataset)
     written = json.loads((tmp_path / "diverged.json").read_text())
     assert 7 in [example["index"] for example in written["examples"]]
     assert {"y", "mask"} <= written["examples"][0].keys()
@@ -281,7 +282,7 @@ def test_next_step_is_dispatched_before_metrics_are_read(toys, tmp_path, monkeyp
     take, compute = Stops.__next__, Average.compute
     monkeypatch.setattr(Stops, "__next__", lambda self: events.append("batch") or take(self))
     monkeypatch.setattr(Average, "compute", lambda self: events.append("read") or compute(self))
-    config = LoopConfig(num_steps=3, log_every_steps=1, evaluate_every_steps=10, checkpoint_every_steps=10)
+    config = LoopConfig(num_steps=3, log_every_steps=1, evaluate_every_steps=10, checkpoint_every_steps=10, quiet=True)
     train(toys, tmp_path / "run", batches=batches, config=config)
     # The first batch is init's sample; two metrics are read a step, those of the last one at its evaluation.
     assert events[1:9] == ["batch", "batch", "read", "read", "batch", "read", "read", "read"]
@@ -289,14 +290,14 @@ def test_next_step_is_dispatched_before_metrics_are_read(toys, tmp_path, monkeyp
 
 def test_run_without_test_batches(toys, tmp_path):
     folder = RunFolder.open(tmp_path / "run", {})
-    config = LoopConfig(num_steps=2, log_every_steps=1)
+    config = LoopConfig(num_steps=2, log_every_steps=1, quiet=True)
     learner = toys.regression("devices")
-    fit(learner, toys.make_batches(), [], folder, config, key=jax.random.key(0), quiet=True)
+    fit(learner, toys.make_batches(), [], folder, config, key=jax.random.key(0))
     assert {line["split"] for line in lines(folder.path)} == {"train"}
 
 
 def test_settings_that_make_no_sense():
-    with pytest.raises(InputError, match="log_every_steps: expected at least 1, found 0"):
+    with pytest.raises(InputError, match="log_every_steps: expected 1 or more, found 0"):
         LoopConfig(log_every_steps=0)
 
 
@@ -319,6 +320,5 @@ def test_checkpoints_of_another_run_are_refused(toys, tmp_path):
             other,
             CONFIG,
             key=jax.random.key(0),
-            devices=jax.devices()[:2],
-            quiet=True,
+            parallel=Parallel(jax.devices()[:2]),
         )

@@ -66,7 +66,7 @@ def test_arrays_without_numbers_are_split_too(method, num_devices):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_arrays_on_the_devices_are_given_back_with_what_used_them(method):
-    class Tables(NamedTuple):
+    class Rows(NamedTuple):
         arrays: Any
         take: Any
 
@@ -76,12 +76,12 @@ def test_arrays_on_the_devices_are_given_back_with_what_used_them(method):
     gc.disable()
     try:
         rows = np.arange(8.0, dtype=np.float32)
-        tables = Tables(rows, lambda rows, places: rows[places])
-        parallel = data_parallel(step, devices=jax.devices()[:2], method=method, state_axes=0, tables=tables)
+        dataset = Rows(rows, lambda rows, indices: rows[indices])
+        parallel = data_parallel(step, devices=jax.devices()[:2], method=method, state_axes=0, dataset=dataset)
         state, _ = parallel(parallel.place_state(jnp.zeros(2)), np.array([1, 3]))
         assert state.tolist() == [4, 4]
         kept = [weakref.ref(each) for each in (rows, parallel, parallel._arrays)]
-        del rows, tables, parallel
+        del rows, dataset, parallel
         assert [each() for each in kept] == [None] * 3
     finally:
         gc.enable()

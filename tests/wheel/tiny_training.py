@@ -11,7 +11,7 @@ from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.faces import SyntheticConfig, synthetic_sequences
 from facedis_jax.learners import FaceConstants, IbVaeConfig, ib_vae_learner
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
-from facedis_jax.training import Checkpoints, LoopConfig, RunFolder, fit
+from facedis_jax.training import Checkpoints, LoopConfig, Parallel, RunFolder, fit
 
 STEPS, BATCH, AXIS = 6, 8, "devices"
 
@@ -40,10 +40,9 @@ result = fit(
     iter(train_batches(faces.train, faces.neutrals, batch_size=BATCH, seed=0)),
     evaluation_batches(faces.test, faces.neutrals, batch_size=BATCH),
     folder,
-    LoopConfig(num_steps=STEPS, log_every=2, evaluate_every=STEPS, checkpoint_every=STEPS),
+    LoopConfig(STEPS, log_every_steps=2, evaluate_every_steps=STEPS, checkpoint_every_steps=STEPS, quiet=True),
     key=jax.random.key(0),
-    axis_name=AXIS,
-    quiet=True,
+    parallel=Parallel(axis_name=AXIS),
 )
 assert result.step == STEPS
 with Checkpoints(folder.checkpoints, keep=1) as checkpoints:
