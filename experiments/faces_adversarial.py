@@ -115,7 +115,7 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
         numbers = {
             "device": device_label(run.devices),
             "images": {"train": len(images.train.source), "test": len(test)},
-            "sharpness_of_photographs": float(sharpness(test).mean()),
+            "sharpness_of_images": float(sharpness(test).mean()),
             **{
                 name: {
                     "squared_error": summary(errors),

@@ -19,7 +19,7 @@ import numpy as np
 
 from facedis_jax.data.images.image_set import ImageSet, stack_images
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
-from facedis_jax.evaluation.images import pose_spread, reconstructions, summary, view_results
+from facedis_jax.evaluation.images import pose_difference, reconstructions, summary, view_results
 from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.reports.images.deformable import DeformableResults, write_deformable_report
@@ -187,7 +187,7 @@ def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) 
             "ratio": covariances["ratio"],
         }
     if len(np.unique(sittings)) < len(sittings):
-        numbers["canonical_spread"] = pose_spread(test, canonical, np.asarray(sittings))
+        numbers["pose_difference"] = pose_difference(test, canonical, np.asarray(sittings))
     return DeformableResults(
         numbers=numbers,
         codec=codec,

@@ -282,7 +282,7 @@ def evaluate(
         per_frame = image.codec.appearance_latents + image.codec.geometry_latents
         numbers["latents_per_clip"]["image"] = per_frame * clips.frames
         numbers["image"] = _of_model(image, frame_by_frame)
-        numbers["frames_won"] = float(np.mean(errors < frame_by_frame))
+        numbers["share_of_frames_with_lower_error"] = float(np.mean(errors < frame_by_frame))
 
     truth = clips.train.labels
     reader = None

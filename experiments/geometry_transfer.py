@@ -25,10 +25,11 @@ from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.images import TransferSets, transfer_images
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import reconstruction_by_view, reconstructions
+from facedis_jax.evaluation.transfer import errors_over_runs, margins
 from facedis_jax.learners import AbpConfig, ImageVaeConfig
 from facedis_jax.learners.abp import Part
 from facedis_jax.models import Latents
-from facedis_jax.reports.images.transfer import TransferResults, errors_over_runs, margins, write_transfer_report
+from facedis_jax.reports.images.transfer import TransferResults, write_transfer_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say, typed_command
 from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_photographs, train_images, without_geometry
 from facedis_jax.runs.model_run import (

@@ -30,7 +30,7 @@ from facedis_jax.inference.images import ImageCodec
 from facedis_jax.inference.template_energies import classify_by_energy
 from facedis_jax.learners import AbpConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig
-from facedis_jax.reports.images.objects import CarriedBends, Digits, ObjectResults, write_objects_report
+from facedis_jax.reports.images.objects import Digits, ObjectResults, TransferredDeformations, write_objects_report
 from facedis_jax.runs.command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
 from facedis_jax.runs.images import ImageDataConfig, load_photographs, loaded_images, train_images
 from facedis_jax.runs.model_run import (
@@ -218,7 +218,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
         results = ObjectResults(
             digits=classified(digits, digit_model.codec, config.digit_learner.sigma),
             cars=models["cars"].codec if cars else None,
-            bends=CarriedBends(models["faces"].codec, stack_images(others.test.source), others.name),
+            transferred=TransferredDeformations(models["faces"].codec, stack_images(others.test.source), others.name),
             rows={"digits": digit_model.rows, **{name: model.rows for name, model in models.items() if model.rows}},
         )
         write_results(

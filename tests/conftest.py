@@ -56,8 +56,8 @@ def quick_compilation():
 
 
 @pytest.fixture(scope="module")
-def small_pictures():
-    """For the modules that write pages: their pictures are drawn in a moment."""
+def small_figures():
+    """For the modules that write pages: figures at a low resolution, which are drawn fast."""
     from facedis_jax.reports import page
     from facedis_jax.reports.figures import png
 

@@ -1,4 +1,4 @@
-"""What is measured of a trained model, and of the methods that it is compared with."""
+"""Measures of trained models, and of the linear models that they are compared with."""
 
 from facedis_jax.extras import require_extra
 

@@ -1,4 +1,4 @@
-"""Linear models of faces, fitted to the same training faces: the floor for a learned model to stand on."""
+"""Linear models of faces, fitted to the same training faces, to compare a learned model with."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 
 @dataclass(frozen=True)
 class PcaModel:
-    """Faces as a mean and a few directions, in the unit of the faces it was fitted to.
+    """A PCA of faces, in the unit of the faces that it was fitted to.
 
     Attributes:
       mean: [vertices, 3].
@@ -29,12 +29,12 @@ class PcaModel:
         return self.mean + np.tensordot(codes, self.directions, axes=1)
 
     def reconstruct(self, faces: np.ndarray) -> np.ndarray:
-        """The nearest faces of the model to `faces` [faces, vertices, 3]."""
+        """The faces [faces, vertices, 3] of the model that are nearest to `faces` [faces, vertices, 3]."""
         return self.decode(self.encode(faces))
 
 
 def fit_pca(faces: np.ndarray, components: int, *, seed: int = 0) -> PcaModel:
-    """Fits a PCA to faces by a randomised SVD, whose cost grows with faces x vertices x components.
+    """The PCA of faces, by a randomised SVD, whose cost grows with faces x vertices x components.
 
     Args:
       faces: [faces, vertices, 3].
@@ -58,10 +58,10 @@ def fit_pca(faces: np.ndarray, components: int, *, seed: int = 0) -> PcaModel:
 
 @dataclass(frozen=True)
 class LinearModel:
-    """A face as mean neutral + identity + mean offset + expression, both parts linear, as in FLAME.
+    """A linear model of faces as in FLAME: mean neutral + identity + mean offset + expression.
 
-    Codes are in standard deviations of the training faces and are fitted jointly, as the most probable ones
-    under a standard normal prior and independent noise on the coordinates.
+    Codes are in standard deviations of the training faces. Those of both parts are fitted jointly, as the most probable
+    ones under a standard normal prior and independent noise on the coordinates.
 
     Attributes:
       identity: PCA of the subjects' neutral faces.
@@ -82,12 +82,12 @@ class LinearModel:
         return np.linalg.solve(normal, (rest @ basis.T).T.astype(np.float64)).T.astype(faces.dtype)
 
     def reconstruct(self, faces: np.ndarray) -> np.ndarray:
-        """The model's faces nearest to `faces` [faces, vertices, 3]."""
+        """The model's reconstructions [faces, vertices, 3] of `faces` [faces, vertices, 3]."""
         mean = self.identity.mean + self.expression.mean
         return mean + (self.encode(faces) @ self._basis()).reshape(faces.shape)
 
     def neutralise(self, faces: np.ndarray) -> np.ndarray:
-        """The neutral faces [faces, vertices, 3] that the model sees behind `faces`."""
+        """The neutral faces [faces, vertices, 3] of the people of `faces`, from the identity part alone."""
         split = len(self.identity.directions)
         offset = self.encode(faces)[:, :split] @ self._basis()[:split]
         return self.identity.mean + offset.reshape(faces.shape)
@@ -107,14 +107,14 @@ def fit_linear_model(
     expression_components: int,
     seed: int = 0,
 ) -> LinearModel:
-    """Fits the identity directions to neutral faces, the expression directions to what the faces add to them.
+    """A linear model whose identity is fitted to neutral faces, and whose expression to the faces' offsets from them.
 
-    The noise is what is left of the training faces when their neutrals are given.
+    The noise is the mean squared error of the reconstructed offsets.
 
     Args:
       faces: training faces, [faces, vertices, 3].
       subjects: [faces] integers, indices into `neutrals`.
-      neutrals: [subjects, vertices, 3]; those of subjects without a training face are not looked at.
+      neutrals: [subjects, vertices, 3]; those of subjects without a training face are not used.
       identity_components: how many identity directions; at most one fewer than subjects, since no more exist.
       expression_components: how many expression directions.
       seed: of the random projections.

@@ -1,4 +1,4 @@
-"""What a trained face model is worth: errors in mm, information in nats, scores, and the floors below it."""
+"""Measures of a trained face model: errors in mm, information in nats, scores, and linear models to compare with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,11 +30,11 @@ _FACES_AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model makes of a source of faces, in the order of the source, from posterior means.
+    """Reconstructions and predicted neutrals of faces, from posterior means, in the order of the faces.
 
     Attributes:
       vertices, neutral_target: the faces and their subjects' neutrals, [faces, vertices, 3] mm.
-      reconstruction, neutral: what the model says they are, [faces, vertices, 3] mm.
+      reconstruction, neutral: the model's predictions of these, [faces, vertices, 3] mm.
       mean, logvar: posteriors, [faces, latents], identity latents first.
       subject, expression, level, index: [faces], as in `Face`.
     """
@@ -54,8 +54,8 @@ class Predictions:
         return len(self.vertices)
 
 
-def spread_faces(source: FaceSource, count: int) -> ArraySource:
-    """Reads at most `count` faces, evenly spread over a source; all of them where it has no more."""
+def evenly_spaced_faces(source: FaceSource, count: int) -> ArraySource:
+    """At most `count` faces of a source, evenly spaced; all of them where it has no more."""
     if isinstance(source, ArraySource) and len(source) <= count:
         return source
     rows = evenly_spaced(len(source), count)
@@ -65,7 +65,7 @@ def spread_faces(source: FaceSource, count: int) -> ArraySource:
 
 
 def predict(codec: FaceCodec, source: FaceSource, neutrals: np.ndarray, *, batch_size: int = 64) -> Predictions:
-    """Encodes and decodes every face of a source, a batch at a time.
+    """The model's predictions for every face of a source, computed in batches.
 
     Args:
       codec: the trained model.
@@ -94,15 +94,15 @@ def predict(codec: FaceCodec, source: FaceSource, neutrals: np.ndarray, *, batch
 
 
 def register(predictions: Predictions) -> Predictions:
-    """Moves every predicted face rigidly onto its target, as some evaluate BU-3DFE.
+    """Predictions with every predicted face moved rigidly onto its target, as in some evaluations of BU-3DFE.
 
-    What it takes away is error of pose; the disentanglement error changes with it.
+    This removes errors of pose, and changes the disentanglement error as well.
     """
 
     @jax.jit
     @jax.vmap
     def moved(source: jax.Array, target: jax.Array) -> jax.Array:
-        # Around the target's centre, so that float32 keeps its digits for the differences.
+        # Relative to the target's centre, where float32 has more digits for the differences.
         centre = jnp.mean(target, axis=0)
         rotation, translation = rigid_registration(source - centre, target - centre)
         turned = jnp.matmul(source - centre, rotation.T, precision=jax.lax.Precision.HIGHEST)
@@ -121,7 +121,7 @@ def register(predictions: Predictions) -> Predictions:
 
 
 def vertex_distances(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Distances [faces, vertices] of two stacks of faces [faces, vertices, 3], a few faces at a time."""
+    """Distances [faces, vertices] between faces [faces, vertices, 3], vertex by vertex, computed in chunks."""
     rows = range(0, len(prediction), _FACES_AT_A_TIME)
     parts = [
         vertex_distance(*(jnp.asarray(faces[i : i + _FACES_AT_A_TIME]) for faces in (prediction, target))) for i in rows
@@ -139,20 +139,20 @@ def evaluate(
     intersection_faces: int = 20,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measures a model on the test faces, against the truth where it is known, and beside linear models.
+    """Results of a model on the test faces, as in results.json, and of linear models beside it.
 
-    Errors are averaged over meshes (`reconstruction_mm`) and, as CoMA and SpiralNet++ do, over all vertices
-    of all meshes at once (`reconstruction_pooled_mm`). Scores, probes and mutual information come from codes
-    of training faces, where every subject and expression is seen often.
+    Errors are averaged over meshes (`reconstruction_mm`) and, as in CoMA and SpiralNet++, over all vertices of all
+    meshes at once (`reconstruction_pooled_mm`). Scores, probes and mutual information are of codes of training faces,
+    of which there are many for every subject and expression.
 
     Args:
       codec: the trained model.
       face_set: the data; the linear models are fitted to its training half.
       predictions: of the model for `face_set.test`.
-      baseline_faces: the linear models are fitted to at most so many training faces, evenly spread.
-      code_faces: scores and information are taken over at most so many training faces, evenly spread.
-      intersection_faces: self-intersections are counted on at most so many test faces, evenly spread.
-      seed: of what is drawn.
+      baseline_faces: the linear models are fitted to at most this many training faces, evenly spaced.
+      code_faces: scores and information are computed from at most this many training faces, evenly spaced.
+      intersection_faces: self-intersections are counted on at most this many test faces, evenly spaced.
+      seed: of the sampled codes, of the splits for scores and probes, and of the linear models.
 
     Returns:
       JSON values by name, with units in the names; None where there is nothing to measure.
@@ -167,14 +167,14 @@ def evaluate(
     }
     if face_set.truth is not None:
         results["truth"] = _against_truth(predictions, face_set.truth)
-    results.update(_codes(codec, spread_faces(face_set.train, code_faces), seed))
-    fitted_to = spread_faces(face_set.train, baseline_faces)
+    results.update(_codes(codec, evenly_spaced_faces(face_set.train, code_faces), seed))
+    fitted_to = evenly_spaced_faces(face_set.train, baseline_faces)
     results["baselines"] = _baselines(fitted_to, face_set.neutrals, predictions, codec, seed)
     return results
 
 
 def face_errors(predictions: Predictions) -> dict[str, dict[str, float]]:
-    """The three errors of the paper in mm, each by both conventions in use (Eq. 13 and 14)."""
+    """The paper's three errors in mm, each averaged over meshes and over vertices (Eq. 13 and 14)."""
     return {
         **_errors("reconstruction", vertex_distances(predictions.reconstruction, predictions.vertices)),
         **_errors("neutral", vertex_distances(predictions.neutral, predictions.neutral_target)),
@@ -205,14 +205,13 @@ def _disentanglement(neutrals: np.ndarray, subject: np.ndarray) -> dict[str, dic
 def _intersections(predictions: Predictions, triangles: np.ndarray, count: int) -> dict[str, float]:
     """Mean number of self-intersecting triangles per mesh."""
     rows = evenly_spaced(len(predictions), count)
-
     kinds = {"true": predictions.vertices, "reconstructed": predictions.reconstruction}
     counts = {name: [self_intersections(faces[row], triangles) for row in rows] for name, faces in kinds.items()}
     return {name: float(np.mean(count)) for name, count in counts.items()} | {"meshes": len(rows)}
 
 
 def _posteriors(mean: ArrayLike, logvar: ArrayLike, split: int) -> dict[str, dict[str, Any]]:
-    """KL to the prior per mesh, and how many latents say something."""
+    """KL to the prior per face, and the numbers of active and of collapsed latents."""
     mean, logvar = jnp.asarray(mean), jnp.asarray(logvar)
     parts = {
         "identity": (mean[:, :split], logvar[:, :split]),
@@ -227,7 +226,7 @@ def _posteriors(mean: ArrayLike, logvar: ArrayLike, split: int) -> dict[str, dic
 
 
 def _against_truth(predictions: Predictions, truth: FaceTruth) -> dict[str, float]:
-    """Mean vertex distances to faces without noise, of the model's faces and of what it was shown."""
+    """Mean vertex distances to faces without noise, of the predictions and of the faces themselves."""
     clean, neutral = truth.clean[predictions.index], truth.neutrals[predictions.subject]
 
     def mean(faces: np.ndarray, target: np.ndarray) -> float:
@@ -261,7 +260,7 @@ def _codes(codec: FaceCodec, faces: ArraySource, seed: int) -> dict[str, Any]:
         "mutual_information_nats": {
             "identity": information(np.s_[:split]),
             "expression": information(np.s_[split:]),
-            "most": float(np.log(len(faces))),
+            "upper_bound": float(np.log(len(faces))),
         },
         "latent_scores": latent_scores(mean, factors, seed=seed) if scored else None,
         "probes": leakage(mean[:, :split], mean[:, split:], faces.subject, faces.expression, faces.level, seed=seed),
@@ -275,7 +274,7 @@ def _baselines(
     components = codec.identity_latents + codec.expression_latents
     pca = fit_pca(train.vertices, components, seed=seed)
     rebuilt = vertex_distances(pca.reconstruct(predictions.vertices), predictions.vertices)
-    floors: dict[str, Any] = {
+    rivals: dict[str, Any] = {
         "faces": len(train),
         "pca": {"components": len(pca.directions), **_errors("reconstruction", rebuilt)},
         "linear": None,
@@ -291,9 +290,9 @@ def _baselines(
         )
         rebuilt = vertex_distances(model.reconstruct(predictions.vertices), predictions.vertices)
         neutral = model.neutralise(predictions.vertices)
-        floors["linear"] = {
+        rivals["linear"] = {
             **_errors("reconstruction", rebuilt),
             **_errors("neutral", vertex_distances(neutral, predictions.neutral_target)),
             **_disentanglement(neutral, predictions.subject),
         }
-    return floors
+    return rivals

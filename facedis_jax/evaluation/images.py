@@ -1,4 +1,4 @@
-"""What is measured of a trained deformable generator: reconstruction, and what its codes have to do with the view."""
+"""Measures of a trained deformable generator: reconstruction errors, and how its codes depend on the view."""
 
 from itertools import combinations
 from typing import Any
@@ -7,31 +7,47 @@ import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.inference.images import ImageCodec, squared_errors
+from facedis_jax.inference.videos import VideoCodec
 from facedis_jax.metrics import view_covariance
 from facedis_jax.models import Latents
 
 
+def to_unit_range(pixels: np.ndarray) -> np.ndarray:
+    """Pixels as float32 in [0, 1], from uint8 or from values that are in [0, 1] already.
+
+    Example:
+      >>> to_unit_range(np.array([0, 51, 255], np.uint8))
+      array([0. , 0.2, 1. ], dtype=float32)
+    """
+    return pixels / np.float32(255) if pixels.dtype == np.uint8 else np.asarray(pixels, np.float32)
+
+
 def summary(errors: np.ndarray) -> dict[str, float]:
-    """Mean, standard deviation and median of errors per image."""
+    """Mean, standard deviation and median of errors [n]."""
     return {"mean": float(errors.mean()), "std": float(errors.std()), "median": float(np.median(errors))}
 
 
 def reconstruction_by_view(errors: np.ndarray, views: np.ndarray) -> dict[str, float]:
-    """Mean error per image for each view in degrees, and over all images."""
+    """Mean of errors [images] by view [images] in degrees, and over all images ("all").
+
+    Example:
+      >>> reconstruction_by_view(np.array([1.0, 2.0, 6.0]), np.array([-30.0, 0.0, 0.0]))
+      {'-30': 1.0, '0': 4.0, 'all': 3.0}
+    """
     by_view = {f"{view:g}": float(errors[views == view].mean()) for view in np.unique(views)}
     return {**by_view, "all": float(errors.mean())}
 
 
 def view_results(latents: Latents, views: np.ndarray) -> dict[str, Any]:
-    """Eq. 21 for both codes.
+    """Covariances of both codes with the view (Eq. 21).
 
     Args:
       latents: [images, latents] of images of known views.
       views: [images], degrees; every view as often as any other, of the same people.
 
     Returns:
-      "angles", the views; for either code "mean" [views, latents], "covariance" [latents] and "largest"; and "ratio",
-      of the geometric code's largest covariance to the appearance code's.
+      "angles", the views; for each code "mean" [views, latents], "covariance" [latents] and "largest", the maximum over
+      dimensions; and "ratio", the geometric code's largest covariance over the appearance code's.
     """
     angles = np.unique(views)
     results: dict[str, Any] = {"angles": angles}
@@ -46,8 +62,8 @@ def view_results(latents: Latents, views: np.ndarray) -> dict[str, Any]:
     return results
 
 
-def pose_spread(images: np.ndarray, canonical: np.ndarray, subjects: np.ndarray) -> dict[str, float]:
-    """By how much one person's images at several poses differ, as they are and as canonical images.
+def pose_difference(images: np.ndarray, canonical: np.ndarray, subjects: np.ndarray) -> dict[str, float]:
+    """How much images of one person at several poses differ, as given and as canonical images.
 
     Args:
       images: [images, size, size, channels], uint8 or in [0, 1].
@@ -56,34 +72,43 @@ def pose_spread(images: np.ndarray, canonical: np.ndarray, subjects: np.ndarray)
 
     Returns:
       "input" and "canonical", the mean squared difference of pixels over all pairs of images of one person, and
-      "ratio", of the latter to the former.
+      "ratio", the latter over the former.
     """
-    if images.dtype == np.uint8:
-        images = images / np.float32(255)
-    spreads: dict[str, list[float]] = {"input": [], "canonical": []}
+    images = to_unit_range(images)
+    differences: dict[str, list[float]] = {"input": [], "canonical": []}
     for subject in np.unique(subjects):
-        rows = np.flatnonzero(subjects == subject)
-        for a, b in combinations(rows, 2):
-            for name, pictures in (("input", images), ("canonical", canonical)):
-                spreads[name].append(float(np.mean(np.square(pictures[a] - pictures[b]))))
-    means = {name: float(np.mean(values)) for name, values in spreads.items()}
+        for a, b in combinations(np.flatnonzero(subjects == subject), 2):
+            differences["input"].append(float(np.mean(np.square(images[a] - images[b]))))
+            differences["canonical"].append(float(np.mean(np.square(canonical[a] - canonical[b]))))
+    means = {name: float(np.mean(values)) for name, values in differences.items()}
     return {**means, "ratio": means["canonical"] / means["input"]}
 
 
 def sharpness(images: np.ndarray) -> np.ndarray:
-    """Root mean square of each image's Laplacian [images], for pixels in [0, 1]: what blur takes away first."""
-    if images.dtype == np.uint8:
-        images = images / np.float32(255)
+    """Root mean square of each image's Laplacian, [images], which falls first where an image is blurred.
+
+    Args:
+      images: [images, size, size, channels], uint8 or in [0, 1].
+    """
+    images = to_unit_range(images)
     inner = images[:, 1:-1, 1:-1]
     neighbours = images[:, :-2, 1:-1] + images[:, 2:, 1:-1] + images[:, 1:-1, :-2] + images[:, 1:-1, 2:]
     return np.sqrt(np.square(neighbours - 4 * inner).mean(axis=(1, 2, 3)))
 
 
 def reconstructions(codec: ImageCodec, images: np.ndarray) -> tuple[Latents, np.ndarray, np.ndarray]:
-    """Codes, reconstructed images in [0, 1] and squared errors per image of unseen images."""
+    """Inferred codes of images, their reconstructions in [0, 1], and squared errors per image [images]."""
     latents = codec.infer(images)
     predictions = codec.decode(latents)
     return latents, predictions, squared_errors(images, predictions)
+
+
+def zero_latents(codec: ImageCodec | VideoCodec) -> Latents:
+    """Codes [latents] of one image, or one frame, at the mean of the prior."""
+    return Latents(
+        np.zeros(codec.appearance_latents, np.float32),
+        np.zeros(codec.geometry_latents, np.float32),
+    )
 
 
 def strongest_dimensions(
@@ -105,7 +130,15 @@ def strongest_dimensions(
 
 
 def traversal(codec: ImageCodec, which: str, base: Latents, dimension: int, values: np.ndarray) -> np.ndarray:
-    """Images of one dimension of a code set to `values`, the others as in `base` (Figures 3 to 5)."""
+    """Images [values, size, size, channels] with one dimension of a code at each of `values` (Figures 3 to 5).
+
+    Args:
+      codec: of the model.
+      which: "appearance" or "geometry".
+      base: latents [latents] of one image, for all other dimensions.
+      dimension: index into the code.
+      values: [values].
+    """
     code = np.repeat(np.asarray(getattr(base, which))[None], len(values), axis=0)
     code[:, dimension] = values
     latents = Latents(*(np.repeat(np.asarray(z)[None], len(values), axis=0) for z in base))

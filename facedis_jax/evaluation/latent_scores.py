@@ -1,4 +1,4 @@
-"""MIG, SAP and DCI of codes against the factors that are known to have made the data."""
+"""MIG, SAP and DCI of codes against the known factors of the data."""
 
 from collections.abc import Mapping
 
@@ -19,13 +19,12 @@ from facedis_jax.metrics import (
 def latent_scores(
     codes: np.ndarray, factors: Mapping[str, np.ndarray], *, bins: int = 20, seed: int = 0
 ) -> dict[str, float]:
-    """Scores codes against known factors; each score is from 0 to 1, and more is better.
+    """MIG, SAP and DCI of codes against known factors, by name; from 0 to 1, higher is better.
 
-    Factors of integers are classes (a subject, an expression); factors of floats are continuous (a level, a
-    weight). A factor that does not vary is left out. As in disentanglement_lib, importances are those of
-    gradient boosted trees (here 30 of depth 3), and the score of one code for a class is the accuracy of a
-    linear support vector machine. Continuous factors are binned as the codes are for MIG, and use R^2 in SAP
-    and for informativeness.
+    Factors of integers are classes (a subject, an expression); factors of floats are continuous (a level, a weight). A
+    factor that does not vary is skipped. As in disentanglement_lib, importances are those of gradient boosted trees
+    (here 30 of depth 3), and the score of one code for a class is the accuracy of a linear support vector machine.
+    Continuous factors are binned as the codes are for MIG; in SAP and for informativeness their score is R^2.
 
     Args:
       codes: [examples, dims], dims >= 2, such as posterior means.
@@ -77,7 +76,7 @@ def latent_scores(
 
 
 def _accuracies(codes: np.ndarray, classes: np.ndarray, fit: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """Held-out accuracy with which a linear classifier tells the classes from each code alone."""
+    """Held-out accuracies [dims] of linear classifiers from each code alone."""
     accuracies = []
     for code in codes.T[:, :, None]:
         classifier = LinearSVC(C=0.01, class_weight="balanced", random_state=0)

@@ -1,4 +1,4 @@
-"""What a linear classifier reads from codes: whether who someone is leaks into what their face is doing."""
+"""Linear classifiers on codes: whether the identity code holds expressions, and the expression code identities."""
 
 from typing import NamedTuple
 
@@ -9,27 +9,26 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 PERFORMED = 0.5
-"""The level from which on a frame shows its expression: near the neutral, nothing tells expressions apart."""
+"""The level from which on a frame counts as showing its expression; near the neutral all expressions are alike."""
 
 
 class Probe(NamedTuple):
-    """Shares of the held-out examples, 0 to 1: named rightly by the classifier, and by a fixed guess."""
+    """Accuracies on held-out examples, 0 to 1: of a classifier, and of always predicting the most frequent class."""
 
     accuracy: float
     chance: float
 
 
 def probe(codes: np.ndarray, classes: np.ndarray, *, seed: int = 0) -> Probe | None:
-    """Fits a logistic regression from codes to classes on 70 % of the examples and scores it on the rest.
+    """Accuracy of a logistic regression from codes to classes, fitted to 70 % of the examples, on the rest.
 
     Args:
-      codes: [examples, dims]; brought to unit variance here.
+      codes: [examples, dims]; they are scaled to unit variance.
       classes: [examples] integers.
       seed: of the split.
 
     Returns:
-      The accuracy, and that of always naming the most frequent class; None for fewer than two classes, or too
-      few examples to split.
+      The accuracies; None for fewer than two classes, or too few examples to split.
     """
     if len(codes) < 4:
         return None
@@ -54,10 +53,11 @@ def leakage(
     *,
     seed: int = 0,
 ) -> dict[str, dict[str, float] | None]:
-    """Probes both codes for both factors.
+    """Probes of both codes for both factors, by name.
 
-    `subject_from_expression` and `expression_from_identity` are leaks, and should be near chance; the other
-    two show what there is to be read where it belongs. Expressions are asked for at levels of 0.5 and more.
+    "subject_from_expression" and "expression_from_identity" are leaks, and should be near chance;
+    "subject_from_identity" and "expression_from_expression" should be high. Expressions are classified on faces of
+    level 0.5 and more.
 
     Args:
       identity, expression_codes: posterior means, [faces, d_id] and [faces, d_exp].

@@ -1,4 +1,4 @@
-"""What expressions are recognised from, and how well (section 5.6, Table 3)."""
+"""Features that expressions are recognised from, and the accuracies (section 5.6, Table 3)."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -6,8 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from facedis_jax.evaluation.images import summary
-from facedis_jax.evaluation.videos import unit_pixels
+from facedis_jax.evaluation.images import summary, to_unit_range
 from facedis_jax.inference.videos import VideoCodec
 from facedis_jax.learners import FoldResults
 from facedis_jax.models import DynamicLatents
@@ -16,20 +15,20 @@ Motion = Literal["relative", "absolute"]
 
 
 def geometric_features(codec: VideoCodec, latents: DynamicLatents) -> dict[str, np.ndarray]:
-    """The paper's features of clips: "dglf", Z^g_t, and "ddf", the fields that it makes; [clips, frames, features]."""
+    """The paper's features of clips, [clips, frames, features]: "dglf", the codes Z^g_t, and "ddf", their flows."""
     geometry = np.asarray(codec.codes(latents).geometry)
     return {"ddf": as_sequences(codec.flow(geometry)), "dglf": geometry}
 
 
 def as_sequences(features: np.ndarray) -> np.ndarray:
-    """Fields or pictures of frames [clips, frames, ...] as [clips, frames, features]; pixels in [0, 1]."""
-    return unit_pixels(features).reshape(*features.shape[:2], -1)
+    """Flows or images of frames [clips, frames, ...] as [clips, frames, features]; pixels in [0, 1]."""
+    return to_unit_range(features).reshape(*features.shape[:2], -1)
 
 
 def motion_of(sequences: np.ndarray, motion: Motion) -> np.ndarray:
-    """What changes from the first frame on, or the features as they are.
+    """Sequences [clips, frames, features] relative to their first frame, or unchanged ("absolute").
 
-    Of the codes Z_t, "relative" leaves the hidden states s_t = Z_t - Z_0 (Eq. 10).
+    Codes Z_t become the hidden states s_t = Z_t - Z_0 (Eq. 10).
 
     Example:
       >>> motion_of(np.array([[[3.0], [5.0], [2.0]]]), "relative").ravel()
@@ -39,25 +38,25 @@ def motion_of(sequences: np.ndarray, motion: Motion) -> np.ndarray:
 
 
 def accuracy_of(results: FoldResults) -> dict[str, Any]:
-    """Mean, standard deviation and median over folds, and the accuracy of each."""
+    """Mean, standard deviation and median of the accuracy over folds, and "folds", the accuracy of each."""
     return {**summary(results.accuracy), "folds": results.accuracy.tolist()}
 
 
 def margin(one: FoldResults, other: FoldResults) -> dict[str, float]:
-    """By how much the first is more accurate, fold by fold: mean, standard deviation and median over folds."""
+    """Mean, standard deviation and median over folds of the first accuracy minus the other."""
     return summary(one.accuracy - other.accuracy)
 
 
 def confusions(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """How many clips of each class [truth, prediction] were taken for which."""
+    """Confusion matrix of counts, [truth, prediction]."""
     return confusion_matrix(labels, predictions, labels=np.arange(num_classes))
 
 
 def chance(labels: np.ndarray) -> float:
-    """The accuracy of always naming what is most frequent."""
+    """Accuracy, from 0 to 1, of always predicting the most frequent label."""
     return float(np.bincount(labels).max() / len(labels))
 
 
 def table_3(results: Mapping[str, Mapping[str, FoldResults]]) -> dict[str, dict[str, Any]]:
-    """`accuracy_of` all features, by motion and name."""
+    """`accuracy_of` the results of all features, by motion and by name of the features."""
     return {motion: {name: accuracy_of(each) for name, each in named.items()} for motion, named in results.items()}

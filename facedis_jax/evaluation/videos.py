@@ -1,8 +1,8 @@
-"""What is measured of a dynamic generator: reconstruction, and whether recombined clips take after their donors.
+"""Measures of a dynamic generator: reconstruction errors, and whether recombined clips resemble their donors.
 
-Levels of an expression are read off pixels by a regression that never saw a generator's output, and what tells one
-clip's appearance from another's are its mean colours in a few large cells, which small bends hardly change. Both are
-tried on real clips too: no output can be expected to be read better than those.
+The level of an expression is read from pixels by a regression that is fitted to real clips only. Clips are told apart
+by their mean colours in a few large cells, which small deformations hardly change. Both measures are also taken of
+real clips, as the most that a generator's clips can be expected to reach.
 """
 
 from collections.abc import Mapping
@@ -12,33 +12,34 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import Ridge
 
-CELLS = 4  # in either direction, of the mean colours
+from facedis_jax.evaluation.images import to_unit_range
+
+CELLS = 4  # of mean colours, in either direction
 _RIDGE = 1.0  # for differences of pixels in [0, 1]
 
 
-def unit_pixels(clips: np.ndarray) -> np.ndarray:
-    """Clips, uint8 or in [0, 1], as float32 in [0, 1]."""
-    return clips / np.float32(255) if clips.dtype == np.uint8 else np.asarray(clips, np.float32)
-
-
 def frame_errors(clips: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Squared error of every frame [clips, frames], summed over pixels and channels, for pixels in [0, 1]."""
-    difference = unit_pixels(clips) - unit_pixels(predictions)
+    """Squared error of every frame, [clips, frames], summed over pixels and channels, for pixels in [0, 1].
+
+    Args:
+      clips, predictions: [clips, frames, size, size, channels], uint8 or in [0, 1].
+    """
+    difference = to_unit_range(clips) - to_unit_range(predictions)
     return np.square(difference, dtype=np.float64).sum(axis=(2, 3, 4))
 
 
 @dataclass(frozen=True)
 class LevelReader:
-    """Reads how strongly an expression shows in the frames of a clip, whoever shows it.
+    """Regressions from the pixels of a clip to the level of its expression in every frame.
 
     Attributes:
-      readers: of each expression, by its number: a linear regression on what differs from the clip's first frame.
+      readers: by the number of the expression, a regression from the differences to the clip's first frame.
     """
 
     readers: Mapping[int, Ridge]
 
     def __call__(self, clips: np.ndarray, expressions: np.ndarray) -> np.ndarray:
-        """Levels [clips, frames] of the expression that each clip is said to show."""
+        """Levels [clips, frames] of the expression [clips] that each clip [clips, frames, ...] is said to show."""
         return np.stack(
             [
                 self.readers[int(expression)].predict(_differences(clip[None])[0])
@@ -48,11 +49,11 @@ class LevelReader:
 
 
 def fit_level_reader(clips: np.ndarray, levels: np.ndarray, expressions: np.ndarray) -> LevelReader:
-    """Fits the reader to real clips.
+    """A `LevelReader` fitted to real clips.
 
     Args:
       clips: [clips, frames, size, size, channels].
-      levels: [clips, frames], the truth; clips that stay at 0 are rest, which is no level of any expression.
+      levels: [clips, frames], the truth from 0 to 1; clips that stay at 0 are examples of level 0 for all expressions.
       expressions: [clips], their numbers.
     """
     resting = ~np.any(levels > 0, axis=1)
@@ -67,36 +68,46 @@ def fit_level_reader(clips: np.ndarray, levels: np.ndarray, expressions: np.ndar
 
 
 def correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Pearson's r of each pair of rows [rows]; 0 where one of them does not change."""
+    """Pearson's r [rows] of each row of one array with that of the other, [rows, n]; 0 where either is constant.
+
+    Example:
+      >>> correlations(np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]), np.array([[2.0, 4.0, 6.0], [1.0, 2.0, 3.0]]))
+      array([1., 0.])
+    """
     one, other = (x - x.mean(axis=1, keepdims=True, dtype=np.float64) for x in (one, other))
     scale = np.sqrt(np.square(one).sum(axis=1) * np.square(other).sum(axis=1))
     return np.divide((one * other).sum(axis=1), scale, out=np.zeros(len(one)), where=scale > 0)
 
 
 def mean_colours(clips: np.ndarray, cells: int = CELLS) -> np.ndarray:
-    """Of each clip, the mean colours of its parts over time: [clips, cells * cells * channels]."""
-    mean = unit_pixels(clips).mean(axis=1)
+    """Mean colours of each clip over time in cells x cells parts, [clips, cells * cells * channels]."""
+    mean = to_unit_range(clips).mean(axis=1)
     count, size, _, channels = mean.shape
     side = size // cells
     return mean.reshape(count, cells, side, cells, side, channels).mean(axis=(2, 4)).reshape(count, -1)
 
 
 def nearest(points: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Which candidate [candidates, dims] each point [points, dims] is nearest to."""
+    """Index [points] of the candidate [candidates, dims] that is nearest to each point [points, dims]."""
     # |x - y|^2 without |x|^2, which is the same for all candidates.
     return np.argmin(np.square(candidates).sum(axis=1) - 2 * points @ candidates.T, axis=1)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Clips to be recombined: the appearance of one with the geometry of another, by their places."""
+    """Pairs of clips to be recombined, by their indices.
+
+    Attributes:
+      appearance: [pairs], whose appearance is used.
+      geometry: [pairs], whose geometry is used.
+    """
 
     appearance: np.ndarray
     geometry: np.ndarray
 
 
 def draw_pairs(subjects: np.ndarray, expressions: np.ndarray | None, *, count: int, seed: int = 0) -> Pairs:
-    """Pairs of clips of different people who show different expressions, or whatever they show if that is but one.
+    """Random pairs of clips of different people, with different expressions where there are several.
 
     Args:
       subjects: [clips].
@@ -113,7 +124,7 @@ def draw_pairs(subjects: np.ndarray, expressions: np.ndarray | None, *, count: i
 
 
 def donor_scores(outputs: np.ndarray, pairs: Pairs, clips: np.ndarray, subjects: np.ndarray) -> dict[str, float]:
-    """Whose colours recombined clips have.
+    """Shares of recombined clips whose colours are nearest to those of their donors.
 
     Args:
       outputs: [pairs, frames, size, size, channels], recombined.
@@ -122,10 +133,10 @@ def donor_scores(outputs: np.ndarray, pairs: Pairs, clips: np.ndarray, subjects:
       subjects: [clips], who is on them.
 
     Returns:
-      Shares of the outputs: "clip", of which the nearest of all clips is the appearance's donor; "person", of which it
-      shows the same person as that; "geometry_person", of which it shows the geometry's donor; "chance_clip" and
-      "chance_person", what a guess would reach; and the ceilings "halves_clip" and "halves_person", "clip" and "person"
-      of the real clips' second halves among their first halves.
+      Shares of the outputs by the clip of nearest colours: "clip", it is the appearance donor; "person", it
+      is of the same person as the appearance donor; "geometry_person", it is of the same person as the geometry donor.
+      "chance_clip" and "chance_person" are what a guess would reach; "halves_clip" and "halves_person" are "clip" and
+      "person" of the second halves of real clips among their first halves, which a generator can hardly exceed.
     """
     half = clips.shape[1] // 2
     found = nearest(mean_colours(outputs), mean_colours(clips))
@@ -151,7 +162,7 @@ def level_scores(
     levels: np.ndarray,
     expressions: np.ndarray,
 ) -> dict[str, Any]:
-    """How well the levels read off clips follow the truth, r over the frames of each clip that has levels.
+    """Correlations of the levels that are read from clips with the true levels, over the frames of each clip.
 
     Args:
       reader: fitted to other people's real clips.
@@ -161,11 +172,11 @@ def level_scores(
       expressions: [clips].
 
     Returns:
-      Mean, median and number of clips of "recombined", against the geometry's donor; of "reconstructed"; of "real", the
-      reader's own ceiling; and of "donors", the true levels of both donors of each pair, the floor: performances are
-      alike in that they go up and down. "closer" is the share of the pairs of two performances in which the level read
-      off the recombined clip follows the geometry donor's more closely than the appearance donor's. Where no two
-      clips of a pair both have levels, the last two are left out.
+      "mean" and "median" of r, and the number of "clips", for each of: "recombined", recombined clips against the
+      geometry donor's levels; "reconstructed"; "real", the real clips, which a generator can hardly exceed; and
+      "donors", the true levels of both donors of a pair, which is what performances have in common. "closer" is the
+      share of pairs whose recombined clip follows the geometry donor's levels more closely than the appearance donor's.
+      "donors" and "closer" are of the pairs in which both clips show an expression, and missing if there are none.
     """
     moving = np.any(levels > 0, axis=1)
 
@@ -196,5 +207,5 @@ def _correlation_summary(one: np.ndarray, other: np.ndarray) -> dict[str, float]
 
 def _differences(clips: np.ndarray) -> np.ndarray:
     """What differs from each clip's first frame [clips, frames, pixels]."""
-    clips = unit_pixels(clips)
+    clips = to_unit_range(clips)
     return (clips - clips[:, :1]).reshape(*clips.shape[:2], -1)

@@ -1,4 +1,4 @@
-"""Shaded pictures of meshes, without a display."""
+"""Shaded images of meshes, without a display."""
 
 from facedis_jax.extras import require_extra
 

@@ -1,8 +1,7 @@
-"""Shaded pictures of faces, and heat maps on them, on any machine: no display, no OpenGL, no system library.
+"""Shaded images of faces, and heat maps on them, without a display, OpenGL or a system library.
 
-Gouraud-shaded triangles are filled from back to front, which is exact enough for meshes of small ones. The same
-face gives the same picture everywhere, and a machine without a graphics driver still shows faces, where an OpenGL
-renderer would take the run down with it.
+Gouraud-shaded triangles are filled from back to front, which is accurate enough for meshes of small triangles. The same
+face gives the same image on every machine, also on one without a graphics driver.
 
 Faces stand upright (y up) and look along +z, as they do in CoMA, BU-3DFE, ICT-FaceKit and MakeHuman.
 """
@@ -25,12 +24,12 @@ SUPERSAMPLING = 2
 AMBIENT = 0.17
 # Direction in the camera's frame (right, up, towards the camera), strength, colour.
 LIGHTS = (
-    ((-0.50, 0.65, 0.80), 0.66, (1.00, 0.97, 0.93)),  # key: above, from the left
-    ((0.85, 0.05, 0.55), 0.26, (0.91, 0.95, 1.00)),  # fill: from the right, a little cooler
-    ((0.00, 0.10, 1.00), 0.12, (1.00, 1.00, 1.00)),  # from the camera, so that no side drowns
+    ((-0.50, 0.65, 0.80), 0.66, (1.00, 0.97, 0.93)),  # key light: from above and the left
+    ((0.85, 0.05, 0.55), 0.26, (0.91, 0.95, 1.00)),  # fill light: from the right, a little cooler
+    ((0.00, 0.10, 1.00), 0.12, (1.00, 1.00, 1.00)),  # from the camera, so that no side is black
 )
 GLOSS, GLOSS_EXPONENT = 0.10, 18.0
-HEAT_MAP_RELIEF = 0.25  # what a heat map darkens by where the face turns away; none where it faces the camera
+HEAT_MAP_RELIEF = 0.25  # by how much a heat map is darker where the surface is seen edge-on
 INSIDE = "#4d3a36"
 MOUTH = ("#3a2826", "#261b1a")  # at the rim, in the middle
 EYE = ("#6f5d54", "#d3c6bb")
@@ -38,11 +37,11 @@ EYE = ("#6f5d54", "#d3c6bb")
 
 @dataclass(frozen=True)
 class Camera:
-    """What is in the picture; share one over a row so that its faces keep their sizes and places.
+    """The part of space that an image shows; with one camera for several images, sizes can be compared.
 
     Attributes:
-      centre: the point in the middle of the picture, mm.
-      height: what the picture spans from top to bottom at that point, mm.
+      centre: the point in the middle of the image, mm.
+      height: of the image at that point, mm.
     """
 
     centre: tuple[float, float, float]
@@ -57,12 +56,12 @@ class Camera:
         size: tuple[int, int] = (320, 400),
         margin: float = 0.03,
     ) -> "Camera":
-        """A camera that sees all of `vertices` [..., 3], mm, from `view`, in a picture of `size`."""
+        """A camera that sees all of `vertices` [..., 3], mm, from `view`, in an image of `size`."""
         rotation = _rotation(view)
         points = np.asarray(vertices, np.float64).reshape(-1, 3) @ rotation.T
         low, high = points.min(0), points.max(0)
         width, height, _ = high - low
-        # What stands closer than the centre looks larger: widen by what the nearest point gains.
+        # What is closer than the centre looks larger: this leaves room for the nearest point.
         height = max(height, width * size[1] / size[0]) * (1 + 2 * margin)
         height += (high - low)[2] * np.tan(np.radians(FIELD_OF_VIEW / 2))
         centre = (low + high) / 2 @ rotation
@@ -82,7 +81,7 @@ def render_face(
     camera: Camera | None = None,
     background: str | None = "white",
 ) -> np.ndarray:
-    """Renders one face; see `render_faces`.
+    """Shaded image of one face; see `render_faces` for the other arguments.
 
     Args:
       vertices: [vertices, 3], mm.
@@ -124,20 +123,20 @@ def render_faces(
     camera: Camera | None = None,
     background: str | None = "white",
 ) -> np.ndarray:
-    """Renders faces of one topology, all by the same camera and, for heat maps, on the same scale.
+    """Shaded images of faces of one topology, by one camera and, for heat maps, on one scale.
 
-    Holes inside the mesh are closed for the picture: on the midline as an open mouth, beside it as eyes.
+    Holes inside the mesh are filled in the image: on the midline as an open mouth, beside it as eyes.
 
     Args:
       faces: [faces, vertices, 3], mm.
       triangles: [triangles, 3], counter-clockwise seen from outside.
-      size: width and height of a picture in pixels.
-      color: of the skin; any colour that matplotlib names.
-      scalars: [faces, vertices], shown as colours in place of skin.
-      clim: the scalars at the two ends of `cmap`; by default 0 and the largest one.
-      view: yaw and pitch in degrees: how far the camera moves towards the face's +x side, and up.
+      size: width and height of an image in pixels.
+      color: of the skin; any colour of matplotlib.
+      scalars: [faces, vertices], shown as colours of `cmap` in place of skin.
+      clim: the scalars at both ends of `cmap`; by default 0 and the largest one.
+      view: yaw and pitch in degrees: how far the camera is turned towards the face's +x side, and up.
       camera: by default one that sees all `faces`.
-      background: a colour, or None for a transparent one.
+      background: a colour, or None for a transparent background.
 
     Returns:
       [faces, height, width, 3] uint8, or [faces, height, width, 4] without a background.
@@ -156,7 +155,7 @@ def render_faces(
     camera = camera or Camera.framing(faces, view=view, size=size)
     holes = boundary_loops(triangles, faces.shape[1])[:-1]
     rotation = _rotation(view)
-    pictures = []
+    images = []
     for i, vertices in enumerate(faces):
         points = (vertices - camera.centre) @ rotation.T
         normals = vertex_normals(points, triangles)
@@ -174,8 +173,8 @@ def render_faces(
             pixels = np.concatenate([pixels, _project(plug, camera.height, size)])
             corner_colors = np.concatenate([corner_colors, plug_colors])
         back_to_front = np.argsort(corners[..., 2].mean(1), kind="stable")
-        pictures.append(_rasterise(pixels[back_to_front], corner_colors[back_to_front], size, background))
-    return np.stack(pictures)
+        images.append(_rasterise(pixels[back_to_front], corner_colors[back_to_front], size, background))
+    return np.stack(images)
 
 
 def _rotation(view: tuple[float, float]) -> np.ndarray:
@@ -187,7 +186,7 @@ def _rotation(view: tuple[float, float]) -> np.ndarray:
 
 
 def _project(points: np.ndarray, height: float, size: tuple[int, int]) -> np.ndarray:
-    """Points [..., 3] in the camera's frame to pixels [..., 2] of the supersampled picture, y up."""
+    """Points [..., 3] in the camera's frame to pixels [..., 2] of the supersampled image, y up."""
     distance = height / 2 / np.tan(np.radians(FIELD_OF_VIEW / 2))
     depth = np.maximum(distance - points[..., 2:], 1e-3 * distance)
     pixels = points[..., :2] * (distance / depth) * (size[1] / height)
@@ -195,7 +194,7 @@ def _project(points: np.ndarray, height: float, size: tuple[int, int]) -> np.nda
 
 
 def _lit(normals: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """Blinn-Phong colours [vertices, 3] of a matte skin with a little gloss."""
+    """Blinn-Phong colours [vertices, 3] of a matte skin with a little gloss, from normals [vertices, 3]."""
     light = np.full(normals.shape, AMBIENT)
     for direction, strength, tint in LIGHTS:
         light += strength * np.maximum(normals @ unit(np.array(direction)), 0)[:, None] * np.array(tint)
@@ -236,10 +235,10 @@ def _rasterise(corners: np.ndarray, colors: np.ndarray, size: tuple[int, int], b
     fine = np.zeros((fine_size[0] * fine_size[1], 4), np.float32)
     fine[seen.pixel, :3] = np.einsum("fc,fck->fk", seen.weights, colors.astype(np.float32)[seen.triangle])
     fine[seen.pixel, 3] = 1
-    picture = fine.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 4).mean((1, 3))
-    alpha = picture[..., 3:]
+    image = fine.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 4).mean((1, 3))
+    alpha = image[..., 3:]
     if background is None:
-        picture[..., :3] /= np.maximum(alpha, 1e-6)
+        image[..., :3] /= np.maximum(alpha, 1e-6)
     else:
-        picture = picture[..., :3] + (1 - alpha) * np.array(to_rgb(background), np.float32)
-    return np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+        image = image[..., :3] + (1 - alpha) * np.array(to_rgb(background), np.float32)
+    return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)

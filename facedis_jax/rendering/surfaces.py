@@ -1,22 +1,22 @@
-"""What a picture needs to know of a triangle mesh: its normals, its holes, and which triangle covers which pixel."""
+"""Normals and holes of a triangle mesh, and the triangles that cover the pixels of an image."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# Of barycentric weights in single precision; without it pixels on the edge between two triangles belong to neither.
+# Tolerance of barycentric weights in single precision, without which an edge between two triangles has gaps.
 _ROUNDING = 1e-5
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors [..., 3] at length 1; zero stays zero."""
+    """Vectors [..., 3] scaled to length 1; zero stays zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit normals [vertices, 3], each the area-weighted mean over the triangles [triangles, 3] at the vertex."""
     a, b, c = points[triangles].swapaxes(0, 1)
-    # Written out, since np.cross takes three times as long.
+    # Without np.cross, which is three times slower.
     (ux, uy, uz), (vx, vy, vz) = (b - a).T, (c - a).T
     weighted = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
     normals = [np.bincount(triangles.ravel(), np.repeat(component, 3), len(points)) for component in weighted]
@@ -24,13 +24,13 @@ def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def faces_away(corners: np.ndarray) -> np.ndarray:
-    """Which of the triangles [triangles, 3, 2], y up, run clockwise, and so show their back."""
+    """[triangles] bool, whether each triangle [triangles, 3, 2], y up, is clockwise, so that its back is seen."""
     a, b = (corners[:, 1:] - corners[:, :1]).swapaxes(0, 1)
     return a[:, 0] * b[:, 1] < a[:, 1] * b[:, 0]
 
 
 def boundary_loops(triangles: np.ndarray, num_vertices: int) -> list[np.ndarray]:
-    """The closed boundary loops of a mesh, as indices, shortest first: its holes, and last its outline."""
+    """Closed boundary loops of a mesh, each as indices of vertices, shortest first: the holes, then the outline."""
     edges = triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).astype(np.int64)
     lone = ~np.isin(edges[:, 0] * num_vertices + edges[:, 1], edges[:, 1] * num_vertices + edges[:, 0])
     following: dict[int, list[int]] = {}
@@ -52,11 +52,11 @@ def boundary_loops(triangles: np.ndarray, num_vertices: int) -> list[np.ndarray]
 
 @dataclass(frozen=True)
 class Fragments:
-    """What is seen at the covered pixels of a picture.
+    """The triangles that are seen at the covered pixels of an image.
 
     Attributes:
       pixel: [fragments], ascending, row * width + column.
-      triangle: [fragments], which triangle is seen there.
+      triangle: [fragments], index of the triangle that is seen there.
       weights: [fragments, 3] float32, barycentric, of the triangle's corners at the pixel's centre.
     """
 
@@ -66,15 +66,15 @@ class Fragments:
 
 
 def visible_fragments(corners: np.ndarray, size: tuple[int, int]) -> Fragments:
-    """Which triangle covers each pixel's centre; of several, the last.
+    """The triangles that cover the pixels' centres; where several do, the last.
 
-    Every triangle is held against the pixels of its bounding box, all triangles at once: quick for the many
+    Every triangle is compared with the pixels of its bounding box, all triangles at once, which is fast for the many
     triangles of one to ten pixels that a face is made of.
 
     Args:
       corners: [triangles, 3, 2] as (x, y) in pixels, y down, from back to front; pixel (0, 0) has its centre at
         (0, 0). Of either orientation; triangles without area cover nothing.
-      size: width and height of the picture.
+      size: width and height of the image.
 
     Example:
       >>> seen = visible_fragments(np.array([[[0, 0], [2, 0], [0, 2]]]), (4, 4))
@@ -93,7 +93,7 @@ def visible_fragments(corners: np.ndarray, size: tuple[int, int]) -> Fragments:
     row = step // columns[triangle]
     column = step - row * columns[triangle] + left[triangle]
     row += top[triangle]
-    # Barycentric weights are linear over the picture: a slope in x, one in y, and a value at the origin.
+    # Barycentric weights are linear over the image: a slope in x, one in y, and a value at the origin.
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = 1 / twice_area
         slopes = (edge_y[1] * inverse, -edge_x[1] * inverse), (-edge_y[0] * inverse, edge_x[0] * inverse)

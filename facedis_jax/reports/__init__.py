@@ -1,5 +1,5 @@
-"""What a finished run looks like: measures, baselines, renders, figures and one HTML page."""
+"""Reports of finished runs: figures, tables, and one HTML page for each run."""
 
 from facedis_jax.extras import require_extra
 
-require_extra(__name__, "run", "matplotlib", "PIL")
+require_extra(__name__, "run", "matplotlib", "PIL", "jinja2")

@@ -1,22 +1,18 @@
-"""Figures of a report, in one quiet style; each function returns a `Figure` and touches no global state.
+"""Charts of a report, all in one style: identity codes, training curves, the trade-off of Figure 3, histograms.
 
-The figures of the IB-VAE paper that they answer to: faces side by side (4, 6, 7), identity codes (5), the
-trade-off of the information bottleneck (3).
+Each function returns a matplotlib `Figure` and touches no global state.
 """
 
 import io
 import math
 import os
-import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib import patheffects
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -27,7 +23,7 @@ WIDTH = 10.0  # inches, of a figure as wide as the page
 DPI = 160
 
 INK, MUTED, GRID = "#262626", "#6b6b6b", "#e4e4e4"
-# Okabe and Ito's colours, told apart with any colour vision, the yellow left out as too pale for a line.
+# Okabe and Ito's colours, distinct with any colour vision, without the yellow, which is too pale for a line.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5b5b5b")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 _NOT_METRICS = ("step", "epoch", "learning_rate", "redrawn_chains")
@@ -58,74 +54,6 @@ STYLE: dict[Any, Any] = {
 }
 
 
-class ColorScale(NamedTuple):
-    """What the colours of a heat map mean: `cmap` from `low` to `high`; `label` has the unit."""
-
-    low: float
-    high: float
-    label: str
-    cmap: str = "viridis"
-
-
-@matplotlib.rc_context(STYLE)
-def face_grid(
-    images: Sequence[Sequence[np.ndarray | None]],
-    *,
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-    title: str = "",
-    colorbar: ColorScale | None = None,
-) -> Figure:
-    """Pictures in rows and columns, as large as the page's width allows.
-
-    Args:
-      images: rows of pictures [height, width, 3 or 4] uint8 of one size; None leaves a place empty.
-      row_labels, column_labels: one per row and column, or none at all.
-      title: above the grid.
-      colorbar: the scale that the heat maps among the pictures share, drawn at the right.
-    """
-    rows, columns = len(images), max(len(row) for row in images)
-    height, width = next(image for row in images for image in row if image is not None).shape[:2]
-    left = 1.15 if row_labels else 0.0
-    right = 0.75 if colorbar else 0.0
-    cell = min((WIDTH - left - right) / columns, 2.1)
-    cell_height = cell * height / width
-    head = [textwrap.fill(label, max(8, int(cell * 11)), break_long_words=False) for label in column_labels]
-    lines = max((label.count("\n") + 1 for label in head), default=0)
-    top = 0.16 * lines + (0.08 if lines else 0.0) + (0.32 if title else 0.0)
-    figure_width, figure_height = left + cell * columns + right, top + cell_height * rows
-    figure = Figure(figsize=(figure_width, figure_height))
-
-    def place(x: float, y: float, w: float, h: float) -> Axes:
-        return figure.add_axes((x / figure_width, y / figure_height, w / figure_width, h / figure_height))
-
-    for i, row in enumerate(images):
-        bottom = cell_height * (rows - 1 - i)
-        if row_labels:
-            text = textwrap.fill(row_labels[i], 16)
-            figure.text(0.0, (bottom + cell_height / 2) / figure_height, text, va="center", parse_math=False)
-        for j, image in enumerate(row):
-            axes = place(left + cell * j, bottom, cell, cell_height)
-            axes.set_axis_off()
-            if image is not None:
-                axes.imshow(image, aspect="auto", interpolation="lanczos")
-    for j, label in enumerate(head):
-        x, y = left + cell * (j + 0.5), cell_height * rows + 0.06
-        x, y = x / figure_width, y / figure_height
-        figure.text(x, y, label, ha="center", linespacing=1.1, parse_math=False)
-    if title:
-        figure.text(0.0, 1.0, title, ha="left", va="top", fontsize=10.5)
-    if colorbar:
-        tall = min(cell_height * rows * 0.86, 3.0)
-        axes = place(figure_width - 0.62, (cell_height * rows - tall) / 2, 0.11, tall)
-        scale = ScalarMappable(Normalize(colorbar.low, colorbar.high), colorbar.cmap)
-        bar = figure.colorbar(scale, cax=axes)
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        bar.set_label(colorbar.label)
-        axes.grid(False)
-    return figure
-
-
 @matplotlib.rc_context(STYLE)
 def code_scatter(
     points: np.ndarray,
@@ -135,13 +63,13 @@ def code_scatter(
     explained: tuple[float, float] | None = None,
     title: str = "",
 ) -> Figure:
-    """Codes in the plane of their first two principal components, each subject's points named (Figure 5).
+    """Scatter plot of codes in the plane of their first two principal components, labelled by subject (Figure 5).
 
     Args:
       points: [n, 2].
       labels: [n], indices into `names`.
       names: one per subject.
-      explained: the share of the variance along each component, 0 to 1.
+      explained: share of the variance along each component, from 0 to 1.
       title: above the figure.
     """
     crowded = len(names) > 30
@@ -176,11 +104,11 @@ def code_scatter(
 
 @matplotlib.rc_context(STYLE)
 def training_curves(rows: Sequence[Mapping[str, object]], *, quantities: Sequence[str] = ()) -> Figure:
-    """One small panel for each quantity over the steps, training and held-out faces together.
+    """Line plots over the training steps, one panel for each quantity, with a line for each split.
 
     Args:
-      rows: of `metrics.jsonl`: `step`, `split` ("train" or "test") and numbers by name, which may
-        end in a unit ("kl_nats").
+      rows: of `metrics.jsonl`: `step`, `split` ("train" or "test") and numbers by name, which may end in a unit
+        ("kl_nats").
       quantities: which ones to show, in this order; by default all of `metric_names`.
     """
     quantities = quantities or metric_names(rows)
@@ -211,16 +139,16 @@ def training_curves(rows: Sequence[Mapping[str, object]], *, quantities: Sequenc
 
 
 def metric_names(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """The metrics among the numbers in rows of `metrics.jsonl`, without counters, clocks and rates."""
+    """Names of the metrics in rows of `metrics.jsonl`: all numbers but counters, rates and speeds."""
     names = {key: None for row in rows for key, value in row.items() if isinstance(value, (int, float))}
     return [key for key in names if key not in _NOT_METRICS and not key.endswith("_per_second")]
 
 
 @matplotlib.rc_context(STYLE)
 def tradeoff(rows: Sequence[Mapping[str, float]], *, title: str = "") -> Figure:
-    """Disentanglement and reconstruction error against the weight of the mutual information (Figure 3).
+    """Line plots of disentanglement and reconstruction error over the weight of the mutual information (Figure 3).
 
-    One line for each weight of the identity loss: the mean over seeds, in a band from lowest to highest.
+    Each weight of the identity loss has a line, the mean over seeds, in a band from the lowest to the highest seed.
 
     Args:
       rows: one per trained model: `beta_mi`, `beta_id`, `disentanglement_mm`, `reconstruction_mm`.
@@ -248,7 +176,7 @@ def tradeoff(rows: Sequence[Mapping[str, float]], *, title: str = "") -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def error_histogram(errors: Mapping[str, np.ndarray], *, label: str, title: str = "") -> Figure:
-    """How an error per face is distributed, for one or several models, with their means.
+    """Histograms of an error per face, for one or several models, with their means.
 
     Args:
       errors: name -> [faces].
@@ -273,7 +201,7 @@ def _plain(value: float, position: int | None = None) -> str:
 
 
 def quantity_label(name: str) -> str:
-    """What an axis says for a metric's name.
+    """The label of a metric on an axis, with its unit in parentheses.
 
     Example:
       >>> quantity_label("expression_kl_nats")

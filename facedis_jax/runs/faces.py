@@ -18,13 +18,13 @@ from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_scans, synthetic_sequences
 from facedis_jax.errors import InputError
-from facedis_jax.evaluation.faces import evaluate, face_errors, predict, register, spread_faces
+from facedis_jax.evaluation.faces import evaluate, evenly_spaced_faces, face_errors, predict, register
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
 from facedis_jax.models import PointFeatureConfig, fourier_moments, point_features
-from facedis_jax.reports.faces.report import write_face_report
+from facedis_jax.reports.faces.report import FaceResults, write_face_report
 from facedis_jax.runs.batches import check_room, training_batches
 from facedis_jax.runs.command_line import (
     RunInterrupted,
@@ -288,27 +288,28 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
     )
     say(run.options, "drawing the report")
     write_face_report(
-        folder.report_file,
+        folder,
+        FaceResults(
+            numbers=results,
+            codec=codec,
+            face_set=face_set,
+            predictions=predictions,
+            rows=[
+                *read_metrics(folder.metrics_file, "train"),
+                *read_metrics(folder.metrics_file, "test"),
+            ],
+            paper=paper,
+        ),
         title=title,
         subtitle=f"{face_set.name}, {result.step} steps in {result.seconds / 60:.1f} min on {device.device_kind}",
         command=typed_command(),
-        face_set=face_set,
-        codec=codec,
-        predictions=predictions,
-        results=results,
-        metrics_rows=[
-            *read_metrics(folder.metrics_file, "train"),
-            *read_metrics(folder.metrics_file, "test"),
-        ],
-        paper=paper,
-        figures_folder=folder.figures,
     )
     say(run.options, f"report: {folder.report_file}")
 
 
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:
-    """Encodes the training faces; of a large set 5,000, evenly spread."""
-    faces = spread_faces(face_set.train, 5000)
+    """Encodes the training faces; of a large set 5,000, evenly spaced."""
+    faces = evenly_spaced_faces(face_set.train, 5000)
     return TrainedFaces(
         constants=constants,
         triangles=face_set.triangles,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from facedis_jax.evaluation.faces import evaluate, predict, register, spread_faces, vertex_distances
+from facedis_jax.evaluation.faces import evaluate, evenly_spaced_faces, predict, register, vertex_distances
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.metrics import disentanglement_error
 
@@ -75,13 +75,13 @@ def test_the_conditional_model_gets_labels_of_expression_and_level(named_codec, 
 
 def test_faces_are_spread_over_the_whole_source(face_set):
     train = face_set.train
-    some = spread_faces(train, 10)
+    some = evenly_spaced_faces(train, 10)
     assert len(some) == 10
     assert some.index[[0, -1]].tolist() == train.index[[0, -1]].tolist()
     steps = np.diff(np.searchsorted(train.index, some.index))
     assert steps.max() - steps.min() <= 1
-    np.testing.assert_array_equal(spread_faces(Listed(train), 10).vertices, some.vertices)
-    assert spread_faces(train, len(train)) is train
+    np.testing.assert_array_equal(evenly_spaced_faces(Listed(train), 10).vertices, some.vertices)
+    assert evenly_spaced_faces(train, len(train)) is train
 
 
 def test_distances_do_not_depend_on_how_many_faces_are_taken_at_a_time():
@@ -162,7 +162,7 @@ def test_codes_of_the_subject_alone_say_who_and_nothing_else(face_set):
     information = results["mutual_information_nats"]
     assert information["identity"] == pytest.approx(-np.sum(shares * np.log(shares)), abs=1e-3)
     assert information["expression"] == pytest.approx(0, abs=1e-4)
-    assert information["most"] == pytest.approx(math.log(len(place)))
+    assert information["upper_bound"] == pytest.approx(math.log(len(place)))
     assert results["probes"]["subject_from_identity"]["accuracy"] > 0.95
     leak = results["probes"]["subject_from_expression"]
     assert leak["accuracy"] == leak["chance"]

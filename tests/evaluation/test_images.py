@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facedis_jax.evaluation.images import (
-    pose_spread,
+    pose_difference,
     reconstruction_by_view,
     reconstructions,
     strongest_dimensions,
@@ -51,14 +51,14 @@ def test_errors_are_averaged_by_view():
     assert reconstruction_by_view(errors, views) == {"-30": 3.5, "0": 2.0, "30": 9.0, "all": 4.0}
 
 
-@pytest.mark.parametrize("bends", [True, False])
-def test_view_results_are_equation_21_over_mean_codes(bends):
+@pytest.mark.parametrize("with_geometry", [True, False])
+def test_view_results_are_equation_21_over_mean_codes(with_geometry):
     angles = np.array([-30.0, -15.0, 0.0, 15.0, 30.0])
     views = RNG.permutation(np.repeat(angles, 7)).astype(np.float32)
     # A code that follows the view, and one that does not.
     geometry = RNG.normal(size=(35, 4)) + np.outer(views, [0.1, 0, 0, 0])
     appearance = RNG.normal(size=(35, 3))
-    results = view_results(Latents(appearance, geometry if bends else None), views)
+    results = view_results(Latents(appearance, geometry if with_geometry else None), views)
     np.testing.assert_array_equal(results["angles"], angles)
     theta = angles / np.sqrt(np.sum(angles**2))
     largest = {}
@@ -73,19 +73,19 @@ def test_view_results_are_equation_21_over_mean_codes(bends):
         np.testing.assert_allclose(results[name]["covariance"], covariance, rtol=1e-4, atol=1e-5)
         largest[name] = covariance.max()
         assert results[name]["largest"] == pytest.approx(covariance.max(), rel=1e-4)
-    assert ("ratio" in results) == bends
-    if bends:
+    assert ("ratio" in results) == with_geometry
+    if with_geometry:
         assert results["geometry"]["covariance"].argmax() == 0
         assert results["ratio"] == pytest.approx(largest["geometry"] / largest["appearance"], rel=1e-4)
 
 
 @pytest.mark.parametrize("as_bytes", [True, False])
-def test_the_spread_over_poses_is_over_all_pairs_of_each_persons_images(as_bytes):
+def test_the_difference_between_poses_is_over_all_pairs_of_each_persons_images(as_bytes):
     images = RNG.integers(256, size=(9, 4, 4, 3), dtype=np.uint8)
     canonical = RNG.uniform(size=(9, 4, 4, 3)).astype(np.float32)
     # The last person's one image has no pair.
     subjects = np.array([4, 7, 4, 7, 7, 4, 4, 7, 9])
-    found = pose_spread(images if as_bytes else np.float32(images / 255), canonical, subjects)
+    found = pose_difference(images if as_bytes else np.float32(images / 255), canonical, subjects)
     pairs = [(a, b) for a, b in itertools.combinations(range(9), 2) if subjects[a] == subjects[b]]
     assert len(pairs) == 6 + 6
     inputs = np.mean([np.mean((images[a] / 255 - images[b] / 255) ** 2) for a, b in pairs])

@@ -23,7 +23,7 @@ from facedis_jax.runs.command_line import RunInterrupted, RunOptions
 from facedis_jax.runs.images import ImageDataConfig, TrainedImages, without_geometry
 from facedis_jax.runs.model_run import ModelRun, TrainingConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
 
 CONFIG = FacesConfig(
     data=ImageDataConfig(
@@ -118,7 +118,7 @@ def test_a_run_leaves_its_results_behind(run):
         assert 0 < results[name]["squared_error"]["mean"] < 8 * 8 * 3
     assert results["deformable"]["squared_error"] != results["abp"]["squared_error"]
     assert results["view_covariance"]["ratio"] > 0
-    assert 0 < results["canonical_spread"]["ratio"] < 10
+    assert 0 < results["pose_difference"]["ratio"] < 10
     page = (run / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(list((run / "figures").glob("*.png"))) == 11
 
@@ -203,7 +203,7 @@ def test_nothing_is_said_about_views_where_there_is_one(photographs, views):
     model = TrainedImages(codec, None, None, [], 1, 1.0)
     found = faces_deformable.evaluate(run, replace(photographs, test=test), {"deformable": model})
     assert (found.covariances is not None) == (len(views) > 1)
-    for name in ("view_covariance", "canonical_spread"):
+    for name in ("view_covariance", "pose_difference"):
         assert (name in found.numbers) == (len(views) > 1)
 
 

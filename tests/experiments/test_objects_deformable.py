@@ -17,7 +17,7 @@ from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.images import ImageDataConfig
 from facedis_jax.runs.model_run import TrainingConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "small_pictures")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
 
 SMALL = AbpConfig(
     model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3),

@@ -1,5 +1,3 @@
-import io
-
 import matplotlib
 import numpy as np
 import pytest
@@ -7,54 +5,6 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from facedis_jax.reports import figures
-from facedis_jax.reports.figures import ColorScale
-
-
-def pixels(figure, **options) -> np.ndarray:
-    with Image.open(io.BytesIO(figures.png(figure, **options))) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def picture(color: tuple[int, int, int]) -> np.ndarray:
-    return np.full((50, 40, 3), color, np.uint8)
-
-
-def test_a_grid_shows_each_picture_in_its_place():
-    colors = [[(200, 0, 0), (0, 200, 0)], [(0, 0, 200), None]]
-    images = [[None if c is None else picture(c) for c in row] for row in colors]
-    shown = pixels(figures.face_grid(images))
-    height, width = shown.shape[:2]
-    for i, row in enumerate(colors):
-        for j, color in enumerate(row):
-            middle = shown[(2 * i + 1) * height // 4, (2 * j + 1) * width // 4]
-            np.testing.assert_allclose(middle, (255, 255, 255) if color is None else color, atol=1)
-
-
-def test_pictures_in_a_grid_keep_their_aspect_beside_labels_title_and_bar():
-    figure = figures.face_grid(
-        [[picture((9, 9, 9))] * 3] * 2,
-        row_labels=["subject 1", "subject 2"],
-        column_labels=["input", "reconstruction", "a label too long for one line"],
-        title="Faces",
-        colorbar=ColorScale(0.0, 2.0, "distance (mm)"),
-    )
-    width, height = figure.get_size_inches()
-    assert width <= figures.WIDTH
-    cells = [axes for axes in figure.axes if axes.images]
-    assert len(cells) == 6
-    for axes in cells:
-        box = axes.get_position()
-        assert (box.height * height) / (box.width * width) == pytest.approx(50 / 40)
-    bar = figure.axes[-1]
-    assert bar.get_ylim() == (0.0, 2.0)
-    assert bar.get_ylabel() == "distance (mm)"
-    shown = {text.get_text() for text in figure.texts}
-    assert {"subject 1", "subject 2", "input", "reconstruction", "Faces"} <= shown
-
-
-def test_many_columns_still_fit_the_page():
-    figure = figures.face_grid([[picture((9, 9, 9))] * 12], row_labels=["mouth extreme"])
-    assert figure.get_size_inches()[0] == pytest.approx(figures.WIDTH)
 
 
 @pytest.mark.parametrize("subjects", [3, 100])
@@ -76,13 +26,10 @@ def test_codes_are_drawn_once_and_each_subject_is_named_over_its_points(subjects
 
 def test_names_are_shown_as_they_are():
     odd = r"a $\nope$ b"
-    grid = figures.face_grid([[picture((9, 9, 9))]], row_labels=[odd], column_labels=[odd])
-    scatter = figures.code_scatter(np.zeros((1, 2)), np.array([0]), [odd])
-    for figure in (grid, scatter):
-        assert figures.png(figure, dpi=40)
+    assert figures.png(figures.code_scatter(np.zeros((1, 2)), np.array([0]), [odd]), dpi=40)
 
 
-def test_a_subject_without_points_is_left_out():
+def test_a_subject_without_points_is_skipped():
     figure = figures.code_scatter(np.zeros((2, 2)), np.array([0, 0]), ["seen", "unseen"])
     assert [text.get_text() for text in figure.axes[0].texts] == ["seen"]
 
@@ -170,8 +117,8 @@ def test_figures_repeat_themselves_and_leave_the_style_alone():
 
 
 def test_a_figure_is_written_whole(tmp_path):
-    path = tmp_path / "grid.png"
-    figures.save_figure(figures.face_grid([[picture((1, 2, 3))]]), path)
+    path = tmp_path / "errors.png"
+    figures.save_figure(figures.error_histogram({"ours": np.ones(3)}, label="error (mm)"), path)
     with Image.open(path) as image:
         image.verify()
     assert list(tmp_path.iterdir()) == [path]

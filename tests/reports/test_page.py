@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facedis_jax.reports.figures import face_grid, png
+from facedis_jax.reports.figures import png
+from facedis_jax.reports.grids import grid_figure
 from facedis_jax.reports.page import Fact, IllustratedPage, Page
 from tests.pages import ShownPage, parse, text_of
 
 
 def figure():
-    return face_grid([[np.full((20, 16, 3), 90, np.uint8)]])
+    return grid_figure([[np.full((20, 16, 3), 90, np.uint8)]])
 
 
 def full_page() -> Page:

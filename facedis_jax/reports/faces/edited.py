@@ -14,7 +14,8 @@ from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.meshes import UNITS, Mesh, write_mesh
 from facedis_jax.inference.face_editor import Pose
 from facedis_jax.rendering.faces import render_faces
-from facedis_jax.reports.figures import face_grid, save_figure
+from facedis_jax.reports.figures import save_figure
+from facedis_jax.reports.grids import grid_figure
 
 _FORMATS = (".ply", ".obj", ".glb")
 _FACES_IN_A_ROW = 7
@@ -93,4 +94,4 @@ def _figure(edited: EditedFaces, triangles: np.ndarray) -> Figure:
     images = list(render_faces(np.stack(faces), triangles))
     in_a_row = math.ceil(len(images) / math.ceil(len(images) / _FACES_IN_A_ROW))
     rows = [images[first : first + in_a_row] for first in range(0, len(images), in_a_row)]
-    return face_grid(rows, column_labels=captions if len(rows) == 1 else ())
+    return grid_figure(rows, column_labels=captions if len(rows) == 1 else ())

@@ -1,4 +1,4 @@
-"""Figures of faces that a model rebuilt, neutralised, mixed and made up (the paper's Figures 4 to 7)."""
+"""Figures of reconstructed, neutralised, recombined and sampled faces (the paper's Figures 4 to 7)."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,23 @@ from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.faces import Predictions, vertex_distances
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.rendering.faces import Camera, render_faces
-from facedis_jax.reports.figures import ColorScale, code_scatter, face_grid
+from facedis_jax.reports.figures import code_scatter
+from facedis_jax.reports.grids import ColorScale, grid_figure
 
-SIZE = (240, 300)  # pixels of one face
+SIZE = (240, 300)  # width and height of the image of one face, in pixels
 
-Pictures = list[np.ndarray | None]
+Images = list[np.ndarray | None]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """All that the figures of one report share: the model, its faces, and one camera for them all.
+    """What all figures of a report share: the model, its test faces, and one camera.
 
     Attributes:
       codec: the trained model.
       face_set: the data, for names and triangles.
       predictions: of the model for the test faces.
-      camera: sees every test face.
+      camera: sees every test face. With one camera for all images, sizes can be compared.
     """
 
     codec: FaceCodec
@@ -36,90 +37,86 @@ class Scene:
 
     @classmethod
     def of(cls, codec: FaceCodec, face_set: FaceSet, predictions: Predictions) -> "Scene":
-        """A scene whose camera sees all test faces."""
+        """The scene of a model, with a camera that sees all test faces."""
         return cls(codec, face_set, predictions, Camera.framing(predictions.vertices, size=SIZE))
 
-    def pictures(self, faces: np.ndarray, *, scalars: np.ndarray | None = None, high: float = 1.0) -> Pictures:
-        """Pictures of faces [faces, vertices, 3] mm, or of scalars [faces, vertices] on them, 0 to `high`."""
+    def render(self, faces: np.ndarray, *, scalars: np.ndarray | None = None, high: float = 1.0) -> Images:
+        """Images of faces [faces, vertices, 3] mm, or heat maps of scalars [faces, vertices] on them, 0 to `high`."""
         clim = None if scalars is None else (0.0, high)
         return list(
             render_faces(faces, self.face_set.triangles, size=SIZE, scalars=scalars, clim=clim, camera=self.camera)
         )
 
     def identity(self, rows: np.ndarray) -> np.ndarray:
-        """Identity codes of some test faces, [rows, d_id]."""
+        """Identity codes [rows, d_id] of some test faces, by their indices [rows]."""
         return self.predictions.mean[rows, : self.codec.identity_latents]
 
     def expression(self, rows: np.ndarray) -> np.ndarray:
-        """Expression codes of some test faces, [rows, d_exp]."""
+        """Expression codes [rows, d_exp] of some test faces, by their indices [rows]."""
         return self.predictions.mean[rows, self.codec.identity_latents :]
 
     def labels(self, rows: np.ndarray) -> np.ndarray | None:
         """Labels of some test faces; None for the unconditional model."""
         return self.codec.labels(self.predictions.expression[rows], self.predictions.level[rows])
 
-    def decoded(self, identity: np.ndarray, expression: np.ndarray, labels: np.ndarray | None) -> Pictures:
-        """Pictures of the full faces that codes stand for; a code [dims] is shared by all faces."""
+    def render_codes(self, identity: np.ndarray, expression: np.ndarray, labels: np.ndarray | None) -> Images:
+        """Images of the faces that codes [faces, dims] decode to; a code [dims] is used for all faces."""
         count = max(len(code) for code in (identity, expression) if code.ndim == 2)
         identity, expression = (
             np.broadcast_to(code, (count, code.shape[-1])).astype(np.float32) for code in (identity, expression)
         )
-        return self.pictures(self.codec.decode(identity, expression, labels)[0])
+        return self.render(self.codec.decode(identity, expression, labels)[0])
 
     def subject_name(self, row: int) -> str:
         """A short name of a test face's subject."""
         return self.face_set.subjects[self.predictions.subject[row]].removeprefix("FaceTalk_").replace("_", " ")
 
     def expression_name(self, row: int) -> str:
-        """A name of a test face's expression, to be read."""
+        """The name of a test face's expression, with spaces."""
         return self.face_set.expressions[self.predictions.expression[row]].replace("_", " ")
 
 
 def showcase(predictions: Predictions, count: int) -> np.ndarray:
-    """Test faces worth looking at: strong expressions, as many different ones and people as there are.
-
-    Returns:
-      At most `count` rows of `predictions`.
-    """
+    """Indices of at most `count` test faces of strong expressions, of as many expressions and people as there are."""
     strongest: dict[tuple[int, int], int] = {}
     for row in np.argsort(-predictions.level, kind="stable").tolist():
         strongest.setdefault((int(predictions.subject[row]), int(predictions.expression[row])), row)
-    left = list(strongest.values())
+    candidates = list(strongest.values())
     chosen: list[int] = []
-    while left and len(chosen) < count:
+    while candidates and len(chosen) < count:
 
         def order(row: int) -> tuple[bool, int, float]:
             repeats = np.sum(predictions.subject[chosen] == predictions.subject[row])
             repeats += np.sum(predictions.expression[chosen] == predictions.expression[row])
             return bool(predictions.level[row] < 0.6), int(repeats), -float(predictions.level[row])
 
-        chosen.append(min(left, key=order))
-        left.remove(chosen[-1])
+        chosen.append(min(candidates, key=order))
+        candidates.remove(chosen[-1])
     return np.array(chosen)
 
 
 def people(predictions: Predictions, count: int) -> np.ndarray:
-    """One row of `predictions` for each of at most `count` subjects, their faces of the lowest level."""
+    """Indices of one test face for each of at most `count` subjects, the face of the lowest expression level."""
     order = np.argsort(predictions.level, kind="stable")
     _, first = np.unique(predictions.subject[order], return_index=True)
     return order[first[evenly_spaced(len(first), count)]]
 
 
 def reconstructions(scene: Scene, rows: np.ndarray) -> Figure:
-    """Input, reconstruction, neutral target and predicted neutral with their errors (Figure 4)."""
+    """Input, reconstruction, neutral target and predicted neutral of test faces, with errors in mm (Figure 4)."""
     shown = scene.predictions
     error = vertex_distances(shown.reconstruction[rows], shown.vertices[rows])
     neutral_error = vertex_distances(shown.neutral[rows], shown.neutral_target[rows])
     high = _round_up(float(np.quantile(error, 0.99)))
     columns = {
-        "input": scene.pictures(shown.vertices[rows]),
-        "reconstruction": scene.pictures(shown.reconstruction[rows]),
-        "its error": scene.pictures(shown.vertices[rows], scalars=error, high=high),
-        "neutral target": scene.pictures(shown.neutral_target[rows]),
-        "predicted neutral": scene.pictures(shown.neutral[rows]),
-        "its error ": scene.pictures(shown.neutral_target[rows], scalars=neutral_error, high=high),
+        "input": scene.render(shown.vertices[rows]),
+        "reconstruction": scene.render(shown.reconstruction[rows]),
+        "its error": scene.render(shown.vertices[rows], scalars=error, high=high),
+        "neutral target": scene.render(shown.neutral_target[rows]),
+        "predicted neutral": scene.render(shown.neutral[rows]),
+        "its error ": scene.render(shown.neutral_target[rows], scalars=neutral_error, high=high),
     }
-    return face_grid(
+    return grid_figure(
         list(zip(*columns.values(), strict=True)),
         row_labels=[f"{scene.subject_name(row)}, {scene.expression_name(row)}" for row in rows],
         column_labels=[name.strip() for name in columns],
@@ -142,28 +139,28 @@ def identity_scatter(scene: Scene) -> Figure:
 
 
 def borrowed_expressions(scene: Scene, person: int, donors: np.ndarray) -> Figure:
-    """One person with the expressions of others (Figure 6, upper row); both are rows of the predictions."""
-    borrowed = scene.decoded(scene.identity(np.array([person]))[0], scene.expression(donors), scene.labels(donors))
-    return face_grid(
-        [scene.pictures(scene.predictions.vertices[donors]), borrowed],
+    """One person with the expressions of others (Figure 6, upper row); all given by indices of test faces."""
+    borrowed = scene.render_codes(scene.identity(np.array([person]))[0], scene.expression(donors), scene.labels(donors))
+    return grid_figure(
+        [scene.render(scene.predictions.vertices[donors]), borrowed],
         row_labels=["expression of", f"on {scene.subject_name(person)}"],
         column_labels=[f"{scene.subject_name(row)}, {scene.expression_name(row)}" for row in donors],
     )
 
 
 def one_expression(scene: Scene, donor: int, persons: np.ndarray) -> Figure:
-    """One expression on several people (Figure 6, lower row); both are rows of the predictions."""
+    """One expression on several people (Figure 6, lower row); all given by indices of test faces."""
     labels = scene.labels(np.full(len(persons), donor))
-    given = scene.decoded(scene.identity(persons), scene.expression(np.array([donor]))[0], labels)
-    return face_grid(
-        [scene.pictures(scene.predictions.neutral[persons]), given],
+    given = scene.render_codes(scene.identity(persons), scene.expression(np.array([donor]))[0], labels)
+    return grid_figure(
+        [scene.render(scene.predictions.neutral[persons]), given],
         row_labels=["predicted neutral", f"{scene.expression_name(donor)} of {scene.subject_name(donor)}"],
         column_labels=[scene.subject_name(row) for row in persons],
     )
 
 
 def level_sweep(scene: Scene, rows: np.ndarray, *, steps: int = 5) -> Figure:
-    """From a person's neutral to an expression, the expression code on a straight line (Figure 7)."""
+    """Expression codes interpolated from a person's neutral to a test face, one row per face (Figure 7)."""
     shown = scene.predictions
     targets = shown.neutral_target[rows]
     mean, _ = scene.codec.encode(targets, scene.codec.labels(shown.expression[rows], np.zeros(len(rows))))
@@ -173,9 +170,9 @@ def level_sweep(scene: Scene, rows: np.ndarray, *, steps: int = 5) -> Figure:
     for row, start in zip(rows, neutral, strict=True):
         between = start + amounts * (scene.expression(np.array([row])) - start)
         labels = scene.codec.labels(np.full(steps, shown.expression[row]), amounts[:, 0] * shown.level[row])
-        sweep = scene.decoded(scene.identity(np.array([row]))[0], between, labels)
-        images.append([*sweep, *scene.pictures(shown.vertices[row][None])])
-    return face_grid(
+        sweep = scene.render_codes(scene.identity(np.array([row]))[0], between, labels)
+        images.append([*sweep, *scene.render(shown.vertices[row][None])])
+    return grid_figure(
         images,
         row_labels=[f"{scene.subject_name(row)}, {scene.expression_name(row)}" for row in rows],
         column_labels=[*(f"{amount:.0%}" for amount in amounts[:, 0]), "input"],
@@ -183,13 +180,13 @@ def level_sweep(scene: Scene, rows: np.ndarray, *, steps: int = 5) -> Figure:
 
 
 def swaps(scene: Scene, persons: np.ndarray, donors: np.ndarray) -> Figure:
-    """Every identity (rows) with every expression (columns), all from test faces."""
+    """Every identity (rows) with every expression (columns), given by indices of test faces."""
     shown = scene.predictions
-    images: list[Pictures] = [[None, *scene.pictures(shown.vertices[donors])]]
-    for person, picture in zip(persons, scene.pictures(shown.vertices[persons]), strict=True):
+    images: list[Images] = [[None, *scene.render(shown.vertices[donors])]]
+    for person, image in zip(persons, scene.render(shown.vertices[persons]), strict=True):
         code = scene.identity(np.array([person]))[0]
-        images.append([picture, *scene.decoded(code, scene.expression(donors), scene.labels(donors))])
-    return face_grid(
+        images.append([image, *scene.render_codes(code, scene.expression(donors), scene.labels(donors))])
+    return grid_figure(
         images,
         row_labels=["expression of", *(f"identity of {scene.subject_name(row)}" for row in persons)],
         column_labels=["", *(f"{scene.subject_name(row)}, {scene.expression_name(row)}" for row in donors)],
@@ -198,11 +195,11 @@ def swaps(scene: Scene, persons: np.ndarray, donors: np.ndarray) -> Figure:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """The codes of all test faces taken together, as a normal distribution.
+    """Mean and covariance of the aggregate posterior, the codes of all test faces.
 
     Attributes:
       mean: [latents].
-      covariance: [latents, latents], the spread of the posterior means and the posteriors' own.
+      covariance: [latents, latents], of the posterior means, plus the mean of the posteriors' variances.
     """
 
     mean: np.ndarray
@@ -210,7 +207,7 @@ class Aggregate:
 
     @classmethod
     def of(cls, predictions: Predictions) -> "Aggregate":
-        """Fits mean and covariance to the posteriors of the test faces."""
+        """The aggregate of the posteriors of the test faces."""
         own = np.exp(predictions.logvar.astype(np.float64)).mean(axis=0)
         return cls(
             predictions.mean.mean(axis=0, dtype=np.float64),
@@ -219,13 +216,13 @@ class Aggregate:
 
     @property
     def is_prior(self) -> bool:
-        """Whether a sample of the prior is a likely code: means within 0.5, deviations within 1.5x."""
+        """Whether samples of the prior are likely codes: all means below 0.5, deviations from 2/3 to 1.5."""
         deviation = np.sqrt(np.diag(self.covariance))
         return bool((np.abs(self.mean) < 0.5).all() and (deviation > 2 / 3).all() and (deviation < 1.5).all())
 
 
 def samples(scene: Scene, *, count: int = 6, seed: int = 0) -> Figure:
-    """Faces that nobody has: codes from the prior, and from the normal distribution fitted to the codes."""
+    """Sampled faces: codes from the prior, and from the normal distribution fitted to the test faces' codes."""
     rng = np.random.default_rng(seed)
     aggregate, split = Aggregate.of(scene.predictions), scene.codec.identity_latents
     prior = rng.standard_normal((count, len(aggregate.mean)))
@@ -234,13 +231,13 @@ def samples(scene: Scene, *, count: int = 6, seed: int = 0) -> Figure:
     labels = None
     if names:
         labels = scene.codec.labels(rng.integers(0, len(names), count), rng.uniform(size=count))
-    return face_grid(
-        [scene.decoded(codes[:, :split], codes[:, split:], labels) for codes in (prior, fitted)],
-        row_labels=["from the prior", "from the codes' distribution"],
+    return grid_figure(
+        [scene.render_codes(codes[:, :split], codes[:, split:], labels) for codes in (prior, fitted)],
+        row_labels=["prior", "fitted normal distribution"],
     )
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 1.5, 2, 3, 5, 7 times a power of ten, for the end of a scale."""
+    """The smallest of 1, 1.5, 2, 3, 5, 7 times a power of ten that is not below a value, to end a scale at."""
     power = 10.0 ** np.floor(np.log10(max(value, 1e-9)))
     return float(next(step * power for step in (1, 1.5, 2, 3, 5, 7, 10) if step * power >= value * (1 - 1e-9)))

@@ -1,6 +1,6 @@
-"""The figures of the IB-VAE paper that results are held against, with the tables that they stand in.
+"""Numbers that the IB-VAE paper reports, with the tables that they are from.
 
-They were measured on the real CoMA and BU-3DFE scans; beside figures from other data they only show scale.
+They were measured on the real CoMA and BU-3DFE scans, so that beside results on other data they only show the scale.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ Paper = Literal["coma", "bu3dfe"]
 
 
 class Published(NamedTuple):
-    """One published figure: `Published(0.663, "Table 2")`."""
+    """A published number and the table or section that it is from: `Published(0.663, "Table 2")`."""
 
     value: float
     where: str
 
 
 class Method(NamedTuple):
-    """A row of the paper's tables, in mm; None where the paper gives no figure."""
+    """A row of the paper's tables, in mm; None where the paper gives no number."""
 
     name: str
     disentanglement: float | None = None
@@ -54,12 +54,12 @@ DATA_NAMES: Mapping[Paper, str] = {"coma": "CoMA", "bu3dfe": "BU-3DFE"}
 
 
 def methods(paper: Paper) -> Sequence[Method]:
-    """All methods that the paper compares on one data set."""
+    """All methods that the paper compares on one data set, its own last."""
     return {"coma": COMA_METHODS, "bu3dfe": BU3DFE_METHODS}[paper]
 
 
 def published(paper: Paper, *, conditional: bool = False) -> dict[str, Published]:
-    """What the paper reports for its own model, by the names of `evaluate`'s results.
+    """Numbers of the paper's own model, by the names of `evaluate`'s results.
 
     Args:
       paper: the data set.

@@ -1,4 +1,4 @@
-"""Rows of tables from `evaluate`'s results, the paper's figures beside them."""
+"""Rows of the tables on a face report, from `evaluate`'s results and the paper's numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,12 +7,13 @@ import numpy as np
 
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.evaluation.faces import Predictions, vertex_distances
-from facedis_jax.reports.faces.published import Paper, methods, published
+from facedis_jax.reports.faces.published import Paper, Published, methods, published
+from facedis_jax.reports.sections import mean_and_deviation, verdict
 
 Row = dict[str, object]
 
 _ERRORS = (
-    # What the table says, and the name in the results; the mean's row has the deviation beside it.
+    # The label in the table, the name in the results, and which statistic; beside means stand standard deviations.
     ("reconstruction (mm)", "reconstruction_mm", "mean"),
     ("reconstruction, median (mm)", "reconstruction_mm", "median"),
     ("reconstruction, pooled (mm)", "reconstruction_pooled_mm", "mean"),
@@ -27,65 +28,74 @@ _ERRORS = (
 
 
 def result_rows(results: Mapping[str, Any], paper: Paper, *, conditional: bool = False) -> list[Row]:
-    """Errors of the model, of both linear models and of the paper's model, which saw other data.
+    """Errors of the model, of both linear models, and of the paper's model on its own data.
 
     Args:
       results: from `evaluate`.
-      paper: whose figures stand beside ours.
-      conditional: whether the paper's conditional model is the one to stand beside.
+      paper: whose numbers stand beside ours.
+      conditional: whether the paper's conditional model is the one to compare with.
 
     Returns:
-      Rows of `measure`, `ours`, `PCA`, `linear model`, `bar` (what ours must be below, and whether it is),
+      Rows of `measure`, `ours`, `PCA`, `linear model`, `required below` (what ours must be below, and whether it is),
       `paper` and `where` (in the paper).
     """
     theirs = published(paper, conditional=conditional)
-    floors = results["baselines"]
-    bars = _bars(results, paper)
+    rows = [
+        *(_error_row(results, theirs, *measure) for measure in _ERRORS),
+        *_truth_rows(results),
+        *_intersection_rows(results, theirs),
+    ]
+    required = _required(results, paper)
+    columns = ("measure", "ours", "PCA", "linear model", "required below", "paper", "where")
+    rows = [row | {"required below": required.get(str(row["measure"]))} for row in rows]
+    return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def _error_row(
+    results: Mapping[str, Any], theirs: Mapping[str, Published], measure: str, name: str, statistic: str
+) -> Row:
+    rivals, paper = results["baselines"], theirs.get(f"{name}.{statistic}")
+    deviation = theirs.get(f"{name}.std") if statistic == "mean" else None
+    row: Row = {
+        "measure": measure,
+        "ours": _statistic(results, name, statistic),
+        "PCA": _statistic(rivals["pca"], name, statistic),
+        "linear model": _statistic(rivals["linear"], name, statistic),
+    }
+    if paper:
+        shown = f"{paper.value:.3f} ± {deviation.value:.3f}" if deviation else paper.value
+        row |= {"paper": shown, "where": paper.where}
+    return row
+
+
+def _truth_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Distances to the faces without noise, where those are known."""
+    labels = {
+        "reconstruction_mm": "reconstruction to noise-free face (mm)",
+        "input_noise_mm": "noise of the input (mm)",
+        "neutral_mm": "neutral to true neutral (mm)",
+        "neutral_target_noise_mm": "noise of the neutral target (mm)",
+    }
+    truth = results.get("truth", {})
+    return [{"measure": label, "ours": truth[name]} for name, label in labels.items() if name in truth]
+
+
+def _intersection_rows(results: Mapping[str, Any], theirs: Mapping[str, Published]) -> list[Row]:
     rows: list[Row] = []
-
-    def add(measure: str, ours: object, name: str = "", **others: object) -> None:
-        figure = theirs.get(name)
-        rows.append(
-            {
-                "measure": measure,
-                "ours": ours,
-                "PCA": others.get("pca"),
-                "linear model": others.get("linear"),
-                "bar": bars.get(measure),
-                "paper": others.get("paper", figure and figure.value),
-                "where": figure and figure.where,
-            }
-        )
-
-    for measure, name, statistic in _ERRORS:
-        deviation = theirs.get(f"{name}.std") if statistic == "mean" else None
-        figure = theirs.get(f"{name}.{statistic}")
-        add(
-            measure,
-            _statistic(results, name, statistic),
-            f"{name}.{statistic}",
-            pca=_statistic(floors["pca"], name, statistic),
-            linear=_statistic(floors["linear"], name, statistic),
-            **({"paper": f"{figure.value:.3f} ± {deviation.value:.3f}"} if figure and deviation else {}),
-        )
-    truth = results.get("truth")
-    if truth:
-        add("reconstruction to noise-free face (mm)", truth["reconstruction_mm"])
-        add("noise of the input (mm)", truth["input_noise_mm"])
-        add("neutral to true neutral (mm)", truth["neutral_mm"])
-        add("noise of the neutral target (mm)", truth["neutral_target_noise_mm"])
-    crossing = results["self_intersections"]
     for place, kind in (("input", "true"), ("reconstruction", "reconstructed")):
-        name = f"self_intersections.{kind}"
-        paper_count = {"paper": _few_digits(theirs[name].value)} if name in theirs else {}
-        add(f"self-intersections, {place}", _few_digits(crossing[kind]), name, **paper_count)
+        row: Row = {
+            "measure": f"self-intersections, {place}",
+            "ours": _few_digits(results["self_intersections"][kind]),
+        }
+        paper = theirs.get(f"self_intersections.{kind}")
+        rows.append(row | ({"paper": _few_digits(paper.value), "where": paper.where} if paper else {}))
     return rows
 
 
 def code_rows(results: Mapping[str, Any]) -> list[Row]:
-    """What each code holds: rows of `measure`, `identity code`, `expression code` and `meaning`."""
+    """Measures of both codes: rows of `measure`, `identity code`, `expression code` and `meaning`."""
     probes, information = results["probes"], results["mutual_information_nats"]
-    most = information["most"]
+    most = information["upper_bound"]
 
     def row(measure: str, identity: object, expression: object, meaning: str) -> Row:
         return {
@@ -120,7 +130,7 @@ def code_rows(results: Mapping[str, Any]) -> list[Row]:
         chance = probes[f"{factor}_from_{leak}"]
         rows.append(
             row(
-                f"{factor} named by a linear classifier",
+                f"{factor}, accuracy of a linear classifier",
                 accuracy(f"{factor}_from_identity"),
                 accuracy(f"{factor}_from_expression"),
                 "too few classes" if chance is None else f"chance {100 * chance['chance']:.1f}%",
@@ -130,13 +140,13 @@ def code_rows(results: Mapping[str, Any]) -> list[Row]:
 
 
 def score_rows(results: Mapping[str, Any]) -> list[Row]:
-    """MIG, SAP and DCI over all latents together; none where they could not be taken."""
+    """MIG, SAP and DCI over all latents together; no rows where they could not be computed."""
     names = {
-        "mig": ("MIG", "lead of the most informative latent over the second, for each factor"),
-        "sap": ("SAP", "lead of the best linear predictor over the second, for each factor"),
-        "dci_disentanglement": ("DCI disentanglement", "how far each latent serves one factor alone"),
-        "dci_completeness": ("DCI completeness", "how far each factor is served by one latent alone"),
-        "dci_informativeness": ("DCI informativeness", "how well the factors are read from all latents"),
+        "mig": ("MIG", "difference between the two most informative latents, mean over factors"),
+        "sap": ("SAP", "difference between the two best linear predictors, mean over factors"),
+        "dci_disentanglement": ("DCI disentanglement", "whether each latent is used for one factor alone"),
+        "dci_completeness": ("DCI completeness", "whether each factor is predicted from one latent alone"),
+        "dci_informativeness": ("DCI informativeness", "how well the factors are predicted from all latents"),
     }
     scores = results["latent_scores"] or {}
     return [
@@ -147,7 +157,7 @@ def score_rows(results: Mapping[str, Any]) -> list[Row]:
 
 
 def expression_rows(predictions: Predictions, face_set: FaceSet) -> list[Row]:
-    """Errors of the test faces by expression."""
+    """Mean errors of the test faces by expression."""
     errors = {
         "reconstruction (mm)": vertex_distances(predictions.reconstruction, predictions.vertices).mean(axis=1),
         "neutral (mm)": vertex_distances(predictions.neutral, predictions.neutral_target).mean(axis=1),
@@ -162,7 +172,7 @@ def expression_rows(predictions: Predictions, face_set: FaceSet) -> list[Row]:
 
 
 def paper_rows(paper: Paper) -> list[Row]:
-    """The paper's own comparison, in mm."""
+    """The paper's comparison of methods, means in mm."""
     return [
         {
             "method": method.name,
@@ -175,7 +185,7 @@ def paper_rows(paper: Paper) -> list[Row]:
 
 
 def data_rows(face_set: FaceSet) -> list[Row]:
-    """What the model was trained and tested on."""
+    """The data that the model was trained and tested on."""
     facts = {
         "set and split": face_set.name,
         "training faces": len(face_set.train),
@@ -190,14 +200,17 @@ def data_rows(face_set: FaceSet) -> list[Row]:
     return [{"data": name, "value": str(value)} for name, value in facts.items()]
 
 
-def _bars(results: Mapping[str, Any], paper: Paper) -> dict[str, str]:
-    """What must be undercut, by measure; people who were never seen are no match for their own neutrals."""
+def _required(results: Mapping[str, Any], paper: Paper) -> dict[str, str]:
+    """What errors must be below, and whether they are, by measure.
+
+    The neutral error has a requirement only where test subjects are in the training data (CoMA).
+    """
     reconstruction, neutral = results["reconstruction_mm"]["mean"], results["neutral_mm"]["mean"]
     pca = results["baselines"]["pca"]["reconstruction_mm"]["mean"]
-    bars = {"reconstruction (mm)": ("PCA", reconstruction < pca)}
+    required = {"reconstruction (mm)": f"PCA: {verdict(reconstruction < pca)}"}
     if paper == "coma":
-        bars["neutral (mm)"] = ("¼ reconstruction", neutral < reconstruction / 4)
-    return {measure: f"{bar}: {'met' if met else 'missed'}" for measure, (bar, met) in bars.items()}
+        required["neutral (mm)"] = f"¼ reconstruction: {verdict(neutral < reconstruction / 4)}"
+    return required
 
 
 def _few_digits(value: float) -> str:
@@ -209,7 +222,7 @@ def _statistic(results: Mapping[str, Any] | None, name: str, statistic: str) -> 
         return None
     values = results[name]
     if statistic == "mean" and "std" in values:
-        return f"{values['mean']:.3f} ± {values['std']:.3f}"
+        return mean_and_deviation(values, decimals=3)
     return values[statistic]
 
 

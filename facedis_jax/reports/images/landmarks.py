@@ -1,4 +1,4 @@
-"""The page of landmarks read off deformation fields (section 5.5), and its pictures as files."""
+"""The page of landmarks regressed from deformation fields (section 5.5), with its figures as files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,14 @@ from matplotlib.figure import Figure
 
 from facedis_jax.data.images.image_set import ImageSet
 from facedis_jax.data.splits import evenly_spaced
+from facedis_jax.evaluation.images import to_unit_range
 from facedis_jax.inference.images import ImageCodec
 from facedis_jax.models import Latents
-from facedis_jax.reports.figures import COLORS, STYLE, WIDTH, training_curves
-from facedis_jax.reports.images.figures import bent_grid, image_grid, picture
+from facedis_jax.reports.figures import COLORS, STYLE, WIDTH
+from facedis_jax.reports.images.figures import display_image, grid_overlays, image_grid
+from facedis_jax.reports.images.sections import UNSEEN
 from facedis_jax.reports.page import Fact, IllustratedPage
+from facedis_jax.reports.sections import run_details, show_training_curves
 from facedis_jax.training import RunFolder
 
 METHODS = {
@@ -40,16 +43,16 @@ PREDICTED_COLOR = np.array([0.95, 0.1, 0.1])
 
 @dataclass(frozen=True)
 class LandmarkResults:
-    """What was found out about landmarks.
+    """Results of landmark regression, for each kind of features.
 
     Attributes:
       numbers: as in results.json.
       codec: of the deformable generator.
       images: [images, size, size, channels] uint8, unseen ones.
-      latents, predictions: of those; the latents are one sample each.
-      truth: [images, points, 2], their landmarks in pixels.
-      landmarks: predicted ones [images, points, 2], by method.
-      errors: [images] percent of the inter-ocular distance, by method.
+      latents, predictions: codes of those images, one sample of each, and the reconstructions.
+      truth: [images, points, 2], landmarks as (x, y) in pixels.
+      landmarks: predicted landmarks [images, points, 2], by method of `METHODS`.
+      errors: [images] in percent of the inter-ocular distance, by method.
       rows: of metrics.jsonl.
     """
 
@@ -72,7 +75,7 @@ def write_landmark_report(
     command: str,
     title: str = "Landmarks from deformation fields",
 ) -> None:
-    """Writes one self-contained HTML page, and every picture on it as a PNG.
+    """Writes one self-contained HTML page, and every figure on it as a PNG.
 
     Args:
       folder: of the run.
@@ -81,37 +84,36 @@ def write_landmark_report(
       command: what made the run, as it is typed.
       title: of the page.
     """
-    model = results.numbers["deformable"]
-    subtitle = f"{image_set.name}, {image_set.size} x {image_set.size}, {model['steps']} steps"
-    minutes = f"{model['seconds'] / 60:.1f} min on {results.numbers['device']}"
-    page = IllustratedPage(title, f"{subtitle} in {minutes}", folder.figures)
+    numbers, size = results.numbers, image_set.size
+    subtitle = run_details(image_set.name, (size, size), numbers["deformable"], numbers["device"])
+    page = IllustratedPage(title, subtitle, folder.figures)
     _glance(page, results)
     page.command(command)
-    _faces(page, results)
-    _hardest(page, results)
+    _examples(page, results)
+    _best_and_worst(page, results)
     _results(page, results)
     page.heading("Training")
-    page.illustration(
-        "curves",
-        training_curves(results.rows),
-        alt="Curves of the deformable generator",
-        caption="The deformable generator, which sees no landmarks: training images with the codes of their chains, "
-        "test images with codes inferred from the prior on.",
+    show_training_curves(
+        page,
+        results.rows,
+        model="deformable generator",
+        caption="The deformable generator, which is trained without landmarks: training images with the codes of their "
+        "chains, test images with codes inferred from the prior.",
     )
     page.write(folder.report_file)
 
 
-def landmark_picture(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """A picture with true landmarks in green and predicted ones in red (Figure 14).
+def draw_landmarks(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """An image with true landmarks in green and predicted ones in red (Figure 14).
 
     Args:
       image: [size, size, channels] in [0, 1].
-      truth, predicted: [points, 2] as (x, y) in the image's pixels; points outside of it are not drawn.
+      truth, predicted: [points, 2] as (x, y) in the image's pixels; points outside of the image are not drawn.
 
     Returns:
-      RGB uint8, as of `figures.picture`.
+      RGB uint8, as of `figures.display_image`.
     """
-    shown = picture(image).astype(np.float32) / 255
+    shown = display_image(image).astype(np.float32) / 255
     size, factor = len(shown), len(shown) / len(image)
     radius = size / 45
     y, x = np.mgrid[:size, :size]
@@ -131,14 +133,14 @@ def _glance(page: IllustratedPage, results: LandmarkResults) -> None:
     page.facts(
         [
             Fact("Error from deformation fields", f"{ours:.2f}%", "of the distance between the eyes"),
-            Fact("Of the mean shape's error", f"{ours / errors['mean_shape']:.0%}", "hoped for: below 50%"),
-            Fact("Of the error from raw pixels", f"{ours / errors['pixels']:.0%}", "hoped for: below 100%"),
+            Fact("Of the mean shape's error", f"{ours / errors['mean_shape']:.0%}", "required: below 50%"),
+            Fact("Of the error from raw pixels", f"{ours / errors['pixels']:.0%}", "required: below 100%"),
         ]
     )
 
 
-def _faces(page: IllustratedPage, results: LandmarkResults) -> None:
-    page.heading("Unseen faces")
+def _examples(page: IllustratedPage, results: LandmarkResults) -> None:
+    page.heading("Unseen images")
     rows = evenly_spaced(len(results.images), 8)
     canonical = results.codec.canonical(results.latents.appearance[rows])
     flows = results.codec.flow(results.latents.geometry[rows])
@@ -146,21 +148,21 @@ def _faces(page: IllustratedPage, results: LandmarkResults) -> None:
         "landmarks",
         image_grid(
             [
-                list(results.images[rows] / np.float32(255)),
-                [bent_grid(image, flow) for image, flow in zip(results.predictions[rows], flows, strict=True)],
-                [bent_grid(image) for image in canonical],
+                list(to_unit_range(results.images[rows])),
+                grid_overlays(results.predictions[rows], flows),
+                grid_overlays(canonical),
                 _with_landmarks(results, rows),
             ],
-            row_labels=["unseen photograph", "bent grid", "canonical grid and face", "landmarks"],
+            row_labels=[UNSEEN, "reconstruction", "canonical image", "landmarks"],
         ),
-        alt="Photographs, bent grids, canonical faces, and landmarks",
-        caption="Unseen photographs; their reconstructions with the bent grid; their canonical faces with the "
-        "canonical grid; true landmarks in green, those predicted from the deformation field in red (the paper's "
+        alt="Images, reconstructions and canonical images under grids, and landmarks",
+        caption="Unseen images; their reconstructions under the warped grid; their canonical images under the "
+        "canonical grid; true landmarks in green, and those predicted from the deformation field in red (the paper's "
         "Figure 14).",
     )
 
 
-def _hardest(page: IllustratedPage, results: LandmarkResults) -> None:
+def _best_and_worst(page: IllustratedPage, results: LandmarkResults) -> None:
     order = np.argsort(results.errors["deformation_fields"], kind="stable")
     page.illustration(
         "best_and_worst",
@@ -168,8 +170,9 @@ def _hardest(page: IllustratedPage, results: LandmarkResults) -> None:
             [_with_landmarks(results, order[:8]), _with_landmarks(results, order[::-1][:8])],
             row_labels=["smallest errors", "largest errors"],
         ),
-        alt="The faces of the smallest and of the largest errors",
-        caption="The unseen faces whose landmarks are found best, and worst.",
+        alt="The images of the smallest and of the largest errors",
+        caption="The unseen images of the smallest and of the largest errors from deformation fields; landmarks in the "
+        "same colours.",
     )
 
 
@@ -199,20 +202,20 @@ def _results(page: IllustratedPage, results: LandmarkResults) -> None:
         caption=f"Table 2: mean distance of {results.truth.shape[1]} landmarks in percent of the distance between the "
         f"eyes, over {numbers['images']['test']} unseen images; the paper's figures are of MAFL. All regressors are "
         f"the same two-layer perceptron, fitted to {numbers['images']['train']} images, with the weight decay and the "
-        "epochs that a held-out part of these prefers.",
+        "number of epochs that were best on a held-out part of these.",
     )
     page.illustration(
         "error_distribution",
         _cumulative(results.errors),
-        alt="Share of faces below each error",
-        caption="Share of unseen faces whose error is below a value.",
+        alt="Share of images below each error",
+        caption="Share of unseen images whose error is below the value on the horizontal axis.",
     )
 
 
 @matplotlib.rc_context(STYLE)
 def _cumulative(errors: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(WIDTH * 0.72, 3.2), layout="constrained")
-    axes = figure.add_subplot(xlabel="error (% of the distance between the eyes)", ylabel="share of faces (%)")
+    axes = figure.add_subplot(xlabel="error (% of the distance between the eyes)", ylabel="share of images (%)")
     right = max(float(np.percentile(values, 95)) for values in errors.values())
     for (name, label), color in zip(METHODS.items(), COLORS, strict=False):
         values = np.sort(errors[name])
@@ -224,4 +227,5 @@ def _cumulative(errors: Mapping[str, np.ndarray]) -> Figure:
 
 def _with_landmarks(results: LandmarkResults, rows: np.ndarray) -> list[np.ndarray]:
     predicted = results.landmarks["deformation_fields"]
-    return [landmark_picture(results.images[i] / np.float32(255), results.truth[i], predicted[i]) for i in rows]
+    images = to_unit_range(results.images[rows])
+    return [draw_landmarks(image, results.truth[i], predicted[i]) for image, i in zip(images, rows, strict=True)]

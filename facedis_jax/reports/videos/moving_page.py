@@ -1,4 +1,4 @@
-"""Pictures that move: clips in a grid as one animated GIF, and the page that they play on."""
+"""Clips in a grid as one animated GIF, and the page that they play on."""
 
 import io
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 from facedis_jax.formats.whole import write_whole
 from facedis_jax.reports.page import IllustratedPage
 
-CELL = 112  # pixels; clips are played at least so large
-SECONDS = 2.4  # that a clip takes
-_REST = 0.6  # seconds for which the last frame stays before the clip begins again
+CELL = 112  # pixels; smaller clips are enlarged to at least this size
+SECONDS = 2.4  # duration of a clip
+_PAUSE = 0.6  # seconds on the last frame before the clip starts again
 _GAP, _LINE, _LEFT = 4, 18, 130  # pixels between clips, of a line of text, and of the rows' labels
 _FONT_SIZE = 13
 _WHITE, _INK = (255, 255, 255), (38, 38, 38)
@@ -20,10 +20,10 @@ _WHITE, _INK = (255, 255, 255), (38, 38, 38)
 def clip_grid(
     rows: Sequence[Sequence[np.ndarray | None]], *, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()
 ) -> np.ndarray:
-    """Clips of one length side by side, with their labels.
+    """Frames of clips of one length, side by side with their labels.
 
     Args:
-      rows: of clips [frames, size, size, 1 or 3] in [0, 1]; None leaves a place empty.
+      rows: of clips [frames, size, size, 1 or 3] in [0, 1]; None leaves a cell empty.
       row_labels, column_labels: one per row and column, or none at all.
 
     Returns:
@@ -51,30 +51,28 @@ def clip_grid(
 
 
 def gif(frames: np.ndarray, *, seconds: float = SECONDS) -> bytes:
-    """An animated GIF that begins again and again; the same bytes for the same frames.
+    """Bytes of an animated GIF that repeats for ever; the same for the same frames.
 
     Args:
       frames: [frames, height, width, 3] uint8.
-      seconds: that all of them take together.
+      seconds: duration of all frames, without the pause on the last one.
     """
-    # One palette for all frames, or still parts would flicker; taken from several, for the first may lack colours. What
-    # lies between clips stays white.
+    # One palette for all frames, or colours of what does not move would flicker; made from several frames, because the
+    # first may lack colours. Its last entry is white, for what lies between the clips.
     sample = frames[np.linspace(0, len(frames) - 1, min(len(frames), 6)).astype(int)]
     palette = Image.fromarray(np.concatenate(sample)).quantize(255, method=Image.Quantize.MEDIANCUT)
     palette.putpalette([*(palette.getpalette() or ())[: 3 * 255], *_WHITE])
-    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    # Hundredths of a second are all that the format knows.
+    images = [_quantised(frame, palette) for frame in frames]
+    # Durations in a GIF are in hundredths of a second, and players slow down those of less than two.
     durations = [max(2, round(100 * seconds / len(frames))) * 10] * len(frames)
-    durations[-1] += round(1000 * _REST)
+    durations[-1] += round(1000 * _PAUSE)
     buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
-    )
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
     return buffer.getvalue()
 
 
 class MovingPage(IllustratedPage):
-    """A page on which clips play, which are files in its folder as well."""
+    """A page with clips that play, each also a file in the page's folder."""
 
     def clips(
         self,
@@ -95,15 +93,27 @@ class MovingPage(IllustratedPage):
         self.embed(data, "image/gif", size=(width, height), alt=alt, caption=caption)
 
 
+def _quantised(frame: np.ndarray, palette: Image.Image) -> Image.Image:
+    """A frame [height, width, 3] in the palette's colours, the last of which is white; white stays white."""
+    image = Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+    colors = palette.getpalette() or []
+    # Pillow looks colours up at a lower precision, by which white may become the palette's lightest grey.
+    white = (frame == 255).all(axis=-1)
+    exact = Image.fromarray(np.where(white, np.uint8(len(colors) // 3 - 1), np.asarray(image)))
+    exact.putpalette(colors)
+    return exact
+
+
 def _enlarged(frame: np.ndarray, side: int) -> np.ndarray:
     pixels = np.round(255 * np.clip(frame, 0, 1)).astype(np.uint8)
-    picture = Image.fromarray(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels)
-    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+    image = Image.fromarray(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels)
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _wrapped(
     text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> str:
+    """The text in lines of at most `width` pixels, broken between words."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

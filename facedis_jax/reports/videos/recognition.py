@@ -1,4 +1,4 @@
-"""The page of expressions recognised from sequences of features (section 5.6), and its pictures as files."""
+"""The page of expressions recognised from sequences of features (section 5.6), with its figures as files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.data.videos.clip_set import ClipSet
-from facedis_jax.evaluation.videos import unit_pixels
+from facedis_jax.evaluation.images import to_unit_range
 from facedis_jax.inference.videos import VideoCodec, of_clips
 from facedis_jax.learners import FoldResults
 from facedis_jax.models import DynamicLatents
-from facedis_jax.reports.figures import COLORS, INK, STYLE, WIDTH, training_curves
-from facedis_jax.reports.images.figures import bent_grid
+from facedis_jax.reports.figures import COLORS, INK, STYLE, WIDTH
+from facedis_jax.reports.images.figures import grid_overlays
 from facedis_jax.reports.page import Fact
+from facedis_jax.reports.sections import mean_and_deviation, show_training_curves, training_time, verdict
 from facedis_jax.reports.videos.moving_page import MovingPage
 from facedis_jax.training import RunFolder
 
@@ -36,27 +37,27 @@ TABLE_3_OTHERS: Mapping[str, float] = {
     "Multi-stream CNN": 85.4,
     "DAGSVM-GT": 82.3,
 }
-"""The paper's accuracies on MUG, percent."""
+"""The paper's accuracies on MUG, in percent."""
 
-DDF_BAR = 0.85
-_PLAYED = 7  # clips side by side, at most
+REQUIRED_ACCURACY = 0.85  # from deformation fields
+_CLIPS_SHOWN = 7  # side by side, at most
 _MOTIONS = {"relative": "relative to the first frame", "absolute": "as they are"}
 
 
 @dataclass(frozen=True)
 class RecognitionResults:
-    """What was found out about expressions.
+    """Results of the recognition of expressions, for each kind of features.
 
     Attributes:
       numbers: as in results.json.
       codec: of the dynamic generator.
       clips: [clips, frames, size, size, channels] uint8.
-      latents: of those.
-      labels: [clips], which expression.
-      subjects: [clips], whose.
-      expressions: their names, which the labels index.
-      recognised: what classifiers say of clips of people whom they do not know, by name of the features.
-      rows: of metrics.jsonl, by model; none of a model that was not trained here.
+      latents: of those clips.
+      labels: [clips], indices into `expressions`.
+      subjects: [clips], who is on them.
+      expressions: names.
+      recognised: results of cross-validation over people, by name of the features.
+      rows: of metrics.jsonl, by model; without models that were not trained in this run.
     """
 
     numbers: Mapping[str, Any]
@@ -73,7 +74,7 @@ class RecognitionResults:
 def write_recognition_report(
     folder: RunFolder, clip_set: ClipSet, results: RecognitionResults, *, command: str
 ) -> None:
-    """Writes one self-contained HTML page, and every picture on it as a PNG or GIF.
+    """Writes one self-contained HTML page, and every figure on it as a PNG or GIF.
 
     Args:
       folder: of the run.
@@ -85,21 +86,22 @@ def write_recognition_report(
     subtitle = f"{clip_set.name}, {clip_set.size} x {clip_set.size} x {clip_set.frames} frames, "
     subtitle += f"{numbers['clips']} clips of {numbers['people']} people, on {numbers['device']}"
     page = MovingPage("Expressions recognised from deformations", subtitle, folder.figures)
-    _glance(page, results)
+    _glance(page, numbers)
     page.command(command)
     _accuracies(page, results)
     _confusions(page, results)
     _examples(page, results)
-    _generators(page, results)
+    _generators(page, numbers)
+    _training(page, results)
     page.write(folder.report_file)
 
 
-def _glance(page: MovingPage, results: RecognitionResults) -> None:
-    numbers = results.numbers
+def _glance(page: MovingPage, numbers: Mapping[str, Any]) -> None:
     page.heading("At a glance")
     ddf = numbers["accuracy"][numbers["motion"]]["ddf"]
-    note = f"above {100 * DDF_BAR:.0f}%: {_met(ddf['mean'] > DDF_BAR)}; by chance {100 * numbers['chance']:.0f}%"
-    facts = [Fact("Recognised from deformation fields", f"{_percent(ddf)}%", note)]
+    required = f"above {100 * REQUIRED_ACCURACY:.0f}%: {verdict(ddf['mean'] > REQUIRED_ACCURACY)}"
+    note = f"{required}; by chance {100 * numbers['chance']:.0f}%"
+    facts = [Fact("Accuracy from deformation fields", f"{_percent(ddf)}%", note)]
     for name in ("dglf", "mocogan"):
         if name in numbers["margin_of_ddf"]:
             ahead = numbers["margin_of_ddf"][name]
@@ -107,7 +109,7 @@ def _glance(page: MovingPage, results: RecognitionResults) -> None:
                 Fact(
                     f"More than from {FEATURES[name]}",
                     f"{100 * ahead['mean']:+.1f}",
-                    f"± {100 * ahead['std']:.1f} percentage points; above 0: {_met(ahead['mean'] > 0)}",
+                    f"± {100 * ahead['std']:.1f} percentage points; above 0: {verdict(ahead['mean'] > 0)}",
                 )
             )
     page.facts(facts)
@@ -132,12 +134,13 @@ def _accuracies(page: MovingPage, results: RecognitionResults) -> None:
     page.table(
         rows,
         decimals={"paper": 1},
-        caption=f"Table 3: accuracy on clips of people whom the classifier does not know, mean and standard deviation "
-        f"over {len(sizes)} folds of {_range(sizes)} clips, for the features {_MOTIONS[chosen]}, by which all else on "
-        f"this page is measured, and {_MOTIONS[shown[1]]}; how far Ddf is ahead, fold by fold, in percentage points; "
-        f"and the paper's figures, which are of MUG. Naming one expression always would be right of "
-        f"{100 * numbers['chance']:.1f}%. All classifiers are the same one-layer LSTM, with the same settings; of many "
-        "features it sees the principal components of its own training clips.",
+        caption="Table 3: accuracy in percent on clips of people who are not in the classifier's training, mean and "
+        f"standard deviation over {len(sizes)} folds of {_range(sizes)} clips. Features are {_MOTIONS[chosen]}, as in "
+        "all "
+        f'else on this page, and {_MOTIONS[shown[1]]}; "behind Ddf" is the difference fold by fold, in percentage '
+        f"points. The paper's figures are of MUG. The most frequent expression is {100 * numbers['chance']:.1f}% of "
+        "the clips. All classifiers are one-layer LSTMs with the same settings; many features are reduced to the "
+        "principal components of the training clips.",
     )
     page.illustration(
         "folds",
@@ -148,23 +151,24 @@ def _accuracies(page: MovingPage, results: RecognitionResults) -> None:
 
 
 def _confusions(page: MovingPage, results: RecognitionResults) -> None:
-    page.heading("What is taken for what")
+    page.heading("Confusions")
     counts = {FEATURES[name]: np.asarray(results.numbers["confusions"][name]) for name in results.recognised}
     page.illustration(
         "confusions",
         confusion_panels(counts, results.expressions),
         alt="Confusion matrices",
-        caption="Percent of the clips of each expression (rows) that were taken for each (columns), over all folds.",
+        caption="Percent of the clips of each expression (rows) that were classified as each (columns), over all "
+        "folds.",
     )
 
 
 def _examples(page: MovingPage, results: RecognitionResults) -> None:
-    """Clips that were recognised from their deformation fields, with the grids bent, and clips that were not."""
+    """Clips that were recognised from their deformation fields, and clips that were not, with warped grids."""
     page.heading("Clips")
     predictions = results.recognised["ddf"].predictions
     right = _one_of_each(results, predictions == results.labels)
     wrong = np.flatnonzero(predictions != results.labels)
-    wrong = wrong[evenly_spaced(len(wrong), _PLAYED)]
+    wrong = wrong[evenly_spaced(len(wrong), _CLIPS_SHOWN)]
     for name, rows, heading in (
         ("recognised", right, "Clips of different people, recognised from their deformation fields"),
         ("mistaken", wrong, "Clips that were not recognised from their deformation fields"),
@@ -175,63 +179,59 @@ def _examples(page: MovingPage, results: RecognitionResults) -> None:
         names = [one if one == other else f"{one} as {other}" for one, other in zip(truth, found, strict=True)]
         latents = of_clips(results.latents, rows)
         flows = results.codec.flow(np.asarray(results.codec.codes(latents).geometry))
-        bent = [
-            np.stack([bent_grid(frame, flow) for frame, flow in zip(clip, bends, strict=True)]) / np.float32(255)
-            for clip, bends in zip(results.codec.decode(latents), flows, strict=True)
+        warped = [
+            to_unit_range(np.stack(grid_overlays(clip, own)))
+            for clip, own in zip(results.codec.decode(latents), flows, strict=True)
         ]
         page.clips(
             name,
-            [list(unit_pixels(results.clips[rows])), bent],
-            row_labels=["clip", "reconstruction, bent grid"],
+            [list(to_unit_range(results.clips[rows])), warped],
+            row_labels=["clip", "reconstruction"],
             column_labels=names,
             alt=f"{heading}, playing",
-            caption=f"{heading}; below, what the generator makes of them, with the grid that its deformation fields "
-            "bend.",
+            caption=f"{heading}, and their reconstructions under the grid that the deformation fields warp.",
         )
 
 
-def _generators(page: MovingPage, results: RecognitionResults) -> None:
-    numbers = results.numbers
+def _generators(page: MovingPage, numbers: Mapping[str, Any]) -> None:
     page.heading("The generators")
     page.table(
         [
             {
                 "model": label,
                 "parameters": numbers[name]["parameters"],
-                "squared error per frame": f"{numbers[name]['squared_error']['mean']:.2f} ± "
-                f"{numbers[name]['squared_error']['std']:.2f}",
-                "steps": numbers[name]["steps"] or None,
-                "minutes": numbers[name]["seconds"] / 60 if numbers[name]["steps"] else None,
+                "squared error per frame": mean_and_deviation(numbers[name]["squared_error"]),
+                **training_time(numbers[name]),
             }
             for name, label in MODEL_NAMES.items()
             if name in numbers
         ],
         decimals={"minutes": 1},
-        caption="Both learn from the same clips, without labels. Squared error of every frame, summed over pixels and "
-        "channels in [0, 1], of what is made of the latents that expressions are recognised from.",
+        caption="Both generators learn from the same clips, without labels. Squared error of every frame, summed over "
+        "pixels and channels in [0, 1], of reconstructions from the latents that expressions are recognised from.",
     )
+
+
+def _training(page: MovingPage, results: RecognitionResults) -> None:
     captions = {
         "dynamic": "training clips with the latents of their chains, some of them with latents inferred from the prior "
-        "on (test); errors are per frame.",
+        "(test); errors are per frame.",
         "mocogan": "cross-entropies and penalties of the critics, and the error per frame of clips whose latents are "
         "inferred (test).",
     }
     for name, curve in results.rows.items():
-        page.illustration(
-            f"curves_{name}",
-            training_curves(curve),
-            alt=f"Curves of the {MODEL_NAMES[name]}",
-            caption=f"The {MODEL_NAMES[name]}: {captions[name]}",
-        )
+        label = MODEL_NAMES[name]
+        caption = f"The {label}: {captions[name]}"
+        show_training_curves(page, curve, model=label, caption=caption, name=f"curves_{name}")
 
 
 @matplotlib.rc_context(STYLE)
 def fold_points(accuracies: Mapping[str, np.ndarray]) -> Figure:
-    """The accuracy of every fold by name, [folds] each, as points, and their mean as a line."""
+    """Scatter plot of the accuracies [folds] of each kind of features, one row for each, with a line at the mean."""
     figure = Figure(figsize=(WIDTH * 0.85, 0.5 + 0.55 * len(accuracies)), layout="constrained")
     axes = figure.add_subplot(xlabel="accuracy (%)")
     for i, ((_, values), color) in enumerate(zip(accuracies.items(), COLORS, strict=False)):
-        # Folds keep their place across the rows, so that equal accuracies do not hide each other.
+        # Each fold has its own height within a row, so that equal accuracies do not hide each other.
         offsets = np.linspace(-0.22, 0.22, len(values))
         axes.scatter(100 * values, i + offsets, color=color, s=20, alpha=0.75, linewidths=0)
         axes.plot([100 * values.mean()] * 2, [i - 0.32, i + 0.32], color=INK, linewidth=1.6)
@@ -244,7 +244,7 @@ def fold_points(accuracies: Mapping[str, np.ndarray]) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def confusion_panels(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """Confusion matrices [truth, prediction] of counts by name, side by side, in percent of each truth."""
+    """Confusion matrices of counts [truth, prediction] by name, side by side, in percent of each truth."""
     columns = min(2, len(counts))
     rows = -(-len(counts) // columns)
     figure = Figure(figsize=(WIDTH, 3.9 * rows), layout="constrained")
@@ -263,9 +263,9 @@ def confusion_panels(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -
 
 
 def _one_of_each(results: RecognitionResults, chosen: np.ndarray) -> np.ndarray:
-    """One of the chosen clips of each expression, of another person each as long as that is possible."""
+    """Indices of one of the chosen clips of each expression, of different people where possible."""
     rows: list[int] = []
-    for expression in np.unique(results.labels)[:_PLAYED]:
+    for expression in np.unique(results.labels)[:_CLIPS_SHOWN]:
         own = np.flatnonzero(chosen & (results.labels == expression))
         new = own[~np.isin(results.subjects[own], results.subjects[rows])]
         rows.extend((new if len(new) else own)[:1])
@@ -273,13 +273,9 @@ def _one_of_each(results: RecognitionResults, chosen: np.ndarray) -> np.ndarray:
 
 
 def _percent(entry: Mapping[str, float]) -> str:
-    return f"{100 * entry['mean']:.1f} ± {100 * entry['std']:.1f}"
+    return mean_and_deviation(entry, decimals=1, scale=100)
 
 
 def _range(sizes: Sequence[int]) -> str:
     low, high = min(sizes), max(sizes)
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _met(reached: bool) -> str:
-    return "met" if reached else "missed"

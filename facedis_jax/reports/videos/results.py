@@ -1,4 +1,4 @@
-"""What was found out about a dynamic generator, and which of its clips are shown."""
+"""Results of a dynamic generator, and the choice of its clips that are shown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from facedis_jax.models import DynamicLatents
 
 @dataclass(frozen=True)
 class VideoResults:
-    """What was found out about a dynamic generator.
+    """Results of a dynamic generator, and of the generator of single frames where it was trained.
 
     Attributes:
       numbers: as in results.json.
-      codec: of the generator.
+      codec: of the dynamic generator.
       clips: [clips, frames, size, size, channels] uint8, unseen ones.
-      latents, predictions: of those.
-      frame_predictions: what the generator of single frames makes of them, or None.
+      latents, predictions: the latents and the reconstructions of those clips.
+      frame_predictions: reconstructions by the generator of single frames, or None.
       rows: of metrics.jsonl, by model.
       labels: of the clips, "subject" at least.
-      expressions: their names, which the label "expression" indexes.
+      expressions: their names, by the label "expression".
     """
 
     numbers: Mapping[str, Any]
@@ -38,20 +38,20 @@ class VideoResults:
 
     @property
     def moving(self) -> np.ndarray:
-        """Which clips show an expression [clips]; all of them where levels are not known."""
+        """[clips], whether a clip shows an expression; True for all where levels are not known."""
         if "level" not in self.labels:
             return np.ones(len(self.clips), bool)
         return np.any(self.labels["level"] > 0, axis=1)
 
     def clip_name(self, row: int) -> str:
-        """What a clip is called on the page."""
+        """The name of a clip on the page: its expression, or its number where expressions are not known."""
         if "expression" not in self.labels:
             return f"clip {row}"
         return str(self.expressions[self.labels["expression"][row]])
 
 
-def clips_of_many(results: VideoResults, count: int) -> np.ndarray:
-    """Places of clips of several people and expressions, as many as asked for or as there are."""
+def varied_clips(results: VideoResults, count: int) -> np.ndarray:
+    """Indices of at most `count` clips, of as many people and expressions as there are."""
     people = np.unique(results.labels["subject"])
     chosen: list[int] = []
     for i in range(min(count, len(people))):
@@ -61,10 +61,10 @@ def clips_of_many(results: VideoResults, count: int) -> np.ndarray:
     return np.array([*chosen, *rest][:count])
 
 
-def one_of_each(results: VideoResults, count: int) -> np.ndarray:
-    """One person's clips, one of each expression; of other people for what this one does not show.
+def clip_of_each_expression(results: VideoResults, count: int) -> np.ndarray:
+    """Indices of one clip of each expression, of one person as far as that person shows them.
 
-    Where expressions are not known, `count` clips.
+    Where expressions are not known, `count` clips, evenly spaced.
     """
     if "expression" not in results.labels:
         return evenly_spaced(len(results.clips), count)

@@ -20,7 +20,7 @@ def named_scene(named_codec, face_set):
 
 
 def cells(figure) -> list[np.ndarray]:
-    """The pictures of a grid, row by row."""
+    """The images of a grid, row by row."""
     return [axes.images[0].get_array() for axes in figure.axes if axes.images]
 
 
@@ -63,32 +63,32 @@ def test_reconstructions_share_one_scale(scene):
 def test_a_face_with_its_own_expression_is_its_reconstruction(which: str, request):
     scene = request.getfixturevalue(which)
     row = int(face_figures.showcase(scene.predictions, 1)[0])
-    (expected,) = scene.pictures(scene.predictions.reconstruction[[row]])
+    (expected,) = scene.render(scene.predictions.reconstruction[[row]])
     _, borrowed = cells(face_figures.borrowed_expressions(scene, row, np.array([row])))
     _, given = cells(face_figures.one_expression(scene, row, np.array([row])))
     *_, swapped = cells(face_figures.swaps(scene, np.array([row]), np.array([row])))
     *_, last, _ = cells(face_figures.level_sweep(scene, np.array([row])))
-    for picture in (borrowed, given, swapped, last):
-        np.testing.assert_allclose(picture.astype(int), expected, atol=3)
+    for image in (borrowed, given, swapped, last):
+        np.testing.assert_allclose(image.astype(int), expected, atol=3)
 
 
 def test_swaps_have_people_in_rows_and_expressions_in_columns(scene):
     persons, donors = face_figures.people(scene.predictions, 2), face_figures.showcase(scene.predictions, 3)
-    pictures = cells(face_figures.swaps(scene, persons, donors))
-    assert len(pictures) == 3 + 2 * 4
+    images = cells(face_figures.swaps(scene, persons, donors))
+    assert len(images) == 3 + 2 * 4
     z = np.concatenate([scene.identity(persons)[1], scene.expression(donors)[2]]).astype(np.float32)[None]
-    (expected,) = scene.pictures(scene.codec.decode(z[:, :2], z[:, 2:], None)[0])
-    np.testing.assert_array_equal(pictures[-1], expected)
+    (expected,) = scene.render(scene.codec.decode(z[:, :2], z[:, 2:], None)[0])
+    np.testing.assert_array_equal(images[-1], expected)
 
 
 def test_named_levels_begin_at_the_same_face_and_part(named_scene):
     person = int(face_figures.people(named_scene.predictions, 1)[0])
-    pictures = cells(named_figures.named_levels(named_scene, person, np.array([0, 7]), steps=3))
-    np.testing.assert_array_equal(pictures[0], pictures[3])
-    assert not np.array_equal(pictures[2], pictures[5])
+    images = cells(named_figures.named_levels(named_scene, person, np.array([0, 7]), steps=3))
+    np.testing.assert_array_equal(images[0], images[3])
+    assert not np.array_equal(images[2], images[5])
     level_1 = cells(named_figures.named_expressions(named_scene, np.array([person]), np.array([0, 7])))
-    np.testing.assert_array_equal(level_1[0], pictures[2])
-    np.testing.assert_array_equal(level_1[1], pictures[5])
+    np.testing.assert_array_equal(level_1[0], images[2])
+    np.testing.assert_array_equal(level_1[1], images[5])
 
 
 def test_the_latent_that_has_not_collapsed_is_swept(named_scene):

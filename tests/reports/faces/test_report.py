@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from facedis_jax.evaluation.faces import evaluate, predict
-from facedis_jax.reports.faces.report import write_face_report
+from facedis_jax.reports.faces.report import FaceResults, write_face_report
+from facedis_jax.training import RunFolder
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("small_pictures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 COMMAND = "python -m experiments.coma_ib --preset tiny --note '<&>'"
 ROWS = [
@@ -23,26 +24,18 @@ def results_of(codec, face_set, predictions):
     return evaluate(codec, face_set, predictions, intersection_faces=1)
 
 
-def write(folder, codec, face_set, **options):
+def write(path, codec, face_set, **options):
     predictions = predict(codec, face_set.test, face_set.neutrals)
-    write_face_report(
-        folder / "report.html",
-        title="Faces",
-        subtitle="made-up people",
-        command=COMMAND,
-        face_set=face_set,
-        codec=codec,
-        predictions=predictions,
-        results=results_of(codec, face_set, predictions),
-        figures_folder=folder / "figures",
-        **options,
-    )
-    return ShownPage((folder / "report.html").read_text(encoding="utf-8"))
+    numbers = results_of(codec, face_set, predictions)
+    folder = RunFolder.open(path, {})
+    results = FaceResults(numbers, codec, face_set, predictions, **options)
+    write_face_report(folder, results, title="Faces", subtitle="made-up people", command=COMMAND)
+    return ShownPage(folder.report_file.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("run")
+    return tmp_path_factory.mktemp("full") / "run"
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +45,13 @@ def results(codec, face_set):
 
 @pytest.fixture(scope="module")
 def page(folder, codec, face_set):
-    return write(folder, codec, face_set, metrics_rows=ROWS)
+    return write(folder, codec, face_set, rows=ROWS)
 
 
 def test_the_page_holds_every_figure_and_the_folder_has_them_as_files(page, folder):
     expected = FIGURES | {"expressions_on_one_identity", "level_sweep", "curves"}
     files = {path.stem: path.read_bytes() for path in (folder / "figures").iterdir() if path.suffix == ".png"}
-    assert {path.name for path in folder.iterdir()} == {"figures", "report.html"}
+    assert {path.name for path in folder.iterdir()} == {"config.json", "figures", "report.html"}
     assert set(files) == expected
     assert sorted(image.data for image in page.images) == sorted(files.values())
     for image in page.images:
@@ -96,8 +89,8 @@ def test_numbers_on_the_page_are_those_of_the_results(page, results):
 
 
 def test_the_conditional_model_is_shown_by_named_expressions(tmp_path, named_codec, face_set):
-    page = write(tmp_path, named_codec, face_set)
-    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    page = write(tmp_path / "run", named_codec, face_set)
+    names = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
     named = {"named_expressions_1", "named_expressions_2", "named_levels", "free_latent"}
     assert names == FIGURES | named
     assert "1 of 2" in [fact[0] for fact in page.facts.values()]

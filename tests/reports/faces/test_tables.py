@@ -28,17 +28,17 @@ def test_every_error_stands_beside_its_floors_and_the_papers_figure(results):
 
 
 @pytest.mark.parametrize(("reconstruction", "neutral"), [(0.9, 0.2), (1.1, 0.3), (0.9, 0.3)])
-def test_bars_are_met_or_missed(results, reconstruction: float, neutral: float):
+def test_requirements_are_met_or_missed(results, reconstruction: float, neutral: float):
     scale = results["baselines"]["pca"]["reconstruction_mm"]["mean"]
     results = results | {
         "reconstruction_mm": {"mean": reconstruction * scale, "std": 0.0, "median": 0.0},
         "neutral_mm": {"mean": neutral * scale, "std": 0.0, "median": 0.0},
     }
-    rows = {row["measure"]: row["bar"] for row in result_tables.result_rows(results, "coma")}
+    rows = {row["measure"]: row["required below"] for row in result_tables.result_rows(results, "coma")}
     assert rows["reconstruction (mm)"] == f"PCA: {'met' if reconstruction < 1 else 'missed'}"
     met = neutral < reconstruction / 4
     assert rows["neutral (mm)"] == f"¼ reconstruction: {'met' if met else 'missed'}"
-    unseen = {row["measure"]: row["bar"] for row in result_tables.result_rows(results, "bu3dfe")}
+    unseen = {row["measure"]: row["required below"] for row in result_tables.result_rows(results, "bu3dfe")}
     assert unseen["neutral (mm)"] is None
 
 
@@ -66,7 +66,7 @@ def test_the_papers_own_row_is_its_last(name: str):
 def test_leaks_are_told_with_their_chance(results):
     rows = {row["measure"]: row for row in result_tables.code_rows(results)}
     probes = results["probes"]
-    row = rows["expression named by a linear classifier"]
+    row = rows["expression, accuracy of a linear classifier"]
     assert row["identity code"] == f"{100 * probes['expression_from_identity']['accuracy']:.1f}%"
     assert row["meaning"] == f"chance {100 * probes['expression_from_identity']['chance']:.1f}%"
     assert rows["active latents"]["identity code"] == "2 of 2"

@@ -5,14 +5,14 @@ import pytest
 from PIL import Image
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
-from facedis_jax.evaluation.images import pose_spread, summary, view_results
+from facedis_jax.evaluation.images import pose_difference, summary, view_results
 from facedis_jax.inference.images import ImageCodec, squared_errors
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.deformable import MODEL_NAMES, DeformableResults, write_deformable_report
 from facedis_jax.training import RunFolder
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("small_pictures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 SIZE, VIEWS = 8, np.float32([-30, -15, 0, 15, 30])
 COMMAND = "python -m experiments.faces_deformable --preset tiny --note '<&>'"
@@ -29,7 +29,7 @@ def flow(geometry):
 
 
 def decode(latents):
-    """Bends by whole pixels."""
+    """Images warped by whole pixels."""
     shifts = np.round(latents.geometry[:, :2]).astype(int)
     images = canonical(latents.appearance)
     return np.stack([np.roll(image, (-dy, -dx), (0, 1)) for image, (dx, dy) in zip(images, shifts, strict=True)])
@@ -72,7 +72,7 @@ def results(*, labels, compare):
         covariances = view_results(latents, views)
         largest = {name: covariances[name]["largest"] for name in Latents._fields}
         numbers["view_covariance"] = {**largest, "ratio": covariances["ratio"]}
-        numbers["canonical_spread"] = pose_spread(images, canonical(latents.appearance), sittings)
+        numbers["pose_difference"] = pose_difference(images, canonical(latents.appearance), sittings)
         labels = {"view": views, "sitting": sittings}
     return DeformableResults(
         numbers=numbers,
@@ -138,7 +138,7 @@ def test_every_model_is_in_the_table_and_the_rivals_stand_beside_ours_at_a_glanc
 def test_covariances_and_differences_are_those_of_the_results(tmp_path):
     found = results(labels=True, compare=False)
     _, page = write(tmp_path / "run", found)
-    covariance, difference = found.numbers["view_covariance"], found.numbers["canonical_spread"]
+    covariance, difference = found.numbers["view_covariance"], found.numbers["pose_difference"]
     values = [value for value, *_ in page.facts.values()]
     assert values[1:] == [f"{covariance['ratio']:.1f}×", f"{100 * difference['ratio']:.0f}%"]
     table = page.table("code", "largest covariance with the view")

@@ -7,7 +7,7 @@ from facedis_jax.reports.images.landmarks import (
     METHODS,
     TABLE_2,
     LandmarkResults,
-    landmark_picture,
+    draw_landmarks,
     write_landmark_report,
 )
 from facedis_jax.training import RunFolder
@@ -18,7 +18,7 @@ SIZE = 16
 
 def test_landmarks_are_drawn_where_they_are():
     truth, predicted = np.array([[3.0, 4.0]]), np.array([[12.0, 9.0]])
-    shown = landmark_picture(np.full((SIZE, SIZE, 1), 0.5), truth, predicted).astype(int)
+    shown = draw_landmarks(np.full((SIZE, SIZE, 1), 0.5), truth, predicted).astype(int)
     factor = len(shown) / SIZE
     for (x, y), channel in ((truth[0], 1), (predicted[0], 0)):
         colored = shown[..., channel] - np.delete(shown, channel, axis=2).max(axis=2) > 100
@@ -28,9 +28,9 @@ def test_landmarks_are_drawn_where_they_are():
     assert shown[0, -1].tolist() == [128, 128, 128]
 
 
-def test_landmarks_outside_of_the_picture_are_left_out():
+def test_landmarks_outside_of_the_image_are_not_drawn():
     far = np.array([[-9.0, 40.0]])
-    assert np.ptp(landmark_picture(np.full((SIZE, SIZE, 3), 0.5), far, far)) == 0
+    assert np.ptp(draw_landmarks(np.full((SIZE, SIZE, 3), 0.5), far, far)) == 0
 
 
 def test_the_page(tmp_path):

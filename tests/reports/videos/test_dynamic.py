@@ -17,7 +17,7 @@ from facedis_jax.reports.videos.results import VideoResults
 from facedis_jax.training import RunFolder
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("small_pictures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 SIZE, FRAMES = 8, 4
 COMMAND = "python -m experiments.faces_video --preset tiny --note '<&>'"
@@ -37,7 +37,7 @@ def codes(latents):
 
 
 def frames(codes):
-    """Bends by whole pixels."""
+    """Images warped by whole pixels."""
     shifts = np.round(codes.geometry[..., :2]).astype(int)
     images = np.clip(0.5 + np.tensordot(codes.appearance, APPEARANCE, 1), 0, 1)
     return np.stack(
@@ -87,7 +87,7 @@ def results(*, people, labels, compare):
     for i, name in enumerate(("dynamic", "image") if compare else ("dynamic",)):
         numbers[name] = {"squared_error": {**error, "mean": 40.0 + i}, "steps": 9, "seconds": 60.0}
     if compare:
-        numbers["frames_won"] = 0.75
+        numbers["share_of_frames_with_lower_error"] = 0.75
     known = {"subject": np.repeat(np.arange(people), 3)}
     if people > 1:
         donor = {"clip": 0.9, "person": 0.96, "geometry_person": 0.01, "chance_clip": 0.02, "chance_person": 0.1}
@@ -119,8 +119,8 @@ def write(path, found):
     with pytest.MonkeyPatch.context() as patch:
         for module, name, value in (
             (video_figures, "CELL", 16),
-            (image_figures, "PICTURE", 16),
-            (video_pictures, "_STILLS", 3),
+            (image_figures, "DISPLAY_SIZE", 16),
+            (video_pictures, "_FRAMES_SHOWN", 3),
         ):
             patch.setattr(module, name, value)
         write_video_report(folder, clips, found, command=COMMAND, traversal_range=(3.0, 2.0))
@@ -134,7 +134,8 @@ def written(tmp_path_factory):
 
 MOVING = {"reconstructions.gif", "edited_shapes.gif", "new_clips.gif"}
 STILL = {
-    "reconstruction_frames.png", "first_frames.png", "edited_shapes_frames.png", "bent_grids.png", "curves_dynamic.png",
+    "reconstruction_frames.png", "first_frames.png", "edited_shapes_frames.png", "warped_grids.png",
+    "curves_dynamic.png",
 }  # fmt: skip
 OF_TWO = {"recombined_15.gif", "recombined_15_frames.png"}
 OF_FOUR = {"recombined_16.gif", "recombined_16_frames.png"}
@@ -164,7 +165,7 @@ def test_new_clips_are_twice_as_long(written):
         assert FRAMES < image.n_frames <= 2 * FRAMES
 
 
-RECOMBINED = ("measure", "recombined clips", "reconstructions", "real clips", "floor", "bar")
+RECOMBINED = ("measure", "recombined clips", "reconstructions", "real clips", "by chance", "required")
 
 
 def test_the_page_names_its_command_and_its_data(written):
@@ -181,7 +182,7 @@ def test_numbers_on_the_page_are_those_of_the_results(written):
     (error, _), (level, _), (donor, _) = page.facts.values()
     assert (error, level, donor) == ("40.00", "0.70", "96.0%")
     level, median, closer, person, clip, geometry = (list(row.values())[1:] for row in page.table(*RECOMBINED).rows)
-    # The level misses its bar, the donor's accuracy reaches it.
+    # The level misses its requirement, the donor's accuracy meets it.
     assert level == ["0.700", "0.850", "0.950", "0.300", "above 0.8: missed"]
     assert median == ["0.720", "0.870", "0.970", "0.320", "–"]
     assert closer == ["80.0%", "–", "–", "50.0%", "–"]
@@ -194,7 +195,7 @@ def test_of_clips_without_labels_only_what_needs_none(tmp_path):
     folder, page = write(tmp_path / "run", results(people=2, labels=False, compare=False))
     assert names(folder) == MOVING | STILL | OF_TWO
     assert [value for value, *_ in page.facts.values()] == ["40.00", "96.0%"]
-    assert [row["bar"] for row in page.table(*RECOMBINED).rows] == ["above 95%: met", "–", "–"]
+    assert [row["required"] for row in page.table(*RECOMBINED).rows] == ["above 95%: met", "–", "–"]
     assert len(page.table("model", "squared error per frame").rows) == 1
 
 

@@ -66,6 +66,12 @@ def test_colours_of_late_frames_are_not_lost():
     assert np.abs(found[-1].astype(int) - frames[-1]).max() <= 8
 
 
+def test_white_stays_white():
+    frames = clip_grid([[grey(np.linspace(0, 1, FRAMES))]] * 4, row_labels=["a person, and then some"] * 4)
+    found, _ = decoded(gif(frames))
+    assert (found[(frames == 255).all(axis=-1)] == 255).all()
+
+
 @pytest.fixture
 def page(tmp_path):
     return MovingPage("Clips", "of people", tmp_path / "figures")

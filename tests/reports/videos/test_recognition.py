@@ -18,7 +18,7 @@ from facedis_jax.reports.videos.recognition import (
 from facedis_jax.training import RunFolder
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("small_pictures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 SIZE, FRAMES, CLIPS, FOLDS = 16, 3, 18, 3
 EXPRESSIONS = ("happy", "neutral", "surprise")
