@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.learners.langevin_inference import LatentModel
+from facedis_jax.learners.langevin_inference import GeneratorParts, LatentModel
 from facedis_jax.learners.learner import Batch, Metrics
 from facedis_jax.metrics import Average
 from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents
@@ -48,7 +48,7 @@ def image_functions(config: GeneratorConfig, infer: Callable[..., Latents]) -> I
     pixels, unit = ranges(config.output)
 
     def canonical(params: Any, appearance: jax.Array) -> jax.Array:
-        return model.apply({"params": params}, appearance, method="appearance")  # type: ignore[return-value]
+        return model.apply({"params": params}, appearance, method="canonical")  # type: ignore[return-value]
 
     def flow(params: Any, geometry: jax.Array) -> jax.Array:
         return model.apply({"params": params}, geometry, method="flow")  # type: ignore[return-value]
@@ -102,7 +102,11 @@ def image_model(config: GeneratorConfig) -> LatentModel:
     def decode(params: Any, latents: Latents) -> jax.Array:
         return model.apply({"params": params}, *latents)  # type: ignore[return-value]
 
-    return LatentModel(lambda key, image: prior_sample(config, key), decode, config.deformable)
+    def part(name: str) -> Callable[..., jax.Array]:
+        return lambda params, *latents: model.apply({"params": params}, *latents, method=name)  # type: ignore[return-value]
+
+    parts = GeneratorParts(part("canonical"), part("flow"), part("combine")) if config.deformable else None
+    return LatentModel(lambda key, image: prior_sample(config, key), decode, parts)
 
 
 def prior_sample(config: GeneratorConfig, key: jax.Array) -> Latents:

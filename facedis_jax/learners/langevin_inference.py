@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -54,19 +55,34 @@ class LangevinConfig:
             raise InputError("average_last", f"0 to {self.inference_steps}, inference_steps", str(self.average_last))
 
 
+class GeneratorParts(NamedTuple):
+    """What a generator computes from either of its latents alone, and from what they make together.
+
+    Attributes:
+      appearance: (params, latents.appearance) -> canonical image or images.
+      geometry: (params, latents.geometry) -> flow or flows.
+      combine: (params, canonical, flow) -> the example, as `decode` of `LatentModel` makes it of both latents.
+    """
+
+    appearance: Callable[[Any, Any], jax.Array]
+    geometry: Callable[[Any, Any], jax.Array]
+    combine: Callable[[Any, jax.Array, jax.Array], jax.Array]
+
+
 class LatentModel(NamedTuple):
     """A generator of single examples, images or clips, as the sampler sees it.
 
     Attributes:
       prior: (key, example) -> latents from N(0, I), any pytree, as many as an example of this shape has.
       decode: (params, latents) -> the example that they stand for.
-      alternates: whether the latents are a pair of which one can be moved with the other fixed.
+      parts: of a generator whose latents are a pair, `appearance` and `geometry`, of which one can be moved with the
+        other fixed; None for any other, whose latents all move together.
       steps: by what the sampler's step size is multiplied for each of the latents; a pytree that is a prefix of them.
     """
 
     prior: Callable[[jax.Array, jax.Array], Any]
     decode: Callable[[Any, Any], jax.Array]
-    alternates: bool
+    parts: GeneratorParts | None = None
     steps: Any = 1.0
 
 
@@ -102,30 +118,38 @@ def sample_posterior(
       appearance_known: leave the appearance as it is in `start`.
     """
 
-    def log_density(latents: Any) -> jax.Array:
-        return log_joint(example, model.decode(params, latents), latents, sigma=sigma)
-
-    steps = {"num_steps": num_steps, "average_last": average_last}
+    parts = model.parts
     sizes = jax.tree.broadcast(jax.tree.map(lambda ratio: ratio * config.step_size, model.steps), start)
+    length = {"num_steps": num_steps, "average_last": average_last}
+    if parts is None or (config.scheme == "joint" and not appearance_known):
+
+        def log_density(latents: Any) -> jax.Array:
+            return log_joint(example, model.decode(params, latents), latents, sigma=sigma)
+
+        return langevin(log_density, start, key, **length, step_size=sizes)
+
+    def log_density_by_parts(latents: tuple[Any, Any], made: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return log_joint(example, parts.combine(params, *made), latents, sigma=sigma)
+
     if appearance_known:
+        canonical = parts.appearance(params, start.appearance)
 
         def log_conditional(geometry: Any) -> jax.Array:
-            return log_density(start._replace(geometry=geometry))
+            flow = parts.geometry(params, geometry)
+            return log_density_by_parts((start.appearance, geometry), (canonical, flow))
 
-        geometry = langevin(log_conditional, start.geometry, key, **steps, step_size=sizes.geometry)
+        geometry = langevin(log_conditional, start.geometry, key, **length, step_size=sizes.geometry)
         return start._replace(geometry=geometry)
-    if config.scheme == "joint" or not model.alternates:
-        return langevin(log_density, start, key, **steps, step_size=sizes)
-    pair = type(start)
     moved = alternating_langevin(
-        lambda z: log_density(pair(*z)),
+        log_density_by_parts,
         tuple(start),
         key,
-        **steps,
+        **length,
         step_size=tuple(sizes),
         block=config.block,
+        parts=(partial(parts.appearance, params), partial(parts.geometry, params)),
     )
-    return pair(*moved)
+    return type(start)(*moved)
 
 
 def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float) -> Callable[..., Any]:

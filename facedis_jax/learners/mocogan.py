@@ -90,7 +90,7 @@ def mocogan_functions(config: MocoganLearnerConfig) -> MocoganFunctions:
     def motion(params: Any, noise: jax.Array) -> jax.Array:
         return model.apply({"params": params}, noise, method="motion")  # type: ignore[return-value]
 
-    sampled = LatentModel(lambda key, clip: prior_mocogan(config.model, key, len(clip)), decode, alternates=False)
+    sampled = LatentModel(lambda key, clip: prior_mocogan(config.model, key, len(clip)), decode)
     infer = langevin_inference(sampled, config.langevin, config.sigma)
     return MocoganFunctions(config.model, pixels, unit, infer, decode, motion, error_per_frame(unit))
 

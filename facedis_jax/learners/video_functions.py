@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.learners.image_functions import ranges
-from facedis_jax.learners.langevin_inference import LatentModel
+from facedis_jax.learners.langevin_inference import GeneratorParts, LatentModel
 from facedis_jax.models import DynamicConfig, DynamicGenerator, DynamicLatents, Latents, Trajectory
 
 
@@ -96,9 +96,13 @@ def video_model(config: DynamicConfig, noise_step: float = 1.0) -> LatentModel:
     def decode(params: Any, latents: DynamicLatents) -> jax.Array:
         return model.apply({"params": params}, latents)  # type: ignore[return-value]
 
+    def part(name: str) -> Callable[..., jax.Array]:
+        return lambda params, *latents: model.apply({"params": params}, *latents, method=name)  # type: ignore[return-value]
+
+    parts = GeneratorParts(part("appearance_part"), part("geometry_part"), part("combine"))
     trajectory = Trajectory(first=1.0, noise=noise_step)
     steps = DynamicLatents(trajectory, trajectory)
-    return LatentModel(lambda key, clip: prior_clip(config, key, len(clip)), decode, alternates=True, steps=steps)
+    return LatentModel(lambda key, clip: prior_clip(config, key, len(clip)), decode, parts, steps)
 
 
 def prior_clip(config: DynamicConfig, key: jax.Array, num_frames: int) -> DynamicLatents:

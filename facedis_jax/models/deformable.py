@@ -101,26 +101,27 @@ class DeformableGenerator(nn.Module):
 
     def __call__(self, appearance: jax.Array, geometry: jax.Array | None) -> jax.Array:
         """Images [..., size, size, channels] from codes [..., latents]."""
-        return self.combine(self.appearance(appearance), None if geometry is None else self.flow(geometry))
+        return self.combine(self.canonical(appearance), None if geometry is None else self.flow(geometry))
 
-    def appearance(self, appearance: jax.Array) -> jax.Array:
-        """Canonical images [..., size, size, channels], before they are bent."""
+    def canonical(self, appearance: jax.Array) -> jax.Array:
+        """Canonical images [..., size, size, channels], of the appearance alone."""
         squash = nn.sigmoid if self.config.output == "sigmoid" else jnp.tanh
         return squash(self.appearance_network(appearance))
 
     def flow(self, geometry: jax.Array) -> jax.Array:
-        """Displacements [..., size, size, 2] as (dx, dy) in pixels."""
+        """Flows [..., size, size, 2] as (dx, dy) in pixels, of the geometry alone."""
         config = self.config
         flow = jnp.tanh(self.geometry_network(config.geometry_gain * geometry))
         return config.displacement * config.size * enlarge(flow, config.flow_scale)
 
-    def combine(self, image: jax.Array, flow: jax.Array | None) -> jax.Array:
-        """Bends canonical images, where there is a flow, and refines them if so configured."""
+    def combine(self, canonical: jax.Array, flow: jax.Array | None) -> jax.Array:
+        """Images: canonical ones, warped where there is a flow, and refined if so configured."""
+        image = canonical
         if flow is not None:
-            bend = warp
+            warp_all = warp
             for _ in range(image.ndim - 3):
-                bend = jax.vmap(bend)
-            image = bend(image, flow)
+                warp_all = jax.vmap(warp_all)
+            image = warp_all(image, flow)
         return self.refiner(image) if self.config.refine else image
 
 

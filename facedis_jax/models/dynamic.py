@@ -204,12 +204,24 @@ class DynamicGenerator(nn.Module):
         )
 
     def canonical(self, appearance: jax.Array) -> jax.Array:
-        """Frames before they are bent, [..., frames, size, size, channels], from codes [..., frames, latents]."""
+        """Canonical images [..., frames, size, size, channels] from codes [..., frames, latents]."""
         return self._in_chunks(DynamicGenerator._canonical, appearance)
 
     def flow(self, geometry: jax.Array) -> jax.Array:
-        """Displacements [..., frames, size, size, 2] as (dx, dy) in pixels, from codes [..., frames, latents]."""
+        """Flows [..., frames, size, size, 2] as (dx, dy) in pixels, from codes [..., frames, latents]."""
         return self._in_chunks(DynamicGenerator._flow, geometry)
+
+    def appearance_part(self, appearance: Trajectory) -> jax.Array:
+        """Canonical images of a clip, of the appearance alone: of one frame where it does not change over the clip."""
+        return self.canonical(_codes(self.appearance_transition, appearance))
+
+    def geometry_part(self, geometry: Trajectory) -> jax.Array:
+        """Flows of a clip, of the geometry alone: of one frame where it does not change over the clip."""
+        return self.flow(_codes(self.geometry_transition, geometry))
+
+    def combine(self, canonical: jax.Array, flow: jax.Array) -> jax.Array:
+        """Clips, from what both parts make of their latents."""
+        return _warp(canonical, flow)
 
     def _canonical(self, appearance: jax.Array) -> jax.Array:
         squash = jnp.tanh if self.config.output == "tanh" else nn.sigmoid
@@ -257,6 +269,12 @@ def flow_strides(size: int) -> list[int]:
 
 def _halved(filters: int, layers: int) -> list[int]:
     return [max(FEWEST_FILTERS, filters >> i) for i in range(layers)]
+
+
+def _codes(transition: Transition, path: Trajectory) -> jax.Array:
+    """Z_t [..., frames, latents] of one kind, or Z_0 [..., 1, latents] where it does not change."""
+    first = path.first[..., None, :]
+    return first if path.noise is None else first + _states(transition, path.noise)
 
 
 def _states(transition: Transition, noise: jax.Array) -> jax.Array:

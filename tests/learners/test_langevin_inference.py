@@ -11,9 +11,13 @@ import pytest
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig
 from facedis_jax.learners.abp import initial_generators
+from facedis_jax.learners.abp_video import initial_dynamics
 from facedis_jax.learners.image_functions import image_model, prior_sample
 from facedis_jax.learners.langevin_inference import langevin_inference, sample_posterior
-from facedis_jax.models import GeneratorConfig
+from facedis_jax.learners.video_functions import video_model
+from facedis_jax.losses import log_joint
+from facedis_jax.models import DynamicConfig, GeneratorConfig
+from facedis_jax.sampling import alternating_langevin
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -39,6 +43,50 @@ def test_averaged_latents_are_the_mean_over_the_end_of_the_chain():
         for name in found._fields:
             expected = np.mean([getattr(each, name) for each in ends], axis=0, dtype=np.float64)
             np.testing.assert_allclose(getattr(found, name)[i], expected, rtol=1e-4, atol=1e-5)
+
+
+CLIP_MODEL = DynamicConfig(
+    size=16, appearance_latents=3, geometry_latents=4, appearance_noise=2, geometry_noise=2,
+    transition_hidden=4, appearance_filters=8, geometry_filters=8,
+)  # fmt: skip
+REFINED, STILL = replace(MODEL, refine=True), replace(CLIP_MODEL, appearance_noise=0)
+GENERATORS = {
+    "images": (image_model(MODEL), partial(initial_generators, MODEL)),
+    "refined images": (image_model(REFINED), partial(initial_generators, REFINED)),
+    "clips": (video_model(CLIP_MODEL, 2.0), partial(initial_dynamics, CLIP_MODEL)),
+    "clips in blocks of frames": (
+        video_model(replace(CLIP_MODEL, frames_at_once=2)),
+        partial(initial_dynamics, CLIP_MODEL),
+    ),
+    "clips of one appearance": (video_model(STILL), partial(initial_dynamics, STILL)),
+}
+
+
+@pytest.mark.parametrize(("name", "block"), zip(GENERATORS, (1, 3, 1, 3, 1), strict=True))
+def test_chains_are_those_of_the_whole_density_in_the_plain_form(name, block):
+    model, initial = GENERATORS[name]
+    params = jax.jit(initial)(jax.random.key(0))
+    example = jax.random.uniform(jax.random.key(1), (5, 16, 16, 3) if "clips" in name else (8, 8, 3))
+    start, config = model.prior(jax.random.key(2), example), LangevinConfig(block=block, step_size=0.05)
+
+    @jax.jit
+    def moved():
+        return sample_posterior(model, config, params, example, start, jax.random.key(3), sigma=SIGMA, num_steps=3)
+
+    @jax.jit
+    def expected():
+        def log_density(z):
+            latents = type(start)(*z)
+            return log_joint(example, model.decode(params, latents), latents, sigma=SIGMA)
+
+        sizes = jax.tree.map(lambda ratio: 0.05 * ratio, model.steps)
+        sizes = tuple(sizes) if isinstance(sizes, tuple) else sizes
+        arguments = {"num_steps": 3, "step_size": sizes, "block": block}
+        return type(start)(*alternating_langevin(log_density, tuple(start), jax.random.key(3), **arguments))
+
+    found = moved()
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, expected())
+    assert all(np.abs(a - b).max() > 0.01 for a, b in zip(*map(jax.tree.leaves, (found, start)), strict=True))
 
 
 def test_unseen_images_begin_as_far_from_zero_as_asked():

@@ -106,7 +106,7 @@ def small(random_variables):
 
 def test_an_image_is_the_canonical_one_bent_by_the_flow(small):
     variables, latents, images = small
-    canonical = np.asarray(method("appearance")(variables, latents.appearance))
+    canonical = np.asarray(method("canonical")(variables, latents.appearance))
     flow = np.asarray(method("flow")(variables, latents.geometry))
     assert images.shape == canonical.shape == (2, 3, 8, 8, 3)
     assert np.abs(flow).max() > 0.5
@@ -125,7 +125,7 @@ def test_without_geometry_an_image_is_its_appearance(small):
     params, _ = shapes(config)
     assert set(params) == {"appearance_network"}
     assert not config.deformable
-    canonical = method("appearance", config)(variables, latents.appearance)
+    canonical = method("canonical", config)(variables, latents.appearance)
     np.testing.assert_array_equal(jax.jit(generator.apply)(variables, latents.appearance, None), canonical)
 
 
@@ -153,7 +153,7 @@ def test_beta_scales_the_weights_of_the_geometric_generator_alone(small):
     found, flow_of = method("flow", scaled)(variables, latents.geometry), method("flow", balanced)
     np.testing.assert_allclose(found, flow_of(beforehand, latents.geometry), rtol=1e-5, atol=1e-6)
     assert np.abs(found - flow_of(variables, latents.geometry)).max() > 0.1
-    of_appearance = [method("appearance", config)(variables, latents.appearance) for config in (scaled, balanced)]
+    of_appearance = [method("canonical", config)(variables, latents.appearance) for config in (scaled, balanced)]
     np.testing.assert_array_equal(*of_appearance)
 
 

@@ -176,91 +176,6 @@ def test_alternating_is_langevin_on_each_conditional_in_turn(block):
     np.testing.assert_allclose(found[1], geometry, rtol=1e-5)
 
 
-def counting(value, counts, name):
-    """`value`, and one more in `counts[name]` each time that it is computed: an effect, which XLA leaves in place."""
-
-    def called(_):
-        counts[name] += 1
-
-    jax.debug.callback(called, value)
-    return value
-
-
-@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jitted density"])
-def test_what_depends_on_either_latents_alone_is_evaluated_once_after_each_of_their_steps(wrap):
-    counts = {"appearance": 0, "geometry": 0, "constant": 0}
-    constant = jnp.arange(6.0)
-
-    def make(name):
-        @jax.custom_jvp
-        def generate(z, weights):
-            return counting(jnp.tanh(weights @ z), counts, name)
-
-        @generate.defjvp
-        def _(primals, tangents):
-            z, weights = primals
-            out = generate(z, weights)
-            return out, (1 - out**2) * (weights @ tangents[0])
-
-        return lambda z, weights: generate(z, jnp.asarray(weights, jnp.float32))
-
-    generate_a, generate_g = make("appearance"), make("geometry")
-
-    @wrap
-    def density(z):
-        target = counting(jnp.sin(constant), counts, "constant")
-        return log_joint(target, generate_a(z[0], A) * generate_g(z[1], B), z)
-
-    run = jax.jit(lambda key: alternating_langevin(density, START, key, num_steps=3, step_size=0.1, block=5))
-    run(jax.random.key(0))
-    jax.effects_barrier()
-    # At the start, and after each of five steps in each of three sweeps; the very last of them serves no other.
-    assert counts["appearance"] == 1 + 3 * 5
-    assert counts["geometry"] == 3 * 5
-    assert counts["constant"] == 1
-
-
-def test_joint_sampling_evaluates_what_is_constant_once():
-    counts = {"constant": 0}
-
-    def density(z):
-        return -jnp.sum((z - counting(jnp.arange(3.0), counts, "constant")) ** 2)
-
-    jax.jit(lambda key: langevin(density, jnp.zeros(3), key, num_steps=20, step_size=0.1))(jax.random.key(0))
-    jax.effects_barrier()
-    assert counts["constant"] == 1
-
-
-def loops(jaxpr):
-    """Bodies of the innermost scans, in order."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "scan":
-            body = equation.params["jaxpr"].jaxpr
-            yield from list(loops(body)) or [body]
-
-
-@pytest.mark.parametrize(("block", "convolutions"), [(1, [6 + 4]), (3, [6, 4])])
-def test_the_loops_hold_one_forward_and_one_backward_pass_of_each_step(block, convolutions):
-    """Of generators of three and of two convolutions; steps that are alone in their block have no loop."""
-
-    def generator(z, weights):
-        image = jnp.tanh(z).reshape(1, 4, 4, 1)
-        for kernel in weights:
-            convolve = jax.lax.conv_general_dilated
-            image = jax.nn.relu(convolve(image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")))
-        return image[0]
-
-    kernels = jnp.asarray(rng.normal(size=(3, 3, 3, 1, 1)), jnp.float32)
-
-    def density(z):
-        return log_joint(jnp.ones([4, 4, 1]), generator(z[0], kernels) * generator(z[1], kernels[:2]), z)
-
-    z = (jnp.ones(16), jnp.ones(16))
-    traced = jax.make_jaxpr(lambda k: alternating_langevin(density, z, k, num_steps=2, step_size=0.1, block=block))
-    bodies = [str(body) for body in loops(traced(jax.random.key(0)).jaxpr)]
-    assert [body.count("conv_general_dilated[") for body in bodies] == convolutions
-
-
 @pytest.mark.parametrize("name", ["joint", "alternating"])
 def test_the_mean_over_the_last_steps(name):
     sampler = {"joint": langevin, "alternating": alternating_langevin}[name]
@@ -345,7 +260,8 @@ def test_step_sizes_may_be_traced():
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
-    samplers = [alternating_langevin, alternating_langevin_with_statistics]
+    by_parts = partial(alternating_langevin, parts=(jnp.sin, jnp.cos))
+    samplers = [alternating_langevin, alternating_langevin_with_statistics, by_parts]
     if "block" not in arguments and not isinstance(arguments["step_size"], tuple):
         samplers += [langevin, langevin_with_statistics]
     for sampler in samplers:
