@@ -1,4 +1,4 @@
-"""What is measured, as commands that print a table and write JSON; `RESULTS.md` has what they gave."""
+"""Benchmarks: commands that print a table and write JSON. Their results are in `RESULTS.md`."""
 
 from facedis_jax.extras import exit_without_extra
 

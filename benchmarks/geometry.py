@@ -1,10 +1,10 @@
-"""Points and images: sampling, neighbours, grouping and the warp, at the sizes of the papers' experiments.
+"""Speed of point sampling, neighbours, grouping and the warp, at the sizes of the papers' experiments.
 
     python -m benchmarks.geometry
     python -m benchmarks.geometry --batch 32 --images 128
 
-What is sampled and grouped are fake faces of 5,023 points. Each call is one jitted program over the whole batch; the
-last column is how many of its inputs (faces or images) it takes in a second.
+Points are those of fake faces of 5,023 vertices. Each call is one jitted program over the whole batch; the last column
+is its inputs (faces or images) per second.
 """
 
 from collections.abc import Callable
@@ -86,8 +86,8 @@ def warp_calls(images: int, size: int) -> dict[str, Callable[[], Any]]:
     """The warp of a batch of images of 3 channels, and its gradients, by name."""
     image_key, flow_key = jax.random.split(jax.random.key(1))
     image = jax.random.uniform(image_key, (images, size, size, 3))
-    reach = GeneratorConfig().displacement * size
-    flow = jax.random.uniform(flow_key, (images, size, size, 2), minval=-reach, maxval=reach)
+    largest = GeneratorConfig().displacement * size
+    flow = jax.random.uniform(flow_key, (images, size, size, 2), minval=-largest, maxval=largest)
 
     def loss(image: jax.Array, flow: jax.Array) -> jax.Array:
         return jnp.sum(jnp.square(jax.vmap(warp)(image, flow)))

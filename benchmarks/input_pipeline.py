@@ -1,13 +1,13 @@
-"""From ArrayRecord files to the device, shuffled and batched as in training, against what a training step takes.
+"""Speed of the input pipeline, from ArrayRecord files to batches on the device, beside that of a training step.
 
     python -m benchmarks.input_pipeline
-    python -m benchmarks.input_pipeline --kinds photographs --threads 0 4 8
+    python -m benchmarks.input_pipeline --kinds images --threads 0 4 8
 
-Fake examples are written by the builders that prepare CoMA and the sets of photographs, into a folder that is deleted
-in the end, and read by `facedis_jax.data.pipeline`. They fit the machine's memory, so what is measured is decoding,
-batching and the transfer, not a disk. What is kept is so as by `--keep-on-device` of the experiments: the examples are
-in the device's memory, and only places are batched. The step is measured in the same run with a batch that is always
-the same; the pipeline should give at least five times what it takes.
+Fake examples are written by the builders that prepare CoMA and the sets of images, into a temporary folder, and read by
+`facedis_jax.data.pipeline`. They fit the machine's memory, so that decoding, batching and the transfer are measured and
+not a disk. "kept" is as with `--keep-on-device` of the experiments: the examples are in the device's memory, and only
+indices are batched. The training step is measured in the same run, with the same batch at every step; the pipeline
+should deliver at least five times as many examples per second as the step consumes.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ from facedis_jax.data.pipeline import index_batches, train_batches
 from facedis_jax.data.prepared_pixels import PixelSurvey, load_prepared_pixels
 from facedis_jax.errors import InputError
 
-Kind = Literal["faces", "photographs"]
-MODELS: dict[Kind, ModelName] = {"faces": "ib_vae", "photographs": "deformable"}
-BATCH_SIZES: dict[Kind, int] = {"faces": 16, "photographs": 64}
+Kind = Literal["faces", "images"]
+MODELS: dict[Kind, ModelName] = {"faces": "ib_vae", "images": "deformable"}
+BATCH_SIZES: dict[Kind, int] = {"faces": 16, "images": 64}
 SUBJECTS = 12
 
 
@@ -48,14 +48,14 @@ class InputConfig(BenchmarkOptions):
       kinds: of examples.
       examples: of each that are written.
       vertices: of a face.
-      size: height and width of a photograph.
+      size: height and width of an image.
       threads: that read batches ahead, as of `train_batches`.
-      batch_size: by default 16 faces or 64 photographs.
-      batches: that one measured call takes, from a cold start; many more than are read ahead.
+      batch_size: by default 16 faces or 64 images.
+      batches: of one measured call, from a cold start; many more than are read ahead.
       step: also measure the training step; without it there is nothing to compare with.
     """
 
-    kinds: tuple[Kind, ...] = ("faces", "photographs")
+    kinds: tuple[Kind, ...] = ("faces", "images")
     examples: int = 1024
     vertices: int = 5023
     size: int = 64
@@ -124,7 +124,7 @@ class FakeSettings(ImageSettings):
 class FakePhotographs(ImageBuilder):
     """Photographs of random pixels."""
 
-    name = "fake_photographs"
+    name = "fake_images"
     settings_type = FakeSettings
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Nothing to get: the images are made up."
 
@@ -137,7 +137,7 @@ class FakePhotographs(ImageBuilder):
             return pixels, pixels.tobytes()
 
         images = np.arange(settings.num_images)
-        return PixelSurvey("fake photographs", [f"{i:06d}" for i in images], images, images[:1], [], read)
+        return PixelSurvey("fake images", [f"{i:06d}" for i in images], images, images[:1], [], read)
 
 
 def fake_face_set(folder: Path, num_faces: int, num_vertices: int) -> FaceSet:
@@ -151,7 +151,7 @@ def fake_face_set(folder: Path, num_faces: int, num_vertices: int) -> FaceSet:
     return load_prepared_faces(builder, "fake faces", folder, [], folder / "prepared", scale=COMA_SCALE)
 
 
-def fake_photographs(folder: Path, num_images: int, size: int) -> ImageSource:
+def fake_images(folder: Path, num_images: int, size: int) -> ImageSource:
     """Photographs prepared in a folder, to be read from there."""
     settings = FakeSettings(size=size, num_images=num_images)
     return load_prepared_pixels(FakePhotographs, folder, settings, folder / "prepared").train.source
@@ -179,7 +179,7 @@ def measure(kind: Kind, config: InputConfig, folder: Path) -> list[dict[str, Any
         face_set = fake_face_set(folder, config.examples, config.vertices)
         source, neutrals, shape = face_set.train, face_set.neutrals, {"vertices": config.vertices}
     else:
-        source, shape = fake_photographs(folder, config.examples, config.size), {"size": config.size}
+        source, shape = fake_images(folder, config.examples, config.size), {"size": config.size}
 
     calls: dict[str, Callable[[], Any]] = {}
     for threads in config.threads:
@@ -187,8 +187,8 @@ def measure(kind: Kind, config: InputConfig, folder: Path) -> list[dict[str, Any
         calls[str(threads)] = partial(take, batches, config.batches)
     tables = device_dataset(source, neutrals)
     arrays, taken = jax.device_put(tables.arrays), jax.jit(tables.take)
-    places = index_batches(len(source), batch_size=batch_size, seed=0)
-    calls["kept"] = partial(take, places, config.batches, partial(taken, arrays))
+    indices = index_batches(len(source), batch_size=batch_size, seed=0)
+    calls["kept"] = partial(take, indices, config.batches, partial(taken, arrays))
     if config.step:
         calls["step"] = RunningStep(STEPS[model](batch_size, **shape), 1)
     timings = time_in_turn(calls, repeats=config.repeats)

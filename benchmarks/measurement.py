@@ -1,4 +1,4 @@
-"""What the benchmarks share: how a call is timed, what the device can do at best, and how figures are written down."""
+"""What the benchmarks share: timing of calls, peak speeds of the device, and results as tables and JSON."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ Config = TypeVar("Config", bound="BenchmarkOptions")
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """What every benchmark is told.
+    """Options of every benchmark.
 
     Attributes:
       json: a file for the figures, with device, versions and settings.
@@ -152,7 +152,7 @@ def _fastest(call: Callable[[], Any], repeats: int) -> float:
 
 
 def device_description() -> dict[str, Any]:
-    """The machine and the versions that a figure belongs to."""
+    """The machine and the versions that results belong to."""
     devices = jax.devices()
     return {
         "device": devices[0].device_kind,
@@ -167,7 +167,7 @@ def device_description() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """As the kernel calls it; the machine's architecture where it does not say."""
+    """The processor's name by the kernel, or the architecture where the kernel has none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -177,7 +177,7 @@ def processor_name() -> str:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a table whose columns are all their keys; numbers to four digits."""
+    """Prints rows as a table whose columns are all their keys, with numbers to four digits."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = rich.table.Table(title=title, title_justify="left")
     for name in columns:
@@ -189,7 +189,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_results(path: str | os.PathLike, name: str, config: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes figures as JSON, whole or not at all, with all that is needed to take them again.
+    """Writes results as JSON, whole or not at all, with all that is needed to measure them again.
 
     Args:
       path: of the file.

@@ -30,22 +30,22 @@ HostBatch = dict[str, Any]
 Compute = Literal["float32", "bfloat16"]
 Groups = Literal["step", "given"]
 
-# Of the sets that the papers learn from: CoMA's training half, and the 10,000 photographs of CelebA.
+# Of the sets that the papers learn from: CoMA's training half, and the 10,000 images of CelebA.
 COMA_FACES, COMA_SCALE, COMA_EXPRESSIONS = 18_416, 260.0, 12
 NUM_IMAGES = 10_000
-# Of MUG's clips in the paper's experiment of 3,000 epochs; their chains are all that depends on it.
+# MUG's clips in the paper's experiment of 3,000 epochs; only the number of chains depends on it.
 NUM_CLIPS = 960
 
 
 class TrainingStep(NamedTuple):
-    """A learner with what it takes to run its step.
+    """A learner with all that is needed to run its step.
 
     Attributes:
       learner: its collectives are over `AXIS`, so that it runs under `training.data_parallel`, or under `jax.jit` where
         it was asked for without an axis.
       state_axes: how its state is split over devices, for `data_parallel`.
       make_batch: a seed -> host arrays [batch, ...] of the real shapes and types.
-      config: of the learner, by which a peer is made of the same sizes.
+      config: of the learner, which gives a PyTorch step the same sizes.
     """
 
     learner: Learner
@@ -107,7 +107,7 @@ def deformable_step(
     """One learning iteration of the deformable generator: Langevin sweeps of both latents, then the weights.
 
     Args:
-      batch_size: photographs of a step.
+      batch_size: images of a step.
       size: their height and width.
       langevin_steps: sweeps; 0 leaves the sampler out.
       config: of the learner; the paper's.
@@ -183,17 +183,17 @@ def fake_face(vertices: int) -> np.ndarray:
 
 
 def fake_faces(mean_face: np.ndarray, batch_size: int, seed: int) -> HostBatch:
-    """A batch of smoothly bent copies of one face, each with a neutral of its own."""
+    """A batch of smoothly deformed copies of one face, each with a neutral of its own."""
     random = np.random.default_rng(seed)
     direction = mean_face / np.linalg.norm(mean_face, axis=1, keepdims=True)
 
-    def bends(deviation: float) -> np.ndarray:
+    def deformations(deviation: float) -> np.ndarray:
         waves = np.sin(random.normal(0, 0.03, (batch_size, 3)) @ mean_face.T + random.uniform(0, 6, (batch_size, 1)))
         return deviation * waves[..., None] * direction
 
-    neutral = mean_face + bends(5.0)
+    neutral = mean_face + deformations(5.0)
     return {
-        "vertices": (neutral + bends(2.0)).astype(np.float32),
+        "vertices": (neutral + deformations(2.0)).astype(np.float32),
         "neutral": neutral.astype(np.float32),
         "expression": random.integers(0, COMA_EXPRESSIONS, batch_size).astype(np.int32),
         "level": random.uniform(0, 1, batch_size).astype(np.float32),
@@ -209,6 +209,6 @@ def _fake_pixels(name: str, shape: tuple[int, ...], num_examples: int, seed: int
 
 
 def _schedule(num_examples: int, batch_size: int) -> dict[str, Any]:
-    """An epoch's steps, and a length of the run that no measurement reaches."""
+    """Steps per epoch, and a length of the run that no measurement reaches."""
     steps_per_epoch = num_examples / batch_size
     return {"steps_per_epoch": steps_per_epoch, "num_steps": round(300 * steps_per_epoch)}

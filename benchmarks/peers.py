@@ -1,20 +1,20 @@
-"""Our training steps beside the same ones in PyTorch: same sizes, same data, in turn.
+"""Speed of our training steps and of the same steps in PyTorch: same sizes and data, measured in turn.
 
-PyTorch's, `benchmarks/torch_*.py`, come in three forms. "eager" is written as public code does it: linear layers on
-points are 1 x 1 convolutions, and each Langevin step draws anew and differentiates what comes out. "tuned" is eager
-too, as fast as we know how to write it: no network is evaluated more often than the algorithm asks, points are rows.
-"compiled" is that through `torch.compile`. In all of them, weights take no gradients while latents move, Adam is the
-fused one, and groups of points are computed in the step, as in ours.
+The PyTorch steps, `benchmarks/torch_*.py`, have three forms. "eager" is written as in public code: linear layers on
+points are 1 x 1 convolutions, and each Langevin step evaluates and differentiates both networks. "tuned" is eager too,
+as fast as we know how to write it: no network is evaluated more often than the algorithm needs, and points are rows.
+"compiled" is "tuned" through `torch.compile`. In all of them, weights have no gradients while latents move, Adam is
+fused, and groups of points are computed in the step, as in ours.
 
 Ours are "jax", on one device, and "jax_per_core", where each of the processor's cores is a device, as in the
-experiments on photographs and videos; where these do not divide the batch, there is only the first.
+experiments on images and videos; the latter is measured where the cores divide the batch.
 
-Figures are medians with quartiles in brackets; a ratio says how many times as fast ours is.
+Times are medians with quartiles in brackets; a ratio is PyTorch's time over ours.
 
 Run:       python -m benchmarks.peers
            python -m benchmarks.peers --what farthest_points --repeats 15 --json peers.json
-Needs:     PyTorch, as nothing else does, and a C++ compiler for `torch.compile` (--no-compile goes without); on two CPU
-           cores some tens of minutes, most of them for the dynamic generator.
+Needs:     PyTorch, and a C++ compiler for `torch.compile` (not with --no-compile); tens of minutes on two CPU cores,
+           most of them for the dynamic generator.
 """
 
 import importlib.util
@@ -97,7 +97,7 @@ def main(config: PeersConfig) -> list[dict[str, Any]]:
         calls, theirs = steps(what, batch_size)
         ours = tuple(calls)
         calls = {**calls, **{form: theirs(form) for form in forms}}
-        # The threads of either library wait busily for a while after a step: they fall asleep before the other's.
+        # After a step, the threads of both libraries spin for a while; the pause lets them end before the next step.
         turns: dict[str, Call] = {}
         for name, call in calls.items():
             turns |= {name: call, f"pause after {name}": partial(time.sleep, PAUSE_S)}
@@ -110,7 +110,7 @@ def main(config: PeersConfig) -> list[dict[str, Any]]:
 
 
 def steps(what: What, batch_size: int) -> tuple[dict[str, Call], Callable[[Any], Call]]:
-    """Our step, by name, and what makes PyTorch's of a form; each call takes one step more."""
+    """Our steps by name, and the function from a form to PyTorch's step; each call of either runs one more step."""
     if what == "farthest_points":
         return _farthest_points(batch_size)
     from benchmarks import torch_deformable, torch_dynamic, torch_ib_vae

@@ -1,4 +1,4 @@
-"""What a compiled program costs by XLA's own count, with its loops counted as often as they run, and what it sends."""
+"""Cost of a compiled program by XLA's own count, with all trips of its loops, and the data that devices exchange."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +10,11 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
 
 class Cost(NamedTuple):
-    """What one run of a program takes on one device.
+    """Cost of one run of a program on one device.
 
     Attributes:
-      flops: floating-point operations, those that are no products included.
-      bytes: read and written, of the device's main memory or what lies between.
+      flops: floating-point operations of any kind.
+      bytes: read from and written to the device's main memory and its caches.
       seconds: the compiler's estimate; None where it has none (it has for TPUs).
     """
 
@@ -23,7 +23,7 @@ class Cost(NamedTuple):
     seconds: float | None
 
     def plus(self, times: float, other: "Cost") -> "Cost":
-        """This one and `times` the other; an estimate that either lacks, the sum lacks."""
+        """The sum of this and `times` the other; its estimate is None if either is."""
         seconds = None
         if self.seconds is not None and other.seconds is not None:
             seconds = self.seconds + times * other.seconds
@@ -40,14 +40,14 @@ NOTHING = Cost(0.0, 0.0, 0.0)
 
 
 def compiled_cost(compiled: Any) -> Cost:
-    """XLA's count for a compiled program, which takes the body of each loop once, however often it runs."""
+    """XLA's count for a compiled program, which has one trip of each loop, however many there are."""
     analysis = compiled.cost_analysis() or {}
     seconds = analysis.get("optimal_seconds", -1.0)
     return Cost(analysis.get("flops", 0.0), analysis.get("bytes accessed", 0.0), seconds if seconds >= 0 else None)
 
 
 def loops_cost(function: Callable[..., Any], *args: Any, device: jax.Device | None = None) -> Cost:
-    """What `compiled_cost` leaves out of a function: all but the first trip of every loop.
+    """The part of a function's cost that `compiled_cost` does not count: all but the first trip of every loop.
 
     The body of each `lax.scan` and each `lax.fori_loop` of fixed length is compiled by itself, and counted for the
     trips that are missing. What XLA moves out of a loop when it sees it whole is thereby counted in every trip; loops

@@ -1,4 +1,4 @@
-"""What saving costs a run: `python -m benchmarks.saving`.
+"""Cost of checkpoints in a run: `python -m benchmarks.saving`.
 
 Trains the demo of `coma_ib` for a while, first without a checkpoint and then with one every few steps, in turn, and
 sets the difference per checkpoint against the steps between two checkpoints of the demo.

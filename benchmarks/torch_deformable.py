@@ -29,12 +29,12 @@ def training_step(
       config: of the learner, whose latents alternate in blocks of one step; schedules stay where they start.
       num_images: size of the training set.
       batch: `image` [batch, size, size, channels] uint8 and `index` [batch].
-      form: "eager": each Langevin step draws and bends anew and differentiates what comes out; "tuned": a network is
+      form: "eager": each Langevin step evaluates and differentiates both networks; "tuned": a network is
         evaluated once per step of its own latents; "compiled": that, with both networks, and the warp with the energy,
         through `torch.compile`.
 
     Returns:
-      A function that takes a step and returns the energy before the weights' update.
+      A function that runs a step and returns the energy before the weights' update.
     """
     sizes = config.model.appearance_latents, config.model.geometry_latents
     step_size = config.langevin.step_size
@@ -68,9 +68,9 @@ def alternating_step(
     """As `training_step`, for images and clips.
 
     Args:
-      model: has `draw` from the appearance's latents and `bend` from the geometry's.
+      model: has `canonical`, images from the appearance's latents, and `flow`, from the geometry's.
       images: [images, channels, size, size], in the range of the model's output; all frames of all clips.
-      index: [batch], the examples' places among the chains.
+      index: [batch], indices of the examples' chains.
       chains: appearance's and geometry's, each a tuple of tensors [examples, ...].
       num_sweeps: of Langevin steps, first of the appearance, then of the geometry.
       step_sizes: like `chains`.
@@ -79,26 +79,27 @@ def alternating_step(
       form: as of `training_step`.
     """
     updates = optimiser(model.parameters())
-    draw, bend, energy = model.draw, model.bend, functools.partial(image_energy, images, sigma=sigma)
+    to_canonical, to_flow = model.canonical, model.flow
+    energy = functools.partial(image_energy, images, sigma=sigma)
     if form == "compiled":
-        draw, bend, energy = torch.compile(draw), torch.compile(bend), torch.compile(energy)
+        to_canonical, to_flow, energy = torch.compile(to_canonical), torch.compile(to_flow), torch.compile(energy)
 
     def sample(appearance: Latents, geometry: Latents) -> tuple[Latents, Latents]:
         for _ in range(num_sweeps):
-            made = energy(draw(*appearance), bend(*geometry), appearance)
+            made = energy(to_canonical(*appearance), to_flow(*geometry), appearance)
             appearance = _moved(appearance, made, step_sizes[0])
-            made = energy(draw(*appearance), bend(*geometry), geometry)
+            made = energy(to_canonical(*appearance), to_flow(*geometry), geometry)
             geometry = _moved(geometry, made, step_sizes[1])
         return appearance, geometry
 
     def sample_tuned(appearance: Latents, geometry: Latents) -> tuple[Latents, Latents]:
-        canonical, flow = draw(*appearance), bend(*geometry)
+        canonical, flow = to_canonical(*appearance), to_flow(*geometry)
         for _ in range(num_sweeps):
-            # The graph of the network that moves next, the value of the one that is fixed.
+            # The fixed network enters by its value alone, so that no gradient is computed for it.
             appearance = _moved(appearance, energy(canonical, flow.detach(), appearance), step_sizes[0])
-            canonical = draw(*appearance)
+            canonical = to_canonical(*appearance)
             geometry = _moved(geometry, energy(canonical.detach(), flow, geometry), step_sizes[1])
-            flow = bend(*geometry)
+            flow = to_flow(*geometry)
         return appearance, geometry
 
     def step() -> Tensor:
@@ -111,7 +112,7 @@ def alternating_step(
                 table[index] = z
         model.requires_grad_(True)
         updates.zero_grad(set_to_none=True)
-        value = energy(draw(*appearance), bend(*geometry), (*appearance, *geometry)) / len(index)
+        value = energy(to_canonical(*appearance), to_flow(*geometry), (*appearance, *geometry)) / len(index)
         value.backward()
         updates.step()
         return value.detach()
@@ -230,11 +231,11 @@ class DeformableGenerator(nn.Module):
             )
         )
 
-    def draw(self, appearance: Tensor) -> Tensor:
+    def canonical(self, appearance: Tensor) -> Tensor:
         """Canonical images [batch, channels, size, size]."""
         maps = self.appearance_network(appearance)
         return torch.sigmoid(maps) if self.config.output == "sigmoid" else torch.tanh(maps)
 
-    def bend(self, geometry: Tensor) -> Tensor:
+    def flow(self, geometry: Tensor) -> Tensor:
         """Displacements [batch, 2, size, size] in pixels."""
         return self.config.displacement * self.config.size * torch.tanh(self.geometry_network(geometry))

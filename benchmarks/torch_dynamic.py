@@ -24,7 +24,7 @@ def training_step(
       form: as of `torch_deformable.training_step`; a network comes with its transition.
 
     Returns:
-      A function that takes a step and returns the energy before the weights' update.
+      A function that runs a step and returns the energy before the weights' update.
     """
     model, frames = config.model, batch["frames"].shape[1]
     sizes = [(model.appearance_latents, model.appearance_noise), (model.geometry_latents, model.geometry_noise)]
@@ -97,12 +97,12 @@ class DynamicGenerator(nn.Module):
             weight_balance=config.weight_balance,
         )
 
-    def draw(self, first: Tensor, noise: Tensor) -> Tensor:
+    def canonical(self, first: Tensor, noise: Tensor) -> Tensor:
         """Canonical frames [clips * frames, channels, size, size]."""
         maps = self.appearance_network(self.appearance_transition(first, noise).flatten(0, 1))
         return torch.tanh(maps) if self.config.output == "tanh" else torch.sigmoid(maps)
 
-    def bend(self, first: Tensor, noise: Tensor) -> Tensor:
+    def flow(self, first: Tensor, noise: Tensor) -> Tensor:
         """Displacements [clips * frames, 2, size, size] in pixels."""
         maps = self.geometry_network(self.geometry_transition(first, noise).flatten(0, 1))
         return self.config.displacement * self.config.size * torch.tanh(maps)

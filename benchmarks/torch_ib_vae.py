@@ -45,7 +45,7 @@ def training_step(
         the loop over farthest points, through `torch.compile`.
 
     Returns:
-      A function that takes a step and returns the loss before it.
+      A function that runs a step and returns the loss before it.
     """
     model = FaceVae(config.model, len(mean_face), convolutions=form == "eager")
     centre = torch.as_tensor(mean_face) / scale

@@ -1,4 +1,4 @@
-"""The whole training steps compiled for TPUs that are not there: do they compile, fit, and what do they exchange?
+"""Training steps compiled for TPUs without one at hand: whether they compile and fit, and what devices exchange.
 
 libtpu is the compiler as well as the driver: `pip install 'facedis-jax[benchmarks-tpu]'`, on any Linux machine. Nothing
 runs. Seconds are the compiler's own estimate, so they say where to look and not how fast a TPU is; those for
@@ -55,12 +55,12 @@ CHIPS = {
 
 @dataclass(frozen=True)
 class TpuConfig(BenchmarkOptions):
-    """What is compiled for what.
+    """What is compiled, and for which TPUs.
 
     Attributes:
       models: whose steps.
       topologies: as libtpu names them, chip and shape.
-      batch_per_device: examples of a step on each chip; by default 32 faces, 16 photographs or one clip.
+      batch_per_device: examples of a step on each chip; by default 32 faces, 16 images or one clip.
       compute: type of what flows through the IB-VAE's encoder.
       groups: of the IB-VAE's points, computed in the step or given with each mesh.
       precision: how products of float32 numbers are taken, `jax.default_matmul_precision`; a TPU's default is one pass
@@ -85,7 +85,7 @@ class TpuConfig(BenchmarkOptions):
 
 
 def topology_devices(name: str) -> Sequence[Any]:
-    """The devices of a topology, good for compiling alone.
+    """The devices of a topology, which programs can be compiled for and not run on.
 
     Raises:
       InputError: libtpu is not installed, or knows no such topology.
@@ -107,7 +107,7 @@ def topology_devices(name: str) -> Sequence[Any]:
 def compile_step(
     make_step: Callable[..., TrainingStep], devices: Sequence[Any], batch_per_device: int, parallel: Method
 ) -> dict[str, Any]:
-    """Compiles a step, which is made of a batch size, for some devices; a row of the results.
+    """A row of the results: a step of some batch size compiled for some devices.
 
     A program that the compiler refuses, for want of memory or because the devices do not divide its arrays, gives a row
     that says so.
@@ -170,13 +170,13 @@ def step_shapes(make_step: Callable[..., TrainingStep], step: TrainingStep, batc
 
 
 def loops_of_share(make_step: Callable[..., TrainingStep], batch_size: int, device: Any) -> Cost:
-    """What the loops of a step take beyond their first trips on one device, with its share of the batch."""
+    """Cost of all but the first trips of a step's loops, on one device with its share of the batch."""
     step = make_step(batch_size, axis_name=None)
     return loops_cost(step.learner.step, *step_shapes(make_step, step, batch_size), device=device)
 
 
 def exchanged(program: str, params: Any) -> dict[str, Any]:
-    """What the devices send each other in a step, beside the gradients.
+    """The data that devices exchange in a step, beside the gradients.
 
     Args:
       program: text of the compiled step.
@@ -199,7 +199,7 @@ def exchanged(program: str, params: Any) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The compiler's first sentence; it goes on for pages."""
+    """The first sentence of a compiler's message, which can be pages long."""
     text = " ".join(str(error).split())
     memory = re.search(r"Ran out of memory in memory space hbm\. Used \S+ of \S+ hbm", text)
     return memory[0] if memory else text[:160]

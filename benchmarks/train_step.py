@@ -1,4 +1,4 @@
-"""Training steps at full size: examples per second, and how near they come to what this very device can do.
+"""Training steps at full size: examples per second, and their share of the peak speeds of the device.
 
     python -m benchmarks.train_step --model ib_vae --batch-sizes 16 32
     python -m benchmarks.train_step --model deformable --precision default bfloat16
@@ -7,7 +7,7 @@ A CPU can stand for several devices, to see what sharing the work costs:
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.train_step --device-counts 1 8
 
-A step starts from a batch on the host, as in training, or with `--keep-on-device` from the places of examples that are
+A step starts from a batch on the host, as in training, or with `--keep-on-device` from the indices of examples that are
 on the device, and goes through `facedis_jax.training.data_parallel`. Its operations and bytes are XLA's count for the
 compiled program, all operations and not products alone (of the IB-VAE's, 95 % are products), with loops counted as
 often as they run (`benchmarks.programs`). Bytes are those between XLA's kernels: where a cache holds them, the share of
@@ -42,7 +42,7 @@ from facedis_jax.training.parallel import Method
 
 Precision = Literal["default", "bfloat16", "tensorfloat32", "float32"]
 
-# About what the papers' experiments take in a step.
+# About as in the papers' experiments.
 BATCH_SIZES: dict[ModelName, tuple[int, ...]] = {"ib_vae": (16,), "deformable": (64,), "dynamic": (2,)}
 
 
@@ -52,13 +52,13 @@ class TrainStepConfig(BenchmarkOptions):
 
     Attributes:
       model: whose step.
-      batch_sizes: examples of a step, over all devices; by default 16 faces, 64 photographs or 2 clips.
+      batch_sizes: examples of a step, over all devices; by default 16 faces, 64 images or 2 clips.
       device_counts: how many devices share it; as many as there are, at most.
       precision: of products of float32 numbers.
       compute: type of what flows through the IB-VAE's encoder.
       groups: of the IB-VAE's points, computed in the step or given with each mesh.
       parallel: how the devices share the work.
-      keep_on_device: the examples, of which a step is sent the places alone.
+      keep_on_device: keep the examples there; a step is sent their indices alone.
       steps_per_call: steps that are dispatched before the last one is waited for, as a training run does; the
         milliseconds are of one of them.
     """
@@ -80,7 +80,7 @@ class TrainStepConfig(BenchmarkOptions):
         step_of(self.model, self.compute, self.groups)
 
 
-# Batches of examples that are kept, so that a step's are no neighbours.
+# Batches of examples that are kept on the device, so that those of a step are not adjacent there.
 _KEPT_BATCHES = 4
 
 
@@ -98,10 +98,10 @@ class _Examples:
 
 
 def _kept(step: TrainingStep) -> tuple[DeviceDataset, Any]:
-    """Tables of examples, and which of them a step takes."""
+    """Examples on the device, and the indices of those of a step."""
     examples = _Examples([step.make_batch(seed) for seed in range(_KEPT_BATCHES)])
-    places = np.random.default_rng(0).permutation(len(examples))[: len(examples) // _KEPT_BATCHES]
-    return device_dataset(examples), {"index": places.astype(np.int32)}
+    indices = np.random.default_rng(0).permutation(len(examples))[: len(examples) // _KEPT_BATCHES]
+    return device_dataset(examples), {"index": indices.astype(np.int32)}
 
 
 class RunningStep:

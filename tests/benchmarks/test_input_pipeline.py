@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks import input_pipeline
-from benchmarks.input_pipeline import InputConfig, fake_face_set, fake_photographs, main
+from benchmarks.input_pipeline import InputConfig, fake_face_set, fake_images, main
 from benchmarks.measurement import Timing
 from facedis_jax.errors import InputError
 
@@ -18,8 +18,8 @@ def test_faces_come_back_from_disk_in_millimetres(tmp_path):
     assert faces.neutrals.shape == (input_pipeline.SUBJECTS, 700, 3)
 
 
-def test_photographs_come_back_from_disk(tmp_path):
-    images = fake_photographs(tmp_path, 5, 16)
+def test_images_come_back_from_disk(tmp_path):
+    images = fake_images(tmp_path, 5, 16)
     assert len(images) == 5
     assert images[4]["image"].shape == (16, 16, 3)
     np.testing.assert_array_equal(
@@ -44,7 +44,7 @@ def test_the_ratio_is_of_the_pipeline_to_the_step(monkeypatch):
 
     monkeypatch.setattr(input_pipeline, "RunningStep", Step)
     monkeypatch.setattr(input_pipeline, "time_in_turn", timed)
-    config = InputConfig(kinds=("photographs",), examples=8, size=8, threads=(0, 2), batch_size=4, batches=5)
+    config = InputConfig(kinds=("images",), examples=8, size=8, threads=(0, 2), batch_size=4, batches=5)
     rows = main(config)
     assert [(row["threads"], row["kept"]) for row in rows] == [(0, False), (2, False), (None, True)]
     for row in rows:

@@ -130,7 +130,7 @@ def test_faces_have_the_same_loss_and_gradient(torch, convolutions):
 
 
 @pytest.mark.parametrize("form", ["eager", "tuned"])
-def test_photographs_and_a_sweep_are_the_same(torch, monkeypatch, form):
+def test_images_and_a_sweep_are_the_same(torch, monkeypatch, form):
     config = GeneratorConfig(size=32, filters=16, appearance_latents=5, geometry_latents=4)
     random = np.random.default_rng(0)
     appearance, geometry = (random.normal(size=(3, n)).astype(np.float32) for n in (5, 4))
@@ -156,7 +156,7 @@ def test_photographs_and_a_sweep_are_the_same(torch, monkeypatch, form):
     load_network(torch, peer.appearance_network, params["appearance_network"])
     load_network(torch, peer.geometry_network, params["geometry_network"], sign=-1)
     codes = [torch.tensor(x) for x in (appearance, geometry)]
-    made = torch.deformable.warp(peer.draw(codes[0]), peer.bend(codes[1]))
+    made = torch.deformable.warp(peer.canonical(codes[0]), peer.flow(codes[1]))
     np.testing.assert_allclose(upright(made), ours, atol=2e-5)
 
     monkeypatch.setattr(torch.lib, "randn_like", torch.lib.zeros_like)
@@ -201,7 +201,7 @@ def test_clips_are_the_same(torch):
         for i, layer in enumerate((layers[0], layers[2], layers[4])):
             load_linear(torch, layer, params[name][f"Dense_{i}"])
     appearance, geometry = ([torch.tensor(x) for x in path] for path in latents)
-    made = torch.deformable.warp(peer.draw(*appearance), peer.bend(*geometry))
+    made = torch.deformable.warp(peer.canonical(*appearance), peer.flow(*geometry))
     np.testing.assert_allclose(upright(made).reshape(clips.shape), clips, atol=1e-4)
 
 
