@@ -132,7 +132,7 @@ DEMO = ExpressionConfig(
     mocogan=MocoganLearnerConfig(
         model=MocoganConfig(filters=64, critic_filters=8, output="sigmoid"),
         # It is learned on draws of the prior, from which its inference begins.
-        langevin=replace(SHORT_INFERENCE, scheme="joint", spread=1.0),
+        langevin=replace(SHORT_INFERENCE, scheme="joint", initial_std=1.0),
         sigma=faces_video.DEMO.learner.sigma,
     ),
     mocogan_training=replace(

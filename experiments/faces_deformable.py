@@ -86,7 +86,7 @@ SMALL_LEARNER = replace(
     model=GeneratorConfig(
         size=32, appearance_latents=8, geometry_latents=16, filters=128, filter_balance=0.125, geometry_gain=4.0
     ),
-    langevin=LangevinConfig(num_steps=6, inference_steps=100, average_last=50, spread=0.05),
+    langevin=LangevinConfig(num_steps=6, inference_steps=100, average_last=50, initial_std=0.05),
 )
 # As many test photographs of every view as in the paper.
 SMALL_PHOTOGRAPHS = SyntheticImageConfig(train_subjects=100, images_per_subject=8, test_subjects=100, max_yaw=35.0)

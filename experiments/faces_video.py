@@ -128,7 +128,7 @@ DEMO = FacesVideoConfig(
             flow_scale=2,
         ),
         # Numbers drawn at random for every clip and frame would have to be unlearned before motion is learned.
-        langevin=LangevinConfig(num_steps=2, step_size=0.012, inference_steps=300, average_last=100, spread=0.05),
+        langevin=LangevinConfig(num_steps=2, step_size=0.012, inference_steps=300, average_last=100, initial_std=0.05),
         noise_step=12.0,
         sigma=0.1,
         optimiser=SMALL_OPTIMISER,
@@ -140,7 +140,7 @@ DEMO = FacesVideoConfig(
         model=GeneratorConfig(
             filters=64, filter_balance=0.625, displacement=0.15, geometry_gain=3.0, initial_flow=0.1, flow_scale=2
         ),
-        langevin=LangevinConfig(num_steps=2, inference_steps=100, average_last=30, spread=0.05),
+        langevin=LangevinConfig(num_steps=2, inference_steps=100, average_last=30, initial_std=0.05),
         sigma=0.2,
         early_sigma=0.4,
         early_epochs=3,

@@ -71,7 +71,7 @@ class LandmarksConfig:
 DEMO = LandmarksConfig(
     data=ImageDataConfig(size=32, photographs=replace(SMALL_PHOTOGRAPHS, test_subjects=40)),
     # From draws of the prior, fields of one photograph differ from sample to sample as much as from face to face.
-    learner=replace(SMOOTH_LEARNER, langevin=replace(SMOOTH_LEARNER.langevin, spread=0.05)),
+    learner=replace(SMOOTH_LEARNER, langevin=replace(SMOOTH_LEARNER.langevin, initial_std=0.05)),
     training=TrainingConfig(
         epochs=60, batch_size=20, evaluate_every_epochs=20, checkpoint_every_epochs=5, evaluation_examples=50
     ),

@@ -27,13 +27,13 @@ class LangevinConfig:
       average_last: of an unseen example's chain, so many of the last latents are averaged, which estimates the
         posterior's mean; 0 takes the last ones as they are, a sample.
       restarts: independent chains per unseen example, of which the one of lowest energy is kept.
-      spread: standard deviation of where chains begin, those of training and those of unseen examples; 1 is the
-        prior's. Much below 1, what the networks first learn to read are latents that the data have moved, in place of
-        numbers drawn at random for each example, which short chains hardly leave. What is sampled is the same.
+      initial_std: standard deviation of the latents at the start of a chain, in training and of unseen examples; 1 is
+        the prior's. Much below 1, the networks first learn from latents that the data have moved, in place of random
+        numbers that short chains hardly leave. The density that is sampled is the same.
 
     Raises:
-      InputError: where more latents are to be averaged than there are, for a negative spread or number of steps, steps
-        of no size, or no step in a block or no chain.
+      InputError: for a step size that is not positive, a negative `initial_std` or number of steps, a block or a number
+        of chains below 1, or more latents to average than there are.
     """
 
     scheme: Literal["alternating", "joint"] = "alternating"
@@ -43,14 +43,14 @@ class LangevinConfig:
     inference_steps: int = 300
     average_last: int = 0
     restarts: int = 1
-    spread: float = 1.0
+    initial_std: float = 1.0
 
     def __post_init__(self) -> None:
         check_least(self, num_steps=0, inference_steps=0, block=1, restarts=1)
         if not 0 < self.step_size < float("inf"):
             raise InputError("step_size", "more than 0", str(self.step_size))
-        if not 0 <= self.spread < float("inf"):
-            raise InputError("spread", "0 or more", str(self.spread))
+        if not 0 <= self.initial_std < float("inf"):
+            raise InputError("initial_std", "0 or more", str(self.initial_std))
         if not 0 <= self.average_last <= self.inference_steps:
             raise InputError("average_last", f"0 to {self.inference_steps}, inference_steps", str(self.average_last))
 
@@ -88,7 +88,7 @@ class LatentModel(NamedTuple):
 
 def first_latents(config: LangevinConfig, prior: Any) -> Any:
     """Where chains begin, from draws of the prior."""
-    return jax.tree.map(lambda z: config.spread * z, prior)
+    return jax.tree.map(lambda z: config.initial_std * z, prior)
 
 
 def sample_posterior(

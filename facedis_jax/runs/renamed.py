@@ -10,6 +10,7 @@ from facedis_jax.errors import InputError
 RENAMED_OPTIONS: Mapping[str, str] = {
     "--photos-per-subject": "--images-per-subject",
     "--reach": "--traversal-range",
+    "--langevin.spread": "--langevin.initial-std",
     "--log-every": "--log-every-steps",
     "--evaluate-every": "--evaluate-every-steps",
     "--checkpoint-every": "--checkpoint-every-steps",

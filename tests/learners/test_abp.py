@@ -54,8 +54,8 @@ def test_first_chains_are_from_the_prior_and_do_not_depend_on_their_number(small
 
 
 def test_chains_begin_and_begin_anew_as_far_apart_as_asked(small):
-    def first_and_anew(spread):
-        langevin = replace(small.config.langevin, spread=spread, num_steps=0)
+    def first_and_anew(initial_std):
+        langevin = replace(small.config.langevin, initial_std=initial_std, num_steps=0)
         learner = small.learner(replace(small.config, langevin=langevin))
         state = jax.jit(learner.init)(jax.random.key(0), small.batch([0]))
         diverged = state.replace(chains=jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state.chains))

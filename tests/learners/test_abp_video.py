@@ -136,8 +136,8 @@ def stepped(video):
 
 
 def test_chains_begin_as_far_apart_as_asked():
-    def first(spread):
-        langevin = replace(CONFIG.langevin, spread=spread)
+    def first(initial_std):
+        langevin = replace(CONFIG.langevin, initial_std=initial_std)
         return jax.jit(make(replace(CONFIG, langevin=langevin)).init)(jax.random.key(0), make_batch([0])).chains
 
     jax.tree.map(lambda near, far: np.testing.assert_array_equal(near, far / 4), first(0.25), first(1.0))

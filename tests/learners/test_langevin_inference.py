@@ -93,8 +93,8 @@ def test_unseen_images_begin_as_far_from_zero_as_asked():
     params = initial_generators(MODEL, jax.random.key(0))
     images, keys = jnp.zeros((3, 8, 8, 3)), jax.random.split(jax.random.key(2), 3)
 
-    def first(spread):
-        config = LangevinConfig(inference_steps=0, spread=spread)
+    def first(initial_std):
+        config = LangevinConfig(inference_steps=0, initial_std=initial_std)
         return jax.jit(langevin_inference(image_model(MODEL), config, SIGMA))(params, images, keys)
 
     for code, prior in zip(first(0.5), first(1.0), strict=True):
@@ -103,10 +103,10 @@ def test_unseen_images_begin_as_far_from_zero_as_asked():
     assert all(not np.any(code) for code in first(0.0))
 
 
-@pytest.mark.parametrize("spread", [-0.1, np.inf, np.nan])
-def test_a_spread_is_a_number_from_zero_on(spread):
-    with pytest.raises(InputError, match="spread: expected 0 or more"):
-        LangevinConfig(spread=spread)
+@pytest.mark.parametrize("initial_std", [-0.1, np.inf, np.nan])
+def test_an_initial_deviation_is_a_number_from_zero_on(initial_std):
+    with pytest.raises(InputError, match="initial_std: expected 0 or more"):
+        LangevinConfig(initial_std=initial_std)
 
 
 @pytest.mark.parametrize(
