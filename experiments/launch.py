@@ -22,7 +22,7 @@ def _main() -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own options")
     given = parser.parse_args()
     here = Path(__file__).parent
-    names = sorted(path.stem for path in here.glob("[a-z]*.py") if path.stem != "launch")
+    names = sorted(path.stem for path in here.glob("[a-z]*.py") if path.stem not in ("differences", "launch"))
     if given.experiment not in names:
         raise InputError("experiment", f"one of {', '.join(names)}", given.experiment)
     if given.processes < 1:
