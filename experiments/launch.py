@@ -2,7 +2,7 @@
 
 Everything after the experiment's name is passed on. The processes find each other on the loopback interface and share
 the work as several machines would; the run's folder, and what comes out, are those of one process. On several machines
-start the experiment itself on each, with `--coordinator` (see the README).
+start the experiment itself on each, with `--coordinator` (see `experiments/RUNS.md`).
 """
 
 import argparse
