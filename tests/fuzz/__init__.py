@@ -1,4 +1,4 @@
-"""Hostile files: every reader of the project is fed damaged, lying and random ones, and must read or refuse each.
+"""Fuzzing: every reader of the project is fed damaged, lying and random files, and must read or refuse each.
 
 See `python -m tests.fuzz --help`.
 """

@@ -1,10 +1,11 @@
-"""Feeds hostile files to every reader of the project, and counts what they do with them.
+"""Feeds hostile files to every reader of the project, and counts how many it reads, refuses or fails on.
 
-A reader must read or refuse each file, the latter in one line, within 2 seconds of the processor and within 10 times
-the file and 64 MiB of memory. An input on which it does otherwise is kept, with the command that repeats it.
+A reader must read each file or refuse it in one line, within 2 seconds of processor time, or 1 for each MiB of the
+file, and within 10 times the file's size and 64 MiB of memory. An input on which it fails is kept, with the command
+that repeats it.
 
-Inputs begin with large files that we could think of, then follow valid ones that are changed: by atheris
-(`pip install 'facedis-jax[fuzz]'`), which goes on from what reached a new branch, or without it at random.
+Inputs are first large files that are made to be costly, then changes of valid files: with atheris
+(`pip install 'facedis-jax[fuzz]'`) changes of those that have reached new branches, without it random ones.
 """
 
 import importlib.util
@@ -27,23 +28,23 @@ from facedis_jax.errors import InputError
 from tests.fuzz.readers import READERS
 from tests.fuzz.worker import Feeder, Job, save_failure
 
-# Of the wall, for what never comes back; the limit on the processor's time is lower.
+# Seconds of wall time after which a worker counts as hanging; the limit of processor time is lower.
 _PATIENCE = 60.0
 _MOST_DEATHS = 20
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is fed to whom.
+    """Which readers are fed, and with how many inputs.
 
     Attributes:
       reader: names of readers, all of them if none.
       count: inputs for each.
       seed: of the random numbers.
       engine: "coverage" needs atheris; by default it is used where it is installed.
-      failures: where inputs are kept that a reader failed on.
+      failures: the folder where inputs are kept on which a reader failed.
       results: a JSON file for the table.
-      repeat: feed one kept input again, and show what happens.
+      repeat: a kept input to feed again, with its traceback.
     """
 
     reader: tuple[str, ...] = ()
@@ -57,15 +58,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a reader's inputs.
+    """The outcomes of a reader's inputs.
 
     Attributes:
       reader: its name.
       inputs, refused: how many.
-      slowest: seconds of the processor.
-      memory: the highest part of what an input's size allows.
-      failures: how many inputs, by what happened.
-      kept: one of each.
+      slowest: most processor time of an input, seconds.
+      memory: most memory of an input, as a share of what its size allows.
+      failures: how many inputs failed, by what happened.
+      kept: a kept input for each.
     """
 
     reader: str
@@ -103,7 +104,7 @@ def main(options: Options) -> int:
 
 
 def _run(job: Job) -> Row:
-    """Has workers feed a reader, one after another where they die."""
+    """Runs a worker that feeds a reader, and another one after each that dies."""
     deaths: list[dict] = []
     while True:
         reason = _work(job)
@@ -136,7 +137,7 @@ def _run(job: Job) -> Row:
 
 
 def _work(job: Job) -> str:
-    """Why a worker died; nothing where it fed all inputs."""
+    """Why a worker died; empty where it fed all inputs."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     with Path(job.folder, "stderr").open("wb") as errors:
         command = [sys.executable, "-m", "tests.fuzz.worker", json.dumps(asdict(job))]

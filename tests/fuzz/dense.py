@@ -1,4 +1,4 @@
-"""Large files that cost a reader as much memory or time for their size as we could think of."""
+"""Large files that cost a reader as much memory or time for their size as possible."""
 
 import gzip
 import io
@@ -63,7 +63,7 @@ def objs() -> Seeds:
 
 
 def wrls() -> Seeds:
-    """Short numbers, commas, ends of nothing, strings, comments and the words that are looked for."""
+    """Short numbers, commas, empty polygons, strings, comments and repeated keywords."""
     points, index = b"0 0 0 0 0 0 0 0 0", b"0 1 2 -1"
 
     def wrl(points: bytes, index: bytes, before: bytes = b"") -> tuple[str, bytes]:
@@ -86,7 +86,7 @@ def wrls() -> Seeds:
 
 
 def face_models() -> Seeds:
-    """Archives that swell a thousandfold, and ones that swell as much as honest ones may."""
+    """Archives that expand a thousandfold, and ones that expand as much as is allowed."""
     names = np.array(["a"])
     triangles = np.array([[0, 1, 2]])
     contents = []
@@ -104,7 +104,7 @@ def face_models() -> Seeds:
 
 
 def weights() -> Seeds:
-    """Archives that swell a thousandfold, and ones of very many members."""
+    """Archives that expand a thousandfold, and ones of very many members."""
     many = io.BytesIO()
     empty = _header((), "|u1") + b"\0"
     with zipfile.ZipFile(many, "w") as archive:
@@ -115,7 +115,7 @@ def weights() -> Seeds:
 
 
 def images() -> Seeds:
-    """Flat images of every format and several sizes, text that swells, and TIFF with very many images."""
+    """Flat images of every format in several sizes, text that expands, and TIFF with very many images."""
     from PIL import Image
 
     contents = []
@@ -158,7 +158,7 @@ def images() -> Seeds:
 
 
 def idx_files() -> Seeds:
-    """Zeros, which deflate packs a thousandfold."""
+    """Zeros, which deflate compresses a thousandfold."""
     head = b"\0\0\x08\x03" + struct.pack(">3I", 1 << 20, 28, 28)
     sizes = (1 << 20, 1 << 25, 1 << 27)
     return [
@@ -188,7 +188,7 @@ def vertex_lists() -> Seeds:
 
 
 def videos() -> Seeds:
-    """Flat frames, large ones and many; and heads that promise samples without end."""
+    """Flat frames, large and many; and headers that promise very many samples."""
     contents = [
         video("libx264", "yuv420p", "mp4", 3, 1024, noisy=False),
         video("libx264", "yuv420p", "mp4", 6, 1400, noisy=False),
@@ -210,7 +210,7 @@ def configs() -> Seeds:
 
 
 def metrics() -> Seeds:
-    """The same in one line, and very many lines."""
+    """As `configs` in one line, and very many lines."""
     lines = (b'{"step":1,"split":""}\n', b"\n", b'{"step":1,"split":"train"}\n')
     return [("metrics.jsonl", content) for content in (*_documents(), *map(_full, lines))]
 
@@ -256,7 +256,7 @@ def _with_integers(mp4: bytes, box: bytes, offset: int, *values: int) -> bytes:
 
 
 def _with_long_tag(tiff: bytes, tag: int, kind: int, count: int) -> bytes:
-    """The values of a tag, as many as that, stand behind the rest of the file."""
+    """A TIFF file with a tag of so many values, which stand at the end of the file."""
     at = tiff.index(struct.pack("<H", tag), struct.unpack("<I", tiff[4:8])[0])
     return tiff[:at] + struct.pack("<HHII", tag, kind, count, len(tiff)) + tiff[at + 12 :] + b"\1\1" * count
 

@@ -1,4 +1,4 @@
-"""What one call costs: its seconds of processor, and how far the memory of the process rose above where it was."""
+"""What one call costs: processor time, and by how much the memory of the process rose."""
 
 import ctypes
 import os
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# What a file of 2 MiB or less may take, and a larger one for each of its MiB.
+# Seconds for a file of at most 2 MiB, and for each MiB of a larger one.
 MOST_SECONDS = 2.0
 SECONDS_PER_MEGABYTE = 1.0
 MOST_TIMES_THE_FILE = 10
@@ -17,10 +17,10 @@ ALWAYS_ALLOWED = 64 << 20
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one call.
+    """The cost of one call.
 
     Attributes:
-      seconds: of the processor's time, of all threads.
+      seconds: processor time of all threads.
       memory: bytes by which the resident memory rose, at its peak, above what it was before.
       noise: bytes written to standard error meanwhile.
     """
@@ -31,20 +31,20 @@ class Cost:
 
 
 def most_seconds(size: int) -> float:
-    """How long a reader may take over a file of that size."""
+    """How long a reader may take for a file of `size` bytes, seconds."""
     return max(MOST_SECONDS, SECONDS_PER_MEGABYTE * size / 2**20)
 
 
 def memory_share(memory: int, size: int) -> float:
-    """Memory as a part of what a file of that size allows, 10 times the file and 64 MiB."""
+    """Memory as a share of what a file of `size` bytes allows, 10 times the file and 64 MiB."""
     return memory / (MOST_TIMES_THE_FILE * size + ALWAYS_ALLOWED)
 
 
 def measure(call: Callable[[], None]) -> Cost:
-    """Runs a call that raises nothing.
+    """The cost of a call that raises nothing.
 
-    Linux alone lets a process reset the peak of its memory; elsewhere memory counts as 0. Standard error is watched
-    where it goes to a file.
+    Only Linux lets a process reset the peak of its memory; elsewhere memory counts as 0. Output to standard error is
+    counted where that is a file.
     """
     noise, before, start = os.fstat(2).st_size, _resident(reset=True), time.process_time()
     call()

@@ -1,4 +1,4 @@
-"""How a valid file becomes a hostile one. Every function is of the random numbers and the bytes alone."""
+"""Changes that turn a valid file into a hostile one; each follows from the random numbers and the bytes alone."""
 
 import gzip
 import io
@@ -37,7 +37,7 @@ def mutate(random: Random, data: bytes, others: Sequence[bytes] = (b"",)) -> byt
 
 
 def _place(random: Random, data: bytes) -> int:
-    # Heads are short and say most.
+    # Headers are short and decide most.
     return random.randrange(min(len(data), 512) if random.random() < 0.4 else len(data)) if data else 0
 
 
@@ -77,7 +77,7 @@ def _integer(random: Random, data: bytes) -> bytes:
 
 
 def _number(random: Random, data: bytes) -> bytes:
-    """A number written out becomes another one."""
+    """Replaces a number in the text by another one."""
     start = _place(random, data)
     found = re.compile(rb"-?\d[\d.e+-]*").search(data, start, start + 4096)
     return data[: found.start()] + random.choice(_NUMBERS) + data[found.end() :] if found else data
@@ -106,7 +106,7 @@ _CHANGES: tuple[Mutation, ...] = (
 
 
 def mutate_zip(random: Random, data: bytes) -> bytes:
-    """A member of an archive changes, is renamed, is left out or comes twice; the checksums are right again."""
+    """Changes, renames, removes or repeats a member of an archive, with right checksums."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = [info for info in archive.infolist() if info.file_size < _LONGEST and info.filename]
@@ -143,7 +143,7 @@ def mutate_zip(random: Random, data: bytes) -> bytes:
 
 
 def mutate_gzip(random: Random, data: bytes) -> bytes:
-    """What is compressed changes."""
+    """Changes the uncompressed bytes of a gzip file."""
     try:
         return gzip.compress(mutate(random, gzip.decompress(data)), 1, mtime=0)
     except Exception:
@@ -151,7 +151,7 @@ def mutate_gzip(random: Random, data: bytes) -> bytes:
 
 
 def mutate_png(random: Random, data: bytes) -> bytes:
-    """A chunk of a PNG changes, comes twice or in another place; the checksums are right again. Others as ever."""
+    """Changes, repeats or moves a chunk of a PNG, with right checksums; other files are changed by `mutate`."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return mutate(random, data)
     chunks, at = [], 8
@@ -185,7 +185,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def mutate_json(random: Random, data: bytes) -> bytes:
-    """A value of a JSON document becomes another one, comes twice, is left out or lies a thousand levels deep."""
+    """Replaces, repeats or removes a value of a JSON document, or nests it a thousand levels deep."""
     try:
         document = json.loads(data)
     except Exception:

@@ -1,4 +1,4 @@
-"""Every reader of files in the project, with what it is fed."""
+"""Every reader of files in the project, with its seeds and mutations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from tests.fuzz import dense, seeds
 from tests.fuzz.mutations import Mutation, mutate, mutate_gzip, mutate_json, mutate_png, mutate_zip
 from tests.fuzz.seeds import Seeds
 
-# Imports stand in the functions, for the modules must be instrumented when they are first imported.
+# Imports stand in the functions, since modules are instrumented when they are first imported.
 
 
 @dataclass(frozen=True)
 class Reader:
-    """One reader.
+    """A reader of files and how it is fuzzed.
 
     Attributes:
       name: what the command calls it.
-      seeds: puts what the reader wants to find around its file into a folder, and gives valid files for it.
-      read: reads the file of that name in the folder.
-      mutate: how files of this kind are changed from within; plain changes are made as often.
-      dense: small programs for large files that cost as much memory or time for their size as we could think of.
+      seeds: writes the files that the reader needs beside its own into a folder, and returns valid files for it.
+      read: reads the file of a name in the folder.
+      mutate: changes a file within its format; plain changes of bytes are made as often.
+      dense: makes large files that cost as much memory or time for their size as possible.
       instrument: modules whose branches guide the search.
     """
 
@@ -124,7 +124,7 @@ def _checkpoint(folder: Path, name: str) -> None:
 
     from facedis_jax.training import Checkpoints
 
-    # Warnings of the damage are what a person should see here, and not what is looked for.
+    # The reader should warn of the damage; output that is no warning is what is looked for.
     logging.disable()
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     shapes = {"weights": ((2, 3), "float32"), "step": ((), "int32")}
@@ -134,7 +134,7 @@ def _checkpoint(folder: Path, name: str) -> None:
 
 
 _ARCHIVES = ("facedis_jax", "zipfile", "numpy.lib")
-_RUNS = ("facedis_jax.training", "facedis_jax.runs.settings", "cattrs")
+_RUNS = ("facedis_jax.training", "facedis_jax.runs.settings", "facedis_jax.formats.json_files", "cattrs")
 
 READERS = {
     reader.name: reader

@@ -1,4 +1,4 @@
-"""Valid files to start from, made by the project's own writers and by the libraries whose formats it reads."""
+"""Valid files to start from, made by the project's writers and by the libraries whose formats it reads."""
 
 import gzip
 import io
@@ -13,7 +13,7 @@ import numpy as np
 from facedis_jax.formats.meshes import Mesh, write_mesh
 
 Seeds = list[tuple[str, bytes]]
-"""Names of files, and what is in them."""
+"""Names and contents of files."""
 
 _VERTICES = np.array([[0, 0, 0], [150, 0, 0], [0, -225, 0], [0, 0, 300], [100, 100, 12.5]], np.float32)
 _TRIANGLES = np.array([[0, 1, 2], [0, 2, 3], [2, 3, 4]], np.int32)
@@ -21,7 +21,7 @@ _RANDOM = np.random.default_rng(0)
 
 
 def ply_file(kind: str, vertices: bytes, faces: bytes, count: tuple[int, int], types: str = "float uchar int") -> bytes:
-    """A PLY file of a kind ("ascii", "binary_little_endian"), of bodies that are written already."""
+    """A PLY file of a kind ("ascii", "binary_little_endian") with encoded bodies."""
     coordinate, length, index = types.split()
     axes = "".join(f"property {coordinate} {axis}\n" for axis in "xyz")
     list_of = f"property list {length} {index} vertex_indices\n"
@@ -46,14 +46,14 @@ def plys(folder: Path) -> Seeds:
 
 
 def objs(folder: Path) -> Seeds:
-    """As written, and with all that such files may hold."""
+    """As this project writes it, and one with everything that the format has."""
     write_mesh(folder / "a.obj", Mesh(_VERTICES, _TRIANGLES))
     full = b"# a\nmtllib /etc/passwd\nv 0 0 0\nv 1.5 0 0\nv 0 2 0 1\nvt 0 0\nf 1/1 2//3 -1/1/1\nf 1 2 \\\n 3\n"
     return [("a.obj", (folder / "a.obj").read_bytes()), ("a.obj", full)]
 
 
 def wrls(folder: Path) -> Seeds:
-    """With comments, strings and commas, and with as little as will do."""
+    """One with comments, strings and commas, and a minimal one."""
     full = b"""#VRML V2.0 utf8
 # Coordinate { point [ 9 9 9 ] }
 Shape { appearance Appearance { texture ImageTexture { url "a#b\\".bmp" } }
@@ -94,7 +94,7 @@ def weights(folder: Path) -> Seeds:
 
 
 def trained_faces(folder: Path) -> Seeds:
-    """What an IB-VAE run of four faces keeps."""
+    """The model file of an IB-VAE run of four faces."""
     from facedis_jax.inference.trained_faces import TrainedFaces
     from facedis_jax.learners import FaceConstants
 
@@ -114,7 +114,7 @@ def trained_faces(folder: Path) -> Seeds:
 
 
 def images(folder: Path) -> Seeds:
-    """Every format that is read, grey and in colour, turned, progressive and in tiles."""
+    """Every format that is read, grey and in colour, rotated, progressive and in tiles."""
     from PIL import Image
 
     noise = _RANDOM.integers(0, 256, (24, 20, 3), np.uint8)
@@ -137,7 +137,7 @@ def images(folder: Path) -> Seeds:
 
 
 def idx_files(folder: Path) -> Seeds:
-    """Digits and their labels, as they are and compressed."""
+    """Digits and their labels, plain and compressed."""
     digits = b"\0\0\x08\x03" + struct.pack(">3I", 2, 28, 28) + _RANDOM.bytes(2 * 28 * 28)
     labels = b"\0\0\x08\x01" + struct.pack(">I", 5) + bytes([0, 1, 2, 3, 9])
     return [(f"a{end}", pack(data)) for data in (digits, labels) for end, pack in (("", bytes), (".gz", gzip.compress))]
@@ -211,7 +211,7 @@ def videos(folder: Path) -> Seeds:
 
 
 def configs(folder: Path) -> Seeds:
-    """What makes a run of an IB-VAE."""
+    """The settings of an IB-VAE run."""
     from facedis_jax.runs.faces import FaceRunConfig
     from facedis_jax.runs.settings import as_json
 

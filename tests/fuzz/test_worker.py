@@ -91,7 +91,7 @@ def test_changes_follow_from_their_numbers_alone(tmp_path, change):
 
 
 def _run(*arguments):
-    command = [sys.executable, "-m", "fuzz", *arguments]
+    command = [sys.executable, "-m", "tests.fuzz", *arguments]
     return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
 
 

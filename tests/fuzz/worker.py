@@ -1,4 +1,4 @@
-"""The process that feeds one reader, and may be killed by what it feeds; started by the command of this package."""
+"""The process that feeds one reader, and that an input may kill; `python -m tests.fuzz` starts it."""
 
 import hashlib
 import importlib
@@ -29,16 +29,16 @@ _SAVED_OF_A_KIND = 3
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told.
+    """The task of a worker.
 
     Attributes:
       reader: its name.
       engine: "coverage" or "mutation".
       count: how many inputs.
-      start: how many of them others have fed before.
+      start: how many of them earlier workers have fed.
       seed: of the random numbers.
       folder: an empty one to work in.
-      failures: where inputs go that a reader fails on.
+      failures: the folder where inputs are kept on which the reader fails.
     """
 
     reader: str
@@ -56,14 +56,14 @@ class Job:
 
     @property
     def last_input(self) -> Path:
-        """What is being fed, as `Feeder` takes it; a worker that dies without it died of its own fault."""
+        """The input that is being fed, as `Feeder` takes it; where it is missing, no input killed the worker."""
         return Path(self.folder, "last_input")
 
 
 class Feeder:
-    """Feeds inputs to a reader and keeps account.
+    """Feeds inputs to a reader and measures what they cost.
 
-    An input is a byte, which says which file of the reader it replaces, and what that file holds.
+    An input is one byte, the index of the file that it replaces, and the content of that file.
     """
 
     def __init__(self, reader: Reader, folder: Path):
@@ -83,7 +83,7 @@ class Feeder:
         return [self.packed(*pair) for pair in self.reader.dense()]
 
     def feed(self, data: bytes) -> dict:
-        """What came of an input: its outcome, cost and size; a traceback where there is one."""
+        """The outcome, cost and size of an input, with a traceback where there is one."""
         name = self.names[data[0] % len(self.names)] if data else self.names[0]
         path, content = self.folder / name, data[1:]
         path.write_bytes(content)
@@ -166,8 +166,8 @@ def work(job: Job) -> None:
 
 
 def _uninstrumented(job: Job, record: dict) -> dict:
-    """The record of the last input where nothing counts branches, which may take ten times as long as reading."""
-    command = [sys.executable, "-m", "fuzz", "--repeat", str(job.last_input), "--reader", job.reader]
+    """The record of the last input without instrumentation, which can make reading ten times slower."""
+    command = [sys.executable, "-m", "tests.fuzz", "--repeat", str(job.last_input), "--reader", job.reader]
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     return json.loads(lines[-1]) if lines else record
 
@@ -194,7 +194,7 @@ def _mutate(feeder: Feeder, feed: Callable[[bytes], None], count: int, seed: int
 
 
 def _explore(atheris: Any, feeder: Feeder, feed: Callable[[bytes], None], count: int, seed: int, folder: Path) -> None:
-    """Changes what has reached new branches, by libFuzzer's ways and by our own."""
+    """Feeds changes of inputs that have reached new branches, made by libFuzzer and by `mutations`."""
     corpus = folder / "corpus"
     corpus.mkdir(exist_ok=True)
     for i, data in enumerate(feeder.seeds):
@@ -202,7 +202,7 @@ def _explore(atheris: Any, feeder: Feeder, feed: Callable[[bytes], None], count:
 
     def change(data: bytes, longest: int, seed: int) -> bytes:
         randoms = random.Random(seed)
-        # What reached new branches is refused, nearly all of it, and so are its changes.
+        # Nearly all inputs that reach new branches are refused, and so are changes of them.
         data = data if randoms.random() < 0.6 else randoms.choice(feeder.seeds)
         if randoms.random() < 0.3:
             return data[:1] + atheris.Mutate(data[1:], longest - 1)
