@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark, time_in_turn
 from benchmarks.models import deformable_step
 from facedis_jax.errors import InputError
-from facedis_jax.learners.abp import initial_generators, move_chains
-from facedis_jax.learners.image_functions import image_model, keys_of, prior_sample, ranges
+from facedis_jax.learners.abp import move_chains
+from facedis_jax.learners.generator_functions import example_keys, image_functions
 
 Scheme = Literal["alternating", "joint"]
 
@@ -54,20 +54,20 @@ class LangevinBenchmarkConfig(BenchmarkOptions):
 def sampler(size: int, scheme: Scheme, block: int, steps: int, batch_size: int) -> Callable[[], Any]:
     """A call that moves the latents of a batch of images from where they are, `steps` times each."""
     step = deformable_step(batch_size, size)
-    model = step.config.model
+    functions = image_functions(step.config.model)
     sweeps = steps if scheme == "joint" else steps // block
     langevin = replace(step.config.langevin, scheme=scheme, block=block, num_steps=sweeps)
     index = jnp.arange(batch_size)
 
     @jax.jit
     def start(images: jax.Array) -> tuple[Any, ...]:
-        params = initial_generators(model, jax.random.key(0))
-        latents = jax.vmap(lambda i: prior_sample(model, jax.random.fold_in(jax.random.key(1), i)))(index)
-        return params, ranges(model.output)[0](images), latents, keys_of(jax.random.key(2), jnp.int32(0), index)
+        prior_keys, noise_keys = (example_keys(jax.random.key(seed), jnp.int32(0), index) for seed in (1, 2))
+        latents = jax.vmap(lambda key: functions.prior(key, images.shape[1:]))(prior_keys)
+        return functions.init(jax.random.key(0)), functions.to_model_range(images), latents, noise_keys
 
     @jax.jit
     def move(params: Any, images: jax.Array, latents: Any, keys: jax.Array) -> Any:
-        return move_chains(image_model(model), langevin, params, images, latents, keys, sigma=step.config.sigma)
+        return move_chains(functions, langevin, params, images, latents, keys, sigma=step.config.sigma)
 
     arguments = start(step.make_batch(0)["image"])
     return lambda: move(*arguments)

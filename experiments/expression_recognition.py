@@ -41,7 +41,7 @@ from facedis_jax.evaluation.recognition import (
     table_3,
 )
 from facedis_jax.evaluation.videos import frame_errors
-from facedis_jax.inference.mocogan import mocogan_codes
+from facedis_jax.inference.codecs import mocogan_codes
 from facedis_jax.learners import (
     AbpVideoConfig,
     FoldResults,
@@ -306,7 +306,7 @@ def latents_of(config: ExpressionConfig, dynamic: TrainedClips, pixels: np.ndarr
     """The latents of the clips, by the settings."""
     if config.codes == "inferred":
         return dynamic.codec.infer(pixels)
-    return dynamic.codec.infer(pixels, dynamic.chains)
+    return dynamic.codec.infer(pixels, start=dynamic.chains)
 
 
 def evaluate(

@@ -36,7 +36,7 @@ from facedis_jax.evaluation.videos import (
     frame_errors,
     level_scores,
 )
-from facedis_jax.inference.videos import of_clips, recombined
+from facedis_jax.inference.videos import recombine, select_clips
 from facedis_jax.learners import AbpConfig, AbpVideoConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import DynamicConfig, DynamicLatents, GeneratorConfig
 from facedis_jax.reports.videos.dynamic import write_video_report
@@ -293,7 +293,7 @@ def evaluate(
     if dynamic.chains is not None:
         rows = clips_of_as_many_people(truth["subject"], labels["subject"])
         known = {name: np.asarray(values)[rows] for name, values in truth.items()}
-        shown, chains = stack_clips([clips.train.source[row] for row in rows]), of_clips(dynamic.chains, rows)
+        shown, chains = stack_clips([clips.train.source[row] for row in rows]), select_clips(dynamic.chains, rows)
         made = dynamic.codec.decode(chains)
         found["recombination_of_training_clips"] = recombination_scores(
             config, dynamic, reader, shown, chains, made, known
@@ -325,7 +325,8 @@ def recombination_scores(
     pairs = draw_pairs(labels["subject"], labels.get("expression"), count=config.pairs, seed=config.seed)
     if not len(pairs.appearance):
         return {}
-    outputs = dynamic.codec.decode(recombined(of_clips(latents, pairs.appearance), of_clips(latents, pairs.geometry)))
+    donors = select_clips(latents, pairs.appearance), select_clips(latents, pairs.geometry)
+    outputs = dynamic.codec.decode(recombine(*donors))
     scores: dict[str, Any] = {"pairs": len(outputs), "donor": donor_scores(outputs, pairs, clips, labels["subject"])}
     if reader is not None:
         scores["level"] = level_scores(

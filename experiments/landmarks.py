@@ -26,7 +26,7 @@ from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.images.image_set import ImageSet, stack_images
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import summary
-from facedis_jax.inference.images import ImageCodec, squared_errors
+from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
 from facedis_jax.metrics import landmark_error
 from facedis_jax.models import Latents

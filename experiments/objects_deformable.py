@@ -26,7 +26,7 @@ from facedis_jax.data.images.image_set import ImageSet, stack_images
 from facedis_jax.data.synthetic.digits import DigitConfig, synthetic_digits
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.inference.template_energies import classify_by_energy
 from facedis_jax.learners import AbpConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig

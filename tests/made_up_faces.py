@@ -5,7 +5,7 @@ import pytest
 
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.synthetic.face_model import FaceModel
-from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_coma
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_sequences
 from facedis_jax.evaluation.baselines import LinearModel, PcaModel, fit_linear_model
 from facedis_jax.inference.faces import FaceCodec
 
@@ -31,7 +31,7 @@ def face_set() -> FaceSet:
         expression_names=UNITS,
         triangles=triangles.astype(np.int32),
     )
-    return synthetic_coma(model, SyntheticFaceConfig(num_subjects=3, frames=(6, 9)))
+    return synthetic_sequences(model, SyntheticFaceConfig(num_subjects=3, frames=(6, 9)))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.synthetic.face_model import FaceModel
-from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_coma
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_sequences
 from facedis_jax.inference.faces import codec_of
 from facedis_jax.learners import IbVaeConfig, IbVaeState, OptimiserConfig, ib_vae_learner
 from facedis_jax.losses import IbVaeWeights
@@ -67,7 +67,7 @@ def small_face_set() -> FaceSet:
         expression_names=UNITS,
         triangles=triangles.astype(np.int32),
     )
-    return synthetic_coma(model, SYNTHETIC)
+    return synthetic_sequences(model, SYNTHETIC)
 
 
 def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:

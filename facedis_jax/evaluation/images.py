@@ -6,8 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from facedis_jax.inference.images import ImageCodec, squared_errors
-from facedis_jax.inference.videos import VideoCodec
+from facedis_jax.inference.codecs import ImageCodec, VideoCodec, squared_errors
 from facedis_jax.metrics import view_covariance
 from facedis_jax.models import Latents
 

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from facedis_jax.evaluation.images import summary, to_unit_range
-from facedis_jax.inference.videos import VideoCodec
+from facedis_jax.inference.codecs import VideoCodec
 from facedis_jax.learners import FoldResults
 from facedis_jax.models import DynamicLatents
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from facedis_jax.inference.images import ImageCodec, squared_errors
+from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.models import Latents
 
 
@@ -24,7 +24,7 @@ def classify_by_energy(
     energies, codes = [], []
     for template in templates:
         appearance = np.repeat(template[None], len(images), axis=0)
-        latents = codec.infer(images, appearance)
+        latents = codec.infer(images, appearance=appearance)
         residual = squared_errors(images, codec.decode(Latents(appearance, latents.geometry)))
         energies.append(residual / (2 * sigma**2) + 0.5 * np.square(latents.geometry).sum(axis=1))
         codes.append(latents.geometry)

@@ -1,4 +1,4 @@
-"""Learners: pure `(init, step, evaluate)` triples that never see a file, a clock or a device list."""
+"""What is learned: pure `(init, step, evaluate)` triples that never see a file, a clock or a device list."""
 
 from facedis_jax.extras import require_extra
 
@@ -18,6 +18,7 @@ from facedis_jax.learners.adversarial import (
     adversarial_learner,
 )
 from facedis_jax.learners.ensemble import ensemble_learner, members
+from facedis_jax.learners.generator_functions import GeneratorFunctions, ImageFunctions, VideoFunctions
 from facedis_jax.learners.ib_vae import (
     FaceConstants,
     FaceFunctions,
@@ -26,7 +27,6 @@ from facedis_jax.learners.ib_vae import (
     face_functions,
     ib_vae_learner,
 )
-from facedis_jax.learners.image_functions import ImageFunctions
 from facedis_jax.learners.image_vae import (
     ImageVaeConfig,
     ImageVaeState,
@@ -45,7 +45,6 @@ from facedis_jax.learners.mocogan import (
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 from facedis_jax.learners.recognition import FoldResults, RecognitionConfig, classify_folds, recognition_learner
 from facedis_jax.learners.regression import FittedRegressor, RegressionConfig, fit_regressor
-from facedis_jax.learners.video_functions import VideoFunctions
 
 __all__ = [
     "ABP_STATE_AXES",
@@ -61,6 +60,7 @@ __all__ = [
     "FaceFunctions",
     "FittedRegressor",
     "FoldResults",
+    "GeneratorFunctions",
     "IbVaeConfig",
     "IbVaeState",
     "ImageFunctions",

@@ -1,7 +1,7 @@
 """Alternating back-propagation (Algorithm 1): Langevin steps for the latents, then a gradient step for the weights."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax
@@ -11,18 +11,16 @@ import optax
 from flax import struct
 
 from facedis_jax.learners.chains import chain_metrics, gather_chains, num_chains, redraw_diverged, scatter_chains
-from facedis_jax.learners.image_functions import (
+from facedis_jax.learners.generator_functions import (
+    GeneratorFunctions,
     ImageFunctions,
+    example_keys,
     image_functions,
-    image_model,
-    keys_of,
-    prior_sample,
     reconstruction_evaluation,
 )
 from facedis_jax.learners.langevin_inference import (
     LangevinConfig,
-    LatentModel,
-    first_latents,
+    initial_latents,
     langevin_inference,
     sample_posterior,
 )
@@ -30,7 +28,7 @@ from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.losses import log_joint
 from facedis_jax.metrics import Average
-from facedis_jax.models import DeformableGenerator, GeneratorConfig
+from facedis_jax.models import GeneratorConfig
 
 Part = Literal["appearance", "geometry", "refiner"]
 
@@ -88,8 +86,9 @@ ABP_STATE_AXES: Any = AbpState(params=None, opt_state=None, chains=0, key=None, 
 
 
 def abp_functions(config: AbpConfig) -> ImageFunctions:
-    """Inference by Langevin dynamics, and generation."""
-    return image_functions(config.model, langevin_inference(image_model(config.model), config.langevin, config.sigma))
+    """What the generator does, with inference by Langevin dynamics."""
+    functions = image_functions(config.model)
+    return replace(functions, infer=langevin_inference(functions, config.langevin, config.sigma))
 
 
 def abp_learner(
@@ -130,9 +129,9 @@ def abp_learner(
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
     def init(key: jax.Array, batch: Batch) -> AbpState:
-        start = initial_generators(config.model, jax.random.fold_in(key, 0), params)
+        start = functions.init(jax.random.fold_in(key, 0), params)
         chains = initial_chains(
-            config.langevin, lambda key: prior_sample(config.model, key), jax.random.fold_in(key, 1), num_images
+            functions, config.langevin, batch["image"].shape[1:], jax.random.fold_in(key, 1), num_images
         )
         if codes is not None:
             appearance = chains.appearance.at[:num_images].set(jnp.asarray(codes, jnp.float32))
@@ -140,7 +139,6 @@ def abp_learner(
         return AbpState(start, optimiser.init(start), chains, jax.random.fold_in(key, 2), jnp.int32(0))
 
     step = alternating_step(
-        image_model(config.model),
         functions,
         config.langevin,
         optimiser,
@@ -150,12 +148,11 @@ def abp_learner(
         appearance_known=codes is not None,
         axis_name=axis_name,
     )
-    return Learner(init, step, reconstruction_evaluation(functions))
+    return Learner(init, step, reconstruction_evaluation(functions, "image"))
 
 
 def alternating_step(
-    model: LatentModel,
-    functions: Any,
+    functions: GeneratorFunctions,
     langevin: LangevinConfig,
     optimiser: optax.GradientTransformation,
     *,
@@ -168,8 +165,7 @@ def alternating_step(
     """One step of Algorithm 1 or 2, a learner's `step`; see `abp_learner`.
 
     Args:
-      model: the generator of one example.
-      functions: `ImageFunctions` or its like for clips.
+      functions: of the generator.
       langevin: the sampler.
       optimiser: of the weights.
       observed: under which name a batch has the examples.
@@ -178,15 +174,16 @@ def alternating_step(
     """
 
     def step(state: AbpState, batch: Batch) -> tuple[AbpState, Metrics]:
-        examples, index = functions.pixels(batch[observed]), batch["index"]
+        examples, index = functions.to_model_range(batch[observed]), batch["index"]
         sigma = sigma_at(state.step)
         start = gather_chains(state.chains, index, axis_name)
-        keys = keys_of(state.key, state.step, index)
+        keys = example_keys(state.key, state.step, index)
         latents = move_chains(
-            model, langevin, state.params, examples, start, keys, sigma=sigma, appearance_known=appearance_known
+            functions, langevin, state.params, examples, start, keys, sigma=sigma, appearance_known=appearance_known
         )
-        fresh = jax.vmap(lambda key, example: model.prior(jax.random.fold_in(key, _REDRAW), example))(keys, examples)
-        fresh = first_latents(langevin, fresh)
+        redraw_keys = jax.vmap(lambda key: jax.random.fold_in(key, _REDRAW))(keys)
+        fresh = jax.vmap(lambda key: functions.prior(key, examples.shape[1:]))(redraw_keys)
+        fresh = initial_latents(langevin, fresh)
         if appearance_known:
             fresh = fresh._replace(appearance=start.appearance)
         latents, norms, diverged = redraw_diverged(latents, fresh)
@@ -220,18 +217,12 @@ def alternating_step(
     return step
 
 
-def initial_generators(config: GeneratorConfig, key: jax.Array, params: Any = None) -> Any:
-    """Fresh parameters of the generators, or `params` for those networks that it has."""
-    latents = prior_sample(config, key)
-    return {**DeformableGenerator(config).init(key, *latents)["params"], **(params or {})}
-
-
 def initial_chains(
-    langevin: LangevinConfig, prior: Callable[[jax.Array], Any], key: jax.Array, num_examples: int
+    functions: GeneratorFunctions, langevin: LangevinConfig, shape: tuple[int, ...], key: jax.Array, num_examples: int
 ) -> Any:
-    """Chains of all examples, each begun by a key of its own."""
-    drawn = jax.vmap(lambda i: prior(jax.random.fold_in(key, i)))(jnp.arange(num_chains(num_examples)))
-    return first_latents(langevin, drawn)
+    """Chains of all examples of a shape, each begun by a key of its own."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_chains(num_examples)))
+    return initial_latents(langevin, jax.vmap(lambda key: functions.prior(key, shape))(keys))
 
 
 def current_sigma(config: AbpConfig, step: jax.Array, steps_per_epoch: float) -> jax.Array:
@@ -240,7 +231,7 @@ def current_sigma(config: AbpConfig, step: jax.Array, steps_per_epoch: float) ->
 
 
 def move_chains(
-    model: LatentModel,
+    functions: GeneratorFunctions,
     langevin: LangevinConfig,
     params: Any,
     examples: jax.Array,
@@ -254,7 +245,7 @@ def move_chains(
 
     def move(example: jax.Array, start: Any, key: jax.Array) -> Any:
         return sample_posterior(
-            model,
+            functions,
             langevin,
             params,
             example,

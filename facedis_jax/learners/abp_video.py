@@ -1,18 +1,17 @@
 """Alternating back-propagation through time (Algorithm 2): that of images, for clips and the transitions' weights."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from facedis_jax.learners.abp import ABP_STATE_AXES, AbpState, alternating_step, initial_chains
-from facedis_jax.learners.image_functions import reconstruction_evaluation
+from facedis_jax.learners.generator_functions import VideoFunctions, reconstruction_evaluation, video_functions
 from facedis_jax.learners.langevin_inference import LangevinConfig, langevin_inference
 from facedis_jax.learners.learner import Batch, Learner
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
-from facedis_jax.learners.video_functions import VideoFunctions, prior_clip, video_functions, video_model
-from facedis_jax.models import DynamicConfig, DynamicGenerator
+from facedis_jax.models import DynamicConfig
 
 # The paper says nothing of these for clips; they are those of the public code that comes nearest to it.
 VIDEO_LANGEVIN = LangevinConfig(num_steps=15, step_size=0.03)
@@ -29,8 +28,8 @@ class AbpVideoConfig:
     Attributes:
       model: sizes of the generators and transitions.
       langevin: the sampler, for appearance and geometry trajectories in turn.
-      noise_step: by what the step size of the noise xi exceeds that of Z_0. All frames bear on Z_0, which bounds its
-        steps; of the noise, on which few do, as short ones find little in a short chain. What is sampled is the same.
+      noise_step: step size of the noise xi relative to that of Z_0. All frames depend on Z_0, which bounds its steps;
+        few depend on the noise of one of them, so that it bears longer ones. The density that is sampled is the same.
       sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
       optimiser: Adam's settings.
     """
@@ -43,9 +42,9 @@ class AbpVideoConfig:
 
 
 def abp_video_functions(config: AbpVideoConfig) -> VideoFunctions:
-    """Inference by Langevin dynamics, and generation."""
-    model = video_model(config.model, config.noise_step)
-    return video_functions(config.model, langevin_inference(model, config.langevin, config.sigma))
+    """What the generator does, with inference by Langevin dynamics."""
+    functions = video_functions(config.model, config.noise_step)
+    return replace(functions, infer=langevin_inference(functions, config.langevin, config.sigma))
 
 
 def abp_video_learner(
@@ -84,18 +83,13 @@ def abp_video_learner(
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
     def init(key: jax.Array, batch: Batch) -> AbpState:
-        start = {**initial_dynamics(config.model, jax.random.fold_in(key, 0)), **(params or {})}
-        num_frames = batch["frames"].shape[1]
+        start = functions.init(jax.random.fold_in(key, 0), params)
         chains = initial_chains(
-            config.langevin,
-            lambda key: prior_clip(config.model, key, num_frames),
-            jax.random.fold_in(key, 1),
-            num_clips,
+            functions, config.langevin, batch["frames"].shape[1:], jax.random.fold_in(key, 1), num_clips
         )
         return AbpState(start, optimiser.init(start), chains, jax.random.fold_in(key, 2), jnp.int32(0))
 
     step = alternating_step(
-        video_model(config.model, config.noise_step),
         functions,
         config.langevin,
         optimiser,
@@ -104,8 +98,3 @@ def abp_video_learner(
         axis_name=axis_name,
     )
     return Learner(init, step, reconstruction_evaluation(functions, "frames"))
-
-
-def initial_dynamics(config: DynamicConfig, key: jax.Array) -> Any:
-    """Fresh parameters of the generators and transitions."""
-    return DynamicGenerator(config).init(key, prior_clip(config, key, 2))["params"]

@@ -4,15 +4,20 @@ With `geometry_latents=0` it is the plain VAE; with more, the deformable generat
 mentions.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from facedis_jax.learners.abp import PAPER_OPTIMISER, Part, frozen_networks, initial_generators, with_frozen
-from facedis_jax.learners.image_functions import ImageFunctions, image_functions, keys_of, reconstruction_evaluation
+from facedis_jax.learners.abp import PAPER_OPTIMISER, Part, frozen_networks, with_frozen
+from facedis_jax.learners.generator_functions import (
+    ImageFunctions,
+    example_keys,
+    image_functions,
+    reconstruction_evaluation,
+)
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.losses import gaussian_kl
@@ -22,7 +27,7 @@ from facedis_jax.models import GeneratorConfig, InferenceNetwork, Latents, infer
 
 @dataclass(frozen=True)
 class ImageVaeConfig:
-    """Networks, likelihood and optimiser.
+    """What is learned and how.
 
     Attributes:
       model: sizes of the generators; the inference network is the geometric generator's mirror.
@@ -48,7 +53,7 @@ class ImageVaeState(struct.PyTreeNode):
 
 
 def image_vae_functions(config: ImageVaeConfig) -> ImageFunctions:
-    """Inference by the posterior mean, and generation."""
+    """What the generator does, with inference by the posterior mean."""
     network = inference_network(config.model)
 
     def infer(params: Any, images: jax.Array, keys: jax.Array, appearance: jax.Array | None = None) -> Latents:
@@ -58,7 +63,7 @@ def image_vae_functions(config: ImageVaeConfig) -> ImageFunctions:
         posterior: Any = network.apply({"params": params["inference"]}, images)
         return _split(posterior.mean, config.model)
 
-    return image_functions(config.model, infer)
+    return replace(image_functions(config.model), infer=infer)
 
 
 def image_vae_learner(
@@ -71,8 +76,7 @@ def image_vae_learner(
 ) -> Learner:
     """The learner of the evidence lower bound; batches, arguments and metrics as of `abp_learner`.
 
-    Of its metrics, `energy_nats` is minus the bound, without the residual's constant, and `kl_nats` the divergence of
-    the posterior from the prior in it.
+    `energy_nats` is minus the bound, without the residual's constant; `kl_nats` its part from the posterior.
     """
     functions = image_vae_functions(config)
     network: InferenceNetwork = inference_network(config.model)
@@ -80,14 +84,14 @@ def image_vae_learner(
     num_latents = config.model.appearance_latents + config.model.geometry_latents
 
     def init(key: jax.Array, batch: Batch) -> ImageVaeState:
-        generators = initial_generators(config.model, jax.random.fold_in(key, 0))
-        inference = network.init(jax.random.fold_in(key, 1), functions.pixels(batch["image"][:1]))["params"]
+        generators = functions.init(jax.random.fold_in(key, 0))
+        inference = network.init(jax.random.fold_in(key, 1), functions.to_model_range(batch["image"][:1]))["params"]
         start = {**generators, "inference": inference, **(params or {})}
         return ImageVaeState(start, optimiser.init(start), jax.random.fold_in(key, 2), jnp.int32(0))
 
     def step(state: ImageVaeState, batch: Batch) -> tuple[ImageVaeState, Metrics]:
-        images = functions.pixels(batch["image"])
-        keys = keys_of(state.key, state.step, batch["index"])
+        images = functions.to_model_range(batch["image"])
+        keys = example_keys(state.key, state.step, batch["index"])
         noise = jax.vmap(lambda key: jax.random.normal(key, (num_latents,)))(keys)
 
         def loss(params: Any) -> tuple[jax.Array, Metrics]:
@@ -115,7 +119,7 @@ def image_vae_learner(
         )
         return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
 
-    return Learner(init, step, reconstruction_evaluation(functions))
+    return Learner(init, step, reconstruction_evaluation(functions, "image"))
 
 
 def _split(z: jax.Array, config: GeneratorConfig) -> Latents:

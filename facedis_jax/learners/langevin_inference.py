@@ -1,14 +1,14 @@
 """Latents by Langevin dynamics (Eq. 7 and 16), for the learners that have no inference network."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from facedis_jax.errors import InputError, check_least
+from facedis_jax.learners.generator_functions import GeneratorFunctions, Inference
 from facedis_jax.losses import log_joint
 from facedis_jax.sampling import alternating_langevin, langevin
 
@@ -55,44 +55,13 @@ class LangevinConfig:
             raise InputError("average_last", f"0 to {self.inference_steps}, inference_steps", str(self.average_last))
 
 
-class GeneratorParts(NamedTuple):
-    """What a generator computes from either of its latents alone, and from what they make together.
-
-    Attributes:
-      appearance: (params, latents.appearance) -> canonical image or images.
-      geometry: (params, latents.geometry) -> flow or flows.
-      combine: (params, canonical, flow) -> the example, as `decode` of `LatentModel` makes it of both latents.
-    """
-
-    appearance: Callable[[Any, Any], jax.Array]
-    geometry: Callable[[Any, Any], jax.Array]
-    combine: Callable[[Any, jax.Array, jax.Array], jax.Array]
-
-
-class LatentModel(NamedTuple):
-    """A generator of single examples, images or clips, as the sampler sees it.
-
-    Attributes:
-      prior: (key, example) -> latents from N(0, I), any pytree, as many as an example of this shape has.
-      decode: (params, latents) -> the example that they stand for.
-      parts: of a generator whose latents are a pair, `appearance` and `geometry`, of which one can be moved with the
-        other fixed; None for any other, whose latents all move together.
-      steps: by what the sampler's step size is multiplied for each of the latents; a pytree that is a prefix of them.
-    """
-
-    prior: Callable[[jax.Array, jax.Array], Any]
-    decode: Callable[[Any, Any], jax.Array]
-    parts: GeneratorParts | None = None
-    steps: Any = 1.0
-
-
-def first_latents(config: LangevinConfig, prior: Any) -> Any:
-    """Where chains begin, from draws of the prior."""
-    return jax.tree.map(lambda z: config.initial_std * z, prior)
+def initial_latents(config: LangevinConfig, draws: Any) -> Any:
+    """Latents at the start of a chain, from draws of the prior."""
+    return jax.tree.map(lambda z: config.initial_std * z, draws)
 
 
 def sample_posterior(
-    model: LatentModel,
+    functions: GeneratorFunctions,
     config: LangevinConfig,
     params: Any,
     example: jax.Array,
@@ -107,7 +76,7 @@ def sample_posterior(
     """Moves the latents of one example towards a sample of their posterior.
 
     Args:
-      model: the generator.
+      functions: of the generator.
       config: the sampler.
       params: of the generator.
       example: an image [size, size, channels] or a clip [frames, size, size, channels], in the range of its output.
@@ -118,25 +87,25 @@ def sample_posterior(
       appearance_known: leave the appearance as it is in `start`.
     """
 
-    parts = model.parts
-    sizes = jax.tree.broadcast(jax.tree.map(lambda ratio: ratio * config.step_size, model.steps), start)
+    sizes = jax.tree.broadcast(jax.tree.map(lambda ratio: ratio * config.step_size, functions.step_ratios), start)
     length = {"num_steps": num_steps, "average_last": average_last}
-    if parts is None or (config.scheme == "joint" and not appearance_known):
+    if functions.parts is None or (config.scheme == "joint" and not appearance_known):
 
         def log_density(latents: Any) -> jax.Array:
-            return log_joint(example, model.decode(params, latents), latents, sigma=sigma)
+            return log_joint(example, functions.decode(params, latents), latents, sigma=sigma)
 
         return langevin(log_density, start, key, **length, step_size=sizes)
 
+    appearance_part, geometry_part = (partial(functions.call, part, params) for part in functions.parts)
+
     def log_density_by_parts(latents: tuple[Any, Any], made: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return log_joint(example, parts.combine(params, *made), latents, sigma=sigma)
+        return log_joint(example, functions.call("combine", params, *made), latents, sigma=sigma)
 
     if appearance_known:
-        canonical = parts.appearance(params, start.appearance)
+        canonical = appearance_part(start.appearance)
 
         def log_conditional(geometry: Any) -> jax.Array:
-            flow = parts.geometry(params, geometry)
-            return log_density_by_parts((start.appearance, geometry), (canonical, flow))
+            return log_density_by_parts((start.appearance, geometry), (canonical, geometry_part(geometry)))
 
         geometry = langevin(log_conditional, start.geometry, key, **length, step_size=sizes.geometry)
         return start._replace(geometry=geometry)
@@ -147,15 +116,16 @@ def sample_posterior(
         **length,
         step_size=tuple(sizes),
         block=config.block,
-        parts=(partial(parts.appearance, params), partial(parts.geometry, params)),
+        parts=(appearance_part, geometry_part),
     )
     return type(start)(*moved)
 
 
-def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float) -> Callable[..., Any]:
-    """Inference for unseen examples, `infer` of `ImageFunctions` and its like, with restarts.
+def langevin_inference(functions: GeneratorFunctions, config: LangevinConfig, sigma: float) -> Inference:
+    """Inference for unseen examples, `infer` of `GeneratorFunctions`, with restarts.
 
-    From where the configuration begins, or on from latents that are given as `start`.
+    It takes `appearance` [batch, latents], which is held fixed where it is given, and `start`, latents [batch, ...]
+    that the chains go on from.
     """
 
     def infer(
@@ -164,12 +134,12 @@ def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float)
         def restart(example: jax.Array, key: jax.Array, code: jax.Array | None, first: Any) -> tuple[jax.Array, Any]:
             start_key, sample_key = jax.random.split(key)
             if first is None:
-                first = first_latents(config, model.prior(start_key, example))
+                first = initial_latents(config, functions.prior(start_key, example.shape))
             if code is not None:
                 first = first._replace(appearance=code)
 
             latents = sample_posterior(
-                model,
+                functions,
                 config,
                 params,
                 example,
@@ -180,7 +150,7 @@ def langevin_inference(model: LatentModel, config: LangevinConfig, sigma: float)
                 average_last=config.average_last,
                 appearance_known=code is not None,
             )
-            return -log_joint(example, model.decode(params, latents), latents, sigma=sigma), latents
+            return -log_joint(example, functions.decode(params, latents), latents, sigma=sigma), latents
 
         def one(example: jax.Array, key: jax.Array, code: jax.Array | None, first: Any) -> Any:
             if config.restarts == 1:

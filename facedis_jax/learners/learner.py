@@ -1,4 +1,4 @@
-"""The contract between learners and the training loop."""
+"""The contract between what is learned and what drives the learning."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

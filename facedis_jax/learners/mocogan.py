@@ -1,20 +1,18 @@
 """Learns a MoCoGAN, and infers the latents of given clips through its generator by Langevin dynamics."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from facedis_jax.learners.adversarial import critic_terms
-from facedis_jax.learners.image_functions import keys_of, ranges, reconstruction_evaluation
-from facedis_jax.learners.langevin_inference import LangevinConfig, LatentModel, langevin_inference
+from facedis_jax.learners.generator_functions import GeneratorFunctions, example_keys, reconstruction_evaluation
+from facedis_jax.learners.langevin_inference import LangevinConfig, langevin_inference
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
-from facedis_jax.learners.video_functions import error_per_frame
 from facedis_jax.metrics import Average
 from facedis_jax.models import MocoganConfig, MocoganGenerator, MocoganLatents, mocogan_critics
 
@@ -63,36 +61,20 @@ class MocoganState(struct.PyTreeNode):
     step: jax.Array
 
 
-class MocoganFunctions(NamedTuple):
-    """Inference and generation; the fields that `VideoFunctions` has too mean the same, with `MocoganLatents`.
+class MocoganFunctions(GeneratorFunctions):
+    """`GeneratorFunctions` of a `MocoganGenerator`; latents are `MocoganLatents`, which all move together."""
 
-    Attributes:
-      motion: (params, noise) -> motion codes [batch, frames, motion latents].
-    """
-
-    config: MocoganConfig
-    pixels: Callable[[jax.Array], jax.Array]
-    unit: Callable[[jax.Array], jax.Array]
-    infer: Callable[..., MocoganLatents]
-    decode: Callable[[Any, MocoganLatents], jax.Array]
-    motion: Callable[[Any, jax.Array], jax.Array]
-    squared_error: Callable[[jax.Array, jax.Array], jax.Array]
+    def motion(self, params: Any, noise: jax.Array) -> jax.Array:
+        """Motion codes [..., frames, motion latents] from noise."""
+        return self.call("motion", params, noise)
 
 
 def mocogan_functions(config: MocoganLearnerConfig) -> MocoganFunctions:
-    """Inference by Langevin dynamics, and generation."""
-    model = MocoganGenerator(config.model)
-    pixels, unit = ranges(config.model.output)
-
-    def decode(params: Any, latents: MocoganLatents) -> jax.Array:
-        return model.apply({"params": params}, latents)  # type: ignore[return-value]
-
-    def motion(params: Any, noise: jax.Array) -> jax.Array:
-        return model.apply({"params": params}, noise, method="motion")  # type: ignore[return-value]
-
-    sampled = LatentModel(lambda key, clip: prior_mocogan(config.model, key, len(clip)), decode)
-    infer = langevin_inference(sampled, config.langevin, config.sigma)
-    return MocoganFunctions(config.model, pixels, unit, infer, decode, motion, error_per_frame(unit))
+    """What the generator does, with inference by Langevin dynamics."""
+    functions = MocoganFunctions(
+        MocoganGenerator(config.model), lambda key, shape: mocogan_prior(config.model, key, num_frames=shape[0])
+    )
+    return replace(functions, infer=langevin_inference(functions, config.langevin, config.sigma))
 
 
 def mocogan_learner(
@@ -100,7 +82,7 @@ def mocogan_learner(
 ) -> Learner:
     """The learner of a MoCoGAN; batches and arguments as of `abp_video_learner`, without chains.
 
-    Every step moves the generator by both critics' opinion of clips from the prior (non-saturating), then the critics
+    Every step moves the generator by both critics' logits for clips from the prior (non-saturating), then the critics
     by the same clips and the batch, with R1's penalty. Of every clip, the critic of frames sees one frame at random.
 
     Returns:
@@ -118,8 +100,8 @@ def mocogan_learner(
 
     def init(key: jax.Array, batch: Batch) -> MocoganState:
         generator_key, image_key, video_key, noise_key = jax.random.split(key, 4)
-        params = initial_mocogan(config.model, generator_key)
-        clips = functions.pixels(batch["frames"][:1])
+        params = functions.init(generator_key)
+        clips = functions.to_model_range(batch["frames"][:1])
         critics = {
             "image": networks["image"].init(image_key, clips[:, 0])["params"],
             "video": networks["video"].init(video_key, clips)["params"],
@@ -131,7 +113,7 @@ def mocogan_learner(
     def step(state: MocoganState, batch: Batch) -> tuple[MocoganState, Metrics]:
         frames = batch["frames"]
         window = min(config.window, frames.shape[1])
-        keys = keys_of(state.key, state.step, batch["index"])
+        keys = example_keys(state.key, state.step, batch["index"])
         prior_keys, window_keys, frame_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
 
         def windows(clip: jax.Array, key: jax.Array) -> jax.Array:
@@ -142,8 +124,8 @@ def mocogan_learner(
             one = jax.vmap(lambda clip, key: clip[jax.random.randint(key, (), 0, window)])(clips, frame_keys)
             return {"image": one, "video": clips}
 
-        real = views(functions.pixels(jax.vmap(windows)(frames, window_keys)))
-        latents = jax.vmap(lambda key: prior_mocogan(config.model, key, window))(prior_keys)
+        real = views(functions.to_model_range(jax.vmap(windows)(frames, window_keys)))
+        latents = jax.vmap(lambda key: mocogan_prior(config.model, key, window))(prior_keys)
 
         def generator_loss(params: Any) -> tuple[jax.Array, Any]:
             fake = views(functions.decode(params, latents))
@@ -178,15 +160,10 @@ def mocogan_learner(
     return Learner(init, step, reconstruction_evaluation(functions, "frames"))
 
 
-def prior_mocogan(config: MocoganConfig, key: jax.Array, num_frames: int) -> MocoganLatents:
+def mocogan_prior(config: MocoganConfig, key: jax.Array, num_frames: int) -> MocoganLatents:
     """The latents of one clip from N(0, I)."""
     content_key, noise_key = jax.random.split(key)
     return MocoganLatents(
         jax.random.normal(content_key, (config.content_latents,)),
         jax.random.normal(noise_key, (num_frames, config.motion_noise)),
     )
-
-
-def initial_mocogan(config: MocoganConfig, key: jax.Array) -> Any:
-    """Fresh parameters of the generator."""
-    return MocoganGenerator(config).init(key, prior_mocogan(config, key, 2))["params"]

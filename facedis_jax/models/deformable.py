@@ -99,9 +99,10 @@ class DeformableGenerator(nn.Module):
         if config.refine:
             self.refiner = Refiner(config.channels)
 
-    def __call__(self, appearance: jax.Array, geometry: jax.Array | None) -> jax.Array:
+    def __call__(self, latents: Latents) -> jax.Array:
         """Images [..., size, size, channels] from codes [..., latents]."""
-        return self.combine(self.canonical(appearance), None if geometry is None else self.flow(geometry))
+        geometry = latents.geometry
+        return self.combine(self.canonical(latents.appearance), None if geometry is None else self.flow(geometry))
 
     def canonical(self, appearance: jax.Array) -> jax.Array:
         """Canonical images [..., size, size, channels], of the appearance alone."""

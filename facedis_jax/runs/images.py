@@ -13,7 +13,7 @@ from facedis_jax.data.images.load import load_images
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.images import SyntheticImageConfig, synthetic_images
 from facedis_jax.errors import InputError
-from facedis_jax.inference.images import ImageCodec, image_codec
+from facedis_jax.inference.codecs import ImageCodec, image_codec
 from facedis_jax.learners import (
     ABP_STATE_AXES,
     ADVERSARIAL_STATE_AXES,
@@ -28,7 +28,6 @@ from facedis_jax.learners import (
     image_vae_functions,
     image_vae_learner,
 )
-from facedis_jax.learners.abp import initial_generators
 from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
 from facedis_jax.training.arrays import load_weights
 
@@ -198,7 +197,6 @@ def loaded_images(
     Raises:
       InputError: the file is missing, or its networks are not those of `config`.
     """
-    params = load_weights(path, jax.eval_shape(lambda: initial_generators(config.model, jax.random.key(0))))
-    return TrainedImages(
-        image_codec(abp_functions(config), params, seed=seed, devices=devices), params, None, [], 0, 0.0
-    )
+    functions = abp_functions(config)
+    params = load_weights(path, jax.eval_shape(lambda: functions.init(jax.random.key(0))))
+    return TrainedImages(image_codec(functions, params, seed=seed, devices=devices), params, None, [], 0, 0.0)

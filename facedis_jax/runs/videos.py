@@ -12,9 +12,8 @@ from facedis_jax.data.synthetic.videos import SyntheticClipConfig, synthetic_cli
 from facedis_jax.data.videos.clip_set import ClipSet, ClipSource, ClipSplit
 from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
-from facedis_jax.inference.videos import VideoCodec, video_codec
+from facedis_jax.inference.codecs import VideoCodec, video_codec
 from facedis_jax.learners import ABP_VIDEO_STATE_AXES, AbpVideoConfig, Learner, abp_video_functions, abp_video_learner
-from facedis_jax.learners.abp_video import initial_dynamics
 from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
 from facedis_jax.training.arrays import load_weights
 
@@ -145,7 +144,6 @@ def loaded_clips(
     Raises:
       InputError: the file is missing, or its networks are not those of `config`.
     """
-    params = load_weights(path, jax.eval_shape(lambda: initial_dynamics(config.model, jax.random.key(0))))
-    return TrainedClips(
-        video_codec(abp_video_functions(config), params, seed=seed, devices=devices), params, None, [], 0, 0.0
-    )
+    functions = abp_video_functions(config)
+    params = load_weights(path, jax.eval_shape(lambda: functions.init(jax.random.key(0))))
+    return TrainedClips(video_codec(functions, params, seed=seed, devices=devices), params, None, [], 0, 0.0)

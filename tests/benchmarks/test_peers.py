@@ -25,6 +25,7 @@ from facedis_jax.models import (
     FaceVae,
     FaceVaeConfig,
     GeneratorConfig,
+    Latents,
     PctConfig,
     PointFeatureConfig,
     Trajectory,
@@ -136,16 +137,16 @@ def test_images_and_a_sweep_are_the_same(torch, monkeypatch, form):
     appearance, geometry = (random.normal(size=(3, n)).astype(np.float32) for n in (5, 4))
     images = random.uniform(size=(3, 32, 32, 3)).astype(np.float32)
     model = DeformableGenerator(config)
-    params = jax.jit(model.init)(jax.random.key(0), appearance, geometry)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), Latents(appearance, geometry))["params"]
     sigma, size = 1.5, 0.1
 
     @jax.jit
     def expected(appearance, geometry):
         def energy(appearance, geometry):
-            latents = (appearance, geometry)
-            return -log_joint(images, model.apply({"params": params}, *latents), latents, sigma=sigma)
+            latents = Latents(appearance, geometry)
+            return -log_joint(images, model.apply({"params": params}, latents), latents, sigma=sigma)
 
-        made = model.apply({"params": params}, appearance, geometry)
+        made = model.apply({"params": params}, Latents(appearance, geometry))
         appearance = appearance - size**2 / 2 * jax.grad(energy)(appearance, geometry)
         geometry = geometry - size**2 / 2 * jax.grad(energy, 1)(appearance, geometry)
         return made, appearance, geometry, energy(appearance, geometry)

@@ -12,7 +12,7 @@ from facedis_jax.evaluation.images import (
     traversal,
     view_results,
 )
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.models import Latents
 
 RNG = np.random.default_rng(0)

@@ -12,8 +12,7 @@ from facedis_jax.evaluation.recognition import (
     margin,
     motion_of,
 )
-from facedis_jax.inference.mocogan import mocogan_codes
-from facedis_jax.inference.videos import video_codec
+from facedis_jax.inference.codecs import mocogan_codes, video_codec
 from facedis_jax.learners import (
     AbpVideoConfig,
     FoldResults,
@@ -22,8 +21,6 @@ from facedis_jax.learners import (
     abp_video_functions,
     mocogan_functions,
 )
-from facedis_jax.learners.abp_video import initial_dynamics
-from facedis_jax.learners.mocogan import initial_mocogan
 from facedis_jax.models import DynamicConfig, MocoganConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -40,7 +37,7 @@ def test_features_are_the_codes_of_frames_and_the_fields_that_they_make():
         size=SIZE, appearance_latents=4, geometry_latents=3, appearance_filters=8, geometry_filters=8
     )
     functions = abp_video_functions(AbpVideoConfig(model=config))
-    params = initial_dynamics(config, jax.random.key(0))
+    params = functions.init(jax.random.key(0))
     codec = video_codec(functions, params)
     latents = codec.prior(COUNT, FRAMES)
     features = geometric_features(codec, latents)
@@ -76,7 +73,8 @@ def test_motion_codes_of_many_clips_are_those_that_their_pictures_are_made_of():
         ),
         langevin=LangevinConfig(scheme="joint", inference_steps=2),
     )
-    functions, params = mocogan_functions(config), initial_mocogan(config.model, jax.random.key(0))
+    functions = mocogan_functions(config)
+    params = functions.init(jax.random.key(0))
     clips = np.random.default_rng(0).integers(256, size=(COUNT, FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
     found = mocogan_codes(functions, params, seed=3)(clips)
     assert found.motion.shape == (COUNT, FRAMES, 3)

@@ -13,7 +13,7 @@ from experiments.faces_deformable import FacesConfig
 from facedis_jax.data.pipeline import train_batches
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.learners import AbpConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.runs import batches as _training_batches

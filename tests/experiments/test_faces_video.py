@@ -13,7 +13,7 @@ from experiments.faces_video import FacesVideoConfig, frame_learner, latents_per
 from facedis_jax.data.synthetic.videos import SyntheticClipConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpVideoConfig, LangevinConfig
-from facedis_jax.learners.video_functions import prior_clip
+from facedis_jax.learners.generator_functions import clip_prior
 from facedis_jax.models import DynamicConfig
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.model_run import TrainingConfig
@@ -111,7 +111,7 @@ def test_the_generator_of_frames_has_no_fewer_latents_per_clip(clips):
 
 
 def test_the_latents_per_clip_are_those_that_are_inferred():
-    shapes = jax.eval_shape(lambda: prior_clip(CONFIG.learner.model, jax.random.key(0), 3))
+    shapes = jax.eval_shape(lambda: clip_prior(CONFIG.learner.model, jax.random.key(0), 3))
     sizes = tuple(sum(path.size for path in jax.tree.leaves(kind)) for kind in shapes)
     assert sizes == latents_per_clip(CONFIG.learner.model, 3) == (6, 7)
 

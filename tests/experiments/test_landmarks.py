@@ -11,7 +11,7 @@ import pytest
 from experiments import landmarks
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.learners import LangevinConfig, RegressionConfig
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.reports.images.landmarks import METHODS
@@ -96,7 +96,7 @@ def test_features_are_means_over_samples():
     def flow(geometry):
         return np.repeat(geometry[:, None, :2] ** 2, 4, axis=1).reshape(-1, 2, 2, 2)
 
-    codec = ImageCodec(infer, None, None, flow, appearance_latents=2, geometry_latents=3)
+    codec = ImageCodec(infer=infer, decode=None, canonical=None, flow=flow, appearance_latents=2, geometry_latents=3)
     images = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     codes = landmarks.Codes.infer(codec, images, 400)
     assert codes.latents.geometry.shape == (400, 6, 3)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facedis_jax.inference.images import image_codec, squared_errors
+from facedis_jax.inference.codecs import image_codec, squared_errors
 from facedis_jax.learners import (
     AbpConfig,
     ImageVaeConfig,
@@ -74,12 +74,12 @@ def test_sampled_codes_depend_on_the_seed_and_the_place_and_known_appearance_is_
 
     def infer(seed):
         codec = image_codec(abp_functions(config), generators, seed=seed)
-        return codec, codec.infer(same, CODES.appearance)
+        return codec, codec.infer(same, appearance=CODES.appearance)
 
     codec, codes = infer(0)
     np.testing.assert_array_equal(codes.appearance, CODES.appearance)
     assert len(np.unique(codes.geometry.round(4), axis=0)) == COUNT
-    np.testing.assert_array_equal(codec.infer(same, CODES.appearance).geometry, codes.geometry)
+    np.testing.assert_array_equal(codec.infer(same, appearance=CODES.appearance).geometry, codes.geometry)
     assert np.abs(infer(1)[1].geometry - codes.geometry).max(axis=1).min() > 1e-3
 
 
@@ -89,8 +89,8 @@ def test_codes_do_not_depend_on_how_many_devices_share_the_images(params):
     alone, shared = (
         image_codec(abp_functions(config), generators, devices=devices) for devices in (None, jax.devices()[:2])
     )
-    for known in (None, CODES.appearance):
-        for one, other in zip(alone.infer(IMAGES, known), shared.infer(IMAGES, known), strict=True):
+    for known in ({}, {"appearance": CODES.appearance}):
+        for one, other in zip(alone.infer(IMAGES, **known), shared.infer(IMAGES, **known), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.inference.template_energies import classify_by_energy
 from facedis_jax.models import Latents
 
@@ -19,7 +19,9 @@ def brightening_codec() -> ImageCodec:
     def decode(latents):
         return np.tensordot(latents.appearance, TEMPLATES, 1) + latents.geometry[:, :, None, None]
 
-    return ImageCodec(infer, decode, decode, decode, appearance_latents=3, geometry_latents=1)
+    return ImageCodec(
+        infer=infer, decode=decode, canonical=decode, flow=decode, appearance_latents=3, geometry_latents=1
+    )
 
 
 def test_the_template_that_needs_the_smallest_bend_wins():

@@ -2,9 +2,9 @@ import jax
 import numpy as np
 import pytest
 
-from facedis_jax.inference.videos import as_distributed, frame_codec, of_clips, recombined, video_codec
+from facedis_jax.inference.codecs import frame_codec, video_codec
+from facedis_jax.inference.videos import match_distribution, recombine, select_clips
 from facedis_jax.learners import AbpVideoConfig, LangevinConfig, abp_video_functions
-from facedis_jax.learners.abp_video import initial_dynamics
 from facedis_jax.models import DynamicConfig, DynamicLatents, Latents, Trajectory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -18,7 +18,7 @@ COUNT, FRAMES = 12, 3  # more than are computed at once
 
 @pytest.fixture(scope="module")
 def params():
-    return initial_dynamics(MODEL, jax.random.key(0))
+    return FUNCTIONS.init(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_draws_take_on_the_mean_and_the_covariance_of_latents():
     mixing = rng.normal(size=(4, 4))
     known = clips(50, 3)
     known = known._replace(appearance=Trajectory(known.appearance.first @ mixing + 5, None))
-    found = as_distributed(clips(20_000, 4), known)
+    found = match_distribution(clips(20_000, 4), known)
     for draws, of in zip(jax.tree.leaves(found), jax.tree.leaves(known), strict=True):
         draws, of = (np.float64(x).reshape(-1, x.shape[-1]) for x in (draws, of))
         # Five standard errors of either.
@@ -93,16 +93,16 @@ def test_inferred_latents_depend_on_the_seed_and_the_place(params, codec):
 
 def test_inference_goes_on_from_latents_of_each_clip(params, codec, latents):
     clips = np.random.default_rng(0).integers(256, size=(COUNT, FRAMES, 16, 16, 3), dtype=np.uint8)
-    found = codec.infer(clips, latents)
+    found = codec.infer(clips, start=latents)
     for i in (0, COUNT - 1):
         start = jax.tree.map(lambda z, i=i: z[i : i + 1], latents)
         key = jax.random.fold_in(jax.random.split(jax.random.key(0))[0], i)
-        expected = jax.jit(FUNCTIONS.infer)(params, FUNCTIONS.pixels(clips[i : i + 1]), key[None], start=start)
+        expected = jax.jit(FUNCTIONS.infer)(params, FUNCTIONS.to_model_range(clips[i : i + 1]), key[None], start=start)
         np.testing.assert_allclose(found.geometry.first[i], expected.geometry.first[0], atol=1e-4)
 
 
 def test_recombined_latents_are_of_either_donor(latents):
-    one, other = of_clips(latents, np.array([0, 3])), of_clips(latents, np.array([2, 1]))
-    found = recombined(one, other)
+    one, other = select_clips(latents, np.array([0, 3])), select_clips(latents, np.array([2, 1]))
+    found = recombine(one, other)
     np.testing.assert_array_equal(found.appearance.noise, latents.appearance.noise[[0, 3]])
     np.testing.assert_array_equal(found.geometry.first, latents.geometry.first[[2, 1]])

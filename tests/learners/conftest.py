@@ -167,7 +167,7 @@ def make_state(learner):
 
 @partial(jax.jit, static_argnums=0)
 def _decode(config, params, latents):
-    return DeformableGenerator(config).apply({"params": params}, *latents)
+    return DeformableGenerator(config).apply({"params": params}, latents)
 
 
 def decode_in_float64(config, params, latents):

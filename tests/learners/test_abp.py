@@ -8,7 +8,8 @@ import pytest
 
 from facedis_jax.learners import LangevinConfig, OptimiserConfig, abp_functions
 from facedis_jax.learners.abp import PAPER_OPTIMISER, current_sigma
-from facedis_jax.models import DeformableGenerator, Latents
+from facedis_jax.learners.generator_functions import image_functions
+from facedis_jax.models import Latents
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -185,7 +186,7 @@ def digits(small):
 
 def refiner_of(config):
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(DeformableGenerator(config).init, jax.random.key(0), np.zeros(3), np.zeros(4))["params"]
+    shapes = jax.eval_shape(image_functions(config).init, jax.random.key(0))
     return jax.tree.map(lambda x: rng.normal(scale=0.1, size=x.shape).astype(np.float32), shapes["refiner"])
 
 
@@ -249,10 +250,10 @@ def test_pixels_come_in_the_range_of_the_output_and_errors_in_that_of_images(sma
     config = replace(small.config, model=replace(small.config.model, output=output))
     functions = abp_functions(config)
     bytes_ = small.images([0, 1])
-    pixels = functions.pixels(jnp.asarray(bytes_))
+    pixels = functions.to_model_range(jnp.asarray(bytes_))
     np.testing.assert_allclose(pixels, low + (1 - low) * np.float64(bytes_) / 255, atol=1e-6)
-    np.testing.assert_allclose(functions.pixels(jnp.asarray(bytes_ / np.float32(255))), pixels, atol=1e-6)
-    np.testing.assert_allclose(functions.unit(pixels), bytes_ / 255, atol=1e-6)
+    np.testing.assert_allclose(functions.to_model_range(jnp.asarray(bytes_ / np.float32(255))), pixels, atol=1e-6)
+    np.testing.assert_allclose(functions.to_unit_range(pixels), bytes_ / 255, atol=1e-6)
     expected = np.square(np.diff(bytes_ / 255, axis=0)).sum()
     np.testing.assert_allclose(functions.squared_error(pixels[:1], pixels[1:]), [expected], rtol=1e-5)
 

@@ -19,8 +19,7 @@ from facedis_jax.learners import (
     abp_video_learner,
 )
 from facedis_jax.learners.abp_video import VIDEO_LANGEVIN, VIDEO_OPTIMISER
-from facedis_jax.learners.image_functions import reconstruction_evaluation
-from facedis_jax.learners.video_functions import prior_clip
+from facedis_jax.learners.generator_functions import clip_prior, reconstruction_evaluation
 from facedis_jax.models import DynamicConfig, DynamicGenerator, DynamicLatents, Trajectory
 from facedis_jax.training import data_parallel
 from facedis_jax.training.checkpoints import Checkpoints
@@ -116,7 +115,7 @@ def video(small):
     params = jax.tree.map(draw, shapes.params)
     # The networks scale their weights at run time.
     for name in ("appearance_network", "geometry_network"):
-        params[name] = jax.tree.map(lambda x: 3 * x if x.ndim > 1 else x, params[name])
+        params[name] = jax.tree.map(lambda x: 6 * x if x.ndim > 1 else x, params[name])
     state = shapes.replace(
         params=jax.tree.map(jnp.asarray, params),
         opt_state=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.opt_state),
@@ -150,7 +149,7 @@ def test_chains_of_clips_outside_the_batch_do_not_move(video, stepped):
 
 def test_first_chains_are_from_the_prior_and_as_long_as_the_clips():
     keys = jax.random.split(jax.random.key(0), 3840)
-    codes = rows(jax.jit(jax.vmap(lambda key: prior_clip(CONFIG.model, key, FRAMES)))(keys))
+    codes = rows(jax.jit(jax.vmap(lambda key: clip_prior(CONFIG.model, key, FRAMES)))(keys))
     assert abs(codes.mean()) < 0.05
     np.testing.assert_allclose(np.cov(codes.T), np.eye(14), atol=0.2)
     chains = jax.eval_shape(make().init, keys[0], make_batch([0], frames=9)).chains
@@ -158,7 +157,7 @@ def test_first_chains_are_from_the_prior_and_as_long_as_the_clips():
 
 
 def test_a_longer_clip_from_the_prior_goes_on_where_the_shorter_ends():
-    short, long = (prior_clip(CONFIG.model, jax.random.key(0), frames) for frames in (3, 6))
+    short, long = (clip_prior(CONFIG.model, jax.random.key(0), frames) for frames in (3, 6))
     for one, other in zip(short, long, strict=True):
         np.testing.assert_array_equal(one.first, other.first)
         np.testing.assert_array_equal(one.noise, other.noise[:2])
@@ -270,7 +269,7 @@ def test_unseen_clips_are_inferred_from_the_prior_whatever_their_length(video):
     functions, params = abp_video_functions(config), video.state.params
     clips, keys = make_clips([20, 21], frames=6) / np.float32(127.5) - 1, jax.random.split(jax.random.key(0), 2)
     latents = jax.jit(functions.infer)(params, clips, keys)
-    start = jax.vmap(lambda key: prior_clip(CONFIG.model, jax.random.split(key)[0], 6))(keys)
+    start = jax.vmap(lambda key: clip_prior(CONFIG.model, jax.random.split(key)[0], 6))(keys)
     assert jax.tree.map(jnp.shape, latents) == jax.tree.map(jnp.shape, start)
     decoded = jax.jit(functions.decode)
     before, after = (functions.squared_error(clips, decoded(params, z)) for z in (start, latents))
@@ -281,7 +280,7 @@ def test_inference_goes_on_from_latents_that_are_given(video):
     """Twenty steps from where twenty ended lower the error further; no step leaves what was given."""
     functions, params = abp_video_functions(CONFIG), video.state.params
     clips, keys = make_clips([20, 21], frames=4) / np.float32(127.5) - 1, jax.random.split(jax.random.key(0), 2)
-    start = jax.vmap(lambda key: prior_clip(CONFIG.model, key, 4))(jax.random.split(jax.random.key(7), 2))
+    start = jax.vmap(lambda key: clip_prior(CONFIG.model, key, 4))(jax.random.split(jax.random.key(7), 2))
 
     def infer(steps, start):
         config = replace(CONFIG, langevin=replace(CONFIG.langevin, inference_steps=steps))
@@ -303,7 +302,7 @@ def test_evaluation_is_of_clips_that_are_inferred(video):
         assert (clips.min(), len(keys), appearance) == (-1, 3, None)
         return latents
 
-    found = reconstruction_evaluation(functions._replace(infer=infer), "frames")(video.state, batch)["squared_error"]
+    found = reconstruction_evaluation(replace(functions, infer=infer), "frames")(video.state, batch)["squared_error"]
     predictions = (decode(video.state.params, rows(latents, range(3))) + 1) / 2
     errors = np.square(batch["frames"] / 255 - predictions).sum(axis=(2, 3, 4)).mean(axis=1)
     assert found.count == 2

@@ -10,11 +10,8 @@ import pytest
 
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig
-from facedis_jax.learners.abp import initial_generators
-from facedis_jax.learners.abp_video import initial_dynamics
-from facedis_jax.learners.image_functions import image_model, prior_sample
+from facedis_jax.learners.generator_functions import image_functions, image_prior, video_functions
 from facedis_jax.learners.langevin_inference import langevin_inference, sample_posterior
-from facedis_jax.learners.video_functions import video_model
 from facedis_jax.losses import log_joint
 from facedis_jax.models import DynamicConfig, GeneratorConfig
 from facedis_jax.sampling import alternating_langevin
@@ -27,19 +24,19 @@ SIGMA = 0.3
 
 def test_averaged_latents_are_the_mean_over_the_end_of_the_chain():
     config = LangevinConfig(inference_steps=6, average_last=4)
-    params = initial_generators(MODEL, jax.random.key(0))
+    params = image_functions(MODEL).init(jax.random.key(0))
     images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
     keys = jax.random.split(jax.random.key(2), 2)
-    found = jax.jit(langevin_inference(image_model(MODEL), config, SIGMA))(params, images, keys)
+    found = jax.jit(langevin_inference(image_functions(MODEL), config, SIGMA))(params, images, keys)
 
     @partial(jax.jit, static_argnums=3)
     def end(image, start, key, num_steps):
-        model = image_model(MODEL)
-        return sample_posterior(model, config, params, image, start, key, sigma=SIGMA, num_steps=num_steps)
+        functions = image_functions(MODEL)
+        return sample_posterior(functions, config, params, image, start, key, sigma=SIGMA, num_steps=num_steps)
 
     for i, image in enumerate(images):
         start_key, key = jax.random.split(keys[i])
-        ends = [end(image, prior_sample(MODEL, start_key), key, num_steps) for num_steps in (3, 4, 5, 6)]
+        ends = [end(image, image_prior(MODEL, start_key), key, num_steps) for num_steps in (3, 4, 5, 6)]
         for name in found._fields:
             expected = np.mean([getattr(each, name) for each in ends], axis=0, dtype=np.float64)
             np.testing.assert_allclose(getattr(found, name)[i], expected, rtol=1e-4, atol=1e-5)
@@ -51,23 +48,20 @@ CLIP_MODEL = DynamicConfig(
 )  # fmt: skip
 REFINED, STILL = replace(MODEL, refine=True), replace(CLIP_MODEL, appearance_noise=0)
 GENERATORS = {
-    "images": (image_model(MODEL), partial(initial_generators, MODEL)),
-    "refined images": (image_model(REFINED), partial(initial_generators, REFINED)),
-    "clips": (video_model(CLIP_MODEL, 2.0), partial(initial_dynamics, CLIP_MODEL)),
-    "clips in blocks of frames": (
-        video_model(replace(CLIP_MODEL, frames_at_once=2)),
-        partial(initial_dynamics, CLIP_MODEL),
-    ),
-    "clips of one appearance": (video_model(STILL), partial(initial_dynamics, STILL)),
+    "images": image_functions(MODEL),
+    "refined images": image_functions(replace(MODEL, refine=True)),
+    "clips": video_functions(CLIP_MODEL, 2.0),
+    "clips in blocks of frames": video_functions(replace(CLIP_MODEL, frames_at_once=2)),
+    "clips of one appearance": video_functions(replace(CLIP_MODEL, appearance_noise=0)),
 }
 
 
-@pytest.mark.parametrize(("name", "block"), zip(GENERATORS, (1, 3, 1, 3, 1), strict=True))
+@pytest.mark.parametrize(("name", "block"), list(zip(GENERATORS, (1, 3, 1, 3, 1), strict=True)))
 def test_chains_are_those_of_the_whole_density_in_the_plain_form(name, block):
-    model, initial = GENERATORS[name]
-    params = jax.jit(initial)(jax.random.key(0))
+    model = GENERATORS[name]
+    params = jax.jit(model.init)(jax.random.key(0))
     example = jax.random.uniform(jax.random.key(1), (5, 16, 16, 3) if "clips" in name else (8, 8, 3))
-    start, config = model.prior(jax.random.key(2), example), LangevinConfig(block=block, step_size=0.05)
+    start, config = model.prior(jax.random.key(2), example.shape), LangevinConfig(block=block, step_size=0.05)
 
     @jax.jit
     def moved():
@@ -79,7 +73,7 @@ def test_chains_are_those_of_the_whole_density_in_the_plain_form(name, block):
             latents = type(start)(*z)
             return log_joint(example, model.decode(params, latents), latents, sigma=SIGMA)
 
-        sizes = jax.tree.map(lambda ratio: 0.05 * ratio, model.steps)
+        sizes = jax.tree.map(lambda ratio: 0.05 * ratio, model.step_ratios)
         sizes = tuple(sizes) if isinstance(sizes, tuple) else sizes
         arguments = {"num_steps": 3, "step_size": sizes, "block": block}
         return type(start)(*alternating_langevin(log_density, tuple(start), jax.random.key(3), **arguments))
@@ -90,12 +84,12 @@ def test_chains_are_those_of_the_whole_density_in_the_plain_form(name, block):
 
 
 def test_unseen_images_begin_as_far_from_zero_as_asked():
-    params = initial_generators(MODEL, jax.random.key(0))
+    params = image_functions(MODEL).init(jax.random.key(0))
     images, keys = jnp.zeros((3, 8, 8, 3)), jax.random.split(jax.random.key(2), 3)
 
     def first(initial_std):
         config = LangevinConfig(inference_steps=0, initial_std=initial_std)
-        return jax.jit(langevin_inference(image_model(MODEL), config, SIGMA))(params, images, keys)
+        return jax.jit(langevin_inference(image_functions(MODEL), config, SIGMA))(params, images, keys)
 
     for code, prior in zip(first(0.5), first(1.0), strict=True):
         assert np.abs(prior).min() > 0

@@ -16,7 +16,7 @@ from facedis_jax.learners import (
     mocogan_functions,
     mocogan_learner,
 )
-from facedis_jax.learners.mocogan import prior_mocogan
+from facedis_jax.learners.mocogan import mocogan_prior
 from facedis_jax.models import MocoganConfig, MocoganGenerator, mocogan_critics
 from facedis_jax.training import data_parallel
 
@@ -69,7 +69,7 @@ def stepped(first):
 def views(key):
     """What a step draws for its clips: latents, the first frame of the window, and the frame that is judged."""
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0), i), 3))(INDEX)
-    latents = jax.vmap(lambda key: prior_mocogan(CONFIG.model, key, 3))(keys[:, 0])
+    latents = jax.vmap(lambda key: mocogan_prior(CONFIG.model, key, 3))(keys[:, 0])
     starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, FRAMES - 3 + 1))(keys[:, 1])
     return latents, starts, jax.vmap(lambda key: jax.random.randint(key, (), 0, 3))(keys[:, 2])
 
@@ -187,11 +187,11 @@ def test_devices_do_not_change_what_is_learned(first, stepped):
 def test_latents_of_given_clips_are_found(first):
     functions = mocogan_functions(CONFIG)
     keys = jax.random.split(jax.random.key(7), 2)
-    true = jax.vmap(lambda key: prior_mocogan(CONFIG.model, jax.random.fold_in(key, 1), FRAMES))(keys)
+    true = jax.vmap(lambda key: mocogan_prior(CONFIG.model, jax.random.fold_in(key, 1), FRAMES))(keys)
     decode, params = jax.jit(functions.decode), first.params
     clips = decode(params, true)
     found = jax.jit(functions.infer)(params, clips, keys)
-    start = jax.vmap(lambda key: prior_mocogan(CONFIG.model, jax.random.split(key)[0], FRAMES))(keys)
+    start = jax.vmap(lambda key: mocogan_prior(CONFIG.model, jax.random.split(key)[0], FRAMES))(keys)
     errors = [functions.squared_error(clips, decode(params, z)).mean() for z in (start, found)]
     assert errors[1] < 0.3 * errors[0]
     assert functions.motion(params, found.noise).shape == (2, FRAMES, 3)
@@ -200,8 +200,8 @@ def test_latents_of_given_clips_are_found(first):
 def test_pixels_are_read_and_compared_as_those_of_clips():
     functions = mocogan_functions(replace(CONFIG, model=replace(CONFIG.model, output="sigmoid")))
     clips = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3)).astype(np.uint8)
-    pixels = functions.pixels(jnp.asarray(clips))
-    np.testing.assert_allclose(functions.unit(pixels), clips / 255, atol=1e-6)
+    pixels = functions.to_model_range(jnp.asarray(clips))
+    np.testing.assert_allclose(functions.to_unit_range(pixels), clips / 255, atol=1e-6)
     expected = np.square(np.diff(clips / 255, axis=0)[0]).sum(axis=(1, 2, 3)).mean()
     np.testing.assert_allclose(functions.squared_error(pixels[:1], pixels[1:]), [expected], rtol=1e-5)
 

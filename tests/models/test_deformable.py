@@ -25,8 +25,8 @@ def codes(config, *leading, seed=0):
 def shapes(config):
     module = DeformableGenerator(config)
     latents = codes(config, 2)
-    variables = jax.eval_shape(module.init, jax.random.key(0), *latents)
-    return variables["params"], jax.eval_shape(module.apply, variables, *latents)
+    variables = jax.eval_shape(module.init, jax.random.key(0), latents)
+    return variables["params"], jax.eval_shape(module.apply, variables, latents)
 
 
 def method(name, config=SMALL):
@@ -76,7 +76,7 @@ def saturated(random_variables):
     """A generator of 64 x 64 with few filters, and weights so large that its squashing functions reach their ends."""
     config = GeneratorConfig(filters=16, appearance_latents=3, geometry_latents=4)
     latents = codes(config, 5)
-    variables = random_variables(DeformableGenerator(config), *latents)
+    variables = random_variables(DeformableGenerator(config), latents)
     return config, jax.tree.map(lambda x: 10 * x, variables), latents
 
 
@@ -93,15 +93,15 @@ def test_displacements_reach_20_pixels_of_64_and_no_further(saturated):
 def test_images_are_in_the_range_of_the_output(saturated, output, low):
     config, variables, latents = saturated
     generator = DeformableGenerator(replace(config, output=output))
-    images = np.asarray(jax.jit(generator.apply)(variables, *latents))
+    images = np.asarray(jax.jit(generator.apply)(variables, latents))
     np.testing.assert_allclose([images.min(), images.max()], [low, 1], atol=1e-3)
 
 
 @pytest.fixture(scope="module")
 def small(random_variables):
     latents = codes(SMALL, 2, 3)
-    variables = random_variables(DeformableGenerator(SMALL), *latents)
-    return variables, latents, np.asarray(jax.jit(DeformableGenerator(SMALL).apply)(variables, *latents))
+    variables = random_variables(DeformableGenerator(SMALL), latents)
+    return variables, latents, np.asarray(jax.jit(DeformableGenerator(SMALL).apply)(variables, latents))
 
 
 def test_an_image_is_the_canonical_one_bent_by_the_flow(small):
@@ -126,7 +126,7 @@ def test_without_geometry_an_image_is_its_appearance(small):
     assert set(params) == {"appearance_network"}
     assert not config.deformable
     canonical = method("canonical", config)(variables, latents.appearance)
-    np.testing.assert_array_equal(jax.jit(generator.apply)(variables, latents.appearance, None), canonical)
+    np.testing.assert_array_equal(jax.jit(generator.apply)(variables, Latents(latents.appearance, None)), canonical)
 
 
 def test_the_refiner_changes_nothing_at_first(small):
@@ -136,9 +136,9 @@ def test_the_refiner_changes_nothing_at_first(small):
     generator, first = DeformableGenerator(config), Refiner(3).init(jax.random.key(0), images)["params"]
     params = {**variables["params"], "refiner": first}
     apply = jax.jit(generator.apply)
-    np.testing.assert_allclose(apply({"params": params}, *latents), images, rtol=1e-6)
+    np.testing.assert_allclose(apply({"params": params}, latents), images, rtol=1e-6)
     params["refiner"] = jax.tree.map(lambda x: x + 0.1, first)
-    assert np.abs(apply({"params": params}, *latents) - images).max() > 0.05
+    assert np.abs(apply({"params": params}, latents) - images).max() > 0.05
 
 
 def test_beta_scales_the_weights_of_the_geometric_generator_alone(small):
@@ -163,7 +163,7 @@ def test_the_initial_flow_scales_the_last_layer_and_nothing_else():
             size=16, filters=16, appearance_latents=3, geometry_latents=3, initial_flow=initial_flow
         )
         codes = Latents(jnp.zeros(3), jnp.zeros(3))
-        return DeformableGenerator(config).init(jax.random.key(0), *codes)["params"]
+        return DeformableGenerator(config).init(jax.random.key(0), codes)["params"]
 
     whole, small = first_weights(1.0), first_weights(0.05)
     last = sorted(name for name in whole["geometry_network"] if name.startswith("upsample"))[-2:]
@@ -176,7 +176,7 @@ def test_the_initial_flow_scales_the_last_layer_and_nothing_else():
 def test_the_gain_multiplies_the_geometric_code():
     config = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3)
     code = jax.random.normal(jax.random.key(1), (3,))
-    variables = DeformableGenerator(config).init(jax.random.key(0), jnp.zeros(3), code)
+    variables = DeformableGenerator(config).init(jax.random.key(0), Latents(jnp.zeros(3), code))
     gained = DeformableGenerator(replace(config, geometry_gain=2.0))
     np.testing.assert_array_equal(
         gained.apply(variables, code, method="flow"),
@@ -187,7 +187,7 @@ def test_the_gain_multiplies_the_geometric_code():
 def test_a_coarse_flow_is_interpolated_between_fewer_displacements():
     config = GeneratorConfig(size=32, filters=16, appearance_latents=3, geometry_latents=4, flow_scale=4)
     latents = codes(config)
-    variables = DeformableGenerator(config).init(jax.random.key(0), *latents)
+    variables = DeformableGenerator(config).init(jax.random.key(0), latents)
     # From 4 x 4 to 8 x 8 in one layer, and no further.
     assert list(kernels(variables["params"], "geometry_network")) == ["dense_kernel", "upsample_0_kernel"]
     flow = method("flow", config)(variables, latents.geometry)
@@ -221,5 +221,5 @@ def test_unknown_outputs_are_refused():
 def test_codes_may_have_any_number_of_batch_axes(small):
     variables, latents, images = small
     generator = DeformableGenerator(SMALL)
-    one = jax.jit(generator.apply)(variables, *(jnp.asarray(z)[1, 2] for z in latents))
+    one = jax.jit(generator.apply)(variables, Latents(*(jnp.asarray(z)[1, 2] for z in latents)))
     np.testing.assert_allclose(one, images[1, 2], rtol=1e-5)

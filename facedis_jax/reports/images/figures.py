@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import map_coordinates
 
 from facedis_jax.evaluation.images import traversal
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.figures import COLORS, MARKERS, MUTED, STYLE, WIDTH
 from facedis_jax.reports.grids import grid_figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from facedis_jax.data.images.image_set import ImageSet
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import to_unit_range
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.figures import COLORS, STYLE, WIDTH
 from facedis_jax.reports.images.figures import display_image, grid_overlays, image_grid

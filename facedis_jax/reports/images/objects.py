@@ -11,7 +11,7 @@ import numpy as np
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import to_unit_range, zero_latents
 from facedis_jax.geometry import warp
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.figures import grid_overlays, image_grid, traversal_grid
 from facedis_jax.reports.images.sections import strongest_traversals

@@ -3,7 +3,7 @@
 import numpy as np
 
 from facedis_jax.evaluation.images import strongest_dimensions, to_unit_range, zero_latents
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.figures import Traversal, image_grid, traversal_grid
 from facedis_jax.reports.page import IllustratedPage

@@ -6,7 +6,8 @@ import numpy as np
 
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import strongest_dimensions, to_unit_range, zero_latents
-from facedis_jax.inference.videos import as_distributed, frame_codec, of_clips, recombined
+from facedis_jax.inference.codecs import frame_codec
+from facedis_jax.inference.videos import match_distribution, recombine, select_clips
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.figures import Traversal, grid_overlays, image_grid
 from facedis_jax.reports.videos.moving_page import SECONDS, MovingPage
@@ -60,12 +61,12 @@ def _show_recombined_people(page: MovingPage, results: VideoResults, pair: np.nd
         return
     # With the same expression of both people, one could not tell whose expression a recombined clip shows.
     one, other = own[0][evenly_spaced(len(own[0]), count)], np.roll(own[1], -1)[evenly_spaced(len(own[1]), count)]
-    first, second = of_clips(results.latents, one), of_clips(results.latents, other)
+    first, second = select_clips(results.latents, one), select_clips(results.latents, other)
     shown = {
         "(a) one person": to_unit_range(results.clips[one]),
         "(b) another person": to_unit_range(results.clips[other]),
-        "appearance of (a), geometry of (b)": results.codec.decode(recombined(first, second)),
-        "appearance of (b), geometry of (a)": results.codec.decode(recombined(second, first)),
+        "appearance of (a), geometry of (b)": results.codec.decode(recombine(first, second)),
+        "appearance of (b), geometry of (a)": results.codec.decode(recombine(second, first)),
     }
     names = [f"{results.clip_name(i)} / {results.clip_name(j)}" for i, j in zip(one, other, strict=True)]
     page.clips(
@@ -128,7 +129,7 @@ def show_edited_shapes(page: MovingPage, results: VideoResults) -> None:
     page.heading("Edited shapes")
     rows = np.flatnonzero(results.moving)
     rows = rows[evenly_spaced(len(rows), _CLIPS_SHOWN)]
-    latents = of_clips(results.latents, rows)
+    latents = select_clips(results.latents, rows)
     subjects = results.labels["subject"]
     shown = {"reconstruction": results.codec.decode(latents)}
     for person, label in zip(np.unique(subjects)[:2], ("shape of one person", "shape of another"), strict=False):
@@ -159,7 +160,7 @@ def show_warped_grids(page: MovingPage, results: VideoResults) -> None:
     page.heading("Warped grids")
     rows = clip_of_each_expression(results, _CLIPS_SHOWN)
     frames = evenly_spaced(results.clips.shape[1], _FRAMES_SHOWN)
-    flows = results.codec.flow(results.codec.codes(of_clips(results.latents, rows)).geometry)[:, frames]
+    flows = results.codec.flow(results.codec.codes(select_clips(results.latents, rows)).geometry)[:, frames]
     clips = results.predictions[rows][:, frames]
     page.illustration(
         "warped_grids",
@@ -179,8 +180,8 @@ def show_new_clips(page: MovingPage, results: VideoResults) -> None:
     page.heading("Sampled clips")
     frames = 2 * results.clips.shape[1]
     prior = results.codec.prior(2 * _CLIPS_SHOWN, frames)
-    fitted = as_distributed(of_clips(prior, np.arange(_CLIPS_SHOWN)), results.latents)
-    standard = of_clips(prior, np.arange(_CLIPS_SHOWN, 2 * _CLIPS_SHOWN))
+    fitted = match_distribution(select_clips(prior, np.arange(_CLIPS_SHOWN)), results.latents)
+    standard = select_clips(prior, np.arange(_CLIPS_SHOWN, 2 * _CLIPS_SHOWN))
     page.clips(
         "new_clips",
         [list(results.codec.decode(latents)) for latents in (fitted, standard)],

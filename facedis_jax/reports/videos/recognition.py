@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.data.videos.clip_set import ClipSet
 from facedis_jax.evaluation.images import to_unit_range
-from facedis_jax.inference.videos import VideoCodec, of_clips
+from facedis_jax.inference.codecs import VideoCodec
+from facedis_jax.inference.videos import select_clips
 from facedis_jax.learners import FoldResults
 from facedis_jax.models import DynamicLatents
 from facedis_jax.reports.figures import COLORS, INK, STYLE, WIDTH
@@ -177,7 +178,7 @@ def _examples(page: MovingPage, results: RecognitionResults) -> None:
             continue
         truth, found = ([results.expressions[k] for k in numbers[rows]] for numbers in (results.labels, predictions))
         names = [one if one == other else f"{one} as {other}" for one, other in zip(truth, found, strict=True)]
-        latents = of_clips(results.latents, rows)
+        latents = select_clips(results.latents, rows)
         flows = results.codec.flow(np.asarray(results.codec.codes(latents).geometry))
         warped = [
             to_unit_range(np.stack(grid_overlays(clip, own)))

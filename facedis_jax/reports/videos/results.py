@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from facedis_jax.data.splits import evenly_spaced
-from facedis_jax.inference.videos import VideoCodec
+from facedis_jax.inference.codecs import VideoCodec
 from facedis_jax.models import DynamicLatents
 
 

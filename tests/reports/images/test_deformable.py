@@ -6,7 +6,7 @@ from PIL import Image
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
 from facedis_jax.evaluation.images import pose_difference, summary, view_results
-from facedis_jax.inference.images import ImageCodec, squared_errors
+from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.deformable import MODEL_NAMES, DeformableResults, write_deformable_report
 from facedis_jax.training import RunFolder

@@ -1,7 +1,7 @@
 import numpy as np
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.landmarks import (
     METHODS,

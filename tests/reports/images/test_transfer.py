@@ -3,7 +3,7 @@ import pytest
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
 from facedis_jax.evaluation.transfer import errors_over_runs, margins
-from facedis_jax.inference.images import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.transfer import (
     SHORT_NAMES,

@@ -7,7 +7,7 @@ from PIL import Image
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSplit
 from facedis_jax.evaluation.images import summary
 from facedis_jax.evaluation.videos import frame_errors
-from facedis_jax.inference.videos import VideoCodec
+from facedis_jax.inference.codecs import VideoCodec
 from facedis_jax.models import DynamicLatents, Latents, Trajectory
 from facedis_jax.reports.images import figures as image_figures
 from facedis_jax.reports.videos import figures as video_pictures

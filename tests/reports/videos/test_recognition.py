@@ -3,7 +3,7 @@ import pytest
 
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSplit
 from facedis_jax.evaluation.recognition import chance, confusions, margin, table_3
-from facedis_jax.inference.videos import VideoCodec
+from facedis_jax.inference.codecs import VideoCodec
 from facedis_jax.learners import FoldResults
 from facedis_jax.models import DynamicLatents, Latents, Trajectory
 from facedis_jax.reports.videos.recognition import (
