@@ -10,14 +10,12 @@ Output     report.html with Figure 3 and Table 1's rows, results.json with every
 Expected   Paper, on CoMA: disentanglement 0.025 mm without the bottleneck, 0.016 with beta_mi = 0, 0.006 with both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
 
 from experiments import coma_ib
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
@@ -27,8 +25,7 @@ from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import codecs_of
 from facedis_jax.learners import IbVaeState, ensemble_learner, members
 from facedis_jax.losses import IbVaeWeights
-from facedis_jax.reports.figures import tradeoff
-from facedis_jax.reports.page import IllustratedPage
+from facedis_jax.reports.faces.ablation import summarise, write_ablation_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say, typed_command
 from facedis_jax.runs.faces import FaceRun, FaceRunConfig, fit_faces, open_face_run
 
@@ -119,7 +116,14 @@ def main(config: AblationConfig, options: RunOptions) -> int:
                 "summary": summary,
             },
         )
-        write_report(run, rows, summary, result.seconds)
+        write_ablation_report(
+            run.folder,
+            rows,
+            summary,
+            subtitle=f"{len(rows)} models trained together in {result.seconds / 60:.1f} min on "
+            f"{run.devices[0].device_kind}; {run.face_set.name}, {config.seeds} seeds",
+            command=typed_command(),
+        )
         say(options, f"report: {run.folder.report_file}")
     return 0
 
@@ -143,87 +147,6 @@ def evaluate_members(
             }
         )
     return rows
-
-
-def summarise(rows: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
-    """Mean and half-width of the 95 % interval (Student's t) over seeds, for each pair of weights."""
-    summary = []
-    for beta_id, beta_mi in sorted({(row["beta_id"], row["beta_mi"]) for row in rows}):
-        same = [row for row in rows if (row["beta_id"], row["beta_mi"]) == (beta_id, beta_mi)]
-        entry: dict[str, Any] = {"beta_id": beta_id, "beta_mi": beta_mi, "seeds": len(same)}
-        for name in ("disentanglement_mm", "reconstruction_mm", "neutral_mm"):
-            values = np.array([row[name] for row in same])
-            entry[name] = float(values.mean())
-            half_width = float("nan")
-            if len(values) > 1:
-                half_width = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-            entry[f"{name}_interval"] = half_width
-        summary.append(entry)
-    return summary
-
-
-# Rows of the paper's Table 1 and the weights that they stand for.
-_TABLE_1 = {"Ours - No IB": (1.0, 0.0), "Ours - beta_mi = 0": (10.0, 0.0), "Ours": (10.0, 50.0)}
-
-
-def write_report(
-    run: FaceRun, rows: Sequence[Mapping[str, float]], summary: Sequence[Mapping[str, Any]], seconds: float
-) -> None:
-    """Figure 3 and the tables on one page."""
-    count = len({row["seed"] for row in rows})
-    page = IllustratedPage(
-        "What the bottleneck's weights do",
-        f"{len(rows)} models trained together in {seconds / 60:.1f} min on {run.devices[0].device_kind}; "
-        f"{run.face_set.name}, {count} seeds",
-        run.folder.figures,
-    )
-    page.command(typed_command())
-    page.illustration(
-        "figure_3_tradeoff",
-        tradeoff(rows),
-        alt="Disentanglement and reconstruction error against beta_mi, one line for each beta_id",
-        caption="Figure 3. Mean over seeds; the band runs from the lowest to the highest seed. A low disentanglement "
-        "error counts only where the neutral error (below) is low too: an identity code that says nothing makes one "
-        "and the same neutral of everybody.",
-    )
-    page.heading("Table 1, the ablation rows")
-    by_weights = {(entry["beta_id"], entry["beta_mi"]): entry for entry in summary}
-    page.table(
-        [
-            {
-                "model": label,
-                "beta_id": weights[0],
-                "beta_mi": weights[1],
-                "disentanglement (mm)": _interval(by_weights[weights], "disentanglement_mm"),
-                "reconstruction (mm)": _interval(by_weights[weights], "reconstruction_mm"),
-                "neutral (mm)": _interval(by_weights[weights], "neutral_mm"),
-            }
-            for label, weights in _TABLE_1.items()
-            if weights in by_weights
-        ],
-        caption="Mean and 95 % interval over seeds. The paper's figures, on CoMA, for the disentanglement: "
-        "0.025, 0.016 and 0.006 mm.",
-    )
-    page.heading("All weights")
-    page.table(
-        [
-            {
-                "beta_id": entry["beta_id"],
-                "beta_mi": entry["beta_mi"],
-                "disentanglement (mm)": _interval(entry, "disentanglement_mm"),
-                "reconstruction (mm)": _interval(entry, "reconstruction_mm"),
-                "neutral (mm)": _interval(entry, "neutral_mm"),
-            }
-            for entry in summary
-        ],
-        caption="Mean and 95 % interval over seeds.",
-    )
-    page.write(run.folder.report_file)
-
-
-def _interval(entry: Mapping[str, Any], name: str) -> str:
-    half_width = entry[f"{name}_interval"]
-    return f"{entry[name]:.4f}" + (f" ± {half_width:.4f}" if np.isfinite(half_width) else "")
 
 
 if __name__ == "__main__":

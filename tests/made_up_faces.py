@@ -14,16 +14,15 @@ UNITS += ("mouthUpperUp", "mouthShrugLower", "mouthFrown", "mouthDimple", "mouth
 LOGVAR = -6.0
 
 
-@pytest.fixture(scope="session")
-def face_set() -> FaceSet:
-    """Three people of 42 vertices in CoMA's arrangement."""
+def made_up_face_model() -> FaceModel:
+    """A face of 42 vertices, in a grid of 7 by 6 that bulges along +z, with random identities and expressions."""
     rng = np.random.default_rng(0)
     x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(-70, 70, 6), np.linspace(-90, 90, 7)))
     neutral = np.stack([x, y, 60 - (x**2 + y**2) / 150], axis=1)
     corner = (np.arange(6)[:, None] * 6 + np.arange(5)).ravel()
     right, up = corner + 1, corner + 6
     triangles = np.concatenate([np.stack([corner, right, up], 1), np.stack([right, up + 1, up], 1)])
-    model = FaceModel(
+    return FaceModel(
         name="made-up face",
         neutral=neutral.astype(np.float32),
         identity=rng.normal(scale=4, size=(3, 42, 3)).astype(np.float32),
@@ -31,7 +30,12 @@ def face_set() -> FaceSet:
         expression_names=UNITS,
         triangles=triangles.astype(np.int32),
     )
-    return synthetic_sequences(model, SyntheticFaceConfig(num_subjects=3, frames=(6, 9)))
+
+
+@pytest.fixture(scope="session")
+def face_set() -> FaceSet:
+    """Three people of 42 vertices in CoMA's arrangement."""
+    return synthetic_sequences(made_up_face_model(), SyntheticFaceConfig(num_subjects=3, frames=(6, 9)))
 
 
 @pytest.fixture(scope="session")

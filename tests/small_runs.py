@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
-from facedis_jax.data.synthetic.face_model import FaceModel
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_sequences
 from facedis_jax.inference.faces import codec_of
 from facedis_jax.learners import IbVaeConfig, IbVaeState, OptimiserConfig, ib_vae_learner
@@ -20,9 +18,7 @@ from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
 from facedis_jax.runs.faces import AXIS, MODEL_FILE, FaceDataConfig, FaceRunConfig, constants_of, trained_faces
 from facedis_jax.runs.settings import as_json
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, fit
-
-UNITS = ("jawOpen", "mouthSmile_L", "mouthSmile_R", "mouthPucker", "browInnerUp", "mouthLeft", "mouthRight")
-UNITS += ("mouthUpperUp", "mouthShrugLower", "mouthFrown", "mouthDimple", "mouthRollUpper")
+from tests.made_up_faces import made_up_face_model
 
 ENCODER = PctConfig(
     features=PointFeatureConfig(centres=(12, 6), neighbours=4, start="foremost", harmonics=2),
@@ -53,21 +49,7 @@ class SmallRun:
 @pytest.fixture(scope="session")
 def small_face_set() -> FaceSet:
     """Three people of 42 vertices in CoMA's arrangement."""
-    rng = np.random.default_rng(0)
-    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(-70, 70, 6), np.linspace(-90, 90, 7)))
-    neutral = np.stack([x, y, 60 - (x**2 + y**2) / 150], axis=1)
-    corner = (np.arange(6)[:, None] * 6 + np.arange(5)).ravel()
-    right, up = corner + 1, corner + 6
-    triangles = np.concatenate([np.stack([corner, right, up], 1), np.stack([right, up + 1, up], 1)])
-    model = FaceModel(
-        name="made-up face",
-        neutral=neutral.astype(np.float32),
-        identity=rng.normal(scale=4, size=(3, 42, 3)).astype(np.float32),
-        expression=rng.normal(scale=6, size=(len(UNITS), 42, 3)).astype(np.float32),
-        expression_names=UNITS,
-        triangles=triangles.astype(np.int32),
-    )
-    return synthetic_sequences(model, SYNTHETIC)
+    return synthetic_sequences(made_up_face_model(), SYNTHETIC)
 
 
 def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:

@@ -11,9 +11,11 @@ from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import AbpConfig, AdversarialConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig
+from facedis_jax.reports.images.adversarial import LABELS
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.images import ImageDataConfig
 from facedis_jax.runs.model_run import TrainingConfig
+from tests.pages import ShownPage
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
 
@@ -51,7 +53,9 @@ def test_a_run_leaves_its_results_behind(tmp_path):
         assert results[name]["sharpness"] > 0
     lines = [json.loads(line) for line in (path / "adversarial" / "metrics.jsonl").read_text().splitlines()]
     assert {"critic_nats", "generator_nats", "penalty"} <= lines[0].keys()
-    assert "with the critic" in (path / "report.html").read_text()
+    page = ShownPage((path / "report.html").read_text())
+    shown = {row["model"]: row["sharpness"] for row in page.table("model", "sharpness").rows}
+    assert shown[LABELS["adversarial"]] == f"{results['adversarial']['sharpness']:.4f}"
 
 
 def test_a_model_of_another_size_leaves_no_folder(tmp_path):

@@ -22,6 +22,7 @@ from facedis_jax.runs import model_run as _model_run
 from facedis_jax.runs.command_line import RunInterrupted, RunOptions
 from facedis_jax.runs.images import ImageDataConfig, TrainedImages, without_geometry
 from facedis_jax.runs.model_run import ModelRun, TrainingConfig
+from tests.pages import ShownPage
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
 
@@ -119,8 +120,8 @@ def test_a_run_leaves_its_results_behind(run):
     assert results["deformable"]["squared_error"] != results["abp"]["squared_error"]
     assert results["view_covariance"]["ratio"] > 0
     assert 0 < results["pose_difference"]["ratio"] < 10
-    page = (run / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == len(list((run / "figures").glob("*.png"))) == 11
+    page = ShownPage((run / "report.html").read_text())
+    assert len(page.images) == len(list((run / "figures").glob("*.png"))) == 11
 
 
 def test_every_step_is_logged_once_though_the_run_was_stopped(run):
@@ -187,7 +188,7 @@ def test_nothing_is_said_about_views_where_there_is_one(photographs, views):
     rows = np.flatnonzero(np.isin(photographs.test.labels["view"], views))
     test = replace(
         photographs.test,
-        images=photographs.test.source.take(rows),
+        source=photographs.test.source.take(rows),
         labels={name: values[rows] for name, values in photographs.test.labels.items()},
     )
     codes = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
@@ -216,10 +217,7 @@ def test_the_models_to_compare_with_have_as_many_latents():
     assert models["abp"].langevin == CONFIG.learner.langevin
 
 
-def test_it_has_its_card_and_its_presets():
-    assert set(faces_deformable.PRESETS) == {"tiny", "demo", "paper"}
-    for heading in ("Question", "Data", "Command", "Method", "Output", "Expected"):
-        assert heading in faces_deformable.__doc__
+def test_the_presets():
     for config in faces_deformable.PRESETS.values():
         assert config.data.size == config.learner.model.size
 

@@ -16,6 +16,7 @@ from facedis_jax.models import GeneratorConfig
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.images import ImageDataConfig
 from facedis_jax.runs.model_run import TrainingConfig
+from tests.pages import ShownPage
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
 
@@ -57,10 +58,12 @@ def test_a_run_leaves_its_results_behind(run):
     assert results["digits"]["images"] == {"train": 20, "test": 10}
     assert 0 <= results["digits"]["accuracy"] <= 1
     assert results["digits"]["steps"] == 10
-    page = (run / "report.html").read_text()
-    assert "Digits told apart" in page
-    assert "Bends carried over" in page
-    assert "<h2>Cars</h2>" not in page
+    page = ShownPage((run / "report.html").read_text())
+    assert [value for value, _ in page.facts.values()] == [f"{100 * results['digits']['accuracy']:.1f}%"]
+    # Of digits and of faces; no cars were given.
+    figures = {path.stem for path in (run / "figures").iterdir()}
+    assert {"digits_1", "digits_2", "transferred_1", "transferred_2", "curves_digits", "curves_faces"} <= figures
+    assert "cars" not in figures
 
 
 def test_digits_need_a_code_of_ten(tmp_path):

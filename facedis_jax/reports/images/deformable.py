@@ -128,7 +128,7 @@ def _reconstructions(page: IllustratedPage, results: DeformableResults) -> None:
                 grid_overlays(predictions, flows),
                 list(predictions),
             ],
-            row_labels=[UNSEEN, "canonical image", "warped", "reconstruction"],
+            row_labels=[UNSEEN, "canonical image", "warped image", "reconstruction"],
         ),
         alt="Images, their canonical images under a grid, and both warped",
         caption="Unseen images; the canonical images of their appearance codes, under the canonical grid; the same "

@@ -8,7 +8,7 @@ from facedis_jax.models import Latents
 from facedis_jax.reports.images.figures import Traversal, image_grid, traversal_grid
 from facedis_jax.reports.page import IllustratedPage
 
-_DIMENSIONS = 4  # of each code, as in the paper
+_DIMENSIONS = 4  # of each code, as in the paper's figures
 
 UNSEEN = "unseen image"
 
@@ -39,7 +39,7 @@ def show_traversals(
         "appearance_basis",
         traversal_grid(codec, strongest_traversals(codec, "appearance", origin, traversal_range[0])),
         alt="Images along dimensions of the appearance code",
-        caption=f"Rows: the {_DIMENSIONS} dimensions of the appearance code that change the image most, each "
+        caption="Rows: the four dimensions of the appearance code that change the image most, each "
         f"{of_appearance}; all other dimensions are at zero (the paper's Figure 3).",
     )
     geometry = strongest_traversals(codec, "geometry", origin._replace(appearance=appearances[0]), traversal_range[1])
@@ -47,7 +47,7 @@ def show_traversals(
         "geometry_basis",
         traversal_grid(codec, geometry),
         alt="Images along dimensions of the geometric code",
-        caption=f"Rows: the {_DIMENSIONS} dimensions of the geometric code that change the image most, each "
+        caption="Rows: the four dimensions of the geometric code that change the image most, each "
         f"{of_geometry}, on the appearance code of one image; all other dimensions are at zero (the paper's Figure 4).",
     )
     bases = [origin._replace(appearance=appearance) for appearance in appearances]

@@ -159,7 +159,7 @@ def _grids(page: IllustratedPage, results: TransferResults) -> None:
                 grid_overlays(canonical),
                 grid_overlays(results.predictions["deformable"][rows], flows),
             ],
-            row_labels=[UNSEEN, "canonical image", "warped"],
+            row_labels=[UNSEEN, "canonical image", "warped image"],
             column_labels=[views[row] for row in rows],
         ),
         alt="Unseen views, their canonical images under a grid, and both warped",

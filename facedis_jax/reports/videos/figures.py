@@ -76,7 +76,7 @@ def _show_recombined_people(page: MovingPage, results: VideoResults, pair: np.nd
         column_labels=names,
         alt="Clips of two people, and their appearance and geometry recombined, playing",
         caption="Unseen clips of two people, and clips of the appearance of one with the shape and the motion of the "
-        f"other, both ways; above, the expressions of (a) / (b) (the paper's Figure {number}).",
+        f"other, both ways. Columns: the expressions of (a) / (b) (the paper's Figure {number}).",
     )
     _show_frames(
         page,
