@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.geometry.batches import batch_under_vmap
+from facedis_jax.geometry.checks import as_points, is_known
 from facedis_jax.geometry.farthest_kernel import MOST_POINTS, farthest_points
 
 # Points in a row of the loop below: the lanes of a TPU's vectors. On a CPU, 64 to 512 take about the same time.
@@ -29,16 +30,21 @@ def farthest_point_sample(points: jax.Array, num_samples: int, *, start: jax.Arr
       [num_samples] int32 indices, in the order in which they were picked.
 
     Raises:
-      ValueError: if `num_samples` is not between 1 and the number of points.
+      ValueError: if `num_samples` is not between 1 and the number of points, `start` names none of them, or points are
+        not [points, 3] of a floating type or not finite. Traced values are not looked at: of a cloud with NaN, indices
+        mean nothing.
 
     Example:
       >>> farthest_point_sample(jnp.array([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]), 3).tolist()
       [0, 2, 1]
     """
+    (points,) = as_points(points=points)
     count = points.shape[0]
+    if is_known(start) and not 0 <= start < count:
+        raise ValueError(f"start must be an index from 0 to {count - 1}, got {start}")
     if not 1 <= num_samples <= count:
         raise ValueError(f"num_samples must lie between 1 and the {count} points, got {num_samples}")
-    points = jax.lax.stop_gradient(jnp.asarray(points))
+    points = jax.lax.stop_gradient(points)
     return batch_under_vmap(functools.partial(_farthest_points, num_samples=num_samples))(points, jnp.int32(start))
 
 
@@ -100,16 +106,18 @@ def k_nearest(queries: jax.Array, points: jax.Array, k: int) -> jax.Array:
       [queries, k] int32 indices into `points`.
 
     Raises:
-      ValueError: if `k` is not between 1 and the number of points.
+      ValueError: if `k` is not between 1 and the number of points, or queries or points are not [.., 3] of a floating
+        type or, where they are not traced, not finite.
 
     Example:
       >>> points = jnp.array([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]])
       >>> k_nearest(jnp.array([[4.0, 0, 0], [0.2, 0, 0]]), points, 2).tolist()
       [[2, 1], [0, 1]]
     """
+    queries, points = as_points(queries=queries, points=points)
     if not 1 <= k <= points.shape[0]:
         raise ValueError(f"k must lie between 1 and the {points.shape[0]} points, got {k}")
-    queries, points = jax.lax.stop_gradient((jnp.asarray(queries), jnp.asarray(points)))
+    queries, points = jax.lax.stop_gradient((queries, points))
     groups = -(-points.shape[0] // _GROUP)
     if groups <= 2 * k:
         return jax.lax.top_k(-_squared_distances(queries, points), k)[1].astype(jnp.int32)

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.geometry.checks import as_points
+
 
 def rigid_registration(
     source: jax.Array, target: jax.Array, *, landmarks: jax.Array | None = None
@@ -20,7 +22,7 @@ def rigid_registration(
       rotation [3, 3] and translation [3].
 
     Raises:
-      ValueError: where the shapes differ.
+      ValueError: where the shapes differ, or points are not [points, 3] of a floating type, or known and not finite.
 
     References:
       Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
@@ -32,9 +34,9 @@ def rigid_registration(
       >>> bool(jnp.allclose(rotation, turn, atol=1e-5)), bool(jnp.allclose(translation, 5, atol=1e-5))
       (True, True)
     """
+    source, target = as_points(source=source, target=target)
     if source.shape != target.shape:
         raise ValueError(f"source and target differ in shape: {source.shape} and {target.shape}")
-    source, target = jnp.asarray(source), jnp.asarray(target)
     if landmarks is not None:
         source, target = source[landmarks], target[landmarks]
     source_centre, target_centre = jnp.mean(source, axis=0), jnp.mean(target, axis=0)

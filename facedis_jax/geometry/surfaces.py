@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.geometry.checks import as_points
+
 
 def sample_surface(key: jax.Array, vertices: jax.Array, triangles: jax.Array, num_points: int) -> jax.Array:
     """Random points on a mesh's surface, uniform by area and independent of each other.
@@ -20,7 +22,8 @@ def sample_surface(key: jax.Array, vertices: jax.Array, triangles: jax.Array, nu
       [num_points, 3] in the unit of the vertices. Where no triangle has an area, all points lie in one of them.
 
     Raises:
-      ValueError: where the shapes do not fit, there is no triangle, or `num_points` is negative.
+      ValueError: where shapes or types do not fit, vertices are known and not finite, there is no triangle, or
+        `num_points` is negative.
 
     References:
       Osada et al., "Shape Distributions", 2002, section 4.2.
@@ -31,11 +34,9 @@ def sample_surface(key: jax.Array, vertices: jax.Array, triangles: jax.Array, nu
       >>> print(points.shape, [f"{mean:.1f}" for mean in points.mean(axis=0)])
       (10000, 3) ['0.5', '0.5', '0.0']
     """
-    vertices, triangles = jnp.asarray(vertices), jnp.asarray(triangles)
-    if vertices.ndim != 2 or vertices.shape[1] != 3 or triangles.ndim != 2 or triangles.shape[1] != 3:
-        raise ValueError(
-            f"vertices must be [vertices, 3] and triangles [triangles, 3], got {vertices.shape} and {triangles.shape}"
-        )
+    (vertices,), triangles = as_points(vertices=vertices), jnp.asarray(triangles)
+    if triangles.ndim != 2 or triangles.shape[1] != 3 or not jnp.issubdtype(triangles.dtype, jnp.integer):
+        raise ValueError(f"triangles must be [triangles, 3] integers, got {triangles.dtype} of shape {triangles.shape}")
     if not len(triangles) or num_points < 0:
         raise ValueError(f"need one triangle and 0 points or more, got {len(triangles)} and {num_points}")
     triangle_key, place_key = jax.random.split(key)

@@ -126,3 +126,31 @@ def test_too_many_or_none_is_an_error(count):
         farthest_point_sample(cloud, count)
     with pytest.raises(ValueError, match=f"5 points, got {count}"):
         k_nearest(cloud, cloud, count)
+
+
+CLOUD = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+BROKEN = np.where(np.arange(6)[:, None] == 2, np.float32(np.nan), CLOUD)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda: geometry.farthest_point_sample(CLOUD.astype(np.int32), 2),
+            "points must be of a floating type, got int32",
+        ),
+        (lambda: geometry.farthest_point_sample(CLOUD[:, :2], 2), r"points must be \[points, 3\], got shape \(6, 2\)"),
+        (lambda: geometry.farthest_point_sample(BROKEN, 2), "points must be finite"),
+        (lambda: geometry.farthest_point_sample(CLOUD, 2, start=-1), "start must be an index from 0 to 5, got -1"),
+        (lambda: geometry.farthest_point_sample(CLOUD, 2, start=6), "start must be an index from 0 to 5, got 6"),
+        (lambda: geometry.k_nearest(CLOUD.astype(np.int32), CLOUD, 2), "queries must be of a floating type"),
+        (lambda: geometry.k_nearest(CLOUD, BROKEN, 2), "points must be finite"),
+        (lambda: geometry.rigid_registration(CLOUD, BROKEN), "target must be finite"),
+        (lambda: geometry.rigid_registration(CLOUD[0], CLOUD[0]), "source must be"),
+        (lambda: geometry.sample_surface(jax.random.key(0), BROKEN, [[0, 1, 2]], 3), "vertices must be finite"),
+        (lambda: geometry.sample_surface(jax.random.key(0), CLOUD, [[0.0, 1, 2]], 3), "triangles must be"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_named(function, message):
+    with pytest.raises(ValueError, match=message):
+        function()
