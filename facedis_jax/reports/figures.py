@@ -115,6 +115,7 @@ def training_curves(rows: Sequence[Mapping[str, object]], *, quantities: Sequenc
     columns = min(3, max(1, len(quantities)))
     panels = math.ceil(len(quantities) / columns)
     figure = Figure(figsize=(WIDTH, 2.2 * max(1, panels) + 0.3), layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.06))
+    lines = {}
     for i, quantity in enumerate(quantities):
         axes = figure.add_subplot(panels, columns, i + 1, title=quantity_label(quantity))
         shown = []
@@ -123,7 +124,7 @@ def training_curves(rows: Sequence[Mapping[str, object]], *, quantities: Sequenc
             steps, values = np.array(curve, float).reshape(-1, 2).T
             if len(steps):
                 marker = "o" if len(steps) < 15 else ""
-                axes.plot(steps, values, color=color, marker=marker, markersize=3, label=split)
+                (lines[split],) = axes.plot(steps, values, color=color, marker=marker, markersize=3, label=split)
                 shown.append(values[np.isfinite(values)])
         every = np.concatenate([*shown, np.empty(0)])
         if every.size and every.min() > 0 and every.max() > 20 * every.min():
@@ -133,8 +134,8 @@ def training_curves(rows: Sequence[Mapping[str, object]], *, quantities: Sequenc
         if i >= len(quantities) - columns:
             axes.set_xlabel("step")
     if figure.axes:
-        # Not all quantities are measured of both splits.
-        max(figure.axes, key=lambda axes: len(axes.lines)).legend()
+        # One legend for all panels, in one that has lines of both splits where there is such a panel.
+        max(figure.axes, key=lambda axes: len(axes.lines)).legend(list(lines.values()), list(lines))
     return figure
 
 

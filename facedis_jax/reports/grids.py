@@ -16,7 +16,7 @@ from facedis_jax.reports.figures import STYLE, WIDTH
 
 # Inches, but for the widths of lines of text, which are in characters.
 _LARGEST_CELL = 2.1
-_ROW_LABEL, _ROW_LABEL_CHARACTERS = 1.15, 15
+_ROW_LABEL, _ROW_LABEL_CHARACTERS = 1.25, 15
 _CHARACTERS_PER_INCH = 11
 _COLOR_BAR, _COLOR_BAR_WIDTH, _TALLEST_COLOR_BAR = 0.75, 0.11, 3.0
 _LINE, _GAP, _TITLE = 0.16, 0.08, 0.32

@@ -57,6 +57,15 @@ def test_the_curves_legend_names_both_splits_where_the_first_quantity_is_of_one_
     assert [text.get_text() for text in legends[1].get_texts()] == ["train", "test"]
 
 
+def test_the_curves_legend_names_both_splits_where_no_quantity_is_of_both():
+    rows = [{"step": s, "split": "train", "loss": 2.0} for s in range(3)]
+    rows += [{"step": s, "split": "test", "squared_error": 3.0} for s in range(3)]
+    (legend,) = filter(None, (axes.get_legend() for axes in figures.training_curves(rows).axes))
+    assert [text.get_text() for text in legend.get_texts()] == ["train", "test"]
+    train, test = (line.get_color() for line in legend.get_lines())
+    assert train != test
+
+
 @pytest.mark.parametrize(("last", "scale"), [(1.0, "log"), (-1.0, "linear"), (30.0, "linear")])
 def test_only_positive_quantities_that_span_decades_get_a_log_axis(last: float, scale: str):
     rows = [{"step": 0, "split": "train", "loss": 100.0}, {"step": 1, "split": "train", "loss": last}]

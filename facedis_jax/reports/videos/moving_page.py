@@ -32,15 +32,19 @@ def clip_grid(
     first = next(clip for row in rows for clip in row if clip is not None)
     frames, factor = len(first), -(-CELL // first.shape[1])
     side = first.shape[1] * factor
-    left, top = (_LEFT if row_labels else 0), (_LINE if column_labels else 0)
+    font = ImageFont.load_default(_FONT_SIZE)
+    head = [_wrapped(label, font, side - 2 * _GAP) for label in column_labels]
+    left = _LEFT if row_labels else 0
+    top = _LINE * max((label.count("\n") + 1 for label in head), default=0)
     columns = max(len(row) for row in rows)
     sheet = Image.new("RGB", (left + columns * (side + _GAP), top + len(rows) * (side + _GAP)), _WHITE)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE)
+    draw = ImageDraw.Draw(sheet)
     for i, label in enumerate(row_labels):
-        text = _wrapped(label, draw, font, _LEFT - 10)
-        draw.multiline_text((0, top + i * (side + _GAP) + side / 2), text, _INK, font, anchor="lm")
-    for j, label in enumerate(column_labels):
-        draw.text((left + j * (side + _GAP) + side / 2, 1), label, _INK, font, anchor="mt")
+        middle = top + i * (side + _GAP) + side / 2
+        draw.multiline_text((0, middle), _wrapped(label, font, _LEFT - 10), _INK, font, anchor="lm")
+    for j, label in enumerate(head):
+        middle = left + j * (side + _GAP) + side / 2
+        draw.multiline_text((middle, top - _GAP), label, _INK, font, anchor="md", align="center")
     grid = np.repeat(np.asarray(sheet)[None], frames, axis=0)
     for i, row in enumerate(rows):
         for j, clip in enumerate(row):
@@ -110,14 +114,12 @@ def _enlarged(frame: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _wrapped(
-    text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> str:
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """The text in lines of at most `width` pixels, broken between words."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and draw.textlength(longer, font) > width:
+        if lines[-1] and font.getlength(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer

@@ -50,6 +50,16 @@ def test_labels_stand_beside_the_clips_and_do_not_move():
     assert (labelled == labelled[:1]).all()
 
 
+def test_labels_that_are_wider_than_a_clip_go_on_in_another_line():
+    clip = grey([0.5] * FRAMES)
+    labels = ["surprise as neutral", "neutral as surprise"]
+    short, long = (clip_grid([[clip] * 2], column_labels=words) for words in (["a", "b"], labels))
+    assert long.shape[1] > short.shape[1]
+    top = long.shape[1] - SIDE - 4
+    # Between both labels, as between both clips, is white.
+    assert (long[:, :top, SIDE : SIDE + 4] == 255).all()
+
+
 def test_a_gif_shows_all_frames_and_holds_the_last():
     frames = clip_grid([[grey(np.linspace(0, 1, FRAMES))]])
     found, durations = decoded(gif(frames, seconds=1.0))
