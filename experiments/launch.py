@@ -2,7 +2,7 @@
 
 Everything after the experiment's name is passed on. The processes find each other on the loopback interface and share
 the work as several machines would; the run's folder, and what comes out, are those of one process. On several machines
-start the experiment itself on each, with `--coordinator` (see the README).
+start the experiment itself on each, with `--coordinator` (see `experiments/RUNS.md`).
 """
 
 import argparse
@@ -22,7 +22,7 @@ def _main() -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own options")
     given = parser.parse_args()
     here = Path(__file__).parent
-    names = sorted(path.stem for path in here.glob("[a-z]*.py") if path.stem != "launch")
+    names = sorted(path.stem for path in here.glob("[a-z]*.py") if path.stem not in ("differences", "launch"))
     if given.experiment not in names:
         raise InputError("experiment", f"one of {', '.join(names)}", given.experiment)
     if given.processes < 1:

@@ -5,7 +5,7 @@ import pytest
 
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.synthetic.face_model import FaceModel
-from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_sequences
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_coma
 from facedis_jax.evaluation.baselines import LinearModel, PcaModel, fit_linear_model
 from facedis_jax.inference.faces import FaceCodec
 
@@ -35,7 +35,7 @@ def made_up_face_model() -> FaceModel:
 @pytest.fixture(scope="session")
 def face_set() -> FaceSet:
     """Three people of 42 vertices in CoMA's arrangement."""
-    return synthetic_sequences(made_up_face_model(), SyntheticFaceConfig(num_subjects=3, frames=(6, 9)))
+    return synthetic_coma(made_up_face_model(), SyntheticFaceConfig(num_subjects=3, frames=(6, 9)))
 
 
 @pytest.fixture(scope="session")

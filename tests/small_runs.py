@@ -10,7 +10,7 @@ import pytest
 
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
-from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_sequences
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_coma
 from facedis_jax.inference.faces import codec_of
 from facedis_jax.learners import IbVaeConfig, IbVaeState, OptimiserConfig, ib_vae_learner
 from facedis_jax.losses import IbVaeWeights
@@ -49,7 +49,7 @@ class SmallRun:
 @pytest.fixture(scope="session")
 def small_face_set() -> FaceSet:
     """Three people of 42 vertices in CoMA's arrangement."""
-    return synthetic_sequences(made_up_face_model(), SYNTHETIC)
+    return synthetic_coma(made_up_face_model(), SYNTHETIC)
 
 
 def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:

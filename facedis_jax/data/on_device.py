@@ -1,6 +1,6 @@
-"""All examples of a source in one piece, of which each step takes its own on the device: for sets that fit its memory.
+"""The whole data set on the device, for sets that fit its memory: steps gather their examples by index.
 
-Reading and batching one example after the other gives some thousands a second, of which an accelerator takes more.
+Reading and batching one example after the other on the host gives some thousands a second; an accelerator needs more.
 """
 
 import math
@@ -15,13 +15,13 @@ from facedis_jax.data.sources import Source
 
 
 class DeviceDataset(NamedTuple):
-    """Every example of a source, to be kept in the memory of the devices.
+    """All examples of a source as arrays, and the function that gathers a batch of them.
 
     Attributes:
       arrays: "fields" of the examples, a pytree of host arrays [examples] or [examples, numbers], and for faces
-        "neutrals" [subjects, numbers]: a TPU would fill up a last axis of three to 128.
-      take: `(arrays, batch) -> batch`: of such arrays, wherever they are, and of a batch of `index_batches` that of
-        `train_batches`. It does not hold the arrays.
+        "neutrals" [subjects, numbers]. They are flat because a TPU would pad a last axis of three to 128.
+      take: `(arrays, batch) -> batch`, from such arrays, on any device, and a batch of `index_batches` to the batch of
+        `train_batches`. It does not hold the arrays itself.
     """
 
     arrays: Mapping[str, Any]
@@ -29,7 +29,7 @@ class DeviceDataset(NamedTuple):
 
 
 def device_dataset(source: Source[Any], neutrals: np.ndarray | None = None) -> DeviceDataset:
-    """Reads a whole source.
+    """Reads a whole source into host arrays that can be put on devices.
 
     Args:
       source: faces, images or clips.
@@ -38,9 +38,9 @@ def device_dataset(source: Source[Any], neutrals: np.ndarray | None = None) -> D
     first = dict(source[0])
     example = _shapes_of(first)
     fields = jax.tree.map(lambda one: np.empty((len(source), *one.shape), one.dtype), example)
-    for place in range(len(source)):
-        for table, values in zip(jax.tree.leaves(fields), jax.tree.leaves(dict(source[place])), strict=True):
-            table[place] = values
+    for index in range(len(source)):
+        for array, value in zip(jax.tree.leaves(fields), jax.tree.leaves(dict(source[index])), strict=True):
+            array[index] = value
     arrays = {"fields": jax.tree.map(_as_rows, fields)}
     neutral = None
     if neutrals is not None:
@@ -50,7 +50,7 @@ def device_dataset(source: Source[Any], neutrals: np.ndarray | None = None) -> D
 
 
 def dataset_bytes(source: Source[Any]) -> int:
-    """About how large the tables of a source are, from its first example."""
+    """Bytes that the `DeviceDataset` of a source takes, without neutrals; from the first example alone."""
     shapes = jax.tree.leaves(_shapes_of(dict(source[0])))
     return len(source) * sum(math.prod(one.shape) * one.dtype.itemsize for one in shapes)
 
@@ -58,12 +58,10 @@ def dataset_bytes(source: Source[Any]) -> int:
 def _take(
     example: Any, neutral: jax.ShapeDtypeStruct | None, arrays: Mapping[str, Any], batch: Mapping[str, Any]
 ) -> dict[str, Any]:
-    places = batch["index"]
+    def rows(array: Any, indices: Any, one: jax.ShapeDtypeStruct) -> Any:
+        return array[indices].reshape(len(indices), *one.shape)
 
-    def rows(table: Any, places: Any, one: jax.ShapeDtypeStruct) -> Any:
-        return table[places].reshape(len(places), *one.shape)
-
-    fields = jax.tree.map(lambda table, one: rows(table, places, one), arrays["fields"], example)
+    fields = jax.tree.map(lambda array, one: rows(array, batch["index"], one), arrays["fields"], example)
     if neutral is not None:
         fields["neutral"] = rows(arrays["neutrals"], fields["subject"], neutral)
     return fields

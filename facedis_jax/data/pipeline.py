@@ -1,4 +1,4 @@
-"""From examples on disk or in memory to batches, with Grain: shuffled, sharded by process, resumable."""
+"""Batches of examples, made with Grain: shuffled, sharded by process, resumable."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from facedis_jax.data.sources import Source
 from facedis_jax.errors import InputError
 
-# Batches read ahead by each thread: enough to hide a slow read, little memory.
+# Batches that each thread reads ahead: enough to hide a slow read, in little memory.
 _AHEAD = 2
 
 
@@ -24,10 +24,10 @@ def train_batches(
 ) -> grain.IterDataset:
     """An endless stream of shuffled batches; every epoch has an order of its own and uses each example once.
 
-    Step k of all processes together takes places k * batch_size to (k + 1) * batch_size of one shuffled
-    stream, so that processes never share an example within an epoch, none is left out, and the examples of a step
-    do not depend on the number of processes. A batch may reach over the end of an epoch. The iterator's
-    `get_state` and `set_state` continue exactly, also under another number of processes or threads.
+    All processes share one shuffled stream, of which step k takes the examples k * batch_size to (k + 1) * batch_size.
+    So no two processes see the same example within an epoch, none is skipped, and the examples of a step do not depend
+    on the number of processes. A batch may reach over the end of an epoch. The iterator's `get_state` and `set_state`
+    continue exactly, also under another number of processes or threads.
 
     Args:
       source: faces, images or clips to train on.
@@ -47,28 +47,30 @@ def train_batches(
     _check_batch(batch_size, len(source), process_count)
     stream = _endless(grain.MapDataset.source(source), seed)
     examples = stream.map(lambda example: _with_neutral(example, neutrals))
-    return _pieces(examples, batch_size, process_index, process_count).to_iter_dataset(_read_options(num_threads))
+    batches = _process_batches(examples, batch_size, process_index, process_count)
+    return batches.to_iter_dataset(_read_options(num_threads))
 
 
 def index_batches(
     num_examples: int, *, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
 ) -> grain.IterDataset:
-    """Which examples the batches of `train_batches` have, for steps that take them from `data.on_device`.
+    """The batches of `train_batches` as indices of their examples, for steps that take these from a `DeviceDataset`.
 
     Args:
       num_examples: of the source.
-      batch_size, seed, process_index, process_count: as of `train_batches`; the iterators' states are each other's.
+      batch_size, seed, process_index, process_count: as of `train_batches`; a state of its iterator fits here, and one
+        of this iterator there.
 
     Returns:
-      Batches {"index": [batch_size / process_count]} of places in the source.
+      Batches {"index": [batch_size / process_count] int32} of indices into the source.
 
     Raises:
       InputError: as `train_batches`.
     """
     _check_batch(batch_size, num_examples, process_count)
     stream = _endless(grain.MapDataset.range(num_examples), seed)
-    pieces = _pieces(stream, batch_size, process_index, process_count)
-    return pieces.map(lambda places: {"index": places.astype(np.int32)}).to_iter_dataset(_read_options(0))
+    batches = _process_batches(stream, batch_size, process_index, process_count)
+    return batches.map(lambda indices: {"index": indices.astype(np.int32)}).to_iter_dataset(_read_options(0))
 
 
 def evaluation_batches(
@@ -80,7 +82,7 @@ def evaluation_batches(
     process_count: int = 1,
     num_threads: int = 0,
 ) -> grain.IterDataset:
-    """Every example once, in order, in batches of one size.
+    """Batches of one size that hold every example once, in order.
 
     Args:
       source: faces, images or clips to evaluate.
@@ -90,8 +92,8 @@ def evaluation_batches(
       num_threads: threads that read batches ahead; 0 reads them when they are asked for.
 
     Returns:
-      Batches as of `train_batches`, with `mask` [batch] float32: 1 for an example, 0 for the repeats of
-      the last one that fill up the last batch.
+      Batches as of `train_batches`, with `mask` [batch] float32: 1 for an example, 0 for padding, the repeats of the
+      last example that fill up the last batch.
 
     Raises:
       InputError: where the source is empty or the batch is, or the processes do not divide the batch.
@@ -103,11 +105,11 @@ def evaluation_batches(
     _check_processes(batch_size, process_count)
     last = len(source) - 1
 
-    def element(place: int) -> dict[str, Any]:
-        return _with_neutral(source[min(place, last)], neutrals) | {"mask": np.float32(place <= last)}
+    def element(index: int) -> dict[str, Any]:
+        return _with_neutral(source[min(index, last)], neutrals) | {"mask": np.float32(index <= last)}
 
-    num_places = -(-len(source) // batch_size) * batch_size
-    batches = grain.MapDataset.range(num_places).map(element).batch(batch_size // process_count)
+    num_elements = -(-len(source) // batch_size) * batch_size
+    batches = grain.MapDataset.range(num_elements).map(element).batch(batch_size // process_count)
     batches = batches[process_index::process_count]
     return batches.to_iter_dataset(_read_options(num_threads))
 
@@ -116,8 +118,10 @@ def _endless(examples: grain.MapDataset, seed: int) -> grain.MapDataset:
     return examples.seed(seed).shuffle().repeat()
 
 
-def _pieces(examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int) -> grain.MapDataset:
-    """A step's examples in one piece for each process: all pieces in a row are the batch of a single process."""
+def _process_batches(
+    examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int
+) -> grain.MapDataset:
+    """The batches of one process; those of all processes in a row are the batch of a single process."""
     return examples.batch(batch_size // process_count, drop_remainder=True)[process_index::process_count]
 
 

@@ -1,4 +1,4 @@
-"""Data sets that are read once, kept as ArrayRecord files in a cache, and from then on read at random."""
+"""Prepared copies of data sets: read once, kept as ArrayRecord files in a cache, from then on open to random access."""
 
 import hashlib
 import json
@@ -20,28 +20,28 @@ Builder = TypeVar("Builder", bound="PreparedBuilder")
 
 
 class PreparedInfo(tfds.core.DatasetInfo):
-    """What TFDS keeps of a data set; nothing of it is looked for on the network."""
+    """TFDS's record of a data set, without its look-up on the network."""
 
     def initialize_from_bucket(self) -> None:
-        """Nothing to look for; TFDS would make a folder for it, and leave it behind, at every start."""
+        """Does nothing; TFDS would make a folder for it, and leave it behind, at every start."""
 
 
 class PreparedBuilder(tfds.core.ShardBasedBuilder):
-    """A TFDS builder whose source files lie in the manual directory.
+    """A TFDS builder whose source files lie in the manual directory, and whose shards are written one by one.
 
-    Shard by shard, since `GeneratorBasedBuilder` gathers a whole split in memory, and past 1,000 MiB (CoMA's
-    training half has 1,060) writes it out through TensorFlow, which is not here.
+    `GeneratorBasedBuilder` would gather a whole split in memory, and past 1,000 MiB (CoMA's training half has 1,060)
+    write it to disk through TensorFlow, which is not installed here.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     # Nothing is downloaded, so there are no checksums beside the code; to look for them TFDS would import
-    # importlib_resources, which it does not require.
+    # importlib_resources, on which it does not depend.
     code_path = None
 
     def _create_builder_config(
         self, builder_config: str | tfds.core.BuilderConfig | None, version: str | tfds.core.Version | None
     ) -> tfds.core.BuilderConfig | None:
-        # TFDS warns of a configuration that is none of the class's own; here settings make configurations.
+        # TFDS warns of configurations that the class does not list; here they are made from settings.
         if isinstance(builder_config, tfds.core.BuilderConfig):
             return builder_config
         return super()._create_builder_config(builder_config, version)
@@ -58,13 +58,14 @@ def open_prepared(
 ) -> Builder:
     """Opens the prepared copy of a data set, and prepares it first where there is none.
 
-    A copy belongs to a folder and to the names, sizes and times of its files, so that a start with a prepared
-    copy need not read them, and one after a change prepares anew. It appears only when it is whole.
+    A copy belongs to a folder and to the names, sizes and times of its files: a start with a prepared copy need not
+      read
+    the files, and after a change of them a new copy is prepared. A copy appears only when it is whole.
 
     Args:
-      make_builder: gives the builder that prepares in, or reads from, a data folder.
-      folder: where the files are.
-      files: all that the builder is going to read.
+      make_builder: gives the builder that prepares in, or reads from, a folder of prepared data.
+      folder: where the source files are.
+      files: all source files that the builder reads.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
 
     Returns:
@@ -103,21 +104,21 @@ def find_damaged(
     files: Iterable[Path],
     prepared_dir: str | Path | None,
 ) -> dict[str, str]:
-    """Reads every example of a data set once, to leave out those that cannot be read.
+    """Reads every example of a data set once, and returns those that cannot be read.
 
-    What is found is kept beside the prepared copies, and belongs to the same state of the files.
+    The result is kept beside the prepared copies, for the same names, sizes and times of the files.
 
     Args:
-      what: the set and its settings, which the examples depend on.
+      what: names the set and the settings on which its examples depend.
       names: of the examples.
-      read: reads one by its index, and raises an InputError where it is damaged.
-      folder, files, prepared_dir: as at `open_prepared`.
+      read: reads an example by its index, and raises an InputError where it is damaged.
+      folder, files, prepared_dir: as of `open_prepared`.
 
     Returns:
       For each damaged example its name and what is wrong with it, in the order of the names.
 
     Raises:
-      InputError: where all of them are, or the cache cannot be written.
+      InputError: where all examples are damaged, or the cache cannot be written.
     """
     base = Path(prepared_dir) if prepared_dir is not None else cache_dir()
     key = hashlib.sha256(f"{_listing_hash(folder, files)}\0{what}".encode()).hexdigest()[:16]
@@ -141,17 +142,17 @@ def find_damaged(
 
 
 def names_hash(names: Sequence[str]) -> str:
-    """A short name for a list of names."""
+    """A short hash of a list of names."""
     return hashlib.sha256("\0".join(names).encode()).hexdigest()[:12]
 
 
 def cache_dir() -> Path:
-    """Where prepared data go by default: `facedis_jax` in $XDG_CACHE_HOME or in ~/.cache."""
+    """The folder of prepared data by default: `facedis_jax` in $XDG_CACHE_HOME or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facedis_jax"
 
 
 def track(items: Sequence[T], description: str) -> Iterable[T]:
-    """The items, with a progress bar on standard error where a person watches."""
+    """The items, with a progress bar on standard error where that is a terminal."""
     console = rich.console.Console(stderr=True)
     return rich.progress.track(items, description, console=console, transient=True, disable=not sys.stderr.isatty())
 

@@ -1,4 +1,4 @@
-"""Sets of images and clips as prepared copies: what a builder must find out, and how it is written and read."""
+"""Sets of images and clips as prepared copies: what a builder must find out, and how copies are written and read."""
 
 import dataclasses
 import hashlib
@@ -64,14 +64,14 @@ class PixelSettings:
 class PixelSurvey:
     """What a builder knows of its files before it reads their pixels.
 
-    A file is here what gives an image, or what gives a recording's clips, be it a video or a folder of frames.
+    A "file" gives one image, or all clips of a recording; a recording may be a folder of frames.
 
     Attributes:
       title: what the set is called in reports.
       names: [files], sorted.
       train, test: indices into the names, ascending.
       files: all that is read.
-      read: gives what `PixelBuilder.examples` takes, of a file by its index.
+      read: gives the arguments of `PixelBuilder.examples` for a file, by its index.
       labels: arrays [files, ...] by name, as in `Split`.
       classes: the names that integer labels index.
     """

@@ -1,4 +1,4 @@
-"""Which faces are learned from and which are held out, by name."""
+"""Splits into training and test examples, and folds, by the names of examples or the people that they show."""
 
 import hashlib
 from collections import defaultdict
@@ -13,13 +13,13 @@ SPLITS = ("paper", "sequence", "subject")
 
 
 def split_indices(split: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and the test faces, ascending, together all of them.
+    """Indices of the training and of the test faces, ascending; each face is in one of them.
 
-    - "paper": of every hundred faces in the order of their names, the first ten are tested (section 4.1).
-      CoMA's 20,466 give 18,416 and 2,050. A test frame has its neighbours in time in the training set.
-    - "sequence": whole sequences are tested, one of each subject: the i-th subject's i-th, going round, so
-      that no expression is favoured. CoMA's 144 give 12.
-    - "subject": the first tenth of the subjects, rounded up, are tested: people never seen in training. 2 of
+    - "paper": of every hundred faces in the order of their names, the first ten are tested (section 4.1 of the IB-VAE's
+      paper). CoMA's 20,466 give 18,416 and 2,050. A test frame has its neighbours in time in the training set.
+    - "sequence": one whole sequence of each subject is tested, the i-th sequence of subject i, modulo their number, so
+      that no expression is favoured. CoMA's 144 sequences give 12.
+    - "subject": the first tenth of the subjects, rounded up, are tested: people who are never seen in training. 2 of
       CoMA's 12, and the first ten of BU-3DFE's 100, as in the paper.
 
     Args:
@@ -30,7 +30,7 @@ def split_indices(split: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndar
       train [train] and test [test] int64.
 
     Raises:
-      InputError: where the split is unknown, or leaves nothing to train on or to test.
+      InputError: where the split is unknown, or has nothing to train on or to test.
     """
     if split == "paper":
         is_test = np.arange(len(names)) % 100 < 10
@@ -60,14 +60,19 @@ def indices_of(split: str, is_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def every_tenth(names: Sequence[str]) -> np.ndarray:
-    """Of images without a split of their own, those that are tested [names] bool: the first of every ten names."""
+    """Which images of a set without a split of its own are tested, [names] bool: the first of every ten names."""
     return np.arange(len(names)) % 10 == 0
 
 
 def first_by_hash(indices: np.ndarray, names: Sequence[str], count: int | None) -> np.ndarray:
-    """At most `count` of some indices, ascending: as random as the sha256 of their names, and the same everywhere.
+    """At most `count` of some indices, ascending, chosen by the sha256 of their names; all if `count` is None.
 
-    A smaller choice is part of a larger one. All of them if `count` is None.
+    The choice looks random, is the same on every machine, and is part of every larger choice.
+
+    Args:
+      indices: [n] integers to choose from.
+      names: of all examples; `indices` are indices into them.
+      count: how many.
     """
     if count is None or count >= len(indices):
         return indices
@@ -123,7 +128,7 @@ def evenly_spaced(total: int, count: int) -> np.ndarray:
 
 
 def _diagonal(sequences: Sequence[str]) -> set[str]:
-    """One sequence of each subject that has several."""
+    """Sequence i of subject i, modulo the number of the subject's sequences; none of a subject who has only one."""
     by_subject = defaultdict(list)
     for sequence in sequences:
         by_subject[sequence.split("/", 1)[0]].append(sequence)

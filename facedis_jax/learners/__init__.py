@@ -1,4 +1,4 @@
-"""What is learned: pure `(init, step, evaluate)` triples that never see a file, a clock or a device list."""
+"""Learners: pure `(init, step, evaluate)` triples that never see a file, a clock or a device list."""
 
 from facedis_jax.extras import require_extra
 

@@ -1,8 +1,9 @@
-"""The adversarial extension (Eq. 22): a critic sharpens what maximum likelihood leaves blurred."""
+"""The adversarial extension (Eq. 22): a critic makes the generated images sharper than maximum likelihood does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,19 +20,19 @@ from facedis_jax.learners.abp import (
     with_frozen,
 )
 from facedis_jax.learners.chains import chain_metrics, gather_chains, redraw_diverged, scatter_chains
-from facedis_jax.learners.generator_functions import example_keys, reconstruction_evaluation
+from facedis_jax.learners.generator_functions import ImageFunctions, example_keys, reconstruction_evaluation
 from facedis_jax.learners.langevin_inference import initial_latents
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.metrics import Average
-from facedis_jax.models import Latents, critic_of
+from facedis_jax.models import Critic, Latents, critic_of
 
 CRITIC_OPTIMISER = OptimiserConfig(learning_rate=1e-4, weight_decay=0.0, schedule="steps", beta_1=0.5)
 
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """What is learned and how; the weights are the paper's.
+    """Networks, loss and optimisers; the weights are the paper's.
 
     Attributes:
       abp: the generators, the sampler and the generators' optimiser.
@@ -78,11 +79,11 @@ def adversarial_learner(
     params: Any = None,
     axis_name: str | None = None,
 ) -> Learner:
-    """The learner of Eq. 22; batches, arguments and metrics as of `abp_learner`.
+    """The learner of Eq. 22, generators and a critic; batches, arguments and metrics as of `abp_learner`.
 
-    Every step moves the chains, then the generators by the likelihood of the batch and by the critic's opinion of as
-    many images from the prior (non-saturating: they maximise log D), then the critic by the same images and the batch,
-    with R1's penalty.
+    Every step moves the chains, then updates the generators by the likelihood of the batch and by the critic's logits
+    of as many images from the prior (non-saturating: they maximise log D), then updates the critic by the same images
+    and the batch, with R1's penalty.
 
     Returns:
       A `Learner`, split over devices as `ADVERSARIAL_STATE_AXES` says. Its step's metrics have beside those of
@@ -90,22 +91,19 @@ def adversarial_learner(
       gradient.
     """
     abp = config.abp
-    functions = abp_functions(abp)
-    network = critic_of(abp.model)
+    setup = _Setup(config, abp_functions(abp), critic_of(abp.model), steps_per_epoch, axis_name)
     optimiser = make_optimiser(abp.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
     critic_optimiser = make_optimiser(config.critic_optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
-    def logits(critic: Any, images: jax.Array) -> jax.Array:
-        return network.apply({"params": critic}, images)  # type: ignore[return-value]
-
     def init(key: jax.Array, batch: Batch) -> AdversarialState:
-        start = functions.init(jax.random.fold_in(key, 0), params)
-        critic = network.init(jax.random.fold_in(key, 3), functions.to_model_range(batch["image"][:1]))["params"]
+        start = setup.functions.init(jax.random.fold_in(key, 0), params)
+        images = setup.functions.to_model_range(batch["image"][:1])
+        critic = setup.critic.init(jax.random.fold_in(key, 3), images)["params"]
         return AdversarialState(
             params=start,
             opt_state=optimiser.init(start),
             chains=initial_chains(
-                functions, abp.langevin, batch["image"].shape[1:], jax.random.fold_in(key, 1), num_images
+                setup.functions, abp.langevin, images.shape[1:], jax.random.fold_in(key, 1), num_images
             ),
             key=jax.random.fold_in(key, 2),
             step=jnp.int32(0),
@@ -114,38 +112,14 @@ def adversarial_learner(
         )
 
     def step(state: AdversarialState, batch: Batch) -> tuple[AdversarialState, Metrics]:
-        images, index = functions.to_model_range(batch["image"]), batch["index"]
-        sigma = current_sigma(abp, state.step, steps_per_epoch)
-        keys = jax.vmap(jax.random.split)(example_keys(state.key, state.step, index))
-        latents = move_chains(
-            functions,
-            abp.langevin,
-            state.params,
-            images,
-            gather_chains(state.chains, index, axis_name),
-            keys[:, 0],
-            sigma=sigma,
+        images = setup.functions.to_model_range(batch["image"])
+        samples = _samples(setup, state, images, batch["index"])
+        gradients, generated = jax.grad(partial(_generator_loss, setup), has_aux=True)(
+            state.params, state.critic, images, samples
         )
-        fresh = jax.vmap(lambda key: functions.prior(key, images.shape[1:]))(keys[:, 1])
-        latents, norms, diverged = redraw_diverged(latents, initial_latents(abp.langevin, fresh))
-
-        def generator_loss(params: Any) -> tuple[jax.Array, Any]:
-            params = with_frozen(params, abp.frozen)
-            predictions = functions.decode(params, latents)
-            energies = example_energies(images, predictions, latents, sigma)
-            sampled = functions.decode(params, fresh)
-            entropy = -jax.nn.log_sigmoid(logits(state.critic, sampled))
-            total = config.likelihood_weight * energies + entropy
-            return total.mean(), (energies, functions.squared_error(images, predictions), entropy, sampled)
-
-        gradients, (energies, errors, entropy, sampled) = jax.grad(generator_loss, has_aux=True)(state.params)
-
-        def critic_loss(critic: Any) -> tuple[jax.Array, Any]:
-            cross_entropy, penalty = critic_terms(lambda x: logits(critic, x), images, sampled)
-            total = cross_entropy + config.penalty_weight / 2 * penalty
-            return total.mean(), (cross_entropy, penalty)
-
-        critic_gradients, (cross_entropy, penalty) = jax.grad(critic_loss, has_aux=True)(state.critic)
+        critic_gradients, (cross_entropy, penalty) = jax.grad(partial(_critic_loss, setup), has_aux=True)(
+            state.critic, images, generated.images
+        )
         params, opt_state = apply_gradients(
             optimiser,
             gradients,
@@ -160,34 +134,116 @@ def adversarial_learner(
         state = state.replace(
             params=params,
             opt_state=opt_state,
-            chains=scatter_chains(state.chains, index, latents, axis_name),
+            chains=scatter_chains(state.chains, batch["index"], samples.posterior, axis_name),
             step=state.step + 1,
             critic=critic,
             critic_opt_state=critic_opt_state,
         )
         metrics = {
-            "squared_error": errors,
-            "energy_nats": energies,
-            "generator_nats": entropy,
+            "squared_error": generated.errors,
+            "energy_nats": generated.energies,
+            "generator_nats": generated.cross_entropy,
             "critic_nats": cross_entropy,
             "penalty": penalty,
         }
         return state, {
             **{name: Average.of(values) for name, values in metrics.items()},
-            **chain_metrics(norms, diverged),
+            **chain_metrics(samples.norms, samples.diverged),
         }
 
-    return Learner(init, step, reconstruction_evaluation(functions, "image"))
+    return Learner(init, step, reconstruction_evaluation(setup.functions, "image"))
+
+
+class _Setup(NamedTuple):
+    """Values that are fixed for a run and shared by the learner's functions."""
+
+    config: AdversarialConfig
+    functions: ImageFunctions
+    critic: Critic
+    steps_per_epoch: float
+    axis_name: str | None
+
+
+class _Samples(NamedTuple):
+    """Latents of a step.
+
+    Attributes:
+      posterior: of the batch's images, after their Langevin steps.
+      prior: as many drawn from N(0, I).
+      norms, diverged: of the chains, from `redraw_diverged`.
+      sigma: standard deviation of a pixel's residual at this step.
+    """
+
+    posterior: Latents
+    prior: Latents
+    norms: jax.Array
+    diverged: jax.Array
+    sigma: jax.Array
+
+
+class _Generated(NamedTuple):
+    """Terms of the generators' loss, [batch] each, and the images [batch, size, size, channels] from the prior."""
+
+    energies: jax.Array
+    errors: jax.Array
+    cross_entropy: jax.Array
+    images: jax.Array
+
+
+def _logits(setup: _Setup, critic: Any, images: jax.Array) -> jax.Array:
+    return setup.critic.apply({"params": critic}, images)  # type: ignore[return-value]
+
+
+def _samples(setup: _Setup, state: AdversarialState, images: jax.Array, index: jax.Array) -> _Samples:
+    """Moves the batch's chains and draws latents from the prior; diverged chains begin anew from the latter."""
+    abp = setup.config.abp
+    sigma = current_sigma(abp, state.step, setup.steps_per_epoch)
+    keys = jax.vmap(jax.random.split)(example_keys(state.key, state.step, index))
+    latents = move_chains(
+        setup.functions,
+        abp.langevin,
+        state.params,
+        images,
+        gather_chains(state.chains, index, setup.axis_name),
+        keys[:, 0],
+        sigma=sigma,
+    )
+    fresh = jax.vmap(lambda key: setup.functions.prior(key, images.shape[1:]))(keys[:, 1])
+    latents, norms, diverged = redraw_diverged(latents, initial_latents(abp.langevin, fresh))
+    return _Samples(latents, fresh, norms, diverged, sigma)
+
+
+def _generator_loss(
+    setup: _Setup, params: Any, critic: Any, images: jax.Array, samples: _Samples
+) -> tuple[jax.Array, _Generated]:
+    """The generators' part of Eq. 22: the likelihood's energy, and the non-saturating cross-entropy."""
+    functions = setup.functions
+    params = with_frozen(params, setup.config.abp.frozen)
+    predictions = functions.decode(params, samples.posterior)
+    energies = example_energies(images, predictions, samples.posterior, samples.sigma)
+    generated = functions.decode(params, samples.prior)
+    cross_entropy = -jax.nn.log_sigmoid(_logits(setup, critic, generated))
+    total = setup.config.likelihood_weight * energies + cross_entropy
+    errors = functions.squared_error(images, predictions)
+    return total.mean(), _Generated(energies, errors, cross_entropy, generated)
+
+
+def _critic_loss(
+    setup: _Setup, critic: Any, real: jax.Array, fake: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """The critic's cross-entropy with R1's penalty; both, [batch], beside it."""
+    cross_entropy, penalty = critic_terms(partial(_logits, setup, critic), real, fake)
+    return (cross_entropy + setup.config.penalty_weight / 2 * penalty).mean(), (cross_entropy, penalty)
 
 
 def critic_terms(
     logits: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """A critic's cross-entropy and R1's penalty, [batch] each.
+    """A critic's cross-entropy and R1's penalty, the squared gradient at real examples: [batch] each.
 
     Args:
-      logits: [batch] from examples; nothing in it may mix them.
-      real, fake: examples [batch, ...]; the penalty is the squared gradient at the real ones.
+      logits: [batch] from examples [batch, ...]; each depends on its own example alone.
+      real, fake: examples [batch, ...].
     """
     cross_entropy = -jax.nn.log_sigmoid(logits(real)) - jax.nn.log_sigmoid(-logits(fake))
     slopes = jax.grad(lambda x: logits(x).sum())(real)

@@ -1,4 +1,4 @@
-"""Many runs of the IB-VAE in one compiled program, which differ in their weights and their seeds."""
+"""Many runs of the IB-VAE, which differ in weights and seeds, in one compiled program."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from facedis_jax.metrics import Average
 
 
 def ensemble_learner(learner: Learner, weights: Sequence[IbVaeWeights], seeds: Sequence[int]) -> Learner:
-    """Trains one member per weight and seed on the same batches, by `jax.vmap` over their states.
+    """A learner of one member per pair of weights and seed, on the same batches, by `jax.vmap` over their states.
 
-    Members with the same seed start from the same parameters and see the same noise, so that they differ by their
-    weights alone.
+    Members with the same seed start from the same parameters and draw the same noise: they differ by their weights
+    alone.
 
     Args:
       learner: of one member, whose state holds its weights, as `ib_vae_learner` makes it.
@@ -26,7 +26,7 @@ def ensemble_learner(learner: Learner, weights: Sequence[IbVaeWeights], seeds: S
       the members.
 
     Raises:
-      ValueError: as many weights as seeds are needed.
+      ValueError: where there are not as many weights as seeds, or none.
     """
     if len(weights) != len(seeds) or not weights:
         raise ValueError(f"need one seed per weight, got {len(weights)} weights and {len(seeds)} seeds")

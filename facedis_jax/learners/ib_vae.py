@@ -1,4 +1,4 @@
-"""The information-bottlenecked VAE of Sun, Pears and Gu as a learner: identity apart from expression."""
+"""The information-bottlenecked VAE of Sun, Pears and Gu, which separates identity from expression, as a learner."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,23 +32,23 @@ from facedis_jax.models import FaceVae, FaceVaeConfig, PointFeatures, Posterior,
 
 @dataclass(frozen=True)
 class IbVaeConfig:
-    """What is learned and how; the defaults are the paper's (section 3.5).
+    """Networks, loss and optimiser; the defaults are the paper's (section 3.5).
 
     Attributes:
       model: sizes of the networks.
       weights: of Eq. 12.
-      decay_epochs: lambda_2 falls linearly to 0 over so many epochs.
-      rise_epochs: lambda_2 is brought up from 0 over so many epochs at first, see `losses.lambda_2_schedule`; the
-        paper's is there from the start.
+      decay_epochs: epochs over which lambda_2 falls linearly to 0.
+      rise_epochs: epochs at the start over which lambda_2 rises from 0, see `losses.lambda_2_schedule`; 0 as in the
+        paper.
       reduction: of the squared errors, see `losses.reconstruction_loss`.
-      estimator: of the mutual information.
-      exempt_neutral: leave faces with a level of at most 0.1 out of the mutual information, as the authors'
-        fragment.
+      estimator: of the mutual information, see `losses.mutual_information`.
+      exempt_neutral: exempt faces of a level of at most 0.1 from the mutual information, as the fragment of code that
+        the authors published.
       conditional: give labels to encoder and decoder (section 3.2.4).
       optimiser: Adam's settings.
 
     Raises:
-      InputError: for epochs of a schedule that there cannot be.
+      InputError: for negative `rise_epochs`, or `decay_epochs` that are not positive.
     """
 
     model: FaceVaeConfig = field(default_factory=FaceVaeConfig)
@@ -69,16 +69,16 @@ class IbVaeConfig:
 
 @dataclass(frozen=True)
 class FaceConstants:
-    """What a learner knows of its training set.
+    """Constants of a training set that its learner needs.
 
     Attributes:
       mean_face: [vertices, 3], mm; the networks predict offsets from it.
       scale: mm per unit of the networks.
       num_faces: size of the training set, N of Eq. 11.
       num_expressions: length of the conditional variant's labels.
-      moment_mean: [moments], of the training clouds' moments.
-      moment_deviation: what all moments are divided by: one number, since to bring each to the same variance would
-        raise those that hold nothing but noise to the level of the others.
+      moment_mean: [moments], mean of the training clouds' moments.
+      moment_deviation: what all moments are divided by: one number, since scaling each to unit variance would raise
+        moments of mere noise to the level of the others.
     """
 
     mean_face: np.ndarray
@@ -101,10 +101,10 @@ class IbVaeState(struct.PyTreeNode):
 
 
 class FaceFunctions(NamedTuple):
-    """A trained model as pure functions of faces in mm; batches throughout.
+    """A trained model as pure functions of batches of faces in mm.
 
     Attributes:
-      features: vertices [vertices, 3] -> `PointFeatures` of one mesh, to be computed once and kept with it.
+      features: vertices [vertices, 3] -> `PointFeatures` of one mesh, which depend on it alone.
       encode: (state, vertices, features, labels) -> `Posterior` of the codes, identity latents first.
       decode: (state, z_identity, z_expression, labels) -> full and neutral faces.
     """
@@ -199,7 +199,7 @@ def ib_vae_learner(
 
 
 class _Setup(NamedTuple):
-    """What is fixed for a run and shared by the learner's functions.
+    """Values that are fixed for a run and shared by the learner's functions.
 
     Attributes:
       config, constants, functions: the choices, the training set's constants, encoding and decoding.

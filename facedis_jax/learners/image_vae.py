@@ -27,7 +27,7 @@ from facedis_jax.models import GeneratorConfig, InferenceNetwork, Latents, infer
 
 @dataclass(frozen=True)
 class ImageVaeConfig:
-    """What is learned and how.
+    """Networks, likelihood and optimiser.
 
     Attributes:
       model: sizes of the generators; the inference network is the geometric generator's mirror.
@@ -76,7 +76,8 @@ def image_vae_learner(
 ) -> Learner:
     """The learner of the evidence lower bound; batches, arguments and metrics as of `abp_learner`.
 
-    `energy_nats` is minus the bound, without the residual's constant; `kl_nats` its part from the posterior.
+    Of its metrics, `energy_nats` is minus the bound, without the residual's constant, and `kl_nats` the divergence of
+    the posterior from the prior in it.
     """
     functions = image_vae_functions(config)
     network: InferenceNetwork = inference_network(config.model)

@@ -1,4 +1,4 @@
-"""The contract between what is learned and what drives the learning."""
+"""The contract between learners and the training loop."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -19,16 +19,16 @@ class OptimiserConfig:
         weights.
       learning_rate: at the start, or after the warm-up.
       weight_decay: strength of the L2 penalty or of the decay.
-      schedule: "staircase" multiplies by `decay_rate` every `decay_epochs`; "cosine" falls to a hundredth by
-        the end; "steps" takes on the rates of `steps`.
-      decay_rate, decay_epochs: of the staircase.
+      schedule: "staircase" multiplies the rate by `decay_rate` every `decay_epochs`; "cosine" lowers it to a hundredth
+        by the end; "steps" sets the rates of `steps`.
+      decay_rate, decay_epochs: factor and interval of the staircase.
       steps: pairs of an epoch and the learning rate from then on.
       warmup_steps: steps over which the rate rises linearly from 0.
       beta_1: Adam's decay of the first moment.
       geometry_warmup: steps over which the rate of a generator's geometric networks, those whose names begin with
-        "geometry", rises from 0, beside the schedule. Adam makes a step of full size of whatever gradient there is:
-        bending pictures that are still grey, they may be driven to their largest displacements, where no motion is
-        learned.
+        "geometry", rises from 0, in addition to the schedule. Adam's steps are of full size however small the gradient
+        is: while the canonical images are still grey, they may drive the flow to its largest displacements, where no
+        motion is learned.
 
     Raises:
       InputError: for a negative number of steps.
@@ -50,12 +50,12 @@ class OptimiserConfig:
 
 
 def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps: int) -> optax.GradientTransformation:
-    """The optimiser for a run of `num_steps` steps.
+    """Adam with the schedule of a run of `num_steps` steps.
 
     Args:
       config: the choices.
       steps_per_epoch: steps in which the training set is seen once.
-      num_steps: after which "cosine" has come to its end.
+      num_steps: length of the run, at whose end "cosine" reaches its lowest rate.
 
     Raises:
       ValueError: for an unknown name or schedule.

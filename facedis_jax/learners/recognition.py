@@ -54,10 +54,10 @@ class RecognitionState(struct.PyTreeNode):
 
 
 class FoldResults(NamedTuple):
-    """What classifiers say of clips that they were not trained on.
+    """Predictions of cross-validation, each by a classifier that was not trained on the clip.
 
     Attributes:
-      accuracy: [folds], the part of a fold's clips that are classified right.
+      accuracy: [folds], the share of a fold's clips that are classified right.
       predictions: [clips] int, each by the classifier of its own fold.
       probabilities: [clips, classes], by the same.
     """
@@ -75,14 +75,14 @@ def recognition_learner(
     num_steps: int,
     axis_name: str | None = None,
 ) -> Learner:
-    """The learner of the classifier.
+    """The learner of a `SequenceClassifier`.
 
     Batches have `sequence` [batch, frames, features] float32, standardised, and `label` [batch] int32; at evaluation
     `mask` [batch].
 
     Args:
       config: the classifier and its optimiser.
-      num_classes: how many.
+      num_classes: number of classes.
       steps_per_epoch: steps in which the training set is seen once.
       num_steps: length of the run.
       axis_name: the device axis over which batch means are collective; None on one device.
@@ -125,13 +125,13 @@ def recognition_learner(
 def classify_folds(
     sequences: np.ndarray, labels: np.ndarray, folds: np.ndarray, key: jax.Array, config: RecognitionConfig
 ) -> FoldResults:
-    """Cross-validates the classifier: one per fold, trained on all other folds, all of them in one program.
+    """Cross-validated predictions: one classifier per fold, trained on all other folds, all of them in one program.
 
-    Whatever is fitted is fitted on the training clips alone: the weights, the mean and scale of the features, and,
-    where there are more features than `config.components`, their principal axes.
+    Weights, mean and scale of the features and, where there are more features than `config.components`, their principal
+    axes are fitted on the training clips alone.
 
     Args:
-      sequences: [clips, frames, features] float32, as they are.
+      sequences: [clips, frames, features] float32, not standardised.
       labels: [clips] int, from 0 on.
       folds: [clips] int, the fold that tests each; from 0 on, and none empty.
       key: of the initial weights and of the order of the clips.
@@ -151,6 +151,35 @@ def classify_folds(
     """
     sequences = np.asarray(sequences, np.float32)
     labels, folds = np.asarray(labels, np.int32), np.asarray(folds, np.int32)
+    num_folds = _count_folds(sequences, labels, folds)
+    training = folds[None] != np.arange(num_folds)[:, None]
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    longest = int(training.sum(axis=1).max())
+    orders = [
+        shuffled_rows(rng, np.flatnonzero(rows), longest, batch_size=config.batch_size, epochs=config.epochs)
+        for rows in training
+    ]
+    batches = np.stack(orders).reshape(len(training), -1, orders[0].shape[-1])
+    # Projections and first states are computed outside the program of all folds: with both in it, the program at times
+    # never ended on two cores (jax 0.10.2). The batched decompositions of axes and kernels are the likely cause.
+    inputs = _fold_inputs(sequences, training, config.components)
+    classes = int(labels.max()) + 1
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(training))
+    states = _initial_states(config, classes, batches.shape[1], inputs, keys)
+    used = np.repeat(training, sequences.shape[1], axis=1)
+    probabilities = _cross_validated(config, classes, inputs, labels, used, batches, states)
+    own = np.asarray(probabilities)[folds, np.arange(len(folds))]
+    predictions = own.argmax(axis=-1)
+    right = predictions == labels
+    return FoldResults(np.array([right[folds == fold].mean() for fold in range(num_folds)]), predictions, own)
+
+
+def _count_folds(sequences: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> int:
+    """Number of folds, of arguments that are as `classify_folds` takes them.
+
+    Raises:
+      ValueError: where they are not.
+    """
     if sequences.ndim != 3 or labels.shape != folds.shape or labels.shape != (len(sequences),):
         shapes = f"{sequences.shape}, {labels.shape} and {folds.shape}"
         raise ValueError(f"need [clips, frames, features], [clips] and [clips], got shapes {shapes}")
@@ -159,32 +188,14 @@ def classify_folds(
         raise ValueError(f"need two folds or more, numbered from 0 on and none empty, got {np.unique(folds).tolist()}")
     if labels.min() < 0:
         raise ValueError(f"labels must be 0 or more, got {labels.min()}")
-    training = folds[None] != np.arange(len(sizes))[:, None]
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    longest = int(training.sum(axis=1).max())
-    orders = [
-        shuffled_rows(rng, np.flatnonzero(rows), longest, batch_size=config.batch_size, epochs=config.epochs)
-        for rows in training
-    ]
-    batches = np.stack(orders).reshape(len(training), -1, orders[0].shape[-1])
-    # On the host, as the first states: with both in the program of all folds, that at times never ended on two cores
-    # (jax 0.10.2); the batched decompositions of axes and kernels are the suspects.
-    inputs = _seen_by_folds(sequences, training, config.components)
-    classes = int(labels.max()) + 1
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(training))
-    states = _first_states(config, classes, batches.shape[1], inputs, keys)
-    used = np.repeat(training, sequences.shape[1], axis=1)
-    probabilities = _cross_validated(config, classes, inputs, labels, used, batches, states)
-    own = np.asarray(probabilities)[folds, np.arange(len(folds))]
-    predictions = own.argmax(axis=-1)
-    right = predictions == labels
-    return FoldResults(np.array([right[folds == fold].mean() for fold in range(len(sizes))]), predictions, own)
+    return len(sizes)
 
 
-def _seen_by_folds(sequences: np.ndarray, training: np.ndarray, components: int | None) -> np.ndarray:
-    """What each fold sees of all clips [folds, clips, frames, features]: projections, where there are more features.
+def _fold_inputs(sequences: np.ndarray, training: np.ndarray, components: int | None) -> np.ndarray:
+    """Features of all clips for each fold's classifier, projected on its principal axes where there are too many.
 
-    [1, clips, frames, features] where all of them see the same.
+    Returns:
+      [folds, clips, frames, features], or [1, clips, frames, features] where they are the same for all folds.
     """
     clips, frames, features = sequences.shape
     if components is None or features <= components:
@@ -194,11 +205,11 @@ def _seen_by_folds(sequences: np.ndarray, training: np.ndarray, components: int 
     return np.stack([(rows - mean) @ axes for mean, axes in fitted]).reshape(len(training), clips, frames, -1)
 
 
-def _first_states(
+def _initial_states(
     config: RecognitionConfig, num_classes: int, num_steps: int, inputs: np.ndarray, keys: jax.Array
 ) -> RecognitionState:
-    """The state that each fold's classifier begins with, [folds, ...]."""
-    init = jax.jit(_learner_of_folds(config, num_classes, num_steps).init)
+    """The initial state of each fold's classifier, [folds, ...]."""
+    init = jax.jit(_fold_learner(config, num_classes, num_steps).init)
     states = [init(k, {"sequence": inputs[0, :1]}) for k in keys]
     return jax.tree.map(lambda *x: jnp.stack(x), *states)
 
@@ -218,7 +229,7 @@ def principal_axes(rows: np.ndarray, used: np.ndarray, count: int) -> tuple[np.n
     return np.stack([pca.mean_ for pca in fitted]), np.stack([pca.components_.T for pca in fitted])
 
 
-def _learner_of_folds(config: RecognitionConfig, num_classes: int, num_steps: int) -> Learner:
+def _fold_learner(config: RecognitionConfig, num_classes: int, num_steps: int) -> Learner:
     return recognition_learner(
         config, num_classes=num_classes, steps_per_epoch=num_steps / config.epochs, num_steps=num_steps
     )
@@ -239,7 +250,7 @@ def _cross_validated(
     `sequences` are what each fold sees, [folds or 1, clips, frames, features], of which `used` [folds, clips * frames]
     says the training rows; `batches` are [folds, steps, batch], `states` the folds' first ones.
     """
-    learner = _learner_of_folds(config, num_classes, batches.shape[1])
+    learner = _fold_learner(config, num_classes, batches.shape[1])
     network = SequenceClassifier(num_classes, config.hidden, config.dense, config.pooling)
 
     def one(fold: Any) -> jax.Array:
@@ -269,6 +280,6 @@ def _standardised(inputs: jax.Array, used: jax.Array, scaling: str) -> jax.Array
     if scaling == "common":
         scale = jnp.sqrt(variance.mean())
     else:
-        # What hardly varies in training stays small, as in `regression.standardisation_of`.
+        # As in `regression.standardisation_of`: features that hardly vary are not scaled up.
         scale = jnp.sqrt(jnp.maximum(variance, 1e-6 * variance.max()))
     return (inputs - mean) / jnp.where(scale > 0, scale, 1)

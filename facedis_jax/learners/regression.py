@@ -1,4 +1,4 @@
-"""A small regressor on features of trained models, fitted in one go: no files, no clock, no test set."""
+"""A small regressor on features of trained models, fitted by one call."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -16,18 +16,18 @@ from facedis_jax.models import Regressor
 
 @dataclass(frozen=True)
 class RegressionConfig:
-    """How a regressor is fitted; where the paper says nothing, the values that validation likes on faces.
+    """How a regressor is fitted; where the paper says nothing, values that validate well on faces.
 
     Attributes:
       hidden: width of the hidden layer.
-      epochs: the longest fit; validation chooses how much of it is run.
+      epochs: epochs of the longest fit; validation chooses how many of them are run.
       batch_size: examples of a step.
       learning_rate: Adam's, which falls to zero along a cosine over all `epochs`.
       weight_decays: of AdamW, of all but the biases; validation chooses among them.
       validation_share: the part of the training set that validates.
 
     Raises:
-      InputError: for no hidden units, no epochs, no examples of a step or no weight decay to choose.
+      InputError: for no hidden units, epochs, examples in a step or weight decays.
     """
 
     hidden: int = 100
@@ -44,7 +44,7 @@ class RegressionConfig:
 
 
 class Standardisation(NamedTuple):
-    """What training features and targets are brought to zero mean and unit scale by.
+    """Statistics that bring training features and targets to zero mean and unit scale.
 
     Attributes:
       mean, scale: [inputs], of each feature.
@@ -89,7 +89,7 @@ def fit_regressor(
     *,
     groups: np.ndarray | None = None,
 ) -> FittedRegressor:
-    """Fits a two-layer perceptron with the L1 loss, as section 5.5 of the deformable generator.
+    """A two-layer perceptron fitted with the L1 loss, as in section 5.5 of the deformable generator.
 
     The weight decay and the number of epochs are those of the lowest error on a part of the training set that is held
     out; the regressor itself is then fitted with them on all of it, in as many steps.
@@ -99,7 +99,8 @@ def fit_regressor(
       targets: [examples, outputs] float32.
       config: the choices.
       key: of the initial weights, the held-out part and the order of the examples.
-      groups: [examples], who is on the picture: nobody is both fitted and validated on. Each example alone if None.
+      groups: [examples], such as the person in each image: each group is either fitted or validated on. Each example
+        is its own group if None.
 
     Raises:
       ValueError: where the shapes do not match or there are fewer than two groups.
@@ -138,9 +139,9 @@ def fit_regressor(
 
 
 def validation_rows(count: int, share: float, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
-    """Which of `count` examples validate, [count] bool: whole groups at random, until they make up the share.
+    """Mask [count] of the examples that validate: whole groups at random, until they make up the share.
 
-    At least one group is on either side.
+    At least one group validates, and at least one does not.
 
     Raises:
       ValueError: where there are fewer than two groups.
@@ -157,7 +158,8 @@ def validation_rows(count: int, share: float, rng: np.random.Generator, groups: 
 def standardisation_of(features: np.ndarray, targets: np.ndarray) -> Standardisation:
     """Statistics of training examples, [examples, inputs] and [examples, outputs]."""
     deviation = features.std(axis=0)
-    # What hardly varies in training stays small: blown up, it would throw off what is predicted later.
+    # Features that hardly vary in training are not scaled up to unit deviation: a small change of them at prediction
+    # would become a large one.
     scale = np.maximum(deviation, 1e-3 * deviation.max())
     target_mean = targets.mean(axis=0)
     target_scale = np.sqrt(np.mean(np.square(targets - target_mean)))
@@ -173,7 +175,7 @@ def _scaled(values: np.ndarray, mean: np.ndarray, scale: np.ndarray | np.float32
 def shuffled_rows(
     rng: np.random.Generator, rows: np.ndarray, count: int, *, batch_size: int, epochs: int
 ) -> np.ndarray:
-    """Rows of every batch, [epochs, steps, batch] int32: as many steps as `count` examples make, of those in `rows`."""
+    """Rows of every batch, [epochs, steps, batch] int32, drawn from `rows`; as many steps as `count` examples need."""
     size = min(batch_size, count)
     used = count // size * size
     repeats = -(-used // len(rows))
@@ -182,12 +184,12 @@ def shuffled_rows(
 
 
 def _initial_weights(rng: np.random.Generator, network: Regressor, inputs: int) -> Any:
-    """Kernels that keep the variance, biases of zero."""
+    """Initial kernels that keep the variance, and biases of zero."""
 
     # Drawn on the host, since a compiled draw takes longer to compile than all else here.
     def draw(entry: jax.ShapeDtypeStruct) -> np.ndarray:
-        spread = 1 / np.sqrt(entry.shape[0]) if len(entry.shape) == 2 else 0.0
-        return rng.normal(scale=spread, size=entry.shape).astype(np.float32)
+        std = 1 / np.sqrt(entry.shape[0]) if len(entry.shape) == 2 else 0.0
+        return rng.normal(scale=std, size=entry.shape).astype(np.float32)
 
     return jax.tree.map(draw, jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(inputs))["params"])
 

@@ -7,7 +7,7 @@ forward pass again.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -189,70 +189,67 @@ def _as_rows(inputs: Sequence[jax.Array]) -> Arrays:
     return tuple(array[None] if array.ndim == 1 else array for array in inputs)
 
 
-def _forward_kernel(
-    gathered_ref: Any,
-    centre_ref: Any,
-    mean_ref: Any,
-    factor_ref: Any,
-    bias_ref: Any,
-    kernel_ref: Any,
-    sign_ref: Any,
-    total_ref: Any,
-    square_ref: Any,
-    extreme_ref: Any,
-) -> None:
-    _, hidden = _hidden(gathered_ref, centre_ref, mean_ref, factor_ref, bias_ref)
-    outputs = product(hidden.astype(kernel_ref.dtype), kernel_ref[...], 1, 0)
+class _Inputs(NamedTuple):
+    """References to a block's inputs, in the order of `linear_moments_and_extreme`'s arguments."""
+
+    gathered: Any
+    centre: Any
+    mean: Any
+    factor: Any
+    bias: Any
+    kernel: Any
+    sign: Any
+
+
+class _Gradients(NamedTuple):
+    """References to a block's gradients, or to a core's totals of them."""
+
+    gathered: Any
+    centre: Any
+    factor: Any
+    bias: Any
+    kernel: Any
+
+
+def _forward_kernel(*refs: Any) -> None:
+    """Takes references to the `_Inputs`, then to the totals of outputs and their squares and to the extremes."""
+    inputs, (total_ref, square_ref, extreme_ref) = _Inputs(*refs[:7]), refs[7:]
+    _, hidden = _hidden(inputs)
+    outputs = product(hidden.astype(inputs.kernel.dtype), inputs.kernel[...], 1, 0)
     _add(total_ref, _row_sums(outputs))
     _add(square_ref, _row_sums(outputs * outputs))
-    largest = jnp.max(_by_neighbourhood(outputs * sign_ref[...], gathered_ref), axis=1)
-    extreme_ref[...] = (largest * sign_ref[...]).astype(extreme_ref.dtype)
+    largest = jnp.max(_by_neighbourhood(outputs * inputs.sign[...], inputs.gathered), axis=1)
+    extreme_ref[...] = (largest * inputs.sign[...]).astype(extreme_ref.dtype)
 
 
-def _backward_kernel(
-    gathered_ref: Any,
-    centre_ref: Any,
-    mean_ref: Any,
-    factor_ref: Any,
-    bias_ref: Any,
-    kernel_ref: Any,
-    sign_ref: Any,
-    d_mean_ref: Any,
-    d_square_ref: Any,
-    d_extreme_ref: Any,
-    d_gathered_ref: Any,
-    d_centre_ref: Any,
-    d_factor_ref: Any,
-    d_bias_ref: Any,
-    d_kernel_ref: Any,
-) -> None:
-    narrow = kernel_ref.dtype
-    centred, hidden = _hidden(gathered_ref, centre_ref, mean_ref, factor_ref, bias_ref)
-    outputs = product(hidden.astype(narrow), kernel_ref[...], 1, 0)
+def _backward_kernel(*refs: Any) -> None:
+    """Takes references to the `_Inputs`, then to the gradients of the three results, then to the `_Gradients`."""
+    inputs, (d_mean_ref, d_square_ref, d_extreme_ref), d_inputs = _Inputs(*refs[:7]), refs[7:10], _Gradients(*refs[10:])
+    narrow = inputs.kernel.dtype
+    centred, hidden = _hidden(inputs)
+    outputs = product(hidden.astype(narrow), inputs.kernel[...], 1, 0)
 
-    signed = _by_neighbourhood(outputs * sign_ref[...], gathered_ref)
+    signed = _by_neighbourhood(outputs * inputs.sign[...], inputs.gathered)
     chosen = (signed == jnp.max(signed, axis=1, keepdims=True)).astype(jnp.float32)
     # Neighbours that share the maximum share its gradient, as they do in jnp.max.
     share = d_extreme_ref[...].astype(jnp.float32) / jnp.sum(chosen, axis=1)
     d_outputs = (chosen * share[:, None]).reshape(outputs.shape) + d_mean_ref[...] + d_square_ref[...] * outputs
     d_outputs = d_outputs.astype(narrow)
 
-    _add(d_kernel_ref, product(hidden.astype(narrow), d_outputs, 0, 0))
-    d_normalised = jnp.where(hidden > 0, product(d_outputs, kernel_ref[...], 1, 1), 0.0)
-    _add(d_factor_ref, _row_sums(d_normalised * centred))
-    _add(d_bias_ref, _row_sums(d_normalised))
-    d_gathered = _by_neighbourhood(d_normalised * factor_ref[...], gathered_ref)
-    d_gathered_ref[...] = d_gathered.astype(d_gathered_ref.dtype)
-    d_centre_ref[...] = jnp.sum(d_gathered, axis=1).astype(d_centre_ref.dtype)
+    _add(d_inputs.kernel, product(hidden.astype(narrow), d_outputs, 0, 0))
+    d_normalised = jnp.where(hidden > 0, product(d_outputs, inputs.kernel[...], 1, 1), 0.0)
+    _add(d_inputs.factor, _row_sums(d_normalised * centred))
+    _add(d_inputs.bias, _row_sums(d_normalised))
+    d_gathered = _by_neighbourhood(d_normalised * inputs.factor[...], inputs.gathered)
+    d_inputs.gathered[...] = d_gathered.astype(d_inputs.gathered.dtype)
+    d_inputs.centre[...] = jnp.sum(d_gathered, axis=1).astype(d_inputs.centre.dtype)
 
 
-def _hidden(
-    gathered_ref: Any, centre_ref: Any, mean_ref: Any, factor_ref: Any, bias_ref: Any
-) -> tuple[jax.Array, jax.Array]:
+def _hidden(inputs: _Inputs) -> tuple[jax.Array, jax.Array]:
     """Inputs less their mean, and the same normalised and rectified: [rows, channels] each, float32."""
-    inputs = gathered_ref[...].astype(jnp.float32) + centre_ref[...].astype(jnp.float32)[:, None]
-    centred = inputs.reshape(-1, inputs.shape[-1]) - mean_ref[...]
-    return centred, jnp.maximum(centred * factor_ref[...] + bias_ref[...], 0.0)
+    summed = inputs.gathered[...].astype(jnp.float32) + inputs.centre[...].astype(jnp.float32)[:, None]
+    centred = summed.reshape(-1, summed.shape[-1]) - inputs.mean[...]
+    return centred, jnp.maximum(centred * inputs.factor[...] + inputs.bias[...], 0.0)
 
 
 def _by_neighbourhood(rows: jax.Array, gathered_ref: Any) -> jax.Array:

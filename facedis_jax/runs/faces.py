@@ -16,7 +16,7 @@ from facedis_jax.data.faces.features import FeatureSource, map_vertices
 from facedis_jax.data.on_device import dataset_bytes
 from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_scans, synthetic_sequences
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_bu3dfe, synthetic_coma
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import evaluate, evenly_spaced_faces, face_errors, predict, register
 from facedis_jax.formats.json_files import write_json
@@ -112,7 +112,7 @@ def load_faces(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
             return load_coma(data.folder, **where)
         chosen = None if data.landmarks is None else read_landmarks(data.landmarks)
         return load_bu3dfe(data.folder, landmarks=chosen, **where)
-    make = synthetic_sequences if arrangement == "coma" else synthetic_scans
+    make = synthetic_coma if arrangement == "coma" else synthetic_bu3dfe
     return make(load_face_model(data.face_model), data.synthetic, split=data.split)
 
 

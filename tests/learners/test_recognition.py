@@ -142,7 +142,7 @@ def test_folds_that_see_the_same_run_one_after_the_other_as_they_would_side_by_s
     training = folds[None] != np.arange(5)[:, None]
     orders = np.stack([np.flatnonzero(rows)[:40].reshape(4, 10) for rows in training])
     used = np.repeat(training, FRAMES, axis=1)
-    states = recognition._first_states(config, 3, 4, inputs, jax.random.split(KEY, 5))
+    states = recognition._initial_states(config, 3, 4, inputs, jax.random.split(KEY, 5))
     shared, own = (
         recognition._cross_validated(config, 3, seen, labels, used, orders, states)
         for seen in (sequences[None], inputs)

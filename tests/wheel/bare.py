@@ -4,6 +4,7 @@ import doctest
 import importlib
 import importlib.metadata
 import pkgutil
+import subprocess
 import sys
 
 import facedis_jax.losses
@@ -42,4 +43,9 @@ assert not results.failed, results
 
 parts = {part.name for part in pkgutil.iter_modules(facedis_jax.__path__) if part.ispkg} - {"cli"}
 assert {part for part in parts if not needs_extra(part)} == PURE
+
+# cli itself is imported, so that the command can say what it needs.
+for arguments, code, lines in (["--help"], 0, 0), (["edit"], 2, 1):
+    done = subprocess.run([sys.executable, "-I", "-m", "facedis_jax", *arguments], capture_output=True, text=True)
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, lines), done
 print("jax and numpy alone: imports, a doctest and the lines about extras are as they should be")

@@ -18,9 +18,9 @@ mkdir "$work/source"
 (cd "$root" && git ls-files -z | xargs -0 cp --parents -t "$work/source")
 cd "$work"
 $python -m pip wheel -q --no-deps --wheel-dir "$work" "$work/source"
-rm -r "$work/source"
 wheel=$(echo "$work"/facedis_jax-*.whl)
-$python "$here/contents.py" "$wheel"
+$python "$here/contents.py" "$wheel" "$work/source"
+rm -r "$work/source"
 
 $python -m pip install -q --no-compile "$wheel" -c "$lock"
 $python "$here/bare.py"

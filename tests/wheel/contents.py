@@ -1,12 +1,14 @@
-"""Checks what a wheel holds: facedis_jax alone, marked as typed, with the embedded face. Argument: the wheel."""
+"""Checks that a wheel holds facedis_jax as it is tracked and nothing else. Arguments: the wheel, a copy of the tree."""
 
 import sys
 import zipfile
+from pathlib import Path
 
-names = zipfile.ZipFile(sys.argv[1]).namelist()
-top = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-assert top == {"facedis_jax"}, top
-for wanted in ("py.typed", "data/assets/makehuman_face.npz", "data/assets/README.md"):
-    assert f"facedis_jax/{wanted}" in names, wanted
-assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
-print(f"wheel: {len(names)} files, one top-level package")
+names = {name for name in zipfile.ZipFile(sys.argv[1]).namelist() if not name.endswith("/")}
+metadata = {name for name in names if name.partition("/")[0].endswith(".dist-info")}
+source = Path(sys.argv[2])
+tracked = {path.relative_to(source).as_posix() for path in (source / "facedis_jax").rglob("*") if path.is_file()}
+assert names - metadata == tracked, (names - metadata) ^ tracked
+assert "facedis_jax/py.typed" in tracked
+assert any(name.endswith("/licenses/LICENSE") for name in metadata)
+print(f"wheel: {len(tracked)} files in one top-level package")

@@ -8,14 +8,14 @@ import numpy as np
 
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.synthetic.faces import SyntheticConfig, synthetic_sequences
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_coma
 from facedis_jax.learners import FaceConstants, IbVaeConfig, ib_vae_learner
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
 from facedis_jax.training import Checkpoints, LoopConfig, Parallel, RunFolder, fit
 
 STEPS, BATCH, AXIS = 6, 8, "devices"
 
-faces = synthetic_sequences(load_face_model(None), SyntheticConfig(num_subjects=2, frames=(4, 5)))
+faces = synthetic_coma(load_face_model(None), SyntheticFaceConfig(num_subjects=2, frames=(4, 5)))
 features = PointFeatureConfig(centres=(12, 6), neighbours=4, harmonics=0)
 config = IbVaeConfig(
     model=FaceVaeConfig(

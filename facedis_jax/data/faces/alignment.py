@@ -1,4 +1,4 @@
-"""BU-3DFE's two-step rigid registration (section 4): neutrals to their mean, expressions to their neutral."""
+"""The two-step rigid registration of BU-3DFE (section 4): neutrals to their mean, expressions to their neutral."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,20 @@ import numpy as np
 
 from facedis_jax.geometry import rigid_registration
 
-# Each round of generalised Procrustes shrinks what is left to move several times.
+# Each round of generalised Procrustes makes the remaining motion several times smaller.
 _MEAN_ROUNDS = 10
-# What counts as steady depends on the alignment, and the alignment on what is steady.
+# The steady vertices depend on the alignment, and the alignment on the steady vertices.
 _STEADY_ROUNDS = 3
 _FEWEST_STEADY = 13
 
 
 def align(source: np.ndarray, target: np.ndarray, landmarks: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-    """Moves each of several faces rigidly onto a target in the same unit.
+    """Faces after each is moved rigidly onto a target in the same unit.
 
     Args:
       source: [faces, vertices, 3].
       target: [vertices, 3].
-      landmarks: [landmarks] indices of the vertices that count; all if None.
+      landmarks: [landmarks] indices of the vertices that are fitted; all if None.
 
     Returns:
       [faces, vertices, 3] float32.
@@ -42,10 +42,13 @@ _register = jax.jit(jax.vmap(rigid_registration, in_axes=(0, None)))
 
 
 def align_to_mean(neutrals: np.ndarray, landmarks: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-    """Registers neutrals [subjects, vertices, 3] rigidly to their mean (generalised Procrustes without
-    scale).
+    """Neutrals after each is registered rigidly to their mean (generalised Procrustes without scale).
 
-    The pose of the first stays the pose of all: the mean starts there.
+    All take the pose of the first, which is the first estimate of the mean.
+
+    Args:
+      neutrals: [subjects, vertices, 3].
+      landmarks: [landmarks] indices of the vertices that are fitted; all if None.
 
     Returns:
       [subjects, vertices, 3] float32, in the same unit.
@@ -56,28 +59,27 @@ def align_to_mean(neutrals: np.ndarray, landmarks: Sequence[int] | np.ndarray | 
     return aligned
 
 
-def steady_vertices(scans: np.ndarray, neutrals: np.ndarray, subject: np.ndarray) -> np.ndarray:
-    """The quarter of the vertices, 13 at least, that expressions move least, as landmarks where none are
-    named.
+def steady_vertices(faces: np.ndarray, neutrals: np.ndarray, subject: np.ndarray) -> np.ndarray:
+    """The quarter of the vertices, 13 at least, that expressions move least: landmarks where none are given.
 
-    Alternates between registering each scan to its neutral by the vertices found so far, all at first, and
-    finding the vertices that then lie nearest to the neutral on the mean over the scans.
+    Alternates between registering each face to its neutral by the vertices found so far, all at first, and finding the
+    vertices that then lie nearest to the neutral on the mean over the faces.
 
     Args:
-      scans: [scans, vertices, 3].
+      faces: [faces, vertices, 3].
       neutrals: [subjects, vertices, 3], same unit.
-      subject: [scans] integers that index the neutrals.
+      subject: [faces] integers that index the neutrals.
 
     Returns:
       [steady] int64, ascending.
     """
-    num_vertices = scans.shape[1]
+    num_vertices = faces.shape[1]
     count = min(max(num_vertices // 4, _FEWEST_STEADY), num_vertices)
     steady = np.arange(num_vertices)
     for _ in range(_STEADY_ROUNDS):
         moved = np.zeros(num_vertices)
         for i, neutral in enumerate(neutrals):
-            residual = align(scans[subject == i], neutral, steady) - neutral
+            residual = align(faces[subject == i], neutral, steady) - neutral
             moved += np.linalg.norm(residual, axis=-1).sum(axis=0)
         steady = np.sort(np.argsort(moved, kind="stable")[:count])
     return steady

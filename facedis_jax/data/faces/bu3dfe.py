@@ -1,4 +1,4 @@
-"""BU-3DFE (Yin et al., 2006): 100 people, a neutral scan and six expressions at four levels of each."""
+"""BU-3DFE (Yin et al., 2006): 100 people, a neutral face and six expressions at four levels of each."""
 
 import hashlib
 import re
@@ -50,8 +50,15 @@ _LONGEST_LIST = 1 << 20
 
 
 @dataclass(frozen=True)
-class Scan:
-    """A scan's file and what its name says: subject, two letters of the expression, level 0 to 4."""
+class FaceFile:
+    """The mesh file of a face, and what its name says.
+
+    Attributes:
+      path: the file.
+      subject: such as "F0001".
+      code: two letters of the expression, a key of `EXPRESSIONS`.
+      level: of the expression, 1 to 4; 0 of a neutral face.
+    """
 
     path: Path
     subject: str
@@ -60,12 +67,13 @@ class Scan:
 
     @property
     def name(self) -> str:
+        """The face's name in a `FaceSet`."""
         return f"{self.subject}/{self.code}/{self.path.stem}"
 
 
 @dataclass(eq=False)
 class Bu3dfeConfig(tfds.core.BuilderConfig):
-    """A split and the landmarks of the registration (see `load_bu3dfe`), and the names of scans to leave out."""
+    """A split and the landmarks of the registration (see `load_bu3dfe`), and the names of faces to skip."""
 
     split: str = "paper"
     landmarks: tuple[int, ...] | None = None
@@ -85,28 +93,28 @@ class Bu3dfe(FaceBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for BU-3DFE at {WHERE_TO_GET_IT}."
 
     def survey(self, folder: Path) -> FaceSurvey:
-        scans = [scan for scan in bu3dfe_files(folder) if scan.name not in self.builder_config.without]
-        subjects = sorted({scan.subject for scan in scans})
-        subject = np.array([subjects.index(scan.subject) for scan in scans], np.int32)
-        codes = sorted({scan.code for scan in scans})
-        neutral_scans = np.array([scan.level == 0 for scan in scans])
+        faces = [face for face in bu3dfe_files(folder) if face.name not in self.builder_config.without]
+        subjects = sorted({face.subject for face in faces})
+        subject = np.array([subjects.index(face.subject) for face in faces], np.int32)
+        codes = sorted({face.code for face in faces})
+        is_neutral = np.array([face.level == 0 for face in faces])
         for i, name in enumerate(subjects):
-            if not neutral_scans[subject == i].any():
-                raise InputError(folder, f"a neutral scan (NE00) of {name}", "none")
-        names = [scan.name for scan in scans]
+            if not is_neutral[subject == i].any():
+                raise InputError(folder, f"a neutral face (NE00) of {name}", "none")
+        names = [face.name for face in faces]
         config = self.builder_config
-        train, test = _split(config.split, scans, names)
+        train, test = _split(config.split, faces, names)
 
-        vertices, triangles, content_hash = _read(scans, folder)
-        vertices = _register(vertices, subject, neutral_scans, config.landmarks)
+        vertices, triangles, content_hash = _read(faces, folder)
+        vertices = _register(vertices, subject, is_neutral, config.landmarks)
         return FaceSurvey(
             names=names,
             subject=subject,
-            expression=np.array([codes.index(scan.code) for scan in scans], np.int32),
-            level=np.array([scan.level / 4 for scan in scans], np.float32),
+            expression=np.array([codes.index(face.code) for face in faces], np.int32),
+            level=np.array([face.level / 4 for face in faces], np.float32),
             subjects=subjects,
             expressions=[EXPRESSIONS[code] for code in codes],
-            neutrals=vertices[neutral_scans],
+            neutrals=vertices[is_neutral],
             triangles=triangles,
             unit="mm",
             content_hash=content_hash,
@@ -117,8 +125,8 @@ class Bu3dfe(FaceBuilder):
         )
 
 
-def bu3dfe_files(folder: Path) -> list[Scan]:
-    """The scans in a folder or its folders, by subject, expression and level; RAW scans are left out.
+def bu3dfe_files(folder: Path) -> list[FaceFile]:
+    """The faces in a folder or its folders, by subject, expression and level; RAW scans are skipped.
 
     Raises:
       InputError: where there are none, two of the same, or one with an unknown expression or level.
@@ -126,24 +134,24 @@ def bu3dfe_files(folder: Path) -> list[Scan]:
     source = f"(ask for it at {WHERE_TO_GET_IT})"
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_LAYOUT} {source}", "no such folder")
-    scans: dict[tuple[str, str, int], Scan] = {}
+    faces: dict[tuple[str, str, int], FaceFile] = {}
     for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         stem = _STEM.fullmatch(path.stem)
         if not stem or path.suffix.lower() not in MESH_SUFFIXES or path.stem.endswith("_RAW"):
             continue
-        scan = Scan(path, stem[1], stem[2], int(stem[3]))
-        if scan.code not in EXPRESSIONS:
-            raise InputError(path, f"an expression of {', '.join(EXPRESSIONS)} in the name", scan.code)
-        if not (scan.level == 0 if scan.code == "NE" else 1 <= scan.level <= 4):
-            raise InputError(path, "level 00 of NE, or 01 to 04", f"{scan.code}{scan.level:02d}")
-        key = (scan.subject, scan.code, scan.level)
-        if key in scans:
-            raise InputError(path, "one scan of each subject, expression and level", f"also {scans[key].path.name}")
-        scans[key] = scan
-    if not scans:
+        face = FaceFile(path, stem[1], stem[2], int(stem[3]))
+        if face.code not in EXPRESSIONS:
+            raise InputError(path, f"an expression of {', '.join(EXPRESSIONS)} in the name", face.code)
+        if not (face.level == 0 if face.code == "NE" else 1 <= face.level <= 4):
+            raise InputError(path, "level 00 of NE, or 01 to 04", f"{face.code}{face.level:02d}")
+        key = (face.subject, face.code, face.level)
+        if key in faces:
+            raise InputError(path, "one face of each subject, expression and level", f"also {faces[key].path.name}")
+        faces[key] = face
+    if not faces:
         raise InputError(folder, f"{_LAYOUT} in it {source}", "no such file")
-    refuse_links_out(folder, (scan.path for scan in scans.values()))
-    return [scans[key] for key in sorted(scans)]
+    refuse_links_out(folder, (face.path for face in faces.values()))
+    return [faces[key] for key in sorted(faces)]
 
 
 def load_bu3dfe(
@@ -154,44 +162,41 @@ def load_bu3dfe(
     prepared_dir: str | Path | None = None,
     skip_damaged: bool = False,
 ) -> FaceSet:
-    """BU-3DFE as a face set in mm, rigidly registered; prepared at the first call, opened at once from then
-    on.
+    """BU-3DFE as a face set in mm, rigidly registered; prepared at the first call, opened at once from then on.
 
-    Neutrals are registered to their mean, then each expression scan to its subject's neutral, both by the landmarks.
+    Neutrals are registered to their mean, then each expression face to its subject's neutral, both by the landmarks.
     The whole set is in memory while it is prepared.
 
     Args:
-      folder: holds the scans, flat or in a folder for each subject. They must share one topology, which the
-        F3D
-        meshes as distributed do not: register them to a template first, as the paper did.
+      folder: holds the meshes, flat or in a folder for each subject. They must share one topology, which the F3D meshes
+        as distributed do not: register them to a template first, as the paper did.
       split: "paper" tests F0001 to F0010; or "sequence" or "subject" of `facedis_jax.data.splits`.
-      landmarks: indices of vertices that expressions do not move (13 in the paper, section 4, which does not
-        list them). If None, neutrals are registered by all vertices, expressions by the quarter of the vertices that
-        move least over all of them.
+      landmarks: indices of vertices that expressions do not move (13 in the paper, section 4, which does not list
+        them). If None, neutrals are registered by all vertices, and expressions by the quarter of the vertices that
+        moves least over all expressions.
       prepared_dir: holds the prepared copy; a folder in the user's cache if None.
-      skip_damaged: leave out scans that cannot be used, and list them in the set's `skipped`. The topology is that of
-        the first scan that can be read.
+      skip_damaged: skip faces that cannot be used, and list them in the set's `skipped`. The topology is that of
+        the first face that can be read.
 
     Returns:
-      The face set, of scale 156; a subject's neutral target is its registered neutral scan.
+      The face set, of scale 156; a subject's neutral target is its registered neutral face.
 
     Raises:
-      InputError: where the folder is missing or empty, a name or a mesh cannot be used, a subject has no
-      neutral
-        scan, topologies differ, or a landmark or the split is unknown.
+      InputError: where the folder is missing or empty, a name or a mesh cannot be used, a subject has no neutral face,
+        topologies differ, or a landmark or the split is unknown.
     """
     folder = Path(folder)
     if split not in SPLITS:
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
     chosen = None if landmarks is None else tuple(int(index) for index in landmarks)
-    scans = bu3dfe_files(folder)
-    files = [scan.path for scan in scans]
+    faces = bu3dfe_files(folder)
+    files = [face.path for face in faces]
     skipped = {}
     if skip_damaged:
         first = first_readable(files)
         skipped = find_damaged(
             "bu3dfe",
-            [scan.name for scan in scans],
+            [face.name for face in faces],
             lambda i: _checked(files[i], read_mesh(files[i]), len(first.vertices), first.triangles),
             folder,
             files,
@@ -230,23 +235,23 @@ def _builder(split: str, landmarks: tuple[int, ...] | None, without: tuple[str, 
     return Bu3dfe(config=config, data_dir=data_dir, file_format="array_record")
 
 
-def _split(split: str, scans: Sequence[Scan], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _split(split: str, faces: Sequence[FaceFile], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     if split == "paper":
-        return indices_of(split, np.array([scan.subject in TEST_SUBJECTS for scan in scans]))
+        return indices_of(split, np.array([face.subject in TEST_SUBJECTS for face in faces]))
     return split_indices(split, names)
 
 
-def _read(scans: Sequence[Scan], folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
-    """All vertices [scans, vertices, 3] float32, their triangles, and the hash of the files."""
+def _read(faces: Sequence[FaceFile], folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
+    """Vertices [faces, vertices, 3] float32 and triangles of all faces, and the hash of the files."""
     digest = hashlib.sha256()
     vertices: list[np.ndarray] = []
     triangles: np.ndarray | None = None
-    for scan in track(scans, "Reading BU-3DFE"):
-        data = read_mesh_bytes(scan.path)
-        digest.update(f"{scan.name}\0{len(data)}\0".encode() + data)
-        mesh = parse_mesh(scan.path, data)
+    for face in track(faces, "Reading BU-3DFE"):
+        data = read_mesh_bytes(face.path)
+        digest.update(f"{face.name}\0{len(data)}\0".encode() + data)
+        mesh = parse_mesh(face.path, data)
         triangles = mesh.triangles if triangles is None else triangles
-        _checked(scan.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
+        _checked(face.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
         vertices.append(mesh.vertices.astype(np.float32))
     assert triangles is not None
     return np.stack(vertices), triangles, digest.hexdigest()
@@ -264,7 +269,7 @@ def _checked(path: Path, mesh: Mesh, num_vertices: int, triangles: np.ndarray) -
 def _register(
     vertices: np.ndarray, subject: np.ndarray, is_neutral: np.ndarray, landmarks: tuple[int, ...] | None
 ) -> np.ndarray:
-    """Both steps of the registration of all scans [scans, vertices, 3]; one neutral of each subject."""
+    """The faces [faces, vertices, 3] after both steps of the registration; each subject has one neutral among them."""
     num_vertices = vertices.shape[1]
     if landmarks is not None and (len(landmarks) < 3 or not all(0 <= i < num_vertices for i in landmarks)):
         expected = f"three or more vertex indices from 0 to {num_vertices - 1}"
@@ -273,8 +278,8 @@ def _register(
     neutrals = aligned[is_neutral] = align_to_mean(vertices[is_neutral], landmarks)
     if is_neutral.all():
         return aligned
-    scans, owner = vertices[~is_neutral], subject[~is_neutral]
-    steady = steady_vertices(scans, neutrals, owner) if landmarks is None else np.array(landmarks)
+    faces, owner = vertices[~is_neutral], subject[~is_neutral]
+    steady = steady_vertices(faces, neutrals, owner) if landmarks is None else np.array(landmarks)
     for i, neutral in enumerate(neutrals):
         mine = ~is_neutral & (subject == i)
         aligned[mine] = align(vertices[mine], neutral, steady)

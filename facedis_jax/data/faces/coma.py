@@ -1,4 +1,4 @@
-"""CoMA (Ranjan et al., 2018): 20,466 registered heads of 12 people, 12 expressions, as it is distributed."""
+"""CoMA (Ranjan et al., 2018): 20,466 registered faces of 12 people in 12 expressions, as it is distributed."""
 
 import hashlib
 import re
@@ -34,7 +34,7 @@ _SCALE = 260.0
 
 @dataclass(eq=False)
 class ComaConfig(tfds.core.BuilderConfig):
-    """A split, and the names of meshes to leave out."""
+    """A split, and the names of faces to skip."""
 
     split: str = "paper"
     without: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Coma(FaceBuilder):
     | --- | --- | --- | --- |
     | 20,466 | 5,023 | m | "paper" 18,416 / 2,050; "sequence" 132 / 12 sequences; "subject" 10 / 2 people |
 
-    The counts are of the whole set; copies with fewer sequences are accepted, since some are in circulation.
+    The counts are those of the whole set; copies with fewer sequences, which are in circulation too, are accepted.
     """
 
     name = "coma"
@@ -101,7 +101,7 @@ def coma_files(folder: Path) -> list[Path]:
     """The meshes of a folder in CoMA's layout, sorted by subject, expression and frame.
 
     Raises:
-      InputError: where there are none, or one whose name gives it no place in its sequence.
+      InputError: where there are none, or the name of one has not its sequence and a frame number.
     """
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_LAYOUT} (get it from {WHERE_TO_GET_IT})", "no such folder")
@@ -125,16 +125,15 @@ def load_coma(
       folder: holds `<subject>/<expression>/<expression>.NNNNNN.ply`, in metres.
       split: one of `facedis_jax.data.splits.SPLITS`.
       prepared_dir: holds the prepared copy, 1.1 GB for all of CoMA; a folder in the user's cache if None.
-      skip_damaged: leave out meshes that cannot be used, and list them in the set's `skipped`. The topology is that of
-        the first mesh that can be read.
+      skip_damaged: skip meshes that cannot be used, and list them in the set's `skipped`. The topology is that of the
+        first mesh that can be read.
 
     Returns:
       The face set, of scale 260, whose faces are read from disk as they are asked for.
 
     Raises:
-      InputError: where the folder is missing or empty, a mesh cannot be read or differs from the others in
-      topology
-        or unit, or the split is unknown.
+      InputError: where the folder is missing or empty, a mesh cannot be read or differs from the others in topology or
+        unit, or the split is unknown.
     """
     folder = Path(folder)
     if split not in SPLITS:

@@ -1,4 +1,4 @@
-"""What every 3D face data set becomes before it is learned from: registered faces in millimetres, with their names."""
+"""What every data set of 3D faces becomes before it is learned from: registered faces in mm, with their names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ class Face(TypedDict):
     """One registered face; the fields of an example of a `FaceSource`.
 
     `vertices` is [vertices, 3] float32 in mm; `subject` and `expression` (int32) index the names of the `FaceSet`;
-    `level` (float32, 0..1) is the expression's level; `index` (int32) is the face's place in `FaceSet.names`.
+    `level` (float32, 0..1) is the expression's level; `index` (int32) is the face's index in `FaceSet.names`.
     """
 
     vertices: np.ndarray
@@ -34,7 +34,7 @@ class ArraySource:
       vertices: [faces, vertices, 3] float32, mm.
       subject, expression: [faces] int32.
       level: [faces] float32.
-      index: [faces] int32, each face's place in `FaceSet.names`.
+      index: [faces] int32, each face's index in `FaceSet.names`.
     """
 
     vertices: np.ndarray
@@ -62,7 +62,7 @@ class ArraySource:
 
 @dataclass(frozen=True)
 class FaceTruth:
-    """The factors behind the faces of a synthetic set, aligned with `FaceSet.names`.
+    """The factors of which the faces of a synthetic set are made, in the order of `FaceSet.names`.
 
     Attributes:
       clean: [faces, vertices, 3] float32, mm, before registration noise.
@@ -88,7 +88,7 @@ class FaceSet:
       names: one name per face ("FaceTalk_170725_00137_TA/bareteeth/bareteeth.000001"), train and test together.
       scale: the divisor that brings mm to the unit of the networks (260 for CoMA, 156 for BU-3DFE).
       landmarks: named vertex indices, where known.
-      truth: the factors behind each face, for synthetic sets.
+      truth: the factors of which each face is made, for synthetic sets.
       content_hash: sha256 over what the set was made from; part of a run's identity.
       skipped: damaged examples that are not in the set, by name, with what is wrong with them.
     """

@@ -1,4 +1,4 @@
-"""Faces with what the encoder needs of each mesh computed once, ahead of training."""
+"""Faces with features of each mesh that are computed once, before training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,12 @@ _CHUNK = 32
 
 
 class FeatureSource:
-    """A source whose faces carry `features`, a pytree of arrays."""
+    """A source of faces with a further field, `features`.
+
+    Args:
+      source: the faces.
+      features: a pytree of arrays [faces, ...], in the order of the source.
+    """
 
     def __init__(self, source: FaceSource, features: Any):
         self._source = source
@@ -28,10 +33,11 @@ class FeatureSource:
 
 
 def map_vertices(function: Callable[[jax.Array], Any], source: FaceSource) -> Any:
-    """Applies a function of one mesh [vertices, 3] in mm to every face of a source.
+    """Results of a function for every face of a source, as host arrays [faces, ...].
 
-    Returns:
-      The function's results as host arrays [faces, ...].
+    Args:
+      function: of the vertices [vertices, 3] of one face, in mm; it is vmapped and compiled.
+      source: the faces.
     """
     mapped = jax.jit(jax.vmap(function))
     results = []

@@ -1,4 +1,4 @@
-"""How strong an expression is in a frame, and which face of a subject counts as neutral."""
+"""Levels of expressions in sequences of faces, and the neutral face of each subject."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ NEUTRAL_LEVEL = 0.01
 
 
 def sequence_levels(vertices: np.ndarray, sequence: np.ndarray | None = None) -> np.ndarray:
-    """Expression levels of frames, 0 to 1.
+    """The expression level of each frame, 0 to 1.
 
-    A frame's level is its mean vertex distance to the first frame of its sequence over the largest such
-    distance in the sequence; frames of a sequence in which nothing moves have level 0.
+    It is the frame's mean vertex distance to the first frame of its sequence, divided by the largest such distance in
+    the sequence; 0 where nothing moves in a sequence.
 
     Args:
       vertices: [frames, vertices, 3], any unit, the frames of a sequence in their order.
@@ -35,10 +35,10 @@ def sequence_levels(vertices: np.ndarray, sequence: np.ndarray | None = None) ->
 
 
 class NeutralMeans:
-    """Means of the neutral frames of subjects, gathered a few frames at a time.
+    """Means of the neutral frames of subjects, accumulated a few frames at a time.
 
     Args:
-      subjects: the names of the subjects, for messages.
+      subjects: the names of the subjects, for errors.
     """
 
     def __init__(self, subjects: Sequence[str]):
@@ -47,14 +47,14 @@ class NeutralMeans:
         self._counts = np.zeros(len(subjects), np.int64)
 
     def add(self, subject: int, vertices: np.ndarray, levels: np.ndarray) -> None:
-        """Takes in frames [frames, vertices, 3] of one subject with their levels [frames]."""
+        """Adds frames [frames, vertices, 3] of a subject, given by its index, with their levels [frames]."""
         neutral = vertices[levels <= NEUTRAL_LEVEL]
         if len(neutral):
             self._sums[subject] = self._sums.get(subject, 0.0) + neutral.sum(axis=0, dtype=np.float64)
             self._counts[subject] += len(neutral)
 
     def result(self) -> np.ndarray:
-        """Neutral faces [subjects, vertices, 3] float32.
+        """The neutral faces [subjects, vertices, 3] float32.
 
         Raises:
           InputError: where a subject had no neutral frame.

@@ -1,4 +1,4 @@
-"""Sets of registered faces as prepared copies: what a builder must find out, and how it is written and read."""
+"""Sets of registered faces as prepared copies: what a builder must find out, and how copies are written and read."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from facedis_jax.formats.meshes import UNITS
 
 @dataclass(frozen=True)
 class FaceSurvey:
-    """What a builder knows of its files before it writes a record.
+    """What a builder knows of its files before it writes records.
 
     Attributes:
       names, subject, expression, level: of each face, in the order of the names; the arrays are [faces].
@@ -52,7 +52,7 @@ class FaceBuilder(PreparedBuilder):
 
     @abstractmethod
     def survey(self, folder: Path) -> FaceSurvey:
-        """Reads the files in `folder` through, and checks them."""
+        """Reads and checks all files in `folder`."""
 
     def _info(self) -> PreparedInfo:
         features = tfds.features.FeaturesDict(
@@ -135,10 +135,10 @@ def load_prepared_faces(
     """Opens the prepared copy of a set of faces, and prepares it first where there is none.
 
     Args:
-      make_builder: gives the builder that prepares in, or reads from, a data folder.
+      make_builder: gives the builder that prepares in, or reads from, a folder of prepared data.
       name: the face set's name.
-      folder: where the files are.
-      files: all that the builder is going to read.
+      folder: where the source files are.
+      files: all files that the builder reads.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
       scale: the face set's scale.
       skipped: see `FaceSet`.
@@ -188,6 +188,6 @@ def _face_records(survey: FaceSurvey, indices: np.ndarray) -> Iterator[tuple[int
 
 
 def _neutral_records(survey: FaceSurvey) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A neutral is no face of the set: its expression and index are -1."""
+    """The records of neutrals; as a neutral is no face of the set, its expression and index are -1."""
     for subject, vertices in enumerate(survey.neutrals):
         yield subject, {"vertices": vertices, "subject": subject, "expression": -1, "level": 0.0, "index": -1}

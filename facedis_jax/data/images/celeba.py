@@ -1,4 +1,4 @@
-"""CelebA (Liu et al., 2015) and its part MAFL (Zhang et al., 2014): faces of celebrities, five landmarks on each."""
+"""CelebA (Liu et al., 2015) and its subset MAFL (Zhang et al., 2014): faces of celebrities with five landmarks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class CelebaSettings(ImageSettings):
     """See `ImageSettings`.
 
     Attributes:
-      held_out: which partition is tested, "test" or "validation"; the other one is left out.
+      held_out: which partition is tested, "test" or "validation"; the other one is not used.
     """
 
     crop: str = "celeba_140"
@@ -53,7 +53,7 @@ class Celeba(ImageBuilder):
 
     | images | people | train / validation / test | pixels |
     | --- | --- | --- | --- |
-    | 202,599 | 10,177 | 162,770 / 19,867 / 19,962, people do not cross | 178 x 218, RGB |
+    | 202,599 | 10,177 | 162,770 / 19,867 / 19,962, each with people of its own | 178 x 218, RGB |
 
     Each list may be missing: without `list_eval_partition.txt` every tenth image is tested, and without
     `identity_CelebA.txt` or `list_landmarks_align_celeba.txt` there are no labels "subject" or "landmarks".

@@ -28,7 +28,7 @@ class Cifar10Settings(ImageSettings):
     """See `ImageSettings`.
 
     Attributes:
-      category: the one of `CATEGORIES` that is kept; all if None.
+      category: the one of `CATEGORIES` to keep; all if None.
     """
 
     size: int = _SIDE
@@ -43,7 +43,7 @@ class Cifar10(ImageBuilder):
     | --- | --- | --- |
     | 60,000, 6,000 of each category | 50,000 / 10,000 | 32 x 32, RGB |
 
-    Any of the training files will do. Without the test file, every tenth image of those kept is tested.
+    Some of the training files may be missing. Without the test file, every tenth image of those kept is tested.
     """
 
     name = "cifar10_images"
@@ -92,7 +92,7 @@ class Cifar10(ImageBuilder):
 
 
 def read_cifar_batch(path: Path) -> np.ndarray:
-    """A file of the binary version, mapped and not loaded: [images, 3073] uint8, a label and then R, G and B.
+    """The records of a file of the binary version, mapped into memory: [images, 3073] uint8, a label, then R, G and B.
 
     Raises:
       InputError: where the file is no whole number of records, or a label is not from 0 to 9.

@@ -35,7 +35,7 @@ class CkPlus(ImageBuilder):
 
     | images | pixels | train / test |
     | --- | --- | --- |
-    | 10,708 | 640 x 490 and 640 x 480, most of them grey; or cropped before to one size | 110 / 13 people |
+    | 10,708 | 640 x 490 and 640 x 480, most of them grey; or all cropped to one size | 110 / 13 people |
 
     All frames of a sequence have its emotion for their "expression", though the first is neutral. Without the folder
     `Emotion` there is no such label.

@@ -1,4 +1,4 @@
-"""FFHQ (Karras et al., 2019), and any other folder of images, of which nothing is known but the pixels."""
+"""FFHQ (Karras et al., 2019), and any other folder of images without labels."""
 
 import re
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ class Ffhq(ImageBuilder):
     | --- | --- | --- |
     | 70,000 | 60,000 / 10,000, by number | 1024 x 1024, 256 x 256 or 128 x 128, RGB |
 
-    Of those three folders, the smallest that has enough pixels is read. Where all images lie on one side of number
-    60,000, every tenth is tested.
+    Of those three folders, the smallest is read whose images have enough pixels. Where all images have numbers below
+    60,000, or none has, every tenth is tested.
     """
 
     name = "ffhq_images"

@@ -1,4 +1,4 @@
-"""Folders of images, and the text lists that come with them: one line for an image, its name first."""
+"""Folders of images, and text lists of them: one line for each image, which begins with its name."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,12 +18,12 @@ _SHOWN = 100  # letters of what is wrong
 
 
 def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
-    """The images in a folder by the endings of their names, sorted; hidden ones are left out.
+    """The image files in a folder, known by the endings of their names, sorted; hidden ones are skipped.
 
     Args:
       folder: where they are.
       layout: what the folder should hold, for errors.
-      deep: whether those in its folders, and theirs, belong to them.
+      deep: whether to search its subfolders too.
 
     Raises:
       InputError: where there is no such folder, or no image in it.
@@ -43,7 +43,7 @@ def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file one after another, without their ends and without blank ones at its end.
+    """The lines of a text file one after another, without newlines and without blank lines at its end.
 
     Raises:
       InputError: where the file cannot be read, or a line is longer than lists have.
@@ -78,13 +78,13 @@ def read_list(
     skip: int = 0,
     whole: bool = True,
 ) -> dict[str, T]:
-    """What a list says of each image.
+    """What a text list says of each image, parsed.
 
     Args:
       path: the list: an image's name and then its values on each line, separated by white space.
       images: names of the images that there are.
       columns: how many values each has.
-      parse: makes one thing of them; a ValueError says that it cannot.
+      parse: makes one value of them; raises a ValueError where they are wrong.
       kind: what they are, for errors ("5 points").
       skip: how many lines come before the first image.
       whole: whether every image must be listed.
@@ -93,8 +93,8 @@ def read_list(
       What `parse` made of them, by name, in the order of the list.
 
     Raises:
-      InputError: where the list cannot be read, names an image twice or one that is not there, leaves one out, or
-        says something else of it; names the line.
+      InputError: where the list cannot be read, names an image twice or one that does not exist, lacks one, or has
+        wrong values for one; names the line.
     """
     known = set(images)
     found: dict[str, T] = {}

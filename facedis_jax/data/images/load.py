@@ -1,4 +1,4 @@
-"""The sets of real images by name, each ready to be learned from with one call."""
+"""Sets of real images, loaded by name."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def load_images(
     skip_damaged: bool = False,
     **settings: Any,
 ) -> ImageSet:
-    """A set of images, prepared at the first call and opened at once from then on.
+    """A set of real images, prepared at the first call and opened at once from then on.
 
     Example:
       ```
@@ -50,12 +50,12 @@ def load_images(
       size: height and width of the images, a power of two from 8.
       prepared_dir: holds the prepared copies, size * size * channels bytes an image; a folder in the user's cache if
         None.
-      skip_damaged: leave out images that cannot be read, and list them in the set's `skipped`.
+      skip_damaged: skip images that cannot be read, and list them in the set's `skipped`.
       **settings: others of the set's `settings_type`: `channels`, `crop`, `max_train`, `max_test`, and its own. None
         stands for the set's own value.
 
     Returns:
-      The images, which are read from disk as they are asked for, with what is known of them.
+      The set; its images are read from disk as they are asked for.
 
     Raises:
       InputError: where the kind or a setting is unknown, or the folder or a file in it cannot be used.

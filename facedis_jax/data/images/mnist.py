@@ -20,8 +20,8 @@ CATEGORIES = tuple("0123456789")
 
 _SIDE, _MARGIN = 28, 2
 _HALVES = ("train", "t10k")
-# Digits compress to a fifth or a sixth, and sorted labels to next to nothing. What swells to more than both of these
-# was made to fill the memory.
+# Digits compress to a fifth or a sixth, and sorted labels to next to nothing. A file that expands to more than both of
+# these was made to fill the memory.
 _MOST_TIMES_COMPRESSED = 8
 _ALWAYS_READ = 2**22
 
@@ -41,7 +41,7 @@ class MnistSettings(ImageSettings):
 
 
 class Mnist(ImageBuilder):
-    """MNIST from `train-images-idx3-ubyte` and its three companions in the manual directory, as they are or `.gz`.
+    """MNIST from `train-images-idx3-ubyte` and its three companions in the manual directory, plain or `.gz`.
 
     | images | train / test | pixels |
     | --- | --- | --- |
@@ -78,7 +78,7 @@ class Mnist(ImageBuilder):
         is_test = np.repeat([False, True], [len(half) for half in labels])
 
         def read(index: int) -> tuple[np.ndarray, bytes]:
-            # Where appearance is known, it is the category that is pinned.
+            # The category is part of the content, since runs may take it for the appearance code.
             data = pixels[index].tobytes() + categories[index].tobytes()
             return framing.pixels(names[index], Image.fromarray(pixels[index])), data
 
@@ -94,12 +94,12 @@ class Mnist(ImageBuilder):
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of bytes in an idx file, compressed if it ends in `.gz`.
+    """The uint8 array of an idx file, which is compressed if its name ends in `.gz`.
 
-    No more is read than the header promises, and nothing is made room for before it is there.
+    No more is read than the header promises, and memory is not allocated before the bytes are there.
 
     Raises:
-      InputError: where the file is truncated, longer than it says, damaged, or of other numbers than bytes.
+      InputError: where the file is truncated, longer than its header says, damaged, or of other numbers than bytes.
     """
     most = max(file_size(path) * _MOST_TIMES_COMPRESSED, _ALWAYS_READ)
     try:
@@ -122,7 +122,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _file(folder: Path, name: str) -> Path:
-    """The file of that name, as it is or compressed, with the dot that some copies have for the second dash."""
+    """The file of that name, plain or compressed; some copies have a dot in place of the second dash."""
     candidates = [folder / f"{stem}{end}" for stem in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
     for path in candidates:
         if path.is_file():

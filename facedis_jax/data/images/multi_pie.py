@@ -31,7 +31,7 @@ VIEWS = {
     "24_0": 90,
 }
 """Degrees of yaw by camera, positive where the nose points to the viewer's right (the camera sees the person's right
-cheek). The two cameras above head height, 08_1 and 19_1, have no place among them."""
+cheek). The two cameras above head height, 08_1 and 19_1, have no yaw here and are not used."""
 
 _LAYOUT = f"Multi-PIE's 001_01_01_051_06.png (order it at {WHERE_TO_GET_IT})"
 _STEM = re.compile(r"(\d{3})_(\d\d)_(\d\d)_(\d\d)(\d)_(\d\d)(?:_.*)?")
@@ -54,15 +54,15 @@ class MultiPieSettings(ImageSettings):
 class MultiPie(ImageBuilder):
     """Multi-PIE from `<subject>_<session>_<recording>_<camera>_<light>.png` anywhere in the manual directory.
 
-    Images with other names, such as those of high resolution, are left out.
+    Images with other names, such as those of high resolution, are skipped.
 
     | images | people | pixels | train / test |
     | --- | --- | --- | --- |
     | 755,370 | 337 | 640 x 480, RGB; or cropped before to one size | 303 / 34 people |
 
-    The camera is written 051 for 05_1. The label "expression" indexes "<session>_<recording>", for what was asked of
-    the people differs between sessions (01_01 neutral, 01_02 smile, 02_02 surprise, 02_03 squint, 03_02 smile,
-    03_03 disgust, 04_02 scream).
+    Camera 05_1 is written 051 in a name. The label "expression" indexes "<session>_<recording>", since recordings of
+    one number show other expressions in other sessions (01_01 neutral, 01_02 smile, 02_02 surprise, 02_03 squint, 03_02
+    smile, 03_03 disgust, 04_02 scream).
     """
 
     name = "multi_pie_images"

@@ -1,4 +1,4 @@
-"""Where the features of any face model are: eyes, nose and mouth, lips and brows, and where hair grows."""
+"""The features of a face model, found on its mesh: eyes, nose, mouth, lips, brows and the hairline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _EYES_APART = 61.0  # mm between the eyes' middles, on which the measures below 
 
 @dataclass(frozen=True)
 class FaceAnatomy:
-    """The features of a face model, sides as a viewer of its image sees them.
+    """The features of a face model; left and right are the viewer's.
 
     Attributes:
       eyes: the rims of the two eye holes, left first, vertex indices; none where the mesh has no such holes.
@@ -25,8 +25,8 @@ class FaceAnatomy:
       outline: the mesh's outer boundary.
       landmarks: [5, 2] vertex indices; each of `LANDMARKS` lies in the middle between two vertices.
       lips, brows, lids: [vertices] float32, how much of each vertex is lip, brow or the edge of a lid, 0..1.
-      scalp: [vertices] float32, mm above the upper end of the face, to which the way back to the temples adds: hair
-        grows where this is above a subject's hairline.
+      scalp: [vertices] float32, height in mm above the upper end of the mesh, plus the depth behind the eyes; hair
+        grows where this exceeds a subject's hairline.
     """
 
     eyes: Sequence[np.ndarray]
@@ -44,13 +44,13 @@ class FaceAnatomy:
 
 
 def face_anatomy(model: FaceModel) -> FaceAnatomy:
-    """Finds the features of a face model on its neutral face.
+    """The features of a face model, found on its neutral face.
 
-    Eyes and mouth are the model's named landmarks where it has them, else the holes of its mesh, else where its
-    units `eyeBlink` and `mouthSmile` move it most; the nose is a landmark or what sticks out between them.
+    Eyes and mouth are the model's named landmarks where it has them, else the holes of its mesh, else the vertices that
+    its units `eyeBlink` and `mouthSmile` move most; the nose is a landmark, or the foremost vertex between them.
 
     Raises:
-      InputError: where a model shows its features in none of these ways.
+      InputError: where a model's features are found in none of these ways.
     """
     face = model.neutral
     loops = boundary_loops(model.triangles, len(face))
@@ -97,7 +97,7 @@ def _eyes_and_mouth(face: np.ndarray, holes: Sequence[np.ndarray]) -> tuple[tupl
 
 
 def _eye(model: FaceModel, side: str, rims: Sequence[np.ndarray]) -> tuple[int, int]:
-    """Two vertices, between which the eye on the viewer's `side` has its middle."""
+    """Two vertices; the middle of the eye on the viewer's `side` lies half way between them."""
     # Landmarks and units are named by the sides of the person.
     own = {"left": "right", "right": "left"}[side]
     names = f"{own}_eye_outer", f"{own}_eye_inner"

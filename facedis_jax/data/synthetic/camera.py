@@ -1,10 +1,10 @@
-"""Images of a face model: a head is completed, lit, and seen by a camera, some milliseconds each.
+"""Rendering images of a face model: each face becomes a lit portrait, seen by a camera, in some milliseconds.
 
-The head looks along +z with y up, as the face model does, and the camera looks along -z. Poses turn the head:
-a positive yaw points the nose to the viewer's right, a positive pitch up; a positive roll tilts the crown to the
-viewer's left. The projection is scaled orthographic, a portrait seen through a very long lens.
+The face looks along +z with y up, as the face model does, and the camera looks along -z. Poses turn the head: a
+positive yaw points the nose to the viewer's right, a positive pitch up; a positive roll tilts the crown to the viewer's
+left. The projection is scaled orthographic, as through a very long lens.
 
-A video is the same call for the faces of its frames, with one neutral face, look, pose and light throughout.
+A clip is the same call for the faces of its frames, with one neutral face, look and light throughout.
 """
 
 from collections.abc import Sequence
@@ -20,23 +20,23 @@ from facedis_jax.rendering.surfaces import faces_away, vertex_normals, visible_f
 
 SPAN = 236.0  # mm from the top of an image to its bottom at scale 1
 
-# From between the eyes to the middle of an image, about which heads turn, mm: half way to the ears, so that
-# a face moves within its image as it does in images that are cut around faces.
+# From between the eyes to the middle of the image, about which the head turns, mm: half way to the ears, so that a face
+# moves within its image as it does in images that are cropped around faces.
 _PIVOT = np.array([0.0, -26.0, -45.0])
 _HAIR_EDGE = 5.0  # mm over which skin turns to hair
-_APART = 1e4  # mm between layers, more than any head is deep
+_LAYER_DISTANCE = 1e4  # mm, more than any head is deep
 
 _Batch = TypeVar("_Batch", "Looks", "Poses", "Lights")
 
 
 @dataclass(frozen=True)
 class Looks:
-    """How [images] people and their surroundings look.
+    """The looks of [images] people and their backgrounds.
 
     Attributes:
       colors: [images, len(MATERIALS), 3], RGB in 0..1 under full light.
       background: [images, 2, 3], at the top and at the bottom.
-      hairline: [images], mm above the upper end of the face; below it as a rule, so negative.
+      hairline: [images], mm above the upper end of the mesh; mostly negative, since it lies below.
       hair_length: [images], mm below the eyes.
     """
 
@@ -48,11 +48,11 @@ class Looks:
 
 @dataclass(frozen=True)
 class Poses:
-    """How [images] heads are turned and placed.
+    """The poses of [images] heads and their positions in the image.
 
     Attributes:
       degrees: [images, 3], yaw (the nose to the viewer's right), pitch (up), roll (crown to the viewer's left).
-      shift: [images, 2], to the right and down, in heights of the image.
+      shift: [images, 2], to the right and down, as a share of the image's height.
       scale: [images], 1 for `SPAN` mm from top to bottom.
     """
 
@@ -63,12 +63,12 @@ class Poses:
 
 @dataclass(frozen=True)
 class Lights:
-    """One lamp and what surrounds it, for [images].
+    """The lights of [images]: one lamp, and ambient light.
 
     Attributes:
       direction: [images, 3], unit vectors towards the lamp: to the viewer's right, up, and to the camera.
       strength: [images], of the lamp.
-      ambient: [images], from everywhere.
+      ambient: [images], strength of the light from all sides.
       tint: [images, 3], the lamp's colour.
     """
 
@@ -79,18 +79,18 @@ class Lights:
 
 
 def rows(batch: _Batch, index: Sequence[int] | np.ndarray) -> _Batch:
-    """The looks, poses or lights at some indices; `rows(looks, [3] * frames)` is one look for a video."""
+    """The looks, poses or lights at some indices; `rows(looks, [3] * frames)` repeats one look for a clip."""
     return type(batch)(**{each.name: getattr(batch, each.name)[index] for each in fields(batch)})
 
 
 class FaceCamera:
-    """Takes images of the faces of one model.
+    """A camera for the faces of one model.
 
     Args:
       model: whose triangles the faces have.
 
     Raises:
-      InputError: where the model's eyes, nose and mouth cannot be told; see `anatomy`.
+      InputError: where the model's eyes, nose and mouth are not found; see `anatomy`.
     """
 
     def __init__(self, model: FaceModel):
@@ -100,12 +100,12 @@ class FaceCamera:
     def render(
         self, faces: np.ndarray, neutrals: np.ndarray, looks: Looks, poses: Poses, lights: Lights, *, size: int
     ) -> np.ndarray:
-        """Renders faces.
+        """Images of faces.
 
         Args:
           faces: [images, vertices, 3], mm.
-          neutrals: [images, vertices, 3], the same people at rest: by these heads are placed and completed, so that
-            only the face moves with its expression.
+          neutrals: [images, vertices, 3], the same people at rest. The pose and the other parts of the portrait follow
+            these, so that an expression moves nothing but the face.
           looks, poses, lights: of [images].
           size: height and width in pixels.
 
@@ -124,7 +124,7 @@ class FaceCamera:
         return images
 
     def landmarks(self, faces: np.ndarray, neutrals: np.ndarray, poses: Poses, *, size: int) -> np.ndarray:
-        """Where `anatomy.LANDMARKS` are in the images, seen or hidden.
+        """The positions of `anatomy.LANDMARKS` in the images of `render`, visible or hidden.
 
         Returns:
           [images, 5, 2] float32 as (x, y) in pixels; the corner pixel has its centre at (0, 0).
@@ -145,7 +145,7 @@ class FaceCamera:
         # Backwards, since y is down here.
         shown = np.flatnonzero(portrait.two_sided | ~faces_away(corners[:, ::-1]))
         first, second, third = points[:, 2][portrait.triangles[shown].T]
-        order = shown[np.argsort(first + second + third + _APART * portrait.layer[shown], kind="stable")]
+        order = shown[np.argsort(first + second + third + _LAYER_DISTANCE * portrait.layer[shown], kind="stable")]
         seen = visible_fragments(corners[order], (size, size))
         image = background.repeat(size, 0)
         image[seen.pixel] = np.einsum("fc,fck->fk", seen.weights, colors[portrait.triangles[order[seen.triangle]]])
@@ -183,7 +183,7 @@ def _halved(image: np.ndarray) -> np.ndarray:
 
 
 def _light(normals: np.ndarray, lights: Lights, i: int) -> np.ndarray:
-    """Light [vertices, 3] on a matte surface: the lamp's, and the surroundings', of which more comes from above."""
+    """Light [vertices, 3] on a matte surface: from the lamp, and from all sides, of which more comes from above."""
     lamp = lights.strength[i] * np.maximum(normals @ lights.direction[i], 0)
     around = lights.ambient[i] * (0.88 + 0.12 * normals[:, 1])
     return around[:, None] + lamp[:, None] * lights.tint[i]

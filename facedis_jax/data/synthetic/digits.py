@@ -1,4 +1,4 @@
-"""Digits that are known to be bent templates: ten glyphs of one typeface, each image warped in its own way."""
+"""Digits with known truth: ten glyphs of one typeface, each image a random warp of one of them."""
 
 import hashlib
 import json
@@ -16,15 +16,15 @@ from facedis_jax.errors import InputError
 
 @dataclass(frozen=True)
 class DigitConfig:
-    """How many digits and how they are bent.
+    """How many digits there are and how they are warped.
 
     Attributes:
-      train, test: how many images in either half; the digits take turns.
+      train, test: how many images in either half; image i shows the digit i modulo 10.
       turn: standard deviation of the rotation, degrees.
-      stretch: of the logarithm of the width and of the height.
-      slant: of the shear.
-      shift: of the place, in parts of the image.
-      ripple: of a smooth displacement on top, in parts of the image.
+      stretch: standard deviation of the logarithms of width and height.
+      slant: standard deviation of the shear.
+      shift: standard deviation of the position, as a share of the image's height.
+      ripple: standard deviation of a smooth displacement that is added, as a share of the image's height.
       seed: of everything that is drawn.
     """
 
@@ -43,17 +43,19 @@ class DigitConfig:
 
 
 def synthetic_digits(config: DigitConfig, *, size: int = 32) -> ImageSet:
-    """White digits on black, with the label "category"; image i of a half does not depend on how many there are.
+    """A set of white digits on black, with the label "category".
+
+    Image i of a half does not depend on how many there are.
 
     Example:
       >>> digits = synthetic_digits(DigitConfig(train=20, test=10), size=16)
       >>> digits.train.source[3]["image"].shape, digits.train.labels["category"][:4].tolist()
       ((16, 16, 1), [0, 1, 2, 3])
     """
-    templates = np.stack([_glyph(str(digit), size) for digit in range(10)])
+    glyphs = np.stack([_glyph(str(digit), size) for digit in range(10)])
 
     def half(which: int, count: int) -> ImageSplit:
-        images = np.stack([_bent(templates[i % 10], config, which, i) for i in range(count)])
+        images = np.stack([_warped(glyphs[i % 10], config, which, i) for i in range(count)])
         return ImageSplit(
             source=ArrayImages(np.round(255 * images[..., None]).astype(np.uint8)),
             names=tuple(f"digit_{i:05d}" for i in range(count)),
@@ -81,17 +83,17 @@ def _glyph(text: str, size: int) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba(), np.float32)[..., 0] / 255
 
 
-def _bent(template: np.ndarray, config: DigitConfig, which: int, index: int) -> np.ndarray:
+def _warped(glyph: np.ndarray, config: DigitConfig, which: int, index: int) -> np.ndarray:
     rng = np.random.default_rng([config.seed, which, index])
-    size = len(template)
+    size = len(glyph)
     angle = np.radians(rng.normal(0, config.turn))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     slant = np.array([[1.0, 0.0], [rng.normal(0, config.slant), 1.0]])  # rows are (y, x)
     stretch = np.diag(np.exp(rng.normal(0, config.stretch, 2)))
     middle = (size - 1) / 2
-    places = np.indices((size, size), dtype=np.float64) - middle
-    source = np.tensordot(turn @ slant @ stretch, places, 1) + middle
+    pixels = np.indices((size, size), dtype=np.float64) - middle
+    source = np.tensordot(turn @ slant @ stretch, pixels, 1) + middle
     source += size * rng.normal(0, config.shift, (2, 1, 1))
     ripple = np.stack([gaussian_filter(rng.normal(size=(size, size)), size / 8, mode="nearest") for _ in range(2)])
     source += config.ripple * size * ripple / ripple.std()
-    return np.clip(map_coordinates(template, source, order=1), 0, 1)
+    return np.clip(map_coordinates(glyph, source, order=1), 0, 1)

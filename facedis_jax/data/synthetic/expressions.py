@@ -1,8 +1,7 @@
-"""What a named expression is: those of CoMA and BU-3DFE as mixtures of ARKit-style expression units.
+"""The named expressions of CoMA and BU-3DFE as mixtures of ARKit-style expression units.
 
-A recipe maps a unit without its side ("mouthSmile") to a weight; a model's left and right halves of a unit
-both follow it. Units that a model lacks are left out, so that one table serves every face model with
-ARKit-style names.
+A recipe maps a unit without its side ("mouthSmile") to a weight, which holds for the left and the right half of the
+unit. Units that a model lacks are skipped, so that one table serves every face model with ARKit-style names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from facedis_jax.errors import InputError
 
 Recipe = Mapping[str, float]
 
-# Names as CoMA's folders spell them. The weights are chosen by eye, so that a viewer recognises each.
+# Names as CoMA's folders spell them; weights chosen by eye.
 COMA_EXPRESSIONS: Mapping[str, Recipe] = {
     "bareteeth": {"mouthUpperUp": 0.9, "mouthLowerDown": 0.9, "mouthStretch": 0.6, "noseSneer": 0.4},
     "cheeks_in": {"mouthPucker": 0.6, "cheekPuff": -0.8},
@@ -67,12 +66,12 @@ def split_side(name: str) -> tuple[str, str]:
 
 
 def mirrored(recipe: Recipe) -> Recipe:
-    """The recipe towards the other side of the face."""
+    """The recipe of the mirrored expression."""
     return {_OPPOSITE.get(unit, unit): weight for unit, weight in recipe.items()}
 
 
 def unit_weights(recipe: Recipe, unit_names: Sequence[str]) -> np.ndarray:
-    """A recipe as weights [units] float32 of a model's units; 0 for the units outside the recipe.
+    """The weights [units] float32 of a model's units in a recipe; 0 for units that it does not name.
 
     Raises:
       InputError: where the model has none of the recipe's units.

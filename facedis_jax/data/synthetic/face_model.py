@@ -19,16 +19,16 @@ _OPTIONAL = ("triangles", "quads", "unit", "landmark_names", "landmark_indices")
 _ICT_NARROW_FACE = 6706
 # Vertices and units of ICT-FaceKit's "Light" selection, which has the back of the head and the neck too.
 _ICT_LIGHT = (9409, 53)
-# From a cropped face to a whole head with its neck, mm: under a factor of ten, so at most one unit fits.
+# From a cropped face to a whole head with its neck, mm: less than a factor of ten, so at most one unit fits.
 _DIAGONAL_MM = (120.0, 600.0)
-# A closed surface has two. These keep what is made of a file in proportion to it.
+# A closed surface has two. These limits keep memory in proportion to the file.
 _MOST_TRIANGLES_PER_VERTEX = 4
 _MOST_NAMES, _LONGEST_NAME = 10_000, 200
 
 
 @dataclass(frozen=True)
 class FaceModel:
-    """vertices = neutral + identity weights @ identity + expression weights @ expression.
+    """A linear face model: vertices = neutral + identity weights @ identity + expression weights @ expression.
 
     Attributes:
       name: what reports call it.
@@ -59,19 +59,19 @@ class FaceModel:
 
 
 def load_face_model(path: str | Path | None = None) -> FaceModel:
-    """Reads a face model.
+    """A face model from a file or a folder, in mm.
 
     Args:
-      path: None for the embedded CC0 face; an `.npz` with `neutral`, `identity`, `expression`,
-        `expression_names` and `triangles` or `quads` (optionally `unit`, `landmark_names` and
-        `landmark_indices`); or a checkout of ICT-FaceKit, or its folder of OBJ files. Without `unit`, the
-        only unit in which the file is the size of a face is taken.
+      path: None for the embedded CC0 face; an `.npz` with `neutral`, `identity`, `expression`, `expression_names` and
+        `triangles` or `quads` (optionally `unit`, `landmark_names` and `landmark_indices`); or a checkout of
+        ICT-FaceKit, or its folder of OBJ files. Without `unit`, the unit is the only one in which the model has the
+        size of a face.
 
     Returns:
-      The model in mm, cropped to the narrow face if it is ICT-FaceKit's.
+      The model, cropped to the narrow face if it is ICT-FaceKit's.
 
     Raises:
-      InputError: the path is none of these, or what it holds is no face model.
+      InputError: where the path is none of these, or holds no face model.
     """
     if path is None:
         asset = resources.files("facedis_jax.data") / "assets" / "makehuman_face.npz"
@@ -131,7 +131,7 @@ def _read_facekit(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _build(where: Path, name: str, raw: dict[str, np.ndarray]) -> FaceModel:
-    """Checks what was read, brings it to mm and leaves out the vertices that no triangle uses; empties `raw`."""
+    """The model in mm without the vertices that no triangle uses, once the arrays are checked; empties `raw`."""
     neutral, names = raw["neutral"], raw["expression_names"]
     _check(where, "neutral", neutral, "fiu", (None, 3))
     for key in ("identity", "expression"):
@@ -151,8 +151,8 @@ def _build(where: Path, name: str, raw: dict[str, np.ndarray]) -> FaceModel:
     del neutral, triangles
     for key in ("neutral", "identity", "expression"):
         with np.errstate(over="ignore"):
-            # In C order, which indexing does not keep and `vertices` is many times faster with. What is as large as
-            # the file is given up as soon as it can be.
+            # `take` gives C order, with which `vertices` is many times faster. Arrays as large as the file are freed as
+            # soon as possible.
             taken = np.take(raw.pop(key), kept, axis=-2)
             arrays[key] = taken.astype(np.float32, copy=False)
             arrays[key] *= np.float32(scale)

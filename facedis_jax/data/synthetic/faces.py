@@ -1,7 +1,8 @@
-"""Synthetic faces with known truth: a face model performs CoMA's sequences and sits for BU-3DFE's scans.
+"""Synthetic faces with known truth, in the arrangements of CoMA (sequences) and of BU-3DFE (levels of expressions).
 
-Not purely additive: each subject has gains of its own for every expression unit and a left-right asymmetry,
-and each scan has registration noise. All factors come along as `FaceTruth`.
+Faces are more than a sum of identity and expression: each subject has gains of their own for the expression units, and
+  a
+left-right asymmetry; and each face has registration noise. All factors are in `FaceTruth`.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ _LEVELS = 4  # of each of BU-3DFE's expressions
 
 @dataclass(frozen=True)
 class SyntheticFaceConfig:
-    """How synthetic subjects differ and how their scans are disturbed.
+    """How synthetic subjects differ, and the noise of their faces.
 
     Attributes:
       num_subjects: how many people; 0 for as many as the set that is imitated (12 for CoMA, 100 for BU-3DFE).
@@ -40,12 +41,12 @@ class SyntheticFaceConfig:
       frames: shortest and longest sequence, in frames (CoMA's arrangement only).
       gain_spread: standard deviation of the logarithm of a subject's gain on an expression unit.
       asymmetry: standard deviation of the relative difference between a subject's left and right side.
-      noise_mm: registration noise, standard deviation per coordinate; 0.2 puts 0.32 mm under every vertex
-        distance.
+      noise_mm: standard deviation of the registration noise of each coordinate, mm; with 0.2, no prediction has a mean
+        vertex distance below 0.32 mm.
       seed: of everything that is drawn.
 
     Raises:
-      InputError: for counts or spreads below 0, or sequences of fewer than four frames.
+      InputError: for counts or standard deviations below 0, or sequences of fewer than four frames.
     """
 
     num_subjects: int = 0
@@ -67,12 +68,12 @@ class SyntheticFaceConfig:
 
 @dataclass(frozen=True)
 class People:
-    """What tells subjects apart.
+    """The factors by which subjects differ.
 
     Attributes:
       identity: [subjects, modes].
       gains: [subjects, units], on each unit of the model, left and right.
-      asymmetry: [subjects], by how much the left side moves more and the right side less.
+      asymmetry: [subjects], the relative difference by which the left side moves more and the right side less.
     """
 
     identity: np.ndarray
@@ -82,7 +83,7 @@ class People:
 
 @dataclass(frozen=True)
 class _Rows:
-    """What each of [faces] shows: its name, who, which expression, how much of it, and to which side.
+    """For each of [faces]: its name, subject, expression, level, side and unit weights.
 
     Attributes:
       units: [faces, units], weights of the model's expression units.
@@ -105,12 +106,11 @@ class _Rows:
         return cls(names=tuple(name for part in parts for name in part.names), **arrays)
 
 
-def synthetic_sequences(model: FaceModel, config: SyntheticFaceConfig, *, split: str = "paper") -> FaceSet:
-    """Faces in CoMA's arrangement: 12 subjects x 12 expressions, neutral -> apex -> neutral at varying tempo.
+def synthetic_coma(model: FaceModel, config: SyntheticFaceConfig, *, split: str = "paper") -> FaceSet:
+    """Synthetic faces in CoMA's arrangement: 12 subjects x 12 expressions, neutral -> apex -> neutral at varying tempo.
 
-    `mouth_side` goes to one side and then to the other under one label, as in CoMA. Levels and neutral
-    targets are measured on the noisy frames by CoMA's rules (`facedis_jax.data.faces.levels`); the true ones are in
-    `truth`.
+    `mouth_side` goes to one side and then to the other under one label, as in CoMA. Levels and neutral targets are
+    measured on the noisy frames by CoMA's rules (`facedis_jax.data.faces.levels`); the true ones are in `truth`.
 
     Args:
       model: whose identity modes and expression units make the faces.
@@ -147,7 +147,7 @@ def synthetic_sequences(model: FaceModel, config: SyntheticFaceConfig, *, split:
     rows = _Rows.joined(
         perform(s, e, name, recipe) for s in range(count) for e, (name, recipe) in enumerate(recipes.items())
     )
-    faces, truth = _scan(rng, model, people, rows, config)
+    faces, truth = _noisy_faces(rng, model, people, rows, config)
     level = sequence_levels(faces, rows.subject * len(recipes) + rows.expression)
     index = np.arange(len(faces), dtype=np.int32)
     everything = ArraySource(faces, rows.subject, rows.expression, level, index)
@@ -168,10 +168,10 @@ def synthetic_sequences(model: FaceModel, config: SyntheticFaceConfig, *, split:
     )
 
 
-def synthetic_scans(model: FaceModel, config: SyntheticFaceConfig, *, split: str = "paper") -> FaceSet:
-    """Faces in BU-3DFE's arrangement: 100 subjects x 6 expressions x 4 levels, and a neutral scan of each.
+def synthetic_bu3dfe(model: FaceModel, config: SyntheticFaceConfig, *, split: str = "paper") -> FaceSet:
+    """Synthetic faces in BU-3DFE's arrangement: 100 subjects x 6 expressions x 4 levels, and a neutral face of each.
 
-    A subject's neutral target is the neutral scan with its noise, as in BU-3DFE; the true one is in `truth`.
+    A subject's neutral target is the neutral face with its noise, as in BU-3DFE; the true one is in `truth`.
 
     Args:
       model: whose identity modes and expression units make the faces.
@@ -179,10 +179,10 @@ def synthetic_scans(model: FaceModel, config: SyntheticFaceConfig, *, split: str
       split: one of `facedis_jax.data.splits.SPLITS`; "paper" is "subject" here, as in BU-3DFE.
 
     Returns:
-      The face set in mm, of scale 156, with the factors of `synthetic_sequences`.
+      The face set in mm, of scale 156, with the factors of `synthetic_coma`.
 
     Raises:
-      InputError: as `synthetic_sequences`.
+      InputError: as `synthetic_coma`.
     """
     rng = np.random.default_rng(config.seed)
     recipes = _recipes(BU3DFE_EXPRESSIONS, config, always="neutral")
@@ -192,7 +192,7 @@ def synthetic_scans(model: FaceModel, config: SyntheticFaceConfig, *, split: str
     subjects += [f"M{i:04d}" for i in range(1, count - women + 1)]
     people = draw_people(rng, model, count, config)
 
-    def sit(s: int, e: int, name: str, recipe: Recipe) -> _Rows:
+    def show(s: int, e: int, name: str, recipe: Recipe) -> _Rows:
         grades = np.arange(1, _LEVELS + 1) if recipe else np.zeros(1, int)
         level = (grades / _LEVELS).astype(np.float32)
         return _Rows(
@@ -205,9 +205,9 @@ def synthetic_scans(model: FaceModel, config: SyntheticFaceConfig, *, split: str
         )
 
     rows = _Rows.joined(
-        sit(s, e, name, recipe) for s in range(count) for e, (name, recipe) in enumerate(recipes.items())
+        show(s, e, name, recipe) for s in range(count) for e, (name, recipe) in enumerate(recipes.items())
     )
-    faces, truth = _scan(rng, model, people, rows, config)
+    faces, truth = _noisy_faces(rng, model, people, rows, config)
     index = np.arange(len(faces), dtype=np.int32)
     everything = ArraySource(faces, rows.subject, rows.expression, rows.level, index)
     train, test = split_indices("subject" if split == "paper" else split, rows.names)
@@ -238,7 +238,7 @@ def _recipes(
 
 
 def draw_people(rng: np.random.Generator, model: FaceModel, count: int, config: SyntheticFaceConfig) -> People:
-    """Draws people: whose face, how strongly they move each unit, and how unevenly."""
+    """Random people: their identities, gains and asymmetries."""
     names, sides = zip(*map(split_side, model.expression_names), strict=True)
     units, unit_of = np.unique(names, return_inverse=True)
     identity = rng.standard_normal((count, len(model.identity)))
@@ -266,7 +266,7 @@ def _tempo(rng: np.random.Generator, frames: tuple[int, int], *, is_two_sided: b
     return np.concatenate(levels).astype(np.float32), np.concatenate(sides).astype(np.float32)
 
 
-def _scan(
+def _noisy_faces(
     rng: np.random.Generator, model: FaceModel, people: People, rows: _Rows, config: SyntheticFaceConfig
 ) -> tuple[np.ndarray, FaceTruth]:
     """The faces [faces, vertices, 3] in mm with their noise, and the truth behind them."""

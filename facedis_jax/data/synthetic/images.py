@@ -1,7 +1,7 @@
-"""Synthetic photographs with known truth: a face model sits for its portrait in many poses, lights and moods.
+"""Synthetic photographs with known truth: images of a face model in many poses, lights and expressions.
 
-Every image draws from a random stream of its own, so that image i of subject s is the same however many
-others are made.
+Every image draws from a random stream of its own, so that image i of subject s is the same however many others are
+made.
 """
 
 import hashlib
@@ -22,37 +22,38 @@ from facedis_jax.errors import InputError, check_power_of_two
 
 EXPRESSIONS = tuple(BU3DFE_EXPRESSIONS)
 
-_AT_ONCE = 64  # images whose faces are held in memory together
-# What a random stream is for; the halves of the split have streams of their own.
+_CHUNK = 64  # images whose faces are in memory together
+# Kinds of random streams; the halves of the split have streams of their own.
 _PERSON, _TRAIN, _TEST = range(3)
 
 
 @dataclass(frozen=True)
 class SyntheticImageConfig:
-    """Who is imageed, how often, and from where.
+    """Which people are shown, how often, and from which views.
 
-    The test set shows each of its subjects once, at all `views` under equal conditions: the same light, background,
-    expression and place in the image. In the training set all of it changes from image to image.
+    The test set shows each of its subjects at all `views` under equal conditions: the same light, background,
+      expression
+    and position in the image. In the training set all of these change from image to image.
 
     Attributes:
       train_subjects: how many people in the training set.
-      images_per_subject: of each of them.
+      images_per_subject: how many images of each of them.
       test_subjects: how many people in the test set.
-      is_test_of_new_people: whether none of them is in the training set, or they are the first ones of it.
+      is_test_of_new_people: whether they are other people than those of the training set; if not, its first ones.
       views: yaws of the test set, degrees; positive: the nose points to the viewer's right.
       train_views: yaws of the training set, one of them for each image; if empty, any within `max_yaw`.
       max_yaw: degrees.
       tilt: standard deviation of pitch and roll, degrees.
-      shift: standard deviation of the place in the image, in heights of the image.
+      shift: standard deviation of the position in the image, as a share of its height.
       scale: standard deviation of the logarithm of the size.
-      neutral_share: share of images of a face at rest; the others show the six emotions at any level.
-      lamp_share: range of the share of the light that comes from the lamp, the rest being from everywhere. The lamp
-        stays where it is while the head turns, so that the larger it is, the more the view changes a face's colours.
+      neutral_share: share of images of a neutral face; the others show the six emotions at any level.
+      lamp_share: range of the share of the light that comes from the lamp; the rest is ambient. The lamp stays where it
+        is while the head turns, so that the larger its share, the more the view changes a face's colours.
       style: a name among `facedis_jax.data.synthetic.looks.STYLES`.
       seed: of everything that is drawn.
 
     Raises:
-      InputError: for counts below 1, spreads below 0, angles of 90 degrees or more, or an unknown style.
+      InputError: for counts below 1, standard deviations below 0, angles of 90 degrees or more, or an unknown style.
     """
 
     train_subjects: int = 150
@@ -89,14 +90,14 @@ class SyntheticImageConfig:
 
 
 class TransferSets(NamedTuple):
-    """Two sets of different people and styles; see `transfer_images`."""
+    """Two sets of images, of different people and styles; see `transfer_images`."""
 
     source: ImageSet
     target: ImageSet
 
 
 def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: int = 64) -> ImageSet:
-    """Images of synthetic people.
+    """A set of images of synthetic people.
 
     Args:
       model: whose identity modes and expression units make the faces.
@@ -104,10 +105,10 @@ def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: in
       size: height and width in pixels, a power of two.
 
     Returns:
-      The set, with the truth of each image as labels, in addition to those of `ImageSplit` ("subject",
-      "expression", "view", "landmarks" as in `anatomy.LANDMARKS`):
+      The set, with the truth of each image as labels, in addition to those of `ImageSet` ("subject", "expression",
+      "view", "landmarks" as in `anatomy.LANDMARKS`):
         "sitting": int32, equal for images that differ in nothing but the view;
-        "pitch", "roll": degrees; "shift" [2], heights of the image, and "scale": the place in the image;
+        "pitch", "roll": degrees; "shift" [2], as a share of the image's height, and "scale": position and size;
         "level": of the expression, 0..1; "identity" [modes] and "units" [units]: model.vertices(identity, units) is
         the face; "skin" [3]: RGB under white light; "light" [3]: unit vector to the lamp, to the viewer's right, up
         and to the camera; "light_strength" and "ambient".
@@ -125,7 +126,7 @@ def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: in
     """
     check_power_of_two("size", size, least=8)
     camera = FaceCamera(model)
-    train = [(_TRAIN, s, photo) for s in range(config.train_subjects) for photo in range(config.images_per_subject)]
+    train = [(_TRAIN, s, i) for s in range(config.train_subjects) for i in range(config.images_per_subject)]
     first = config.train_subjects if config.is_test_of_new_people else 0
     test = [(_TEST, first + s, 0) for s in range(config.test_subjects)]
     people = {s: _draw_subject(model, config, s) for s in {s for _, s, _ in train + test}}
@@ -141,10 +142,13 @@ def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: in
 
 
 def transfer_images(model: FaceModel, config: SyntheticImageConfig, *, size: int = 64) -> TransferSets:
-    """Two sets for the transfer of geometry: learn on the first, fine-tune on frontal faces of the second.
+    """Two sets of images for the transfer of geometry: learn on the source, fine-tune on frontal faces of the target.
 
-    The source is the set of `config`. The target shows other people in another style ("garden", or "studio" where
-    that is taken): its training set from the front alone, its test set at all views.
+    Args:
+      model: as of `synthetic_images`.
+      config: the source. The target shows other people in another style ("garden", or "studio" if the source is in
+        "garden"), in its training set from the front alone, in its test set at all views.
+      size: height and width in pixels, a power of two.
     """
     other = next(style for style in STYLES if style != config.style)
     target = replace(config, style=other, train_views=(0.0,))
@@ -156,7 +160,7 @@ def _stream(config: SyntheticImageConfig, *place: int) -> np.random.Generator:
 
 
 def _draw_subject(model: FaceModel, config: SyntheticImageConfig, subject: int) -> dict[str, np.ndarray]:
-    """What does not change from one image of a person to the next."""
+    """A random person: all that stays the same from image to image."""
     rng = _stream(config, _PERSON, subject)
     person = draw_people(rng, model, 1, SyntheticFaceConfig())
     neutral = model.vertices(person.identity[0], np.zeros(len(model.expression)))
@@ -167,7 +171,7 @@ def _draw_subject(model: FaceModel, config: SyntheticImageConfig, subject: int) 
 def _draw_image(
     model: FaceModel, config: SyntheticImageConfig, person: dict[str, np.ndarray], place: tuple[int, int, int]
 ) -> dict[str, np.ndarray]:
-    """All that one image is made from."""
+    """A random image of a person: all that it is rendered from."""
     rng = _stream(config, *place)
     yaw = rng.choice(config.train_views) if config.train_views else rng.uniform(-config.max_yaw, config.max_yaw)
     is_neutral = rng.uniform() < config.neutral_share
@@ -207,9 +211,9 @@ def _split(
     views: Sequence[float] | None,
     size: int,
 ) -> ImageSplit:
-    """Takes the images of some places in the random streams, each at all views, or at the one it drew."""
+    """The half of a set whose images have these keys of random streams, each at all views or at the one it drew."""
     drawn = [_draw_image(model, config, people[place[1]], place) for place in places]
-    names = [f"{subject:05d}_{photo:03d}" for _, subject, photo in places]
+    names = [f"{subject:05d}_{i:03d}" for _, subject, i in places]
     sitting = np.arange(len(places), dtype=np.int32)
     truth = {key: np.stack([each[key] for each in drawn]) for key in drawn[0] if key != "neutral"}
     if views is not None:
@@ -222,8 +226,8 @@ def _split(
     lights = Lights(*(truth[key] for key in ("direction", "strength", "ambient", "tint")))
 
     images, landmarks = [], []
-    for start in range(0, len(names), _AT_ONCE):
-        batch = np.arange(start, min(start + _AT_ONCE, len(names)))
+    for start in range(0, len(names), _CHUNK):
+        batch = np.arange(start, min(start + _CHUNK, len(names)))
         # One at a time: a product of many at once may round differently, and images would depend on their number.
         faces = np.stack([model.vertices(truth["identity"][i], truth["units"][i]) for i in batch])
         neutrals = np.stack([people[s]["neutral"] for s in truth["subject"][batch]])

@@ -1,4 +1,4 @@
-"""How synthetic people look in images: skin from dark to light, hair, eyes, clothes, and what is behind them."""
+"""Random looks of synthetic people: skin from light to dark, hair, eyes, clothes and backgrounds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from facedis_jax.data.synthetic.portrait import MATERIALS
 
-# Skin under white light, from light to dark, by eye after images.
+# Skin under white light, from light to dark, chosen by eye from images of people.
 _SKIN = np.array([(247, 214, 194), (233, 192, 162), (207, 157, 121), (164, 117, 84), (118, 80, 58), (78, 52, 40)]) / 255
 _HAIR = np.array(
     [(22, 17, 16), (40, 28, 22), (62, 42, 30), (104, 70, 42), (126, 60, 32), (104, 102, 102), (176, 138, 84)]
@@ -18,13 +18,13 @@ _DARKER_THAN_SKIN = 0.58  # hair and irises, at least by this factor, where ther
 
 @dataclass(frozen=True)
 class Style:
-    """What one set of images has in common, and sets apart from another.
+    """The range of looks in a set of images, by which it differs from other sets.
 
     Attributes:
       skin: lightest and darkest, 0 (light) to 1 (dark).
       hue: of backgrounds, lowest and highest, in turns of the colour wheel.
       saturation, brightness: of backgrounds, lowest and highest.
-      tint: of the lamp: the mean of its RGB.
+      tint: mean RGB of the lamp.
     """
 
     skin: tuple[float, float] = (0.0, 1.0)
@@ -44,9 +44,10 @@ STYLES: Mapping[str, Style] = {
 
 
 def draw_person(rng: np.random.Generator, style: Style) -> dict[str, np.ndarray]:
-    """What a person brings to every image: the fields of `camera.Looks` of one image, and their "skin".
+    """The looks of a random person: the fields of `camera.Looks` for one image.
 
-    `background` is the person's own; `draw_background` varies it from image to image.
+    In place of colours, `background` [3] is the mean hue, saturation and brightness of the person's backgrounds, for
+    `draw_background`.
     """
     skin = _interpolated(_SKIN, rng.uniform(*style.skin)) * rng.normal(1, [0.015, 0.015, 0.02])
     colors = {
@@ -78,7 +79,7 @@ def draw_background(rng: np.random.Generator, person: np.ndarray) -> np.ndarray:
 
 
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    """RGB [3] of a hue in turns, and of a saturation and a value, which are clipped to 0..1."""
+    """RGB [3] of a hue, in turns, and of a saturation and a value, which are clipped to 0..1."""
     saturation, value = np.clip([saturation, value], 0, 1)
     ramp = np.abs((hue + np.array([0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
     return value * (1 - saturation * (1 - np.clip(ramp, 0, 1)))

@@ -1,4 +1,4 @@
-"""What a face mask lacks to be a portrait: eyes, teeth, hair, a neck, shoulders, and what each part is made of."""
+"""A portrait built around a face mesh: eyes, teeth, hair, a neck, shoulders, and the material of each part."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ _EYE = ((0, "dark"), (9, "dark"), (11, "iris"), (26, "iris"), (30, "eye"), (50, 
 
 
 class Portrait:
-    """One mesh of a face and all that completes it, the face's own vertices first.
+    """One mesh of a face with hair, eyes, teeth, neck and shoulders; the face's own vertices come first.
 
     Args:
       model: the face.
@@ -35,8 +35,8 @@ class Portrait:
 
     Attributes:
       triangles: [triangles, 3] of all parts.
-      layer: [triangles], which part hides which, whatever their depths: eyes are behind lids, hair behind the face.
-      two_sided: [triangles] bool, seen from behind as well.
+      layer: [triangles], a higher one hides a lower one at any depth: eyes are behind lids, hair behind the face.
+      two_sided: [triangles] bool, whether a triangle is drawn from behind as well.
       materials: [vertices, len(MATERIALS)] float32, shares of each material, without the hair on the face.
     """
 
@@ -76,8 +76,8 @@ class Portrait:
 
         Args:
           face: [vertices, 3], mm.
-          neutral: [vertices, 3], the same face at rest, to which all belongs that expressions do not move.
-          hair_length: how far hair falls below the eyes, mm.
+          neutral: [vertices, 3], the same face at rest, which places the parts that expressions do not move.
+          hair_length: how far hair reaches below the eyes, mm.
         """
         anatomy = self._anatomy
         eyes = anatomy.points(neutral)[:2].mean(0)

@@ -1,7 +1,7 @@
-"""Synthetic expression videos with known truth: people of a face model go from rest to an emotion and back.
+"""Synthetic videos with known truth: clips of a face model that goes from neutral to an emotion and back.
 
-Every clip shows one person, look and light throughout, and draws from a random stream of its own, so that a clip is
-the same however many others are made. Time is continuous: more frames show the same performance in smaller steps.
+Every clip shows one person, look and light throughout, and draws from a random stream of its own, so that a clip is the
+same however many others are made. Time is continuous: more frames show the same performance in smaller steps.
 """
 
 import hashlib
@@ -22,41 +22,41 @@ from facedis_jax.errors import InputError, check_power_of_two
 
 EXPRESSIONS = tuple(BU3DFE_EXPRESSIONS)
 
-# What a random stream is for.
+# Kinds of random streams.
 _TRAIN, _TEST = range(2)
 _PERSON, _CLIP, _SITTING = range(3)
 
 
 @dataclass(frozen=True)
 class SyntheticClipConfig:
-    """Who performs what, and how it is filmed.
+    """Which people perform which expressions, and how the clips are rendered.
 
     Attributes:
       subjects: how many people in the training set.
       test_subjects: how many people in the test set.
-      is_test_of_new_people: whether none of them is in the training set, or they are the first ones of it, in new
-        clips.
+      is_test_of_new_people: whether they are other people than those of the training set; if not, its first ones in
+        new clips.
       expressions: what each of them performs, names out of `EXPRESSIONS`; labels number them in this order.
-      takes: how often each person performs each of them.
-      frames: of a clip, evenly spread over the performance, its first and its last moment included.
-      tempo: range of the shares of a clip that an onset and an offset take, each drawn for itself; what is left is
-        rest before and a hold between them. Where it is too little, the clip ends on the way back.
+      takes: how often each person performs each expression.
+      frames: of a clip, evenly spaced over the performance, with its first and its last moment.
+      tempo: range of the shares of a clip that the onset and the offset take, each drawn on its own; the rest of the
+        clip is neutral before the onset and holds the expression before the offset. Where the shares are too large, the
+        clip ends during the offset.
       apex: range of the highest level of a clip.
       tilt: standard deviation of a clip's yaw, pitch and roll, degrees.
-      sway: standard deviation of how far the head moves about them in yaw and pitch, degrees.
-      zoom: median size in the image, in that of `camera.SPAN`; at 1.35 an image is cut around the face, as the
-        paper cuts MUG's.
-      shift: standard deviation of the place in the image, in heights of the image.
+      sway: standard deviation of the amplitude of the head's motion in yaw and pitch within a clip, degrees.
+      zoom: median scale, 1 for `camera.SPAN`; at 1.35 the image is cropped around the face, as the paper crops MUG's.
+      shift: standard deviation of the position in the image, as a share of its height.
       scale: standard deviation of the logarithm of the size.
-      lamp_share: range of the share of the light that comes from the lamp, the rest being from everywhere.
-      sitting: what has a lamp and a background of its own: each "clip"; each "person", filmed in one sitting; or only
-        the "set", one laboratory where everybody is filmed, as for MUG.
+      lamp_share: range of the share of the light that comes from the lamp; the rest is ambient.
+      sitting: what shares a lamp and a background: the frames of one "clip", all clips of a "person", or the whole
+        "set", as in MUG's laboratory.
       style: a name among `facedis_jax.data.synthetic.looks.STYLES`.
       seed: of everything that is drawn.
 
     Raises:
-      InputError: for counts below 1, fewer than 2 frames, spreads below 0, ranges that are none, or an unknown
-        expression or style.
+      InputError: for counts below 1, fewer than 2 frames, standard deviations below 0, values that are no range, or an
+        unknown expression or style.
     """
 
     subjects: int = 40
@@ -106,7 +106,7 @@ class SyntheticClipConfig:
 
 
 def synthetic_clips(model: FaceModel, config: SyntheticClipConfig, *, size: int = 64) -> ClipSet:
-    """Videos of synthetic people who show an emotion.
+    """A set of clips of synthetic people who show an emotion.
 
     Args:
       model: whose identity modes and expression units make the faces.
@@ -118,11 +118,11 @@ def synthetic_clips(model: FaceModel, config: SyntheticClipConfig, *, size: int 
       "landmarks" (as in `anatomy.LANDMARKS`):
         "units" [units]: model.vertices(identity, units) is the face; "view", "pitch": degrees.
       Of the clips, [clips, ...], in addition to "subject" and "expression":
-        "identity" [modes]; "roll": degrees; "shift" [2], heights of the image, and "scale": the place in the
-        image; "skin" [3]: RGB under white light; "colors", "background", "hairline" and "hair_length" as in
+        "identity" [modes]; "roll": degrees; "shift" [2], as a share of the image's height, and "scale": position
+        and size; "skin" [3]: RGB under white light; "colors", "background", "hairline" and "hair_length" as in
         `camera.Looks`; "light" [3]: unit vector to the lamp, to the viewer's right, up and to the camera;
         "light_strength", "ambient" and "tint" [3] as in `camera.Lights`.
-      All but the integers are float32; together they make every pixel. `classes` names the expressions.
+      All but the integers are float32; together they determine every pixel. `classes` names the expressions.
 
     Raises:
       InputError: where the size is no power of two, or the model lacks the features or units that are needed.
@@ -150,39 +150,39 @@ def synthetic_clips(model: FaceModel, config: SyntheticClipConfig, *, size: int 
 
 
 def film(model: FaceModel, camera: FaceCamera, clip: Mapping[str, np.ndarray], *, size: int) -> np.ndarray:
-    """Renders a clip from its labels.
+    """The frames of a clip, rendered from its labels.
 
     Args:
-      model: whose face performs.
+      model: whose identity modes and expression units make the face.
       camera: of this model.
-      clip: labels of one clip by name, as those of `synthetic_clips` without their first axis. Any of them may be
-        changed: what would this person look like, if they performed that?
+      clip: labels of one clip by name, those of `synthetic_clips` without their first axis. Any of them may be changed,
+        to show for example the same person in another expression.
       size: height and width in pixels.
 
     Returns:
       [frames, size, size, 3] uint8.
     """
     faces, neutrals, poses = _sitting(model, clip)
-    # Where nothing moves from one frame to another, they are the same image.
+    # Frames between which nothing moves are rendered once.
     _, first, again = np.unique(
         np.concatenate([clip["units"], poses.degrees], 1), axis=0, return_index=True, return_inverse=True
     )
-    still = np.zeros(len(first), int)
+    same = np.zeros(len(first), int)
     looks = [clip[key] for key in ("colors", "background", "hairline", "hair_length")]
     lights = [clip[key] for key in ("light", "light_strength", "ambient", "tint")]
     images = camera.render(
         faces[first],
         neutrals[first],
-        rows(Looks(*(look[None] for look in looks)), still),
+        rows(Looks(*(look[None] for look in looks)), same),
         rows(poses, first),
-        rows(Lights(*(light[None] for light in lights)), still),
+        rows(Lights(*(light[None] for light in lights)), same),
         size=size,
     )
     return images[again.ravel()]
 
 
 def _sitting(model: FaceModel, clip: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, Poses]:
-    """The faces of a clip's frames, the same at rest, and how the head is turned."""
+    """The faces of a clip's frames, their neutral, once for each frame, and the poses."""
     # One at a time: a product of many at once may round differently, and frames would depend on their number.
     faces = np.stack([model.vertices(clip["identity"], units) for units in clip["units"]])
     neutral = model.vertices(clip["identity"], np.zeros_like(clip["units"][0]))
@@ -196,7 +196,7 @@ def _stream(config: SyntheticClipConfig, *place: int) -> np.random.Generator:
 
 
 def _draw_subject(model: FaceModel, config: SyntheticClipConfig, person: tuple[int, int]) -> dict[str, np.ndarray]:
-    """What does not change from one clip of a person to the next."""
+    """A random person: all that stays the same from clip to clip."""
     rng = _stream(config, _PERSON, *person)
     shape = draw_people(rng, model, 1, SyntheticFaceConfig())
     look = draw_person(rng, STYLES[config.style])
@@ -210,7 +210,7 @@ def _draw_clip(
     expression: str,
     place: tuple[int, ...],
 ) -> dict[str, np.ndarray]:
-    """All that one clip is made from: the labels of `synthetic_clips`, but where the landmarks are."""
+    """A random clip: the labels of `synthetic_clips`, but for the landmarks."""
     rng = _stream(config, _CLIP, *place)
     yaw, pitch, roll = rng.normal(0, config.tilt, 3)
     # Division gives the same moment the same number, however many frames there are.
@@ -240,12 +240,12 @@ def _draw_clip(
     else:
         rng = _stream(config, _SITTING)
         truth |= _draw_sitting(rng, config, draw_person(rng, STYLES[config.style])["background"])
-    # As the labels are kept, so that they make the very pixels.
+    # Labels are kept as float32; the pixels are rendered from the same numbers.
     return {key: np.asarray(value, np.float32) for key, value in truth.items()}
 
 
 def _draw_sitting(rng: np.random.Generator, config: SyntheticClipConfig, background: np.ndarray) -> dict[str, Any]:
-    """A lamp, and what is behind the head, near a hue, saturation and brightness."""
+    """A random lamp, and a random background near a hue, saturation and brightness."""
     azimuth, elevation = np.radians([rng.uniform(-70, 70), rng.uniform(-10, 50)])
     total, share = rng.uniform(1.0, 1.2), rng.uniform(*config.lamp_share)
     return {
@@ -258,7 +258,7 @@ def _draw_sitting(rng: np.random.Generator, config: SyntheticClipConfig, backgro
 
 
 def _performance(rng: np.random.Generator, config: SyntheticClipConfig, time: np.ndarray) -> np.ndarray:
-    """Levels at moments 0..1: rest, a smooth way up, a hold, and a smooth way down."""
+    """Levels at times 0..1: neutral, a smooth onset, a hold, and a smooth offset."""
     onset, offset = rng.uniform(*config.tempo, 2)
     rest, hold = rng.uniform(0, [0.15, 0.3])
     apex = rng.uniform(*config.apex)
@@ -268,7 +268,7 @@ def _performance(rng: np.random.Generator, config: SyntheticClipConfig, time: np
 
 
 def _sway(rng: np.random.Generator, config: SyntheticClipConfig, time: np.ndarray) -> np.ndarray:
-    """Degrees at moments 0..1, of less than two turns back and forth."""
+    """Degrees at times 0..1: a sine of less than two periods."""
     extent, phase = rng.normal(0, config.sway), rng.uniform(0, 2 * np.pi)
     return extent * np.sin(2 * np.pi * rng.uniform(0.4, 1.2) * time + phase)
 
@@ -281,7 +281,7 @@ def _split(
     people: Sequence[tuple[int, int]],
     size: int,
 ) -> ClipSplit:
-    """Films each person in each expression and take."""
+    """The half of a set with a clip of each person in each expression and take."""
     takes = [(p, e, t) for p in range(len(people)) for e in range(len(config.expressions)) for t in range(config.takes)]
     subject = [config.subjects * (group == _TEST) + s for group, s in people]
     drawn = [_draw_subject(model, config, person) for person in people]

@@ -1,4 +1,4 @@
-"""Which frames of a recording become clips."""
+"""The frames of a recording that become clips."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,24 @@ import numpy as np
 
 from facedis_jax.errors import InputError
 
-CUTS = ("first", "middle", "all", "spread")
-"""What is kept of a recording.
+CUTS = ("first", "middle", "all", "evenly_spaced")
+"""Which clips are cut from a recording.
 
 - "first": one clip from its first frame on.
-- "middle": one clip, as much of the recording before it as behind it.
-- "all": as many clips as fit, one behind the other from the first frame on, none sharing a frame.
-- "spread": one clip of the whole recording, its frames evenly spread from the first to the last.
+- "middle": one clip, with as many frames of the recording before it as after it.
+- "all": as many clips as fit, one after the other from the first frame on, without common frames.
+- "evenly_spaced": one clip of the whole recording, of evenly spaced frames from the first to the last.
 """
 
 
 @dataclass(frozen=True)
 class Cutting:
-    """What becomes of every recording of a set: clips of one length.
+    """How clips of one length are cut from every recording of a set.
 
     Attributes:
       frames: of a clip.
-      stride: every so many frames of the recording, one of the clip.
-      cut: one of `CUTS`; the stride of "spread" follows from the recording's length, and must be 1 here.
+      stride: a clip takes every so-many-th frame of the recording.
+      cut: one of `CUTS`; the stride of "evenly_spaced" follows from the recording's length, and must be 1 here.
 
     Raises:
       InputError: where one of them is another value.
@@ -39,16 +39,16 @@ class Cutting:
                 raise InputError(name, "1 or more", f"{getattr(self, name)}")
         if self.cut not in CUTS:
             raise InputError("cut", f"one of {', '.join(CUTS)}", repr(self.cut))
-        if self.cut == "spread" and self.stride != 1:
-            raise InputError("stride", "1 with the cut spread", f"{self.stride}")
+        if self.cut == "evenly_spaced" and self.stride != 1:
+            raise InputError("stride", "1 with the cut evenly_spaced", f"{self.stride}")
 
     @property
     def span(self) -> int:
-        """How many frames a recording must have: those from the first to the last of a clip."""
+        """How many frames of the recording a clip spans, from its first to its last; it must have as many."""
         return (self.frames - 1) * self.stride + 1
 
-    def places(self, where: object, length: int) -> np.ndarray:
-        """Which frames of a recording make up its clips: [clips, frames] indices, ascending.
+    def frame_indices(self, where: object, length: int) -> np.ndarray:
+        """Indices [clips, frames] of the frames of a recording that make up its clips, ascending.
 
         Args:
           where: named in errors.
@@ -58,16 +58,16 @@ class Cutting:
           InputError: where it is too short for a clip.
 
         Example:
-          >>> Cutting(frames=3, stride=2, cut="all").places("take000", 12)
+          >>> Cutting(frames=3, stride=2, cut="all").frame_indices("take000", 12)
           array([[ 0,  2,  4],
                  [ 6,  8, 10]])
         """
         if length < self.span:
-            stride = f" (every {self.stride} frames one)" if self.stride > 1 else ""
+            stride = f" (one of every {self.stride})" if self.stride > 1 else ""
             raise InputError(where, f"at least {self.span} frames for a clip of {self.frames}{stride}", f"{length}")
-        if self.cut == "spread":
+        if self.cut == "evenly_spaced":
             return np.linspace(0, length - 1, self.frames).round().astype(int)[None]
-        # The frames that a stride leaves out behind a clip's last frame belong to that clip.
+        # The frames that the stride skips after a clip's last frame belong to that clip too.
         step = self.frames * self.stride
         starts = {
             "first": np.zeros(1, int),

@@ -1,4 +1,4 @@
-"""MUG (Aifanti et al., 2010) as folders of frames, and video files in the same arrangement."""
+"""Videos by subject and expression: MUG (Aifanti et al., 2010) and others as folders of frames, or as video files."""
 
 import hashlib
 import re
@@ -24,13 +24,13 @@ _STEM = re.compile(r"img_(\d{1,9})")
 
 
 class FrameFolders(ClipBuilder):
-    """Videos as images `<subject>/<expression>/<take>/img_NNNN.jpg` in the manual directory, as MUG has them.
+    """Videos as frames `<subject>/<expression>/<take>/img_NNNN.jpg` in the manual directory, as MUG has them.
 
     MUG shows 86 people in six emotions, 896 x 896 pixels of head and shoulders. The paper cuts out the faces first,
     with OpenFace (section 5.6); here `crop` keeps the middle.
 
-    The numbers of a take's frames must follow upon each other; it does not matter where they begin. All frames of
-    a take have one size; takes may differ in it where `crop` allows. Other image formats are read too.
+    The numbers of a take's frames must be consecutive, from any number on. All frames of a take have one size; takes
+    may differ in it where `crop` allows. Other image formats are read too.
     """
 
     name = "frame_folders"
@@ -47,7 +47,7 @@ class FrameFolders(ClipBuilder):
         names = _of_expressions(sorted(frames), settings)
         takes = {name: _in_order(folder / name, frames[name]) for name in names}
         for name, paths in takes.items():
-            settings.cutting.places(folder / name, len(paths))
+            settings.cutting.frame_indices(folder / name, len(paths))
 
         def read(index: int) -> tuple[np.ndarray, bytes]:
             name = names[index]
@@ -59,8 +59,8 @@ class FrameFolders(ClipBuilder):
 class VideoFiles(ClipBuilder):
     """Videos as files `<subject>/<expression>/<take>.mp4` in the manual directory.
 
-    MP4, QuickTime, AVI, WebM and Matroska, with any codec that FFmpeg decodes. Sound is left out. A file that is not
-    read to its end, since the clip is over before, is not checked beyond.
+    MP4, QuickTime, AVI, WebM and Matroska, with any codec that FFmpeg decodes. Sound is skipped. Where the clip ends
+    before the file does, the rest of the file is not checked.
     """
 
     name = "video_files"
@@ -80,7 +80,7 @@ class VideoFiles(ClipBuilder):
         def read(index: int) -> tuple[np.ndarray, bytes]:
             (path,) = takes[names[index]]
             frames = read_video(path, settings.framing, most=cutting.span if cutting.cut == "first" else None)
-            return frames[cutting.places(path, len(frames))], file_digest(path)
+            return frames[cutting.frame_indices(path, len(frames))], file_digest(path)
 
         return _survey(folder, takes, read, settings)
 
@@ -101,7 +101,7 @@ def _list_videos(folder: Path) -> list[Path]:
 
 
 def _take(folder: Path, path: Path, depth: int, layout: str) -> str:
-    """The folder that a file is in, from `folder` on; raises an InputError where the file is not `depth` deep."""
+    """The path of a file's folder in `folder`; raises an InputError where the file does not lie `depth` deep."""
     place = path.relative_to(folder)
     if len(place.parts) != depth:
         raise InputError(path, f"a place as {layout}", place.as_posix())
@@ -109,7 +109,7 @@ def _take(folder: Path, path: Path, depth: int, layout: str) -> str:
 
 
 def _in_order(take: Path, paths: Iterable[Path]) -> list[Path]:
-    """The frames of a take by their numbers, of which none may be missing."""
+    """The frames of a take in the order of their numbers; raises an InputError where one is missing."""
     numbered: dict[int, Path] = {}
     for path in paths:
         stem = _STEM.fullmatch(path.stem)
@@ -127,15 +127,15 @@ def _in_order(take: Path, paths: Iterable[Path]) -> list[Path]:
 
 
 def _read_frames(take: Path, paths: Sequence[Path], settings: ClipSettings) -> tuple[np.ndarray, bytes]:
-    places = settings.cutting.places(take, len(paths))
-    wanted = np.unique(places)
+    indices = settings.cutting.frame_indices(take, len(paths))
+    wanted = np.unique(indices)
     images = open_images([paths[i] for i in wanted], settings.framing)
     frames, digest = [], hashlib.sha256()
     for i in range(len(wanted)):
         pixels, data = images.read(i)
         digest.update(f"{len(data)}\0".encode() + data)
         frames.append(pixels)
-    return np.stack(frames)[np.searchsorted(wanted, places)], digest.digest()
+    return np.stack(frames)[np.searchsorted(wanted, indices)], digest.digest()
 
 
 def _of_expressions(names: Sequence[str], settings: ClipSettings) -> list[str]:
@@ -153,7 +153,7 @@ def _survey(
     read: Callable[[int], tuple[np.ndarray, bytes]],
     settings: ClipSettings,
 ) -> PixelSurvey:
-    """What the names say of takes, which are sorted by them."""
+    """The survey of takes, sorted by name: people, expressions and halves follow from the names."""
     names = list(takes)
     subject, expression = ([name.split("/")[i] for name in names] for i in (0, 1))
     people = sorted(set(subject))
@@ -178,7 +178,7 @@ def _survey(
 
 
 def _tested(people: Sequence[str], settings: ClipSettings) -> set[str]:
-    """Who is tested."""
+    """The people who are tested."""
     if len(people) < 2:
         raise InputError("subjects", "people to train on and others to test", f"{people[0]} alone")
     unknown = [name for name in settings.test_subjects if name not in people]

@@ -1,4 +1,4 @@
-"""The arrangements of videos by name, each ready to be learned from with one call."""
+"""Sets of real videos, loaded by the name of their arrangement in files."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def load_videos(
     skip_damaged: bool = False,
     **settings: Any,
 ) -> ClipSet:
-    """A set of videos, prepared at the first call and opened at once from then on.
+    """The clips of a set of real videos, prepared at the first call and opened at once from then on.
 
     Example:
       ```
@@ -37,11 +37,11 @@ def load_videos(
       frames: of a clip.
       prepared_dir: holds the prepared copies, frames * size * size * channels bytes a clip; a folder in the user's
         cache if None.
-      skip_damaged: leave out recordings that cannot be read, and list them in the set's `skipped`.
+      skip_damaged: skip recordings that cannot be read, and list them in the set's `skipped`.
       **settings: others of `ClipSettings`. None stands for the value there.
 
     Returns:
-      The clips, which are read from disk as they are asked for, with what is known of them.
+      The set; its clips are read from disk as they are asked for.
 
     Raises:
       InputError: where the kind or a setting is unknown, or the folder or a file in it cannot be used.

@@ -188,7 +188,7 @@ def _damage(folder, kind):
         path.write_bytes(scan.read_bytes())
         return path, "also F0010_HA02WH_F3D.wrl"
     (scan.parent / "F0010_NE00WH_F3D.wrl").unlink()
-    return folder, "a neutral scan .* of F0010"
+    return folder, "a neutral face .* of F0010"
 
 
 @pytest.mark.parametrize("kind", ["topology", "unit", "truncated", "expression", "level", "twice", "neutral"])

@@ -7,10 +7,10 @@ import pytest
 from facedis_jax.data.splits import SPLITS
 from facedis_jax.data.synthetic.expressions import BU3DFE_EXPRESSIONS, COMA_EXPRESSIONS, split_side
 from facedis_jax.data.synthetic.face_model import FaceModel
-from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_scans, synthetic_sequences
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_bu3dfe, synthetic_coma
 from facedis_jax.errors import InputError
 
-_BOTH = [synthetic_sequences, synthetic_scans]
+_BOTH = [synthetic_coma, synthetic_bu3dfe]
 _UNITS = sorted(
     {unit for recipe in (COMA_EXPRESSIONS | BU3DFE_EXPRESSIONS).values() for unit in recipe}
     | {"mouthRight", "jawRight"}
@@ -37,12 +37,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def sequences(model):
-    return synthetic_sequences(model, SyntheticFaceConfig())
+    return synthetic_coma(model, SyntheticFaceConfig())
 
 
 @pytest.fixture(scope="module")
 def scans(model):
-    return synthetic_scans(model, SyntheticFaceConfig())
+    return synthetic_bu3dfe(model, SyntheticFaceConfig())
 
 
 @pytest.fixture(params=["sequences", "scans"])
@@ -195,7 +195,7 @@ def test_subjects_have_gains_and_asymmetry_of_their_own(model, faces):
 
 def test_without_spread_faces_are_additive(model):
     config = SyntheticFaceConfig(num_subjects=3, gain_spread=0, asymmetry=0, noise_mm=0)
-    faces = synthetic_scans(model, config)
+    faces = synthetic_bu3dfe(model, config)
     offsets = faces.truth.clean - faces.truth.neutrals[faces.truth.factors["subject"][:, 0].astype(int)]
     one, other = offsets[:25], offsets[25:50]
     np.testing.assert_allclose(one, other, atol=1e-3)
@@ -203,7 +203,7 @@ def test_without_spread_faces_are_additive(model):
 
 
 def test_gain_spread_is_of_the_logarithm(model):
-    gains = synthetic_scans(model, SyntheticFaceConfig(num_subjects=300, asymmetry=0)).truth.factors["gains"]
+    gains = synthetic_bu3dfe(model, SyntheticFaceConfig(num_subjects=300, asymmetry=0)).truth.factors["gains"]
     singles = [i for i, name in enumerate(model.expression_names) if split_side(name)[1] == "both"]
     logs = np.log(gains[::25][:, singles])
     assert abs(logs.std() - 0.25) < 4 * 0.25 / np.sqrt(2 * logs.size)
@@ -251,34 +251,34 @@ def test_the_content_hash_follows_all_that_faces_are_made_from(model, make):
     hashes.append(make(model, config, split="subject").content_hash)
     hashes.append(make(dataclasses.replace(model, content_hash="other"), config).content_hash)
     assert len(set(hashes)) == len(hashes)
-    assert synthetic_scans(model, config).content_hash != synthetic_sequences(model, config).content_hash
+    assert synthetic_bu3dfe(model, config).content_hash != synthetic_coma(model, config).content_hash
 
 
 def test_some_of_the_expressions(model):
     config = SyntheticFaceConfig(num_subjects=2, expressions=("mouth_open", "eyebrow"))
-    assert synthetic_sequences(model, config).expressions == ("eyebrow", "mouth_open")
+    assert synthetic_coma(model, config).expressions == ("eyebrow", "mouth_open")
     # Scans always have the neutral, which is the target.
-    scans = synthetic_scans(model, SyntheticFaceConfig(num_subjects=2, expressions=("sad",)))
+    scans = synthetic_bu3dfe(model, SyntheticFaceConfig(num_subjects=2, expressions=("sad",)))
     assert scans.expressions == ("neutral", "sad")
     assert len(scans.names) == 10
 
 
 def test_the_faces_names_stay_sorted_beyond_ninety_nine_people(model):
     config = SyntheticFaceConfig(num_subjects=101, expressions=("eyebrow",), frames=(4, 4))
-    names = synthetic_sequences(model, config).names
+    names = synthetic_coma(model, config).names
     assert list(names) == sorted(names)
 
 
 def test_bad_settings(model):
     with pytest.raises(InputError, match=r"expressions: expected some of bareteeth, .* found smirk, wink"):
-        synthetic_sequences(model, SyntheticFaceConfig(expressions=("smirk", "eyebrow", "wink")))
+        synthetic_coma(model, SyntheticFaceConfig(expressions=("smirk", "eyebrow", "wink")))
     with pytest.raises(InputError, match="found mouth_open"):
-        synthetic_scans(model, SyntheticFaceConfig(expressions=("mouth_open",)))
+        synthetic_bu3dfe(model, SyntheticFaceConfig(expressions=("mouth_open",)))
     with pytest.raises(InputError, match="split"):
-        synthetic_sequences(model, SyntheticFaceConfig(num_subjects=2), split="random")
+        synthetic_coma(model, SyntheticFaceConfig(num_subjects=2), split="random")
     bare = dataclasses.replace(model, expression=model.expression[:1], expression_names=("tongueOut",))
     with pytest.raises(InputError, match=r"one of the expression units mouthUpperUp.* found tongueOut"):
-        synthetic_sequences(bare, SyntheticFaceConfig())
+        synthetic_coma(bare, SyntheticFaceConfig())
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_all_clips_of_a_take_are_kept_on_request(load):
     ("options", "places"),
     [
         ({"cut": "middle"}, [[2, 3, 4, 5], [4, 5, 6, 7]]),
-        ({"cut": "spread", "frames": 3}, [[0, 4, 7], [0, 6, 12]]),
+        ({"cut": "evenly_spaced", "frames": 3}, [[0, 4, 7], [0, 6, 12]]),
         ({"stride": 2}, [[0, 2, 4, 6], [0, 2, 4, 6]]),
     ],
 )
@@ -180,7 +180,7 @@ def test_empty_folders_are_named(folder, load, tmp_path):
         load()
     (tmp_path / "empty").mkdir()
     for kind in ("folders", "files"):
-        with pytest.raises(InputError, match=r"empty: expected <subject>/<expression>/<take>.* found no (photo|video)"):
+        with pytest.raises(InputError, match=r"empty: expected <subject>/<expression>/<take>.* found no (image|video)"):
             load_videos(kind, tmp_path / "empty", prepared_dir=tmp_path)
         with pytest.raises(InputError, match=r"none: expected a folder with .* found no such folder"):
             load_videos(kind, tmp_path / "none", prepared_dir=tmp_path)
@@ -219,7 +219,7 @@ def load_files(filmed, tmp_path):
         {},
         {"cut": "all"},
         {"cut": "middle"},
-        {"cut": "spread"},
+        {"cut": "evenly_spaced"},
         {"stride": 2},
         {"expressions": ("sadness", "happiness")},
     ],
