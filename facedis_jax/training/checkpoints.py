@@ -66,22 +66,28 @@ class Checkpoints:
       folder: where they lie; made if it is missing.
       keep: how many of the newest to keep.
       read_only: for who looks at a run: nothing is made or dropped.
+
+    Raises:
+      InputError: the metadata of a checkpoint is damaged.
     """
 
     def __init__(self, folder: Path, *, keep: int = 3, read_only: bool = False):
         self._folder = folder
         self._read_only = read_only
         self._saving: int | None = None
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=ocp.checkpoint_managers.LatestN(keep),
-                cleanup_tmp_directories=not read_only,
-                create=not read_only,
-                async_options=ocp.options.AsyncOptions(post_finalization_callback=self._list_files),
-            ),
-            item_handlers={"state": ocp.StandardCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()},
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._list_files),
         )
+        handlers = {"state": ocp.StandardCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()}
+        try:
+            self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
+        except OSError:
+            raise
+        except Exception as error:  # Orbax reads the metadata of every checkpoint at once, before `_read` can check it.
+            raise InputError(folder, "checkpoints with whole metadata", _one_line(error)) from error
 
     def __enter__(self) -> "Checkpoints":
         return self

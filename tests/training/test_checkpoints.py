@@ -123,3 +123,13 @@ def test_looking_at_a_run_makes_and_drops_nothing(tmp_path):
     with Checkpoints(tmp_path, keep=1, read_only=True) as checkpoints:
         assert checkpoints.restore(abstract).step == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("content", ["[]", "7", '{"performance_metrics": 3}'])
+def test_metadata_of_another_kind_is_refused_in_one_line(tmp_path, content):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, layout(1).place_state(make_state(1)), {})
+    (tmp_path / "1" / "_CHECKPOINT_METADATA").write_text(content)
+    with pytest.raises(InputError, match="expected checkpoints with whole metadata, found") as raised:
+        Checkpoints(tmp_path)
+    assert str(raised.value).isprintable()
