@@ -12,7 +12,7 @@ from facedis_jax.runs.renamed import new_name
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", "facedis_jax/data/assets/README.md"),
-    *(f"experiments/{name}.md" for name in ("DATA", "RESULTS", "RUNS", "TRIALS")),
+    *(f"experiments/{name}.md" for name in ("DATA", "DIFFERENCES", "RESULTS", "RUNS", "TRIALS")),
 ]
 LINES_OF_README, WIDTH, CELL, PARAGRAPH = 130, 120, 90, 4
 # A name in backticks is a path if it ends in one of these, or in a slash.
@@ -93,9 +93,8 @@ def test_options_have_todays_names(name):
 
 def test_experiments_of_the_readme_are_all_there_are():
     named = set(re.findall(r"^\| `(\w+)` \|", text_of("README.md"), flags=re.M))
-    # Commands, not experiments.
-    commands = {"launch", "strip"}
-    assert named == {path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")} - commands
+    files = (ROOT / "experiments").glob("[a-z]*.py")
+    assert named == {path.stem for path in files if "\nPRESETS = " in path.read_text(encoding="utf-8")}
 
 
 def test_python_blocks_of_the_readme_run():
