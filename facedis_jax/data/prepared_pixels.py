@@ -305,7 +305,7 @@ def _damaged(
     return find_damaged(
         f"{survey.title} {settings}",
         [survey.names[i] for i in chosen],
-        lambda place: survey.read(chosen[place]),
+        lambda i: survey.read(chosen[i]),
         folder,
         survey.files,
         prepared_dir,

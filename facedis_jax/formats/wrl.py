@@ -44,7 +44,7 @@ def _between_brackets(path: Path, text: bytearray, opening: re.Pattern[bytes], w
 
 
 def _polygons(path: Path, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners and polygon lengths from corners with -1 after each polygon, which may be left out after the last."""
+    """Corners and polygon lengths from corners with -1 after each polygon, which may be missing after the last."""
     is_end = index == -1
     # `check_polygons` would refuse this as well, but here the array of ends would already be large.
     if 4 * np.count_nonzero(is_end) > len(index) + 1:

@@ -38,7 +38,7 @@ SOURCES = {
 
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("share", [{}, {"process_index": 1, "process_count": 2}], ids=["whole", "share"])
-def test_batches_are_those_of_the_host(name, share):
+def test_batches_gathered_on_the_device_are_those_read_on_the_host(name, share):
     source, neutrals = SOURCES[name]
     tables = device_dataset(source, neutrals)
     on_device, take = jax.device_put(tables.arrays), jax.jit(tables.take)
@@ -52,7 +52,7 @@ def test_batches_are_those_of_the_host(name, share):
                 np.testing.assert_array_equal(one, other)
 
 
-def test_no_last_axis_is_short_on_the_device():
+def test_arrays_on_the_device_have_flat_rows():
     arrays = device_dataset(*SOURCES["faces with features"]).arrays
     assert arrays["fields"]["vertices"].shape == (11, 12)
     assert arrays["neutrals"].shape == (3, 12)
@@ -60,7 +60,7 @@ def test_no_last_axis_is_short_on_the_device():
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_size_is_known_beforehand(name):
+def test_the_size_on_the_device_is_known_beforehand(name):
     source, _ = SOURCES[name]
     fields = jax.tree.leaves(device_dataset(source).arrays["fields"])
     assert dataset_bytes(source) == sum(leaf.nbytes for leaf in fields)

@@ -60,7 +60,7 @@ def test_the_seed_decides():
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_processes_share_every_batch_among_them(count):
+def test_processes_share_every_batch(count):
     options = {"batch_size": 6, "seed": 2}
     whole = _indices(train_batches(_source(13), _NEUTRALS, **options), 13)
     shares = [

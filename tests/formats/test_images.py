@@ -91,7 +91,7 @@ def test_crops_keep_the_square_they_name(crop, size, box):
     v=st.floats(0.25, 0.75),
 )
 @settings(max_examples=40, deadline=None)
-def test_points_stay_on_the_spot_that_they_mark(size, width, height, u, v):
+def test_points_move_with_the_pixels(size, width, height, u, v):
     """An image whose red and green say where each pixel was: at a moved point they must say where the point was."""
     framing = Framing(size)
     left, top, side = framing.box("x", width, height)
@@ -121,7 +121,7 @@ def test_colour_becomes_grey_by_its_luma():
     np.testing.assert_allclose(grey, 0.299 * 200 + 0.587 * 100 + 0.114 * 50, atol=1)
 
 
-def test_a_telephones_image_stands_upright():
+def test_an_image_is_turned_as_its_exif_tag_says():
     exif = Image.Exif()
     exif[0x0112] = 6
     upright = decode_image("x", _encoded(_smooth(32, 16), "JPEG", exif=exif, quality=95))

@@ -34,7 +34,7 @@ def _peak(call):
 
 
 @pytest.mark.parametrize("shape", [(1 << 25,), (10**9,), (2**62, 4)])
-def test_archives_that_swell_or_lie_take_no_memory(tmp_path, shape):
+def test_archives_that_expand_or_lie_take_no_memory(tmp_path, shape):
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(tmp_path / "model.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -60,7 +60,7 @@ def test_names_that_clash_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "progressive JPEG", "WEBP", "TIFF"])
-def test_images_of_nothing_take_no_memory(kind):
+def test_huge_flat_images_take_no_memory(kind):
     stream = io.BytesIO()
     options = {"TIFF": {"compression": "tiff_deflate"}, "progressive JPEG": {"progressive": True}}.get(kind, {})
     Image.new("RGB", (4000, 3999)).save(stream, kind.split()[-1], **options)
@@ -95,7 +95,7 @@ def _chunk(kind, content):
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
-def test_texts_that_swell_are_refused(kind):
+def test_texts_that_expand_are_refused(kind):
     stream = io.BytesIO()
     Image.new("RGB", (16, 16)).save(stream, "PNG")
     packed = (b"\0\0" if kind == b"zTXt" else b"\0\1\0\0\0") + zlib.compress(bytes(1 << 20))
@@ -134,7 +134,7 @@ def test_documents_that_are_too_deep_or_none_are_refused(tmp_path, text):
         read_json(tmp_path / "config.json")
 
 
-def test_large_documents_are_refused_unread(tmp_path):
+def test_large_documents_are_refused_before_they_are_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps([[]] * (1 << 20)))
     peak, line = _peak(lambda: read_json(tmp_path / "config.json"))
     assert "at most 2 MiB" in line

@@ -170,7 +170,7 @@ _BAD = {
 
 
 @pytest.mark.parametrize("name", _BAD)
-def test_bad_files_are_one_clear_line(tmp_path, name):
+def test_bad_files_are_refused_in_one_line(tmp_path, name):
     content, found = _BAD[name]
     path = tmp_path / name
     path.write_bytes(content)

@@ -104,7 +104,7 @@ def test_grey_is_no_colour(tmp_path):
         read_video(path, Framing(32))
 
 
-def test_a_telephones_video_stands_upright(tmp_path):
+def test_a_video_is_turned_as_its_file_says(tmp_path):
     frames = _scene(3)
     upright = read_video(_write(tmp_path / "a.mp4", frames, degrees=90), Framing(32))
     expected = np.rot90(frames, axes=(1, 2)).astype(int)
@@ -143,7 +143,7 @@ def test_a_video_that_was_trimmed_without_encoding_is_whole(tmp_path, videos):
 
 
 @pytest.mark.parametrize("kind", ["mp4", "avi", "webm"])
-def test_frames_that_a_camera_left_out_are_not_missed(tmp_path, kind):
+def test_dropped_frames_are_no_damage(tmp_path, kind):
     path = _write(tmp_path / f"a.{kind}", _scene(), *_KINDS[kind], left_out=(8, 9, 20))
     assert len(read_video(path, Framing(32))) == _COUNT - 3
 

@@ -44,7 +44,7 @@ def _raise(error):
         (lambda folder, name: bytearray(90 << 20), "failed: too much memory"),
     ],
 )
-def test_every_way_to_fail_is_told(tmp_path, read, outcome):
+def test_every_kind_of_failure_is_recorded(tmp_path, read, outcome):
     assert _feeder(tmp_path, read).feed(b"\0abc")["outcome"].startswith(outcome)
 
 
@@ -63,7 +63,7 @@ def test_what_is_written_to_standard_error_is_seen(tmp_path):
     assert outcome == "failed: writes to standard error"
 
 
-def test_one_of_several_files_is_replaced_and_put_back(tmp_path):
+def test_one_of_several_files_is_replaced_and_restored(tmp_path):
     seen = []
 
     def read(folder, name):
@@ -95,7 +95,7 @@ def _run(*arguments):
     return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
 
 
-def test_the_command(tmp_path):
+def test_the_command_writes_a_table_of_results(tmp_path):
     results = tmp_path / "results.json"
     options = ("--engine", "mutation", "--failures", str(tmp_path / "failures"), "--results", str(results))
     done = _run("--reader", "vertex_list", "--count", "60", *options)
@@ -107,7 +107,7 @@ def test_the_command(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [("--reader", "stl"), ("--repeat", "nowhere-0123")])
-def test_what_is_not_there_is_one_line(arguments):
+def test_unknown_readers_and_inputs_are_refused_in_one_line(arguments):
     done = _run(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")

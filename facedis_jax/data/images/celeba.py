@@ -155,8 +155,8 @@ def _identities(path: Path, names: Sequence[str]) -> tuple[np.ndarray, tuple[str
     """Subject [images] int32 and the names that it indexes, in the order of their numbers."""
     identity = read_list(path, names, 1, lambda values: int(values[0]), "the number of a person")
     people = sorted(set(identity.values()))
-    place = {number: i for i, number in enumerate(people)}
-    return np.array([place[identity[name]] for name in names], np.int32), tuple(map(str, people))
+    index_of = {number: i for i, number in enumerate(people)}
+    return np.array([index_of[identity[name]] for name in names], np.int32), tuple(map(str, people))
 
 
 def _landmarks(path: Path, names: Sequence[str], images: ImageFiles) -> np.ndarray:

@@ -61,21 +61,21 @@ class Cifar10(ImageBuilder):
         refuse_links_out(folder, files)
         batches = [read_cifar_batch(path) for path in files]
         kept = CATEGORIES.index(settings.category) if settings.category else None
-        place = [
+        rows = [
             (batch, row)
             for batch, records in enumerate(batches)
             for row in np.flatnonzero((records[:, 0] == kept) | (kept is None)).tolist()
         ]
-        names = [f"{files[batch].stem}/{row:05d}" for batch, row in place]
+        names = [f"{files[batch].stem}/{row:05d}" for batch, row in rows]
         if not names:
             raise InputError(folder, f"images of the category {settings.category}", "none")
         is_test = every_tenth(names)
         if files[-1].name == _TEST_FILE:
-            is_test = np.array([files[batch].name == _TEST_FILE for batch, _ in place])
+            is_test = np.array([files[batch].name == _TEST_FILE for batch, _ in rows])
         framing, title = settings.framing, "cifar10" if kept is None else f"cifar10/{settings.category}"
 
         def read(index: int) -> tuple[np.ndarray, bytes]:
-            batch, row = place[index]
+            batch, row = rows[index]
             record = np.array(batches[batch][row])
             pixels = record[1:].reshape(3, _SIDE, _SIDE).transpose(1, 2, 0)
             return framing.pixels(files[batch], Image.fromarray(np.ascontiguousarray(pixels))), record.tobytes()
@@ -86,7 +86,7 @@ class Cifar10(ImageBuilder):
             *choose(title, names, is_test, settings),
             files,
             read,
-            labels={"category": np.array([batches[batch][row, 0] for batch, row in place], np.int32)},
+            labels={"category": np.array([batches[batch][row, 0] for batch, row in rows], np.int32)},
             classes={"category": CATEGORIES},
         )
 

@@ -144,9 +144,9 @@ def _build(where: Path, name: str, raw: dict[str, np.ndarray]) -> FaceModel:
     kept = np.unique(triangles)
     if (len(neutral), len(names)) == _ICT_LIGHT:
         kept = kept[kept < _ICT_NARROW_FACE]
-    place = np.full(len(neutral), -1, np.int32)
-    place[kept] = np.arange(len(kept), dtype=np.int32)
-    triangles = place[triangles]
+    new_index = np.full(len(neutral), -1, np.int32)
+    new_index[kept] = np.arange(len(kept), dtype=np.int32)
+    triangles = new_index[triangles]
     arrays = {"triangles": triangles[(triangles >= 0).all(axis=1)]}
     del neutral, triangles
     for key in ("neutral", "identity", "expression"):
@@ -165,7 +165,7 @@ def _build(where: Path, name: str, raw: dict[str, np.ndarray]) -> FaceModel:
     return FaceModel(
         name=name,
         expression_names=tuple(map(str, names)),
-        landmarks={key: int(place[index]) for key, index in landmarks.items() if place[index] >= 0},
+        landmarks={key: int(new_index[index]) for key, index in landmarks.items() if new_index[index] >= 0},
         content_hash=digest.hexdigest(),
         **arrays,
     )

@@ -155,13 +155,13 @@ def transfer_images(model: FaceModel, config: SyntheticImageConfig, *, size: int
     return TransferSets(*(synthetic_images(model, each, size=size) for each in (config, target)))
 
 
-def _stream(config: SyntheticImageConfig, *place: int) -> np.random.Generator:
-    return np.random.default_rng([config.seed, list(STYLES).index(config.style), *place])
+def _rng(config: SyntheticImageConfig, *stream: int) -> np.random.Generator:
+    return np.random.default_rng([config.seed, list(STYLES).index(config.style), *stream])
 
 
 def _draw_subject(model: FaceModel, config: SyntheticImageConfig, subject: int) -> dict[str, np.ndarray]:
     """A random person: all that stays the same from image to image."""
-    rng = _stream(config, _PERSON, subject)
+    rng = _rng(config, _PERSON, subject)
     person = draw_people(rng, model, 1, SyntheticFaceConfig())
     neutral = model.vertices(person.identity[0], np.zeros(len(model.expression)))
     shape = {"identity": person.identity[0], "gains": person.gains[0], "neutral": neutral}
@@ -169,10 +169,10 @@ def _draw_subject(model: FaceModel, config: SyntheticImageConfig, subject: int) 
 
 
 def _draw_image(
-    model: FaceModel, config: SyntheticImageConfig, person: dict[str, np.ndarray], place: tuple[int, int, int]
+    model: FaceModel, config: SyntheticImageConfig, person: dict[str, np.ndarray], stream: tuple[int, int, int]
 ) -> dict[str, np.ndarray]:
     """A random image of a person: all that it is rendered from."""
-    rng = _stream(config, *place)
+    rng = _rng(config, *stream)
     yaw = rng.choice(config.train_views) if config.train_views else rng.uniform(-config.max_yaw, config.max_yaw)
     is_neutral = rng.uniform() < config.neutral_share
     emotion = str(rng.choice([name for name in EXPRESSIONS if name != "neutral"]))
@@ -183,7 +183,7 @@ def _draw_image(
     total, share = rng.uniform(1.0, 1.2), rng.uniform(*config.lamp_share)
     tint = np.array(STYLES[config.style].tint) * rng.normal(1, 0.02, 3)
     return person | {
-        "subject": np.int32(place[1]),
+        "subject": np.int32(stream[1]),
         "expression": np.int32(EXPRESSIONS.index(emotion)),
         "level": np.float32(level),
         "units": np.float32(level)
@@ -207,20 +207,20 @@ def _split(
     camera: FaceCamera,
     config: SyntheticImageConfig,
     people: dict[int, dict[str, np.ndarray]],
-    places: Sequence[tuple[int, int, int]],
+    streams: Sequence[tuple[int, int, int]],
     views: Sequence[float] | None,
     size: int,
 ) -> ImageSplit:
     """The half of a set whose images have these keys of random streams, each at all views or at the one it drew."""
-    drawn = [_draw_image(model, config, people[place[1]], place) for place in places]
-    names = [f"{subject:05d}_{i:03d}" for _, subject, i in places]
-    sitting = np.arange(len(places), dtype=np.int32)
+    drawn = [_draw_image(model, config, people[stream[1]], stream) for stream in streams]
+    names = [f"{subject:05d}_{i:03d}" for _, subject, i in streams]
+    sitting = np.arange(len(streams), dtype=np.int32)
     truth = {key: np.stack([each[key] for each in drawn]) for key in drawn[0] if key != "neutral"}
     if views is not None:
         names = [f"{name}_{yaw:+g}" for name in names for yaw in views]
         sitting = np.repeat(sitting, len(views))
         truth = {key: np.repeat(array, len(views), 0) for key, array in truth.items()}
-        truth["degrees"][:, 0] = np.tile(views, len(places))
+        truth["degrees"][:, 0] = np.tile(views, len(streams))
     looks = Looks(*(truth[key] for key in ("colors", "background", "hairline", "hair_length")))
     poses = Poses(*(truth[key] for key in ("degrees", "shift", "scale")))
     lights = Lights(*(truth[key] for key in ("direction", "strength", "ambient", "tint")))

@@ -85,9 +85,9 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     return value * (1 - saturation * (1 - np.clip(ramp, 0, 1)))
 
 
-def _interpolated(colors: np.ndarray, place: float) -> np.ndarray:
+def _interpolated(colors: np.ndarray, share: float) -> np.ndarray:
     at = np.linspace(0, 1, len(colors))
-    return np.array([np.interp(place, at, colors[:, channel]) for channel in range(3)])
+    return np.array([np.interp(share, at, colors[:, channel]) for channel in range(3)])
 
 
 def _picked(rng: np.random.Generator, palette: np.ndarray, skin: np.ndarray) -> np.ndarray:

@@ -191,13 +191,13 @@ def _sitting(model: FaceModel, clip: Mapping[str, np.ndarray]) -> tuple[np.ndarr
     return faces, np.broadcast_to(neutral, faces.shape), poses
 
 
-def _stream(config: SyntheticClipConfig, *place: int) -> np.random.Generator:
-    return np.random.default_rng([config.seed, list(STYLES).index(config.style), *place])
+def _rng(config: SyntheticClipConfig, *stream: int) -> np.random.Generator:
+    return np.random.default_rng([config.seed, list(STYLES).index(config.style), *stream])
 
 
 def _draw_subject(model: FaceModel, config: SyntheticClipConfig, person: tuple[int, int]) -> dict[str, np.ndarray]:
     """A random person: all that stays the same from clip to clip."""
-    rng = _stream(config, _PERSON, *person)
+    rng = _rng(config, _PERSON, *person)
     shape = draw_people(rng, model, 1, SyntheticFaceConfig())
     look = draw_person(rng, STYLES[config.style])
     return {"identity": shape.identity[0], "gains": shape.gains[0]} | look
@@ -208,10 +208,10 @@ def _draw_clip(
     config: SyntheticClipConfig,
     person: dict[str, np.ndarray],
     expression: str,
-    place: tuple[int, ...],
+    stream: tuple[int, ...],
 ) -> dict[str, np.ndarray]:
     """A random clip: the labels of `synthetic_clips`, but for the landmarks."""
-    rng = _stream(config, _CLIP, *place)
+    rng = _rng(config, _CLIP, *stream)
     yaw, pitch, roll = rng.normal(0, config.tilt, 3)
     # Division gives the same moment the same number, however many frames there are.
     time = np.arange(config.frames) / (config.frames - 1)
@@ -236,9 +236,9 @@ def _draw_clip(
     if config.sitting == "clip":
         truth |= _draw_sitting(rng, config, person["background"])
     elif config.sitting == "person":
-        truth |= _draw_sitting(_stream(config, _SITTING, *place[1:-2]), config, person["background"])
+        truth |= _draw_sitting(_rng(config, _SITTING, *stream[1:-2]), config, person["background"])
     else:
-        rng = _stream(config, _SITTING)
+        rng = _rng(config, _SITTING)
         truth |= _draw_sitting(rng, config, draw_person(rng, STYLES[config.style])["background"])
     # Labels are kept as float32; the pixels are rendered from the same numbers.
     return {key: np.asarray(value, np.float32) for key, value in truth.items()}
@@ -289,8 +289,8 @@ def _split(
     labels: dict[str, np.ndarray] = {}
     for i, (p, e, take) in enumerate(takes):
         name = config.expressions[e]
-        place = (half, *people[p], EXPRESSIONS.index(name), take)
-        truth = _draw_clip(model, config, drawn[p], name, place)
+        stream = (half, *people[p], EXPRESSIONS.index(name), take)
+        truth = _draw_clip(model, config, drawn[p], name, stream)
         clips[i] = film(model, camera, truth, size=size)
         truth["landmarks"] = camera.landmarks(*_sitting(model, truth), size=size)
         for key, value in truth.items():

@@ -102,10 +102,10 @@ def _list_videos(folder: Path) -> list[Path]:
 
 def _take(folder: Path, path: Path, depth: int, layout: str) -> str:
     """The path of a file's folder in `folder`; raises an InputError where the file does not lie `depth` deep."""
-    place = path.relative_to(folder)
-    if len(place.parts) != depth:
-        raise InputError(path, f"a place as {layout}", place.as_posix())
-    return place.parent.as_posix()
+    relative = path.relative_to(folder)
+    if len(relative.parts) != depth:
+        raise InputError(path, f"a path as {layout}", relative.as_posix())
+    return relative.parent.as_posix()
 
 
 def _in_order(take: Path, paths: Iterable[Path]) -> list[Path]:

@@ -7,7 +7,7 @@ from facedis_jax.data.assets.rebuild_face import _cut, _principal_modes, main, w
 from facedis_jax.data.synthetic.face_model import load_face_model
 
 
-def test_a_cut_ends_on_the_outline_and_carries_offsets_along():
+def test_cut_vertices_lie_on_the_outline_with_their_offsets():
     x, y = np.meshgrid(np.arange(9.0), np.arange(9.0))
     grid = np.stack([x.ravel(), y.ravel(), np.zeros(81)], axis=1)
     corner = np.array([9 * row + column for row in range(8) for column in range(8)])

@@ -61,7 +61,7 @@ def _faces(face_set):
     return sorted(faces, key=lambda face: int(face["index"]))
 
 
-def test_scans_have_the_labels_of_their_names(prepared):
+def test_faces_have_the_labels_of_their_names(prepared):
     assert (prepared.name, prepared.scale) == ("bu3dfe/paper", 156)
     assert tuple(prepared.subjects) == _SUBJECTS
     assert tuple(prepared.expressions) == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -81,7 +81,7 @@ def test_the_paper_tests_the_first_ten_subjects(prepared):
     assert len(prepared.train) == len(prepared.test) == 50
 
 
-def test_neutral_targets_are_the_registered_neutral_scans(prepared):
+def test_neutral_targets_are_the_registered_neutral_faces(prepared):
     for face in _faces(prepared):
         if face["level"] == 0:
             np.testing.assert_array_equal(face["vertices"], prepared.neutrals[face["subject"]])
@@ -192,7 +192,7 @@ def _damage(folder, kind):
 
 
 @pytest.mark.parametrize("kind", ["topology", "unit", "truncated", "expression", "level", "twice", "neutral"])
-def test_a_bad_scan_is_named_and_nothing_is_left_behind(tmp_path, kind):
+def test_a_bad_mesh_is_named_and_nothing_is_left_behind(tmp_path, kind):
     folder = tmp_path / "scans"
     _build(folder)
     path, found = _damage(folder, kind)

@@ -46,7 +46,7 @@ def test_neutrals_are_means_of_frames_up_to_one_percent():
     np.testing.assert_allclose(neutrals, expected, rtol=1e-6)
 
 
-def test_neutrals_do_not_depend_on_the_portions():
+def test_neutrals_do_not_depend_on_how_frames_are_grouped():
     rng = np.random.default_rng(3)
     frames, levels = rng.normal(size=(8, 4, 3)), rng.choice([0.0, 0.5], 8)
     levels[0] = 0

@@ -64,7 +64,7 @@ def test_the_partition_people_and_landmarks_come_with_the_images(load):
 
 
 @pytest.mark.parametrize("crop", ["celeba_140", "celeba_108", "center_square"])
-def test_landmarks_lie_on_what_they_mark(load, crop):
+def test_landmarks_lie_on_their_features(load, crop):
     faces = load(crop=crop)
     for image, points in zip(stack_images(faces.train.source), faces.train.labels["landmarks"], strict=True):
         rows, columns = np.nonzero(image[..., 0] > 40)
@@ -75,7 +75,7 @@ def test_landmarks_lie_on_what_they_mark(load, crop):
             np.testing.assert_allclose(np.average(near, axis=0, weights=weights), point, atol=0.3)
 
 
-def test_an_image_has_its_place_in_its_half_for_its_index(load):
+def test_an_images_index_is_that_in_its_half(load):
     faces = load(max_train=5)
     assert [int(faces.train.source[i]["index"]) for i in range(5)] == list(range(5))
     assert len(faces.train.source) == len(faces.train.names) == len(faces.train.labels["subject"]) == 5
@@ -119,7 +119,7 @@ def test_lists_may_be_missing(folder, load):
         ("list_landmarks_align_celeba.txt", 14, None, "none for 000012.png"),
     ],
 )
-def test_a_list_that_does_not_match_is_named_with_its_line(folder, load, name, number, line, found):
+def test_a_wrong_line_of_a_list_is_named(folder, load, name, number, line, found):
     _edit(folder / name, number, line)
     with pytest.raises(InputError, match=found) as caught:
         load()

@@ -91,7 +91,7 @@ def test_a_category_without_images_is_named(folder, load):
         (bytes(3073) + b"\x0a" + bytes(3072), "labels from 0 to 9, found 10 at image 1"),
     ],
 )
-def test_a_batch_that_is_none_is_named(folder, load, content, found):
+def test_a_file_that_is_no_batch_is_named(folder, load, content, found):
     path = folder / "data_batch_3.bin"
     path.write_bytes(content)
     with pytest.raises(InputError, match=found) as caught:
@@ -112,7 +112,7 @@ def test_a_folder_without_training_files_says_where_to_get_them(folder, tmp_path
 
 @given(st.binary(max_size=40), st.integers(0, 3))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_are_records_or_an_input_error(tmp_path, start, records):
+def test_any_bytes_give_records_or_an_input_error(tmp_path, start, records):
     path = tmp_path / "any.bin"
     path.write_bytes(start.ljust(records * 3073, b"\5"))
     try:

@@ -59,7 +59,7 @@ def test_colour_is_not_made_from_grey(load):
         load(channels=3)
 
 
-def test_no_third_size_stands_beside_the_two(folder, load):
+def test_a_third_size_beside_the_two_is_refused(folder, load):
     path = folder / "cohn-kanade-images/S010/001/S010_001_00000002.png"
     Image.new("L", (720, 480)).save(path)
     with pytest.raises(InputError, match=r"640 x 480 or 640 x 490 pixels, .* found 720 x 480") as caught:
@@ -76,7 +76,7 @@ def test_an_emotion_that_does_not_exist_is_named(folder, load, text):
     assert str(caught.value).startswith(str(path))
 
 
-def test_a_frame_out_of_place_is_named(folder, load):
+def test_a_frame_at_another_depth_is_named(folder, load):
     images = folder / "cohn-kanade-images"
     (images / "S005/001/S005_001_00000001.png").rename(images / "S005/001/S006_001_00000001.png")
     with pytest.raises(InputError, match=r"a name as in CK.'s"):

@@ -47,7 +47,7 @@ def test_the_smallest_folder_with_enough_pixels_is_read(load, tmp_path):
         load("ffhq", folder, size=512)
 
 
-def test_what_is_no_ffhq_is_named(load, tmp_path):
+def test_files_that_are_not_of_ffhq_are_named(load, tmp_path):
     folder = _fill(tmp_path / "ffhq", ["00000.png", "00001.png", "cat.png"], 16)
     with pytest.raises(InputError, match=r"cat\.png: expected a name as in FFHQ's"):
         load("ffhq", folder)

@@ -53,7 +53,7 @@ def test_digits_stand_in_the_middle_of_32_by_32(load):
 
 
 @pytest.mark.parametrize("rename", [lambda name: name, lambda name: name.replace("-idx", ".idx")])
-def test_plain_files_and_their_other_names_will_do(folder, load, rename):
+def test_plain_files_and_files_with_a_dot_in_their_names_are_read(folder, load, rename):
     expected = load().content_hash
     for name, content in _FILES.items():
         (folder / f"{name}.gz").unlink()
@@ -121,7 +121,7 @@ def test_a_missing_file_or_folder_is_named(folder, load, tmp_path):
 
 @pytest.mark.parametrize("shape", [(2**31, 28, 28), (2**32 - 1,) * 4, (100_000, 28, 28)])
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_promises_and_bombs_take_no_memory(tmp_path, shape, suffix):
+def test_false_headers_and_bombs_take_no_memory(tmp_path, shape, suffix):
     """The compressed one really holds 64 MiB, in 64 KiB."""
     path = tmp_path / f"images{suffix}"
     header = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
@@ -136,7 +136,7 @@ def test_promises_and_bombs_take_no_memory(tmp_path, shape, suffix):
 
 @given(data=st.data(), compressed=st.booleans())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damage_is_an_input_error_or_an_honest_array(tmp_path, data, compressed):
+def test_damage_is_an_input_error_or_gives_the_array_of_the_header(tmp_path, data, compressed):
     content = bytearray(_idx(_DIGITS[:2, :5, :5]))
     if compressed:
         content = bytearray(gzip.compress(content))

@@ -81,7 +81,7 @@ def test_views_that_do_not_exist_are_refused(load, views):
         load(views=views)
 
 
-def test_what_is_not_there_is_named(load, folder):
+def test_missing_files_are_named(load, folder):
     with pytest.raises(InputError, match="of the views 45 and the lights asked for, found none"):
         load(views=(45,))
     with pytest.raises(InputError, match="found none"):

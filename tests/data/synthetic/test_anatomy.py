@@ -37,7 +37,7 @@ def test_landmarks_are_as_the_viewer_sees_them(model):
     assert 55 < right[0] - left[0] < 70  # mm between the eyes of grown people
 
 
-def test_named_landmarks_and_holes_say_the_same(model):
+def test_named_landmarks_and_holes_give_the_same_features(model):
     named = face_anatomy(model).points(model.neutral)
     found = face_anatomy(replace(model, landmarks={})).points(model.neutral)
     # Not in depth: at its corners the rim of a mouth turns inwards.
@@ -52,7 +52,7 @@ def test_units_show_the_features_of_a_mesh_without_holes(model, closed):
     np.testing.assert_allclose(anatomy.points(closed.neutral), named, atol=14)
 
 
-def test_a_model_that_shows_its_features_in_no_way_is_refused(closed):
+def test_a_model_whose_features_are_not_found_is_refused(closed):
     nameless = replace(closed, expression_names=tuple(f"unit{i}" for i in range(len(closed.expression))))
     with pytest.raises(InputError, match="eyeBlink"):
         face_anatomy(nameless)
@@ -64,7 +64,7 @@ def test_a_closed_mesh_is_refused(model):
         face_anatomy(replace(model, triangles=tetrahedron))
 
 
-def test_features_lie_where_they_belong(model):
+def test_features_lie_at_their_landmarks(model):
     anatomy = face_anatomy(model)
     left, _, nose, *corners = anatomy.points(model.neutral)
     mouth = np.mean(corners, 0)

@@ -72,7 +72,7 @@ def at(image: np.ndarray, point: np.ndarray, radius: int = 1) -> np.ndarray:
 
 
 @pytest.mark.parametrize("yaw", [-30.0, 0.0, 30.0])
-def test_landmarks_fall_on_what_is_drawn_there(camera, model, yaw: float):
+def test_landmarks_fall_on_the_drawn_features(camera, model, yaw: float):
     pose = poses((yaw, 4, -5), shift=(0.05, -0.03), scale=1.1)
     image = shoot(camera, model, pose)[0].astype(float)
     left, right, nose, left_corner, right_corner = points_of(camera, model, pose)[0]
@@ -113,7 +113,7 @@ def test_landmarks_are_measured_in_pixels_of_the_image(camera, model):
     np.testing.assert_allclose(moved - points, np.tile([16.0, -8.0], (5, 1)), atol=1e-3)
 
 
-def test_a_mark_on_the_nose_is_drawn_where_the_landmark_says(model):
+def test_a_mark_on_the_nose_is_drawn_at_its_landmark(model):
     """Paints the nose blue and compares its middle with the landmark, to a fraction of a pixel."""
     camera = FaceCamera(model)
     tip = model.neutral[model.landmarks["nose_tip"]]
@@ -135,7 +135,7 @@ def test_a_mark_on_the_nose_is_drawn_where_the_landmark_says(model):
 
 
 @pytest.mark.parametrize(("direction", "brighter"), [((-1, 0, 0.5), "left"), ((1, 0, 0.5), "right")])
-def test_light_from_a_side_brightens_it(camera, model, direction, brighter: str):
+def test_light_from_a_side_brightens_that_side(camera, model, direction, brighter: str):
     image = shoot(camera, model, poses((0, 0, 0)), lights(1, direction))[0].astype(float)
     left, right, nose, *_ = points_of(camera, model, poses((0, 0, 0)))[0]
     cheeks = {"left": at(image, [left[0], nose[1]]).sum(), "right": at(image, [right[0], nose[1]]).sum()}
@@ -200,7 +200,7 @@ def test_an_image_does_not_depend_on_its_neighbours(camera, model):
     np.testing.assert_array_equal(together, shoot(camera, model, pose, lights(3, (0.5, 0.2, 1))))
 
 
-def test_every_factor_shows(camera, model):
+def test_every_factor_changes_the_faces(camera, model):
     """Each field of looks, poses and lights changes the image when it alone changes."""
     pose, light, look = poses((10, 0, 0)), lights(1, (0.5, 0.2, 1)), looks(1)
     before = shoot(camera, model, pose, light, look)
@@ -214,7 +214,7 @@ def test_every_factor_shows(camera, model):
             assert (shoot(camera, model, *changed.values()) != before).mean() > 0.005, field.name
 
 
-def test_each_material_shows(camera, model):
+def test_each_material_is_visible(camera, model):
     """What is made of each material changes with its colour; the teeth in a smile."""
     happy = unit_weights(BU3DFE_EXPRESSIONS["happy"], model.expression_names)
     before = shoot(camera, model, poses((0, 0, 0)), units=happy)

@@ -1,4 +1,4 @@
-"""Digits made by bending known templates."""
+"""Digits made by warping glyphs."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def pixels(config, size=16):
     return synthetic_digits(config, size=size).train.source.pixels.astype(int)
 
 
-def test_without_a_bend_every_digit_is_its_template():
+def test_without_a_warp_every_digit_is_its_glyph():
     images = pixels(UNBENT)
     np.testing.assert_array_equal(images[:10], images[10:])
     differences = np.abs(images[:10, None] - images[None, :10]).sum(axis=(2, 3, 4))
@@ -29,10 +29,10 @@ def test_digits_stand_in_the_middle_of_their_images():
         assert image[[0, -1]].max() == image[:, [0, -1]].max() == 0
 
 
-@pytest.mark.parametrize("bend", ["turn", "stretch", "slant", "shift", "ripple"])
-def test_each_bend_changes_the_images(bend):
+@pytest.mark.parametrize("warp", ["turn", "stretch", "slant", "shift", "ripple"])
+def test_each_warp_changes_the_images(warp):
     changed = DigitConfig(
-        train=10, test=1, **({"turn": 0, "stretch": 0, "slant": 0, "shift": 0, "ripple": 0} | {bend: 0.2})
+        train=10, test=1, **({"turn": 0, "stretch": 0, "slant": 0, "shift": 0, "ripple": 0} | {warp: 0.2})
     )
     assert (pixels(changed) != pixels(UNBENT)[:10]).any()
 

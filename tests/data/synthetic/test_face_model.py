@@ -112,7 +112,7 @@ def test_vertices_are_the_sum_of_the_model():
 
 @pytest.mark.parametrize(("unit", "millimetres"), [("mm", 1), ("cm", 10), ("dm", 100), ("m", 1000)])
 @pytest.mark.parametrize("is_named", [True, False])
-def test_units_come_to_mm(tmp_path, unit, millimetres, is_named):
+def test_units_are_converted_to_mm(tmp_path, unit, millimetres, is_named):
     plain = _arrays()
     in_unit = {key: plain[key] * 10 / millimetres for key in ("neutral", "identity", "expression")}
     model = load_face_model(_write(tmp_path / "a.npz", unit=np.array(unit) if is_named else None, **in_unit))
@@ -121,7 +121,7 @@ def test_units_come_to_mm(tmp_path, unit, millimetres, is_named):
     np.testing.assert_allclose(model.expression, plain["expression"][:, :4] * 10, rtol=1e-6)
 
 
-def test_unused_vertices_go_and_landmarks_follow(tmp_path):
+def test_unused_vertices_are_removed_and_landmarks_renumbered(tmp_path):
     # Vertex 0 is unused here, so all others move down by one.
     path = _write(
         tmp_path / "a.npz",

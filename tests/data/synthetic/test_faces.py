@@ -109,7 +109,7 @@ def test_sequences_have_comas_arrangement(sequences):
     assert len(sequences.test) == total // 100 * 10 + min(total % 100, 10)
 
 
-def test_scans_have_bu3dfes_arrangement(scans):
+def test_faces_have_bu3dfes_arrangement(scans):
     assert len(scans.names) == 2500
     assert list(scans.names) == sorted(set(scans.names))
     assert scans.names[:2] == ("F0001/angry/F0001_AN01", "F0001/angry/F0001_AN02")
@@ -122,7 +122,7 @@ def test_scans_have_bu3dfes_arrangement(scans):
     assert per_level == {0.0: 100, 0.25: 600, 0.5: 600, 0.75: 600, 1.0: 600}
 
 
-def test_a_scans_neutral_target_is_its_neutral_scan(scans):
+def test_a_neutral_target_is_the_registered_neutral_face_with_its_noise(scans):
     rows = _in_order(scans)
     at_rest = rows["level"] == 0
     np.testing.assert_array_equal(scans.neutrals[rows["subject"][at_rest]], rows["vertices"][at_rest])
@@ -202,7 +202,7 @@ def test_without_spread_faces_are_additive(model):
     np.testing.assert_array_equal(_in_order(faces)["vertices"], faces.truth.clean)
 
 
-def test_gain_spread_is_of_the_logarithm(model):
+def test_gain_spread_is_the_deviation_of_the_logarithm(model):
     gains = synthetic_bu3dfe(model, SyntheticFaceConfig(num_subjects=300, asymmetry=0)).truth.factors["gains"]
     singles = [i for i, name in enumerate(model.expression_names) if split_side(name)[1] == "both"]
     logs = np.log(gains[::25][:, singles])
@@ -269,7 +269,7 @@ def test_the_faces_names_stay_sorted_beyond_ninety_nine_people(model):
     assert list(names) == sorted(names)
 
 
-def test_bad_settings(model):
+def test_bad_settings_are_refused(model):
     with pytest.raises(InputError, match=r"expressions: expected some of bareteeth, .* found smirk, wink"):
         synthetic_coma(model, SyntheticFaceConfig(expressions=("smirk", "eyebrow", "wink")))
     with pytest.raises(InputError, match="found mouth_open"):

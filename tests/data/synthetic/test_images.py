@@ -179,7 +179,7 @@ def test_sizes_are_powers_of_two(model, size: int):
         synthetic_images(model, CONFIG, size=size)
 
 
-def test_another_face_model_sits_as_well(real_data):
+def test_another_face_model_works_too(real_data):
     model = load_face_model(real_data("face_models") / "ict_face.npz")
     image_set = synthetic_images(model, replace(CONFIG, train_subjects=1), size=SIZE)
     test_landmarks_are_in_the_image_and_in_order(image_set)

@@ -251,7 +251,7 @@ def test_sizes_are_powers_of_two(model, size):
         synthetic_clips(model, CONFIG, size=size)
 
 
-def test_another_face_model_performs_as_well(real_data):
+def test_another_face_model_works_too(real_data):
     model = load_face_model(real_data("face_models") / "ict_face.npz")
     config = replace(CONFIG, subjects=1, expressions=("happy",), frames=3)
     videos = synthetic_clips(model, config, size=SIZE)

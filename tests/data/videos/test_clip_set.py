@@ -19,14 +19,14 @@ class _Read:
 
 
 @pytest.mark.parametrize("source", [ArrayClips(_FRAMES), _Read()])
-def test_a_source_gives_its_clips_and_their_places(source):
+def test_a_source_gives_its_clips_and_their_indices(source):
     np.testing.assert_array_equal(stack_clips(source), _FRAMES)
     clip = source[3]
     np.testing.assert_array_equal(clip["frames"], _FRAMES[3])
     assert (clip["index"], clip["index"].dtype) == (3, np.int32)
 
 
-def test_taken_clips_have_places_of_their_own():
+def test_taken_clips_get_indices_of_their_own():
     taken = ArrayClips(_FRAMES).take(np.array([4, 1]))
     np.testing.assert_array_equal(stack_clips(taken), _FRAMES[[4, 1]])
     assert taken[1]["index"] == 1

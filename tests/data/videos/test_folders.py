@@ -128,7 +128,7 @@ def test_nobody_is_in_both_halves(load):
         ({"size": 32}, "at least 32 x 32 pixels"),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused(load, options, message):
+def test_settings_that_do_not_suit_the_folder_are_refused(load, options, message):
     with pytest.raises(InputError, match=message):
         load(**options)
 
@@ -160,11 +160,11 @@ def test_a_truncated_frame_is_named_and_nothing_is_left_behind(folder, load, tmp
 @pytest.mark.parametrize("place", ["img_0000.png", "001/img_0000.png", "001/happiness/img_0000.png"])
 def test_a_frame_without_its_labels_is_named(folder, load, place):
     shutil.copy(folder / "001/happiness/take000/img_0000.png", folder / place)
-    with pytest.raises(InputError, match=f"a place as <subject>/<expression>/<take>/img_0000.jpg, found {place}"):
+    with pytest.raises(InputError, match=f"a path as <subject>/<expression>/<take>/img_0000.jpg, found {place}"):
         load()
 
 
-def test_names_and_numbers_must_be_told(folder, load):
+def test_names_that_do_not_suit_the_layout_are_named(folder, load):
     take = folder / "001/happiness/take000"
     shutil.copy(take / "img_0000.png", take / "img_00.png")
     with pytest.raises(InputError, match="each frame once, found img_"):
@@ -248,7 +248,7 @@ def test_files_that_cannot_be_used_are_named(load_files):
     with pytest.raises(InputError, match=r"take000\.mkv: expected each take once, found take000\.avi too"):
         load()
     path.with_suffix(".mkv").rename(folder / "001/take009.avi")
-    with pytest.raises(InputError, match=r"a place as <subject>/<expression>/<take>.mp4, found 001/take009.avi"):
+    with pytest.raises(InputError, match=r"a path as <subject>/<expression>/<take>.mp4, found 001/take009.avi"):
         load()
 
 

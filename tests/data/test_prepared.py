@@ -1,4 +1,4 @@
-"""Damaged examples are left out where that is asked for, counted and named; else they are errors."""
+"""Damaged examples are skipped where that is asked for, counted and named; else they are errors."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def read_all(source):
     return [source[i] for i in range(len(source))]
 
 
-def test_meshes_of_coma(tmp_path):
+def test_damaged_meshes_of_coma_are_skipped(tmp_path):
     folder = tmp_path / "COMA"
     for subject in "ab":
         for frame in range(12):
@@ -53,7 +53,7 @@ def test_meshes_of_coma(tmp_path):
     assert load_coma(folder, split="subject", prepared_dir=tmp_path / "prepared", skip_damaged=True).skipped
 
 
-def test_scans_of_bu3dfe(tmp_path):
+def test_damaged_meshes_of_bu3dfe_are_skipped(tmp_path):
     (tmp_path / "BU").mkdir()
     for subject in ("F0001", "F0011", "F0012"):
         for seed, name in enumerate(("NE00", "HA01", "HA02")):
@@ -72,7 +72,7 @@ def write_images(folder, count, name="{:03d}.png"):
 
 
 @pytest.mark.parametrize("damaged", ["000.png", "013.png"])
-def test_images(tmp_path, damaged):
+def test_damaged_images_are_skipped(tmp_path, damaged):
     write_images(tmp_path / "faces", 20)
     cut_short(tmp_path / "faces" / damaged)
     arguments = {"size": 8, "prepared_dir": tmp_path / "prepared"}
@@ -96,7 +96,7 @@ def test_a_half_of_which_nothing_is_left_is_an_error(tmp_path):
         load_images("folder", tmp_path / "faces", **arguments, skip_damaged=True)
 
 
-def test_videos(tmp_path):
+def test_damaged_recordings_are_skipped(tmp_path):
     for subject in "abcd":
         write_images(tmp_path / "MUG" / subject / "happiness" / "take000", 4, "img_{:04d}.png")
     cut_short(tmp_path / "MUG" / "b" / "happiness" / "take000" / "img_0002.png")
@@ -107,7 +107,7 @@ def test_videos(tmp_path):
     assert len(clips.train.names) + len(clips.test.names) == 3
 
 
-def test_nothing_but_damage_is_an_error(tmp_path):
+def test_a_set_of_damaged_examples_alone_is_refused(tmp_path):
     def read(index):
         raise InputError(f"{index}.ply", "a mesh", "noise")
 
