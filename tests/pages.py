@@ -1,9 +1,15 @@
 """What stands on a page of a report, read from its HTML, so that tests ask for structure and numbers."""
 
 import base64
+import io
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 VOID = {"meta", "img", "br", "hr", "link"}
 
@@ -114,3 +120,30 @@ def _table(figure: ElementTree.Element) -> ShownTable:
     rows = [dict(zip(columns, map(text_of, cells), strict=True)) for cells in body]
     kinds = [dict(zip(columns, (cell.get("class", "") for cell in cells), strict=True)) for cells in body]
     return ShownTable(columns, rows, kinds, text_of(figure.find("figcaption")))
+
+
+def check_figures(page: ShownPage, folder: Path) -> set[str]:
+    """Checks that all images of a page are described, whole, and files in a folder; returns the files' names."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(image.data for image in page.images) == sorted(files.values())
+    for image in page.images:
+        assert image.alt
+        assert image.caption
+        with Image.open(io.BytesIO(image.data)) as opened:
+            assert image.media_type == f"image/{opened.format.lower()}"
+            opened.verify()
+    return set(files)
+
+
+def metric_rows(*names: str) -> list[dict[str, object]]:
+    """Rows as of metrics.jsonl, of two steps and both splits, with these metrics."""
+    return [
+        {"step": step, "split": split, **dict.fromkeys(names, 5.0 / step)}
+        for step in (1, 2)
+        for split in ("train", "test")
+    ]
+
+
+def cells(figure: Figure) -> list[np.ndarray]:
+    """The images of a grid in a figure, row by row."""
+    return [axes.images[0].get_array() for axes in figure.axes if axes.images]

@@ -1,6 +1,6 @@
 """Figures of a dynamic generator's page: clips that play, and their frames side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -25,20 +25,13 @@ def show_reconstructions(page: MovingPage, results: VideoResults) -> None:
     if results.frame_predictions is not None:
         shown["generator of single frames"] = results.frame_predictions[rows]
     names = [results.clip_name(row) for row in rows]
-    page.clips(
-        "reconstructions",
-        [list(clips) for clips in shown.values()],
-        row_labels=list(shown),
-        column_labels=names,
-        alt="Unseen clips and their reconstructions, playing",
-        caption="Unseen clips, and their reconstructions by each generator; both have as many latents per clip.",
-    )
-    _show_frames(
+    _show_clips(
         page,
-        "reconstruction_frames",
+        ("reconstructions", "reconstruction_frames"),
         shown,
-        alt="Frames of an unseen clip and of its reconstructions",
-        caption=f"Frames of the clips in the first column ({names[0]}).",
+        names,
+        what="unseen clips and their reconstructions",
+        caption="Unseen clips, and their reconstructions by each generator; both have as many latents per clip.",
     )
 
 
@@ -69,21 +62,14 @@ def _show_recombined_people(page: MovingPage, results: VideoResults, pair: np.nd
         "appearance of (b), geometry of (a)": results.codec.decode(recombine(second, first)),
     }
     names = [f"{results.clip_name(i)} / {results.clip_name(j)}" for i, j in zip(one, other, strict=True)]
-    page.clips(
-        f"recombined_{number}",
-        [list(clips) for clips in shown.values()],
-        row_labels=list(shown),
-        column_labels=names,
-        alt="Clips of two people, and their appearance and geometry recombined, playing",
+    _show_clips(
+        page,
+        (f"recombined_{number}", f"recombined_{number}_frames"),
+        shown,
+        names,
+        what="clips of two people, and their appearance and geometry recombined",
         caption="Unseen clips of two people, and clips of the appearance of one with the shape and the motion of the "
         f"other, both ways. Columns: the expressions of (a) / (b) (the paper's Figure {number}).",
-    )
-    _show_frames(
-        page,
-        f"recombined_{number}_frames",
-        shown,
-        alt="Frames of two clips and of their recombinations",
-        caption=f"Frames of the clips in the first column ({names[0]}).",
     )
 
 
@@ -136,22 +122,15 @@ def show_edited_shapes(page: MovingPage, results: VideoResults) -> None:
         donor = np.flatnonzero(subjects == person)[0]
         shape = np.repeat(np.asarray(results.latents.geometry.first[donor])[None], len(rows), axis=0)
         shown[label] = results.codec.decode(latents._replace(geometry=latents.geometry._replace(first=shape)))
-    page.clips(
-        "edited_shapes",
-        [list(clips) for clips in shown.values()],
-        row_labels=list(shown),
-        column_labels=[results.clip_name(row) for row in rows],
-        alt="Clips with other shapes and the same motion, playing",
+    _show_clips(
+        page,
+        ("edited_shapes", "edited_shapes_frames"),
+        shown,
+        [results.clip_name(row) for row in rows],
+        what="clips with other shapes and the same motion",
         caption="Reconstructed clips, and the same with the geometric code of the first frame, Z_0, of another "
         "person's clip. The hidden states s_t and the appearance stay: the shape of the face should change and its "
         "expression should not (the paper's Figure 18).",
-    )
-    _show_frames(
-        page,
-        "edited_shapes_frames",
-        shown,
-        alt="Frames of a clip with other shapes",
-        caption=f"Frames of the clips in the first column ({results.clip_name(rows[0])}).",
     )
 
 
@@ -194,7 +173,38 @@ def show_new_clips(page: MovingPage, results: VideoResults) -> None:
     )
 
 
-def _show_frames(page: MovingPage, name: str, shown: Mapping[str, np.ndarray], *, alt: str, caption: str) -> None:
-    """Adds frames of the first clip of every row, by the row's label."""
+def _show_clips(
+    page: MovingPage,
+    names: tuple[str, str],
+    shown: Mapping[str, np.ndarray],
+    columns: Sequence[str],
+    *,
+    what: str,
+    caption: str,
+) -> None:
+    """Adds clips that play, and frames of those in the first column.
+
+    Args:
+      page: to add to.
+      names: of the files of both figures.
+      shown: clips [columns, frames, size, size, channels] in [0, 1], by the label of their row.
+      columns: labels.
+      what: what the clips are of, for the description of both figures.
+      caption: below the clips.
+    """
+    name, name_of_frames = names
+    page.clips(
+        name,
+        [list(clips) for clips in shown.values()],
+        row_labels=list(shown),
+        column_labels=columns,
+        alt=f"Playing: {what}",
+        caption=caption,
+    )
     frames = [clips[0][evenly_spaced(len(clips[0]), _FRAMES_SHOWN)] for clips in shown.values()]
-    page.illustration(name, image_grid(frames, row_labels=list(shown)), alt=alt, caption=caption)
+    page.illustration(
+        name_of_frames,
+        image_grid(frames, row_labels=list(shown)),
+        alt=f"Frames: {what}",
+        caption=f"Frames of the clips in the first column ({columns[0]}).",
+    )

@@ -1,8 +1,5 @@
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
 from facedis_jax.evaluation.images import pose_difference, summary, view_results
@@ -10,7 +7,7 @@ from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.deformable import MODEL_NAMES, DeformableResults, write_deformable_report
 from facedis_jax.training import RunFolder
-from tests.pages import ShownPage
+from tests.pages import ShownPage, check_figures, metric_rows
 
 pytestmark = pytest.mark.usefixtures("small_figures")
 
@@ -45,14 +42,6 @@ CODEC = ImageCodec(
 )
 
 
-def rows(*names):
-    return [
-        {"step": step, "split": split, **dict.fromkeys(names, 5.0 / step)}
-        for step in (1, 2)
-        for split in ("train", "test")
-    ]
-
-
 def results(*, labels, compare):
     """Four people, each at five views."""
     count = 4 * len(VIEWS)
@@ -82,7 +71,7 @@ def results(*, labels, compare):
         predictions=predictions,
         canonical=canonical(latents.appearance),
         covariances=covariances,
-        rows={name: rows("squared_error", "energy_nats") for name in models},
+        rows={name: metric_rows("squared_error", "energy_nats") for name in models},
         labels=labels or {},
     )
 
@@ -107,15 +96,7 @@ CURVES = {"curves_deformable", "curves_abp", "curves_vae"}
 
 def test_the_page_holds_every_figure_and_the_folder_has_them_as_files(written):
     folder, page = written
-    files = {path.name: path.read_bytes() for path in folder.figures.iterdir()}
-    assert set(files) == {f"{name}.png" for name in ALWAYS | OF_VIEWS | CURVES}
-    assert sorted(image.data for image in page.images) == sorted(files.values())
-    for image in page.images:
-        assert image.media_type == "image/png"
-        assert image.alt
-        assert image.caption
-        with Image.open(io.BytesIO(image.data)) as opened:
-            opened.verify()
+    assert check_figures(page, folder.figures) == {f"{name}.png" for name in ALWAYS | OF_VIEWS | CURVES}
 
 
 def test_the_page_names_its_command_and_its_data(written):

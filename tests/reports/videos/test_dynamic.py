@@ -15,7 +15,7 @@ from facedis_jax.reports.videos import moving_page as video_figures
 from facedis_jax.reports.videos.dynamic import write_video_report
 from facedis_jax.reports.videos.results import VideoResults
 from facedis_jax.training import RunFolder
-from tests.pages import ShownPage
+from tests.pages import ShownPage, check_figures, metric_rows
 
 pytestmark = pytest.mark.usefixtures("small_figures")
 
@@ -68,14 +68,6 @@ CODEC = VideoCodec(
 )
 
 
-def rows(*names):
-    return [
-        {"step": step, "split": split, **dict.fromkeys(names, 5.0 / step)}
-        for step in (1, 2)
-        for split in ("train", "test")
-    ]
-
-
 def results(*, people, labels, compare):
     """So many people, each in three clips."""
     count = 3 * people
@@ -106,7 +98,7 @@ def results(*, people, labels, compare):
         latents=latents,
         predictions=predictions,
         frame_predictions=predictions if compare else None,
-        rows={name: rows("squared_error", "energy_nats") for name in ("dynamic", "image") if name in numbers},
+        rows={name: metric_rows("squared_error", "energy_nats") for name in ("dynamic", "image") if name in numbers},
         labels=known,
         expressions=EXPRESSIONS if labels else (),
     )
@@ -147,15 +139,7 @@ def names(folder):
 
 def test_the_page_holds_every_figure_and_the_folder_has_them_as_files(written):
     folder, page = written
-    assert names(folder) == MOVING | STILL | OF_TWO | OF_FOUR | {"curves_image.png"}
-    files = {path.name: path.read_bytes() for path in folder.figures.iterdir()}
-    assert sorted(image.data for image in page.images) == sorted(files.values())
-    for image in page.images:
-        assert image.alt
-        assert image.caption
-        with Image.open(io.BytesIO(image.data)) as opened:
-            assert image.media_type == f"image/{opened.format.lower()}"
-            opened.verify()
+    assert check_figures(page, folder.figures) == MOVING | STILL | OF_TWO | OF_FOUR | {"curves_image.png"}
 
 
 def test_new_clips_are_twice_as_long(written):
