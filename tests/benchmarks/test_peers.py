@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -214,13 +215,27 @@ def test_every_comparison_is_measured(torch, small_steps, monkeypatch, capsys, w
     monkeypatch.setattr(peers, "_on_one_device", lambda step: lambda: None)
     monkeypatch.setattr(peers, "RunningStep", lambda step, count: lambda: None)
     (row,) = peers.main(peers.PeersConfig(what=(what,), batch_size=4, compile=False, repeats=2))
-    assert row["what"] == what
     ours = ["jax"] if what == "farthest_points" else ["jax", "jax_per_core"]
-    for name in ours:
-        for form in ("eager", "tuned"):
-            assert row[f"{form} / {name}"] == pytest.approx(row[form].median_s / row[name].median_s)
-    assert row["jax"].repeats == 2
+    forms = ["eager", "tuned"]
+    ratios = [f"{form} / {our}" for our in ours for form in forms]
+    assert row.keys() == {"what", "batch", "torch", *ours, *forms, *ratios}
+    assert (row["what"], row["batch"]) == (what, 4)
+    assert all(row[name].repeats == 2 and row[name].median_s > 0 for name in forms)
     assert "eager / jax" in capsys.readouterr().out
+
+
+def test_ratios_are_pytorchs_time_over_ours(monkeypatch):
+    """Of calls that take a known time; PyTorch itself is not needed."""
+    seconds = {"jax": 0.03, "eager": 0.12, "tuned": 0.06}
+    stub = SimpleNamespace(
+        set_num_threads=lambda number: None, manual_seed=lambda seed: None, __version__="0", __spec__=object()
+    )
+    monkeypatch.setitem(sys.modules, "torch", stub)
+    calls = {name: partial(time.sleep, duration) for name, duration in seconds.items()}
+    monkeypatch.setattr(peers, "steps", lambda what, batch_size: ({"jax": calls["jax"]}, calls.get))
+    (row,) = peers.main(peers.PeersConfig(what=("farthest_points",), compile=False, repeats=3))
+    assert row["eager / jax"] == pytest.approx(4, rel=0.3)
+    assert row["tuned / jax"] == pytest.approx(2, rel=0.3)
 
 
 def test_each_call_of_ours_takes_a_step():

@@ -1,57 +1,60 @@
 import sys
+import time
+from functools import partial
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from benchmarks import train_step
-from benchmarks.measurement import Timing, run_benchmark
-from benchmarks.programs import Cost
+from benchmarks import models, train_step
+from benchmarks.measurement import run_benchmark
+from benchmarks.models import TrainingStep
 from benchmarks.train_step import TrainStepConfig, main
+from facedis_jax.learners import Learner
+from facedis_jax.metrics import Average
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-
-class Still:
-    """A step that does nothing, at a known cost."""
-
-    first_s = 9.0
-
-    def __init__(self, step, num_devices, **options):
-        self.batch = step.make_batch(0)
-
-    def __call__(self):
-        return {"loss": 0.0}
-
-    def cost(self):
-        return Cost(1e9, 2e8, None)
+# Of the known step: seconds that it waits, and the sizes of its products.
+SECONDS, BATCH, WIDTH = 0.1, 8, 128
 
 
-def test_rows_follow_from_what_was_measured(small_steps, monkeypatch):
-    seconds = {"1": 0.5, "2": 0.25}
+def known_step(batch_size, axis_name=None):
+    """A step of which operations and time are known: four products in a loop, and a wait."""
 
-    def timed(calls, repeats):
-        assert list(calls) == ["1", "2"]
-        assert all(call() == {"loss": 0.0} for call in calls.values())
-        return {name: Timing(2 * seconds[name], seconds[name], 3 * seconds[name], repeats) for name in calls}
+    def wait(values):
+        time.sleep(SECONDS)
+        return values
 
-    monkeypatch.setattr(train_step, "RunningStep", Still)
-    monkeypatch.setattr(train_step, "time_in_turn", timed)
-    monkeypatch.setattr(train_step, "loops_cost", lambda *args: Cost(5e8, 1e8, None))
-    monkeypatch.setattr(train_step, "matmul_rate", lambda: 4e9)
-    monkeypatch.setattr(train_step, "memory_rate", lambda: 2e9)
-    config = TrainStepConfig(batch_sizes=(4,), device_counts=(1, 2), repeats=3, steps_per_call=2)
-    alone, shared = main(config)
-    assert alone["examples_per_s"] == 4 / 0.5
-    assert shared["examples_per_s"] == 4 / 0.25
-    assert alone["step"] == Timing(0.5, 0.25, 0.75, 3)
-    # The loops were counted for the whole batch, the rest for each device.
-    assert alone["gflop"] == pytest.approx(1.5)
-    assert shared["gflop"] == pytest.approx(2.5)
-    assert alone["of_product_rate"] == pytest.approx(1.5e9 / 0.5 / 4e9)
-    assert alone["of_memory_rate"] == pytest.approx(3e8 / 0.5 / 2e9)
-    # Virtual devices share one processor.
-    assert shared["of_product_rate"] == pytest.approx(2.5e9 / 0.25 / 4e9)
-    assert shared["first_step_s"] == 9.0
+    def step(state, batch):
+        values, _ = jax.lax.scan(lambda x, _: (x @ state, None), batch["values"], None, length=4)
+        waited = jax.pure_callback(wait, jax.ShapeDtypeStruct((), values.dtype), values[0, 0])
+        return state, {"loss": Average.of(values + waited)}
+
+    learner = Learner(lambda key, batch: jnp.eye(WIDTH), step, lambda state, batch: {})
+    return TrainingStep(learner, None, lambda seed: {"values": np.ones((batch_size, WIDTH), np.float32)}, None)
+
+
+def test_rates_are_those_of_a_step_of_known_time_and_operations(monkeypatch):
+    monkeypatch.setitem(models.STEPS, "deformable", known_step)
+    monkeypatch.setattr(train_step, "matmul_rate", partial(train_step.matmul_rate, size=256))
+    monkeypatch.setattr(train_step, "memory_rate", lambda: 1e9)
+    config = TrainStepConfig(
+        model="deformable", batch_sizes=(BATCH,), device_counts=(1, 2), repeats=3, steps_per_call=3
+    )
+    flops = 4 * 2 * BATCH * WIDTH**2
+    for row in main(config):
+        # A call is of three steps. A busy machine takes longer than the wait, never less.
+        assert SECONDS <= row["step"].median_s < 2.5 * SECONDS
+        assert BATCH / (2.5 * SECONDS) < row["examples_per_s"] <= BATCH / SECONDS
+        # Two devices have as many operations together as one alone.
+        assert row["gflop"] == pytest.approx(flops / 1e9, rel=0.1)
+        share = flops / SECONDS / 1e9 / row["product_gflop_per_s"]
+        assert 0.4 * share < row["of_product_rate"] < 1.1 * share
+        # At least the matrix is read for each product; as a share of 10^9 bytes in a second.
+        assert 4 * 4 * WIDTH**2 / (2.5 * SECONDS) / 1e9 < row["of_memory_rate"] < 1
+        assert row["first_step_s"] > SECONDS
 
 
 @pytest.mark.parametrize("keep_on_device", [False, True])

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -7,37 +8,48 @@ from facedis_jax.models import SequenceClassifier
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+SEQUENCES = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("pooling", "dense"), [("last", 0), ("mean", 0), ("last", 4)])
-def test_logits_are_those_of_a_one_layer_lstm(random_variables, pooling, dense):
-    """Hochreiter and Schmidhuber 1997 with a forget gate, in float64, from a state of zeros."""
-    network = SequenceClassifier(classes=3, hidden=5, dense=dense, pooling=pooling)
-    sequences = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
-    variables = random_variables(network, sequences)
-    found = jax.jit(network.apply)(variables, sequences)
+def test_the_mean_over_time_is_that_of_the_last_outputs_of_all_beginnings(random_variables):
+    last, mean = (SequenceClassifier(classes=3, hidden=5, dense=0, pooling=pooling) for pooling in ("last", "mean"))
+    variables = random_variables(last, SEQUENCES)
+    beginnings = [last.apply(variables, SEQUENCES[:, :frames]) for frames in (1, 2, 3)]
+    np.testing.assert_allclose(
+        mean.apply(variables, SEQUENCES[:, :3]), np.mean(beginnings, axis=0), rtol=1e-4, atol=1e-5
+    )
+    assert np.std(beginnings, axis=0).min() > 1e-3
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_logits_are_of_a_rectified_dense_layer_on_the_lstm(random_variables, pooling):
+    network = SequenceClassifier(classes=3, hidden=5, dense=16, pooling=pooling)
+    variables = random_variables(network, SEQUENCES)
     params = jax.tree.map(np.float64, variables["params"])
-    cell, output = params["recurrent_cell"], params["output_layer"]
-    for logits, sequence in zip(found, np.float64(sequences), strict=True):
-        state, carry, outputs = np.zeros(5), np.zeros(5), []
-        for x in sequence:
-            parts = {
-                g: x @ cell[f"i{g}"]["kernel"] + state @ cell[f"h{g}"]["kernel"] + cell[f"h{g}"]["bias"] for g in "ifgo"
-            }
-            carry = sigmoid(parts["f"]) * carry + sigmoid(parts["i"]) * np.tanh(parts["g"])
-            state = sigmoid(parts["o"]) * np.tanh(carry)
-            outputs.append(state)
-        read = outputs[-1] if pooling == "last" else np.mean(outputs, axis=0)
-        if dense:
-            read = np.maximum(read @ params["dense_layer"]["kernel"] + params["dense_layer"]["bias"], 0)
-        np.testing.assert_allclose(logits, read @ output["kernel"] + output["bias"], rtol=1e-4, atol=1e-5)
+    # With an identity in place of the output layer, logits are what the LSTM gives.
+    identity = {"kernel": jnp.eye(5), "bias": jnp.zeros(5)}
+    bare = {"params": {"recurrent_cell": variables["params"]["recurrent_cell"], "output_layer": identity}}
+    recurrent = SequenceClassifier(classes=5, hidden=5, dense=0, pooling=pooling).apply(bare, SEQUENCES)
+    dense, output = params["dense_layer"], params["output_layer"]
+    hidden = np.maximum(recurrent @ dense["kernel"] + dense["bias"], 0)
+    assert 0 < np.mean(hidden == 0) < 1
+    logits = network.apply(variables, SEQUENCES)
+    np.testing.assert_allclose(logits, hidden @ output["kernel"] + output["bias"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_class_is_told_by_the_order_of_the_frames(random_variables):
+    network = SequenceClassifier(classes=3, hidden=5, dense=0)
+    variables = random_variables(network, SEQUENCES)
+    forward, backward = (network.apply(variables, frames) for frames in (SEQUENCES, SEQUENCES[:, ::-1]))
+    assert np.abs(forward - backward).max() > 1e-3
 
 
 def test_the_defaults_are_the_papers_layers():
     sequences = np.zeros((2, 3, 4), np.float32)
     logits, variables = jax.eval_shape(SequenceClassifier(7).init_with_output, jax.random.key(0), sequences)
     assert logits.shape == (2, 7)
+    # Four gates, each with weights of the input, of the last output, and a bias.
+    recurrent = jax.tree.leaves(variables["params"]["recurrent_cell"])
+    assert sum(leaf.size for leaf in recurrent) == 4 * (4 * 30 + 30 * 30 + 30)
     assert variables["params"]["dense_layer"]["kernel"].shape == (30, 30)
     assert variables["params"]["output_layer"]["kernel"].shape == (30, 7)
