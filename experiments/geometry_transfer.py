@@ -74,7 +74,7 @@ class TransferConfig:
 
 PAPER = TransferConfig(
     source=PAPER_IMAGES,
-    target=ImageDataConfig(max_test_per_view=1000),
+    target=ImageDataConfig(max_test=5000),
 )
 DEMO = TransferConfig(
     source=ImageDataConfig(size=32, photographs=replace(SMALL_PHOTOGRAPHS, test_subjects=40)),

@@ -40,13 +40,13 @@ PAPER_OPTIMISER = OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule
 
 @dataclass(frozen=True)
 class AbpConfig:
-    """What is learned and how; the defaults are those of the authors' code for images of 64 x 64.
+    """Configuration of `abp_learner`; defaults are those of the authors' code for images of 64 x 64.
 
     Attributes:
       model: sizes of the generators; `geometry_latents=0` is the non-deformable ABP.
       langevin: the sampler.
       sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
-      early_sigma, early_epochs: the deviation before so many epochs.
+      early_sigma, early_epochs: the deviation in the first so many epochs.
       frozen: networks that keep their weights.
       optimiser: Adam's settings.
     """
@@ -61,14 +61,14 @@ class AbpConfig:
 
 
 class AbpState(struct.PyTreeNode):
-    """Everything that a run of the learner carries from step to step.
+    """State of `abp_learner` and `abp_video_learner`.
 
     Attributes:
       params: of the generators.
       opt_state: the optimiser's.
-      chains: one `Latents` per training image, by its index, or one `DynamicLatents` per clip; the one field that is
+      chains: one `Latents` per training image, by its index, or one `DynamicLatents` per clip; the only field that is
         split over devices.
-      key, step: of the noise.
+      key, step: of the run's noise.
     """
 
     params: Any
@@ -78,7 +78,7 @@ class AbpState(struct.PyTreeNode):
     step: jax.Array
 
 
-# Folded into the key of an example's noise where its chain is drawn anew; the steps of a chain fold in less.
+# Folded into the key of an example's noise for a new draw of its chain; larger than all that the chain's steps fold in.
 _REDRAW = 2**31 - 1
 
 # For `training.data_parallel` and `training.fit`: which fields are split along their first axis.
@@ -107,23 +107,23 @@ def abp_learner(
     int32, the images' places in the training set; at evaluation `mask` [batch] and, with `codes`, `code` [batch,
     appearance latents].
 
-    The noise of an image depends on the run's key, the step and the image's index alone, so that the sampled latents do
-    not depend on the batch that it is in, nor on the number of devices.
+    The noise of an image depends on the run's key, the step and the image's index alone. Its latents are therefore the
+    same in any batch and on any number of devices.
 
     Args:
       config: networks, sampler, optimiser.
       num_images: size of the training set.
       steps_per_epoch: steps in which the training set is seen once.
       num_steps: length of the run, for schedules that end with it.
-      codes: [images, appearance latents], appearance that is known (a one-hot label) and not inferred.
-      params: weights to start from, as of a state; all or only some of the networks. Fresh ones by default.
+      codes: known appearance [images, appearance latents], such as one-hot labels, which is not inferred.
+      params: initial weights of all or some of the networks, as of a state; fresh ones for the others.
       axis_name: the device axis over which batch means are collective; None on one device.
 
     Returns:
-      A `Learner`, whose state is split over devices as `ABP_STATE_AXES` says. The metrics of `step` are of the chains,
-      those of `evaluate` of codes inferred anew: `squared_error` per image, for pixels in [0, 1], and `energy_nats`,
-      minus the log-joint density of Eq. 8 without its constant. Of the chains also `latent_norm`, the root mean square
-      of a chain's latents (1 under the prior), and `redrawn_chains`, the share that had diverged and was begun anew.
+      A `Learner`, whose state is split over devices as `ABP_STATE_AXES` says. Metrics of `step`, of the chains:
+      `squared_error` per image for pixels in [0, 1]; `energy_nats`, minus the log-joint density of Eq. 8 without its
+      constant; `latent_norm`, the root mean square of a chain's latents (1 under the prior); `redrawn_chains`, the
+      share that had diverged and was drawn anew. Metric of `evaluate`: `squared_error`, of codes that are inferred.
     """
     functions = abp_functions(config)
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
@@ -162,14 +162,14 @@ def alternating_step(
     appearance_known: bool = False,
     axis_name: str | None = None,
 ) -> Callable[[AbpState, Batch], tuple[AbpState, Metrics]]:
-    """One step of Algorithm 1 or 2, a learner's `step`; see `abp_learner`.
+    """The `step` of a learner by Algorithm 1 or 2; see `abp_learner`.
 
     Args:
       functions: of the generator.
       langevin: the sampler.
       optimiser: of the weights.
-      observed: under which name a batch has the examples.
-      sigma_at: the residual's deviation by the step.
+      observed: the name of the examples in a batch.
+      sigma_at: step -> the residual's deviation.
       frozen, appearance_known, axis_name: as at `abp_learner`.
     """
 
@@ -220,7 +220,7 @@ def alternating_step(
 def initial_chains(
     functions: GeneratorFunctions, langevin: LangevinConfig, shape: tuple[int, ...], key: jax.Array, num_examples: int
 ) -> Any:
-    """Chains of all examples of a shape, each begun by a key of its own."""
+    """Initial chains of all examples of a shape, each from a key of its own."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_chains(num_examples)))
     return initial_latents(langevin, jax.vmap(lambda key: functions.prior(key, shape))(keys))
 
@@ -241,7 +241,7 @@ def move_chains(
     sigma: jax.Array,
     appearance_known: bool = False,
 ) -> Any:
-    """The inferential step of Algorithms 1 and 2 for a batch of examples and its latents [batch, ...]."""
+    """The latents [batch, ...] of a batch of examples after the inferential step of Algorithm 1 or 2."""
 
     def move(example: jax.Array, start: Any, key: jax.Array) -> Any:
         return sample_posterior(
@@ -260,12 +260,12 @@ def move_chains(
 
 
 def example_energies(examples: jax.Array, predictions: jax.Array, latents: Any, sigma: jax.Array) -> jax.Array:
-    """Minus Eq. 8 or 17, [batch] nats."""
+    """Energies [batch] in nats, minus Eq. 8 or 17."""
     return -jax.vmap(lambda x, f, z: log_joint(x, f, z, sigma=sigma))(examples, predictions, latents)
 
 
 def with_frozen(params: Any, frozen: tuple[Part, ...]) -> Any:
-    """Parameters of which those of the frozen networks get no gradient."""
+    """The same parameters, without gradients of the frozen networks."""
     names = frozen_networks(frozen)
     return {name: jax.lax.stop_gradient(value) if name in names else value for name, value in params.items()}
 

@@ -1,4 +1,4 @@
-"""Alternating back-propagation through time (Algorithm 2): that of images, for clips and the transitions' weights."""
+"""Alternating back-propagation through time (Algorithm 2): as for images, with clips and transitions."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +13,7 @@ from facedis_jax.learners.learner import Batch, Learner
 from facedis_jax.learners.optimiser import OptimiserConfig, make_optimiser
 from facedis_jax.models import DynamicConfig
 
-# The paper says nothing of these for clips; they are those of the public code that comes nearest to it.
+# The paper gives none of these for clips; they are those of the nearest public code.
 VIDEO_LANGEVIN = LangevinConfig(num_steps=15, step_size=0.03)
 VIDEO_OPTIMISER = OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="steps", beta_1=0.5)
 
@@ -23,7 +23,7 @@ ABP_VIDEO_STATE_AXES: Any = ABP_STATE_AXES
 
 @dataclass(frozen=True)
 class AbpVideoConfig:
-    """What is learned and how.
+    """Configuration of `abp_video_learner`.
 
     Attributes:
       model: sizes of the generators and transitions.
@@ -58,8 +58,8 @@ def abp_video_learner(
 ) -> Learner:
     """The learner of Algorithm 2, with one persistent chain per training clip.
 
-    A chain is the `DynamicLatents` of its clip, (Z_0, xi_1, ..., xi_T) of either kind. Gradients with respect to them
-    (Eq. 18) and to the weights (Eq. 20) go back through time by automatic differentiation.
+    A chain is the `DynamicLatents` of its clip, (Z_0, xi_1, ..., xi_T) of either kind. Their gradients (Eq. 18) and
+    those of the weights (Eq. 20) are automatic derivatives through time.
 
     Batches have `frames` [batch, frames, size, size, channels] (uint8, or float32 in [0, 1]), all of one length, and
     `index` [batch] int32, the clips' places in the training set; at evaluation `mask` [batch].
@@ -71,7 +71,7 @@ def abp_video_learner(
       num_clips: size of the training set.
       steps_per_epoch: steps in which the training set is seen once.
       num_steps: length of the run, for schedules that end with it.
-      params: weights to start from, as of a state; all or only some of the networks. Fresh ones by default.
+      params: initial weights of all or some of the networks, as of a state; fresh ones for the others.
       axis_name: the device axis over which batch means are collective; None on one device.
 
     Returns:

@@ -15,17 +15,17 @@ from facedis_jax.sampling import alternating_langevin, langevin
 
 @dataclass(frozen=True)
 class LangevinConfig:
-    """The sampler of the latents; the defaults are the paper's for images and, where it is silent, the authors' code's.
+    """Configuration of the sampler of latents; defaults are the paper's for images, or else those of the authors' code.
 
     Attributes:
-      scheme: "alternating" moves one latent with the other fixed, as the paper; "joint" both at once, as the authors'
-        code.
-      num_steps: in a training step: steps, or sweeps over both latents where they alternate.
+      scheme: "alternating" moves one latent with the other fixed, as in the paper; "joint" moves both at once, as in
+        the authors' code.
+      num_steps: steps in a training step, or sweeps over both latents where they alternate.
       step_size: delta of Eq. 7.
       block: steps of either latent in a sweep.
       inference_steps: as `num_steps`, from the prior to the posterior of an unseen example (section 5.3).
-      average_last: of an unseen example's chain, so many of the last latents are averaged, which estimates the
-        posterior's mean; 0 takes the last ones as they are, a sample.
+      average_last: how many of the last latents of an unseen example are averaged, which estimates the posterior's
+        mean; 0 for the latents after the last step, a sample.
       restarts: independent chains per unseen example, of which the one of lowest energy is kept.
       initial_std: standard deviation of the latents at the start of a chain, in training and of unseen examples; 1 is
         the prior's. Much below 1, the networks first learn from latents that the data have moved, in place of random
@@ -73,20 +73,22 @@ def sample_posterior(
     average_last: int = 0,
     appearance_known: bool = False,
 ) -> Any:
-    """Moves the latents of one example towards a sample of their posterior.
+    """The latents of one example after steps towards a sample of their posterior.
 
     Args:
       functions: of the generator.
       config: the sampler.
       params: of the generator.
-      example: an image [size, size, channels] or a clip [frames, size, size, channels], in the range of its output.
-      start: the chain's last latents.
+      example: an image [size, size, channels] or a clip [frames, size, size, channels], in the range of the generator's
+        output.
+      start: the latents before.
       key: of the noise.
       sigma: standard deviation of a pixel's residual.
-      num_steps, average_last: as in the configuration.
-      appearance_known: leave the appearance as it is in `start`.
+      num_steps, average_last: as of `langevin`, or in sweeps as of `alternating_langevin`.
+      appearance_known: keep the appearance of `start`.
     """
-
+    if appearance_known and functions.parts is None:
+        return start  # without geometry, nothing is left to infer
     sizes = jax.tree.broadcast(jax.tree.map(lambda ratio: ratio * config.step_size, functions.step_ratios), start)
     length = {"num_steps": num_steps, "average_last": average_last}
     if functions.parts is None or (config.scheme == "joint" and not appearance_known):

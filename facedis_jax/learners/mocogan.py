@@ -1,4 +1,4 @@
-"""Learns a MoCoGAN, and infers the latents of given clips through its generator by Langevin dynamics."""
+"""The learner of a MoCoGAN, and inference of the latents of given clips through its generator by Langevin dynamics."""
 
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,14 +22,14 @@ GAN_CRITIC_OPTIMISER = OptimiserConfig(learning_rate=2e-4, weight_decay=0.0, sch
 
 @dataclass(frozen=True)
 class MocoganLearnerConfig:
-    """What is learned and how.
+    """Configuration of `mocogan_learner`.
 
     Attributes:
       model: sizes of the networks.
-      window: how many frames in a row, from a random one on, the critic of clips sees of each clip (16 in the paper).
+      window: how many consecutive frames of each clip the critic of clips sees, from a random one on (16 in the paper).
       penalty_weight: of either critic's squared gradient at real examples (R1), as of `AdversarialConfig`.
-      optimiser, critic_optimiser: Adam's settings for the generator and for both critics. The generator's weights are
-        scaled at run time, so that its rate is to be held against a deviation of 1.
+      optimiser, critic_optimiser: Adam's settings for the generator and for both critics. The generator's weights have
+        a deviation of 1 before they are scaled at run time, which its learning rate has to suit.
       langevin: the sampler of a given clip's latents, which all move together.
       sigma: standard deviation of a pixel's residual there.
     """
@@ -44,13 +44,13 @@ class MocoganLearnerConfig:
 
 
 class MocoganState(struct.PyTreeNode):
-    """Everything that a run of the learner carries from step to step; the same on all devices.
+    """State of `mocogan_learner`, the same on all devices.
 
     Attributes:
       params: of the generator.
       critics: of the critics, `image` and `video`.
       opt_state, critic_opt_state: the optimisers'.
-      key, step: of the noise.
+      key, step: of the run's noise.
     """
 
     params: Any
@@ -116,18 +116,14 @@ def mocogan_learner(
         keys = example_keys(state.key, state.step, batch["index"])
         prior_keys, window_keys, frame_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
 
-        def windows(clip: jax.Array, key: jax.Array) -> jax.Array:
-            start = jax.random.randint(key, (), 0, frames.shape[1] - window + 1)
-            return jax.lax.dynamic_slice_in_dim(clip, start, window)
-
         def views(clips: jax.Array) -> dict[str, jax.Array]:
-            one = jax.vmap(lambda clip, key: clip[jax.random.randint(key, (), 0, window)])(clips, frame_keys)
-            return {"image": one, "video": clips}
+            return {"image": _random_windows(clips, frame_keys, 1)[:, 0], "video": clips}
 
-        real = views(functions.to_model_range(jax.vmap(windows)(frames, window_keys)))
+        real = views(functions.to_model_range(_random_windows(frames, window_keys, window)))
         latents = jax.vmap(lambda key: mocogan_prior(config.model, key, window))(prior_keys)
 
         def generator_loss(params: Any) -> tuple[jax.Array, Any]:
+            # Non-saturating: the generator maximises log D of its clips.
             fake = views(functions.decode(params, latents))
             entropies = {name: -jax.nn.log_sigmoid(logits(name, state.critics, x)) for name, x in fake.items()}
             return entropies["image"].mean() + entropies["video"].mean(), (entropies, fake)
@@ -151,13 +147,28 @@ def mocogan_learner(
             critic_opt_state=critic_opt_state,
             step=state.step + 1,
         )
-        metrics = {f"{name}_generator_nats": Average.of(entropy) for name, entropy in entropies.items()}
-        for name, (cross_entropy, penalty) in terms.items():
-            metrics[f"{name}_critic_nats"] = Average.of(cross_entropy)
-            metrics[f"{name}_penalty"] = Average.of(penalty)
-        return state, metrics
+        return state, _metrics(entropies, terms)
 
     return Learner(init, step, reconstruction_evaluation(functions, "frames"))
+
+
+def _metrics(entropies: dict[str, jax.Array], terms: dict[str, tuple[jax.Array, jax.Array]]) -> Metrics:
+    """The metrics of a step, from the generator's cross-entropies and the critics' with their penalties, by critic."""
+    metrics = {f"{name}_generator_nats": Average.of(entropy) for name, entropy in entropies.items()}
+    for name, (cross_entropy, penalty) in terms.items():
+        metrics[f"{name}_critic_nats"] = Average.of(cross_entropy)
+        metrics[f"{name}_penalty"] = Average.of(penalty)
+    return metrics
+
+
+def _random_windows(clips: jax.Array, keys: jax.Array, length: int) -> jax.Array:
+    """So many consecutive frames of each clip, [batch, length, ...], from a random one on."""
+
+    def window(clip: jax.Array, key: jax.Array) -> jax.Array:
+        start = jax.random.randint(key, (), 0, len(clip) - length + 1)
+        return jax.lax.dynamic_slice_in_dim(clip, start, length)
+
+    return jax.vmap(window)(clips, keys)
 
 
 def mocogan_prior(config: MocoganConfig, key: jax.Array, num_frames: int) -> MocoganLatents:

@@ -1,4 +1,4 @@
-"""The deformable generator (Eq. 1, Table 4): one network draws a canonical image, another bends it."""
+"""The deformable generator (Eq. 1, Table 4): one network makes a canonical image, another the flow that warps it."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -11,38 +11,36 @@ from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.geometry import warp
 from facedis_jax.models.upsampling import FanIn, UpsamplingNetwork, enlarge
 
-FEWEST_FILTERS = 16  # Table 4's last hidden layer; wider images go on with as many
+FEWEST_FILTERS = 16  # of Table 4's last hidden layer, and of those that larger images add
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Sizes of the generators; the defaults are Table 4's and the authors' code's.
+    """Sizes of the generators; defaults are those of Table 4 and of the authors' code.
 
     Attributes:
       size: height and width of an image, a power of two of at least 8.
       channels: of an image.
       appearance_latents: length of Z^a.
-      geometry_latents: length of Z^g; 0 leaves the geometric generator out, so that nothing is bent.
+      geometry_latents: length of Z^g; 0 for no geometric generator and no warp.
       filters: of the geometric generator's 4 x 4 map; every layer that follows has half as many, down to 16.
       filter_balance: alpha, the appearance generator's filters in relation to the geometric generator's.
       weight_balance: beta, by which the geometric generator's weights are scaled at run time; None scales neither's.
       he_fan_in: what He's constant counts at that, see `UpsamplingNetwork`: "kernel" as the authors, "pixel" ours.
-      geometry_gain: multiplies the geometric code on its way into its network. Above 1, the same prior reaches further
-        and is learned faster through geometry than through appearance: a third balance between what either explains
-        away, beside alpha and beta.
+      geometry_gain: factor of the geometric code at the input of its network. Above 1, the geometric prior is wider
+        and learned faster than the appearance's: a third balance between the two, beside alpha and beta.
       output: of the appearance generator: "sigmoid" for images in [0, 1], "tanh" for images in [-1, 1].
-      displacement: the largest one, as a part of the image's size.
-      initial_flow: multiplies the first weights and biases of the layer that makes the flow. At 1, the authors', an
-        untrained network tears the image into pixels that the appearance has to fit; much below 1, it starts from the
-        image as it is, and learns to bend it.
-      flow_scale: the geometric generator makes displacements for every so-many-th pixel, and those between are
-        interpolated: its last layers, which double the size, are left out. Above 1, ours, a flow is smooth by
-        construction: it can turn a face or open its mouth, but not draw one by picking pixels of the colours it needs.
-      refine: put a small convolutional network after the warp.
+      displacement: the largest displacement, as a fraction of the image's size.
+      initial_flow: factor of the initial weights and biases of the geometric generator's last layer. At 1, the
+        authors', an untrained flow scatters pixels at random; much below 1, training starts from hardly any flow.
+      flow_scale: the geometric generator makes one displacement for every `flow_scale` pixels along either axis,
+        without its last layers, and the flow is interpolated between them. Above 1, ours, flows are smooth: they can
+        turn a face or open its mouth, but not compose one from single pixels of the colours needed.
+      refine: add a small convolutional network after the warp.
 
     Raises:
-      InputError: for a size that is no power of two, a scale that is none or leaves less than 8 x 8 displacements, or
-        an unknown output.
+      InputError: for a size or a flow scale that is no power of two, fewer than 8 x 8 displacements, or an unknown
+        output.
     """
 
     size: int = 64
@@ -76,7 +74,7 @@ class Latents(NamedTuple):
 
     Attributes:
       appearance: [..., appearance latents], Z^a.
-      geometry: [..., geometry latents], Z^g; None for a generator that bends nothing.
+      geometry: [..., geometry latents], Z^g; None for a generator without a warp.
     """
 
     appearance: Any
@@ -84,7 +82,15 @@ class Latents(NamedTuple):
 
 
 class DeformableGenerator(nn.Module):
-    """F(Z^a, Z^g) of Eq. 1; codes may have any number of batch axes in front."""
+    """F(Z^a, Z^g) of Eq. 1, from codes to images; codes may have any number of batch axes in front.
+
+    Example:
+      >>> model = DeformableGenerator(GeneratorConfig(size=16, filters=16))
+      >>> latents = Latents(jnp.ones([5, 64]), jnp.ones([5, 64]))
+      >>> images, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), latents)
+      >>> images.shape
+      (5, 16, 16, 3)
+    """
 
     config: GeneratorConfig
 
@@ -127,7 +133,7 @@ class DeformableGenerator(nn.Module):
 
 
 class Refiner(nn.Module):
-    """The optional network after the warp (Figure 1): a residual, nothing at first."""
+    """The optional network after the warp (Figure 1): images plus a residual, which is 0 at first."""
 
     channels: int
     filters: int = 16

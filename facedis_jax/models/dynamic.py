@@ -1,4 +1,4 @@
-"""The dynamic deformable generator (section 4, Table 5): two codes that move over time, and what they draw."""
+"""The dynamic deformable generator (section 4, Table 5): clips from two codes that change over time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from facedis_jax.geometry import warp
 from facedis_jax.models.deformable import Latents
 from facedis_jax.models.upsampling import FanIn, UpsamplingNetwork, enlarge
 
-FEWEST_FILTERS = 8  # of a hidden layer, however small the first one is
+FEWEST_FILTERS = 8  # of a hidden layer
 
 
 @dataclass(frozen=True)
 class DynamicConfig:
-    """Sizes of the generators and of the transitions; the defaults are Table 5's.
+    """Sizes of the generators and of the transitions; defaults are those of Table 5.
 
-    The length of a clip is not among them: the same weights make clips of any.
+    The same weights make clips of any length.
 
     Attributes:
       size: height and width of a frame, a power of two of at least 16. Table 5 is of 64; other sizes leave out or add
@@ -28,8 +28,8 @@ class DynamicConfig:
         multiply the size by 4 as long as that fits and by 2 after that (4, 4 at 64; 4, 2 at 32; 2, 2 at 16).
       channels: of a frame.
       appearance_latents, geometry_latents: lengths of Z^a_t and Z^g_t, and of the hidden states s_t.
-      appearance_noise, geometry_noise: lengths of xi^a_t and xi^g_t; 0 of one of them is a code that does not change
-        over a clip, and has no transition.
+      appearance_noise, geometry_noise: lengths of xi^a_t and xi^g_t; 0 for one of the two codes to stay the same over
+        a clip, without a transition.
       transition_hidden: width of the two hidden layers of either transition.
       appearance_filters, geometry_filters: of the networks' 4 x 4 maps. The appearance's next layer has as many, every
         other one half as many as the one before, down to 8.
@@ -41,12 +41,12 @@ class DynamicConfig:
         "plain" is Table 5 as printed, s' = tanh(MLP([s, xi])).
       output: of the appearance generator: "tanh" for frames in [-1, 1], "sigmoid" for frames in [0, 1].
       displacement, geometry_gain, initial_flow, flow_scale: as of `GeneratorConfig`.
-      frames_at_once: how many frames are made together; None makes all. A number bounds the memory that a long clip
-        takes: no more frames' feature maps are held at a time, and gradients make them anew.
+      frames_at_once: how many frames are made together; None for all. It bounds the memory of long clips: feature maps
+        of so many frames are held at a time, and recomputed for gradients.
 
     Raises:
-      InputError: for a size that is no power of two, a scale that is none or leaves less than 8 x 8 displacements, an
-        unknown output or transition, no noise of either kind, or no frames at once.
+      InputError: for a size or a flow scale that is no power of two, fewer than 8 x 8 displacements, an unknown output
+        or transition, no noise for either code, or no frames at once.
     """
 
     size: int = 64
@@ -83,10 +83,10 @@ class DynamicConfig:
 
 
 class Trajectory(NamedTuple):
-    """What one of the codes is made of over a clip, a priori N(0, I).
+    """The latents of one code over a clip, a priori N(0, I).
 
-    The hidden states follow from `noise` alone, so that another `first` with the same noise is another shape (or
-    person) with the same motion.
+    The hidden states depend on `noise` alone, so that another `first` with the same noise is another shape (or person)
+    with the same motion.
 
     Attributes:
       first: [..., latents], Z_0.
@@ -98,14 +98,14 @@ class Trajectory(NamedTuple):
 
 
 class DynamicLatents(NamedTuple):
-    """The latents of a clip, or of a batch of them: a `Trajectory` of either kind, of the same number of frames."""
+    """The latents of a clip, or of a batch of them: a `Trajectory` for appearance and one for geometry."""
 
     appearance: Trajectory
     geometry: Trajectory
 
 
 class Transition(nn.Module):
-    """f of Eq. 11: the next hidden state from the last one and fresh noise.
+    """f of Eq. 11, the next hidden state from the last one and noise.
 
     Attributes:
       hidden: width of the two hidden layers.
@@ -128,7 +128,7 @@ class Transition(nn.Module):
 
 
 class DynamicGenerator(nn.Module):
-    """F(Z^a, Z^g) of Eq. 13; latents and codes may have any number of batch axes in front.
+    """F(Z^a, Z^g) of Eq. 13, from latents to clips; latents and codes may have any number of batch axes in front.
 
     Example:
       >>> config = DynamicConfig(size=16, appearance_filters=8, geometry_filters=8)
@@ -170,12 +170,8 @@ class DynamicGenerator(nn.Module):
 
     def __call__(self, latents: DynamicLatents) -> jax.Array:
         """Clips [..., frames, size, size, channels]."""
-        codes = self.codes(latents)
-        changes = (self.config.appearance_noise, self.config.geometry_noise)
-        # What does not change over a clip is made once.
-        return self.frames(
-            Latents(*(code if noise else code[..., :1, :] for code, noise in zip(codes, changes, strict=True)))
-        )
+        appearance = _codes(self.appearance_transition, latents.appearance)
+        return self.frames(Latents(appearance, _codes(self.geometry_transition, latents.geometry)))
 
     def codes(self, latents: DynamicLatents) -> Latents:
         """Z_t of Eq. 10, [..., frames, latents] of either kind."""
@@ -183,21 +179,21 @@ class DynamicGenerator(nn.Module):
         return Latents(*(path.first[..., None, :] + s for path, s in zip(latents, states, strict=True)))
 
     def states(self, latents: DynamicLatents) -> Latents:
-        """s_t of Eq. 11, [..., frames, latents] of either kind; zero at first, and throughout where nothing changes."""
+        """s_t of Eq. 11, [..., frames, latents] of either kind; zero in the first frame, and in all without noise."""
         paths = zip(latents, (self.appearance_transition, self.geometry_transition), strict=True)
         states = Latents(*(None if path.noise is None else _states(step, path.noise) for path, step in paths))
-        frames = next(moving.shape[-2] for moving in states if moving is not None)
+        frames = next(s.shape[-2] for s in states if s is not None)
 
-        def still(first: jax.Array) -> jax.Array:
+        def unchanged(first: jax.Array) -> jax.Array:
             return jnp.zeros((*first.shape[:-1], frames, first.shape[-1]), first.dtype)
 
         pairs = zip(states, latents, strict=True)
-        return Latents(*(still(path.first) if moving is None else moving for moving, path in pairs))
+        return Latents(*(unchanged(path.first) if s is None else s for s, path in pairs))
 
     def frames(self, codes: Latents) -> jax.Array:
         """Frames [..., frames, size, size, channels] from codes [..., frames, latents], Eq. 12.
 
-        Codes of one kind may be those of a single frame, which then are those of all.
+        Codes of one kind may be those of a single frame, and are then the same in all.
         """
         return self._in_chunks(
             lambda self, codes: _warp(self._canonical(codes.appearance), self._flow(codes.geometry)), codes
@@ -242,7 +238,7 @@ class DynamicGenerator(nn.Module):
             if x.shape[-2] == 1:
                 return jnp.broadcast_to(x, (-(-frames // chunk), *x.shape))
             x = jnp.moveaxis(x, -2, 0)
-            # Frames that nobody asked for fill the last chunk, so that all are made by one program.
+            # The last chunk is padded, so that one program makes all chunks.
             x = jnp.pad(x, [(0, -frames % chunk)] + [(0, 0)] * (x.ndim - 1))
             return jnp.moveaxis(x.reshape(-1, chunk, *x.shape[1:]), 1, -2)
 
@@ -256,7 +252,7 @@ class DynamicGenerator(nn.Module):
 
 
 def flow_strides(size: int) -> list[int]:
-    """By how much the geometric generator's layers multiply the size of their maps, from 4 to `size`, but the last's 1.
+    """Strides of the geometric generator's layers from maps of 4 x 4 to `size`, but for the last layer's 1.
 
     Example:
       >>> [flow_strides(size) for size in (8, 16, 32, 64, 128)]
@@ -278,7 +274,7 @@ def _codes(transition: Transition, path: Trajectory) -> jax.Array:
 
 
 def _states(transition: Transition, noise: jax.Array) -> jax.Array:
-    # Of a frame, the backward pass keeps some hundred numbers, much fewer than its pixels: nothing to make anew.
+    # The backward pass keeps some hundred numbers per frame, much fewer than its pixels: not worth recomputing.
     def step(transition: Transition, state: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         state = transition(state, noise)
         return state, state

@@ -1,7 +1,8 @@
 """MoCoGAN (Tulyakov et al. 2018, "MoCoGAN: decomposing motion and content for video generation"), a baseline.
 
-One code for what a clip shows, a recurrent network for how it moves, one network that draws every frame from both; and
-two critics, of frames and of clips.
+One code for the content of a clip, a recurrent network for its motion, and one network that makes every frame from
+both; and two critics, of frames and of clips. The network reads both codes together, so that nothing of it can be kept
+while one of them moves: Langevin dynamics moves all latents at once.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ FEWEST_FILTERS = 8
 
 @dataclass(frozen=True)
 class MocoganConfig:
-    """Sizes of the networks; the codes' are the paper's, the generator's those of Table 5's appearance generator.
+    """Sizes of the networks: codes as in the paper, the generator as the appearance generator of Table 5.
 
     Attributes:
       size: height and width of a frame, a power of two of at least 8.
@@ -29,8 +30,8 @@ class MocoganConfig:
       content_latents: length of z_C.
       motion_latents: length of z_M at a frame, the recurrent network's units.
       motion_noise: length of a frame's noise.
-      filters: of the generator's 4 x 4 map; the next layer has as many, every other one half as many, down to 8.
-      critic_filters: of the critics' first layer; every other one has twice as many.
+      filters: of the generator's 4 x 4 map; the next layer has as many, each later one half as many, down to 8.
+      critic_filters: of the critics' first layer; each later one has twice as many.
       output: of the generator: "tanh" for frames in [-1, 1], "sigmoid" for frames in [0, 1].
 
     Raises:
@@ -56,8 +57,8 @@ class MocoganLatents(NamedTuple):
     """The latents of a clip, or of a batch of them, a priori N(0, I).
 
     Attributes:
-      content: [..., content latents], the same for all frames.
-      noise: [..., frames, motion noise], of which the recurrent network makes the motion codes.
+      content: [..., content latents], z_C, the same for all frames.
+      noise: [..., frames, motion noise], from which the recurrent network makes the motion codes.
     """
 
     content: Any
@@ -65,7 +66,15 @@ class MocoganLatents(NamedTuple):
 
 
 class MocoganGenerator(nn.Module):
-    """Clips of any length from content and noise; latents may have any number of batch axes in front."""
+    """Clips of any length from content and noise; latents may have any number of batch axes in front.
+
+    Example:
+      >>> model = MocoganGenerator(MocoganConfig(size=8, filters=8))
+      >>> latents = MocoganLatents(content=jnp.ones(50), noise=jnp.ones([5, 10]))
+      >>> clip, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), latents)
+      >>> clip.shape
+      (5, 8, 8, 3)
+    """
 
     config: MocoganConfig
 
@@ -95,7 +104,7 @@ class MocoganGenerator(nn.Module):
 
 
 class VideoCritic(nn.Module):
-    """Whether a clip is real: convolutions over time and space, then one number; clips of any length.
+    """Logits that clips of any length are real, by convolutions over time and space.
 
     Attributes:
       filters: of the convolutions, each of which halves height, width and length.
@@ -108,24 +117,23 @@ class VideoCritic(nn.Module):
         """Logits [batch] that clips [batch, frames, size, size, channels] are real."""
         x = clips
         for filters in self.filters:
-            # A convolution over time too, as one over space alone: XLA's CPU backend has none but a slow loop for the
-            # gradients of the other, and took forty times as long for them.
+            # A convolution over time and space, as one over space alone: for the gradients of the former, XLA's CPU
+            # backend has a slow loop alone, which takes forty times as long.
             x = nn.leaky_relu(nn.Conv(filters, (3, 3), strides=2)(frame_triples(x)), LEAK)
         x = x.mean(axis=1)  # what is left of the length
         return nn.Dense(1)(x.reshape(len(x), -1))[:, 0]
 
 
 def frame_triples(clips: jax.Array) -> jax.Array:
-    """What convolutions of three frames and stride 2 over time see: [batch, ceil(frames / 2), ..., 3 * channels].
+    """Windows of a convolution of three frames and stride 2 over time, [batch, ceil(frames / 2), ..., 3 * channels].
 
-    Frames beyond either end are zero, as "SAME" pads: of an odd number of frames one before and one after, of an even
-    one after.
+    Padding is zero, as for "SAME": one frame before and one after an odd number of frames, one after an even number.
 
     Args:
       clips: [batch, frames, ..., channels].
     """
     frames = clips.shape[1]
-    span = frames + frames % 2  # that the first frames of the triples are taken from
+    span = frames + frames % 2  # all frames that a triple can begin at
     padded = jnp.pad(clips, [(0, 0), (frames % 2, 1), *[(0, 0)] * (clips.ndim - 2)])
     return jnp.concatenate([padded[:, i : i + span : 2] for i in range(3)], axis=-1)
 

@@ -1,4 +1,4 @@
-"""From a code to a picture: a fully connected layer and transposed convolutions, as both generators are made."""
+"""The upsampling network of all generators: from a code to an image or a flow, by transposed convolutions."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,22 +9,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# The authors' code draws weights and biases alike from a normal distribution of this deviation, cut at two of them.
+# Weights and biases alike begin at a normal distribution of this deviation, truncated at two deviations, as in the
+# authors' code.
 INITIAL_DEVIATION = 0.1
 
-# From so many channels on, XLA:CPU's fast convolution is used for what it is.
+# What follows was measured on XLA:CPU.
+# From so many channels on, its convolution is fast as it is; with fewer, pixels are grouped.
 MANY_CHANNELS = 16
-# Of no more channels than that, it takes as long for fewer filters as for so many.
+# With fewer than MANY_CHANNELS, it takes as long for fewer filters as for so many.
 ENOUGH_FILTERS = 20
-# From so many on, four convolutions cost XLA:CPU less than one that multiplies with zeros in between; a TPU as much.
+# From so many channels and filters on, one convolution per phase costs less than one for all phases, of whose taps some
+# are zero; on a TPU both cost the same.
 SEPARATE_CHANNELS = 16
-# Of a kernel of no more numbers than that, which then stays in a core's cache, XLA:CPU's strided convolution is faster
-# than those of the remainders; of a larger one up to twice as slow.
+# Up to this size a kernel stays in a core's cache, and the strided convolution is the fastest gradient of the images;
+# with larger ones it is up to twice as slow as the convolutions of the phases.
 LARGEST_STRIDED_KERNEL = 100_000
 
 
 def transposed_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The plain transposed convolution with "SAME" padding, `stride` times as large; see `subpixel_convolution`.
+    """Images enlarged by a plain transposed convolution with "SAME" padding, the reference of `subpixel_convolution`.
 
     Args:
       images: [batch, height, width, channels].
@@ -38,25 +41,33 @@ def transposed_convolution(images: jax.Array, kernel: jax.Array, stride: int) ->
 
 
 def subpixel_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Equals `transposed_convolution`, by a dense convolution to more filters and depth-to-space.
+    """Images enlarged as by `transposed_convolution`, by convolutions for which XLA's CPU backend has a fast path.
 
     Pixel `stride * p + r` of the output sums tap t of the kernel over input pixel p + o wherever
-    `t = stride * o + before - r`, so every remainder r is a small convolution of its own; they run as one. XLA's CPU
-    backend has a fast path for this and none for the other.
+    `t = stride * o + before - r`. Every phase r is therefore a small convolution of its own; all of them are one
+    convolution to more filters and depth-to-space.
 
-    Where channels are not few, each remainder runs by itself, with the taps that it has: of a kernel of 3 x 3
-    at stride 2 these are 1, 2, 2 and 4 of the 4 that all have as one.
+    With many channels, each phase runs by itself, with the taps that it has: at stride 2, a kernel of 3 x 3 has
+    phases of 1, 2, 2 and 4 taps, where one convolution for all has 4 for each.
+
+    Args:
+      images, kernel, stride: as of `transposed_convolution`.
+
+    Example:
+      >>> images, kernel = jnp.ones([1, 2, 2, 1]), jnp.ones([3, 3, 1, 1])
+      >>> subpixel_convolution(images, kernel, 2)[0, :, :, 0].tolist()
+      [[1.0, 1.0, 2.0, 1.0], [1.0, 1.0, 2.0, 1.0], [2.0, 2.0, 4.0, 2.0], [1.0, 1.0, 2.0, 1.0]]
     """
-    return _convolution_of_squares(images, kernel) if stride == 1 else _subpixel(images, kernel, stride)
+    return _space_to_depth_convolution(images, kernel) if stride == 1 else _subpixel(images, kernel, stride)
 
 
-def _by_remainders(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`subpixel_convolution` where sizes grow."""
+def _by_phases(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`subpixel_convolution` for strides above 1."""
     taps, _, channels, filters = kernel.shape
     if stride <= taps and min(channels, filters) >= SEPARATE_CHANNELS:
-        return _separate_convolutions(images, kernel, stride)
+        return _phase_by_phase(images, kernel, stride)
     before = _padding_before(taps, stride)
-    # How far an input pixel is from the one at the output's place, and which pixel of those made there.
+    # Offsets of input pixels from the one at the output's position, and phases.
     first, last = -(before // stride), (stride - 1 + taps - 1 - before) // stride
     offset, r = np.meshgrid(np.arange(first, last + 1), np.arange(stride), indexing="ij")
     tap = stride * offset + before - r
@@ -68,18 +79,17 @@ def _by_remainders(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Arr
     return _depth_to_space(small, stride, stride)
 
 
-def _convolution_of_squares(images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`subpixel_convolution` where both sizes are equal.
+def _space_to_depth_convolution(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`subpixel_convolution` for stride 1.
 
-    With few channels, squares of two by two pixels are taken for one pixel of four times the channels, of which the
-    fast path takes less time than its operations, half as many again, would let one think.
+    With few channels, by 2 x 2 space-to-depth: 1.5 times the operations, still faster on XLA:CPU.
     """
     taps, _, channels, filters = kernel.shape
     batch, height, width, _ = images.shape
     before = _padding_before(taps, 1)
     if min(channels, filters) >= MANY_CHANNELS or height % 2 or width % 2:
         return _convolution(images, kernel, (before, before))
-    # How far a square of input pixels is from that of output pixels, and which pixels of either.
+    # Offsets of 2 x 2 blocks of input pixels from that of the output, and positions within both.
     first, last = -((before + 1) // 2), (taps - before) // 2
     offset, q, r = np.meshgrid(np.arange(first, last + 1), np.arange(2), np.arange(2), indexing="ij")
     tap = 2 * offset + q - r + before
@@ -92,18 +102,18 @@ def _convolution_of_squares(images: jax.Array, kernel: jax.Array) -> jax.Array:
     return _depth_to_space(_convolution(squares, dense, (-first, -first)), 2, 2)
 
 
-def _separate_convolutions(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`subpixel_convolution`, one remainder after the other."""
+def _phase_by_phase(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`subpixel_convolution`, one phase after the other."""
     taps, before = kernel.shape[0], _padding_before(kernel.shape[0], stride)
     batch, height, width, _ = images.shape
 
-    def of_remainder(remainder: int) -> tuple[int, list[int]]:
-        """How far above its pixel a small convolution begins, and which taps of the kernel it has."""
-        offsets = [o for o in range(-taps, taps + 1) if 0 <= stride * o + before - remainder < taps]
-        return -offsets[0], [stride * o + before - remainder for o in offsets]
+    def phase_taps(phase: int) -> tuple[int, list[int]]:
+        """How far above its pixel the convolution of a phase begins, and its taps of the kernel."""
+        offsets = [o for o in range(-taps, taps + 1) if 0 <= stride * o + before - phase < taps]
+        return -offsets[0], [stride * o + before - phase for o in offsets]
 
     def pixels(row: int, column: int) -> jax.Array:
-        (above, rows), (left, columns) = of_remainder(row), of_remainder(column)
+        (above, rows), (left, columns) = phase_taps(row), phase_taps(column)
         return _convolution(images, kernel[np.ix_(rows, columns)], (above, left))
 
     small = [jnp.stack([pixels(row, column) for column in range(stride)], axis=3) for row in range(stride)]
@@ -111,7 +121,7 @@ def _separate_convolutions(images: jax.Array, kernel: jax.Array, stride: int) ->
 
 
 def _padding_before(taps: int, stride: int) -> int:
-    """How lax.conv_transpose pads for "SAME"."""
+    """Rows that lax.conv_transpose adds above an image for "SAME"."""
     return taps - 1 if stride > taps - 1 else -(-(taps + stride - 2) // 2)
 
 
@@ -119,17 +129,17 @@ Padding = tuple[int, int]
 
 
 def _plain_convolution(images: jax.Array, kernel: jax.Array, before: Padding) -> jax.Array:
-    """A convolution of stride 1 that keeps the size, padded by so many pixels above and to the left."""
+    """Images of the same size by a convolution of stride 1, padded by `before` pixels above and to the left."""
     return _strided_convolution(images, kernel, before, (1, 1))
 
 
 def _in_blocks(
     images: jax.Array, kernel: jax.Array, before: Padding, rows: int, columns: int, stride: int
 ) -> jax.Array:
-    """One of any stride, of so many rows and columns of output pixels at once, each of which has filters of its own.
+    """A convolution of any stride that makes blocks of `rows` x `columns` output pixels, each by filters of its own.
 
-    Their window is larger than the kernel by the block less one pixel, times the stride: the more multiplications with
-    zeros, the larger the block.
+    The window of a block is the kernel's and (block - 1) * stride pixels more: the larger the block, the more
+    multiplications with zeros.
     """
     if rows == columns == 1:
         return _strided_convolution(images, kernel, before, (stride, stride))
@@ -146,7 +156,7 @@ def _in_blocks(
 
 
 def _strided_convolution(images: jax.Array, kernel: jax.Array, before: Padding, strides: tuple[int, int]) -> jax.Array:
-    # What a kernel reaches beyond its first `strides` pixels, less what lies before them, lies after the last.
+    # After the last pixel, as much is padded as the kernel reaches beyond one stride, less the padding before.
     padding = [
         (first, size - stride - first) for first, size, stride in zip(before, kernel.shape, strides, strict=False)
     ]
@@ -154,7 +164,7 @@ def _strided_convolution(images: jax.Array, kernel: jax.Array, before: Padding, 
 
 
 def _block(height: int, width: int, channels: int, filters: int) -> tuple[int, int]:
-    """Rows and columns of the smallest block that has filters enough, where such blocks fill the picture."""
+    """Rows and columns of the smallest block with enough filters, if an image is a multiple of such blocks."""
     rows = columns = 1
     while rows * columns * filters < ENOUGH_FILTERS:
         rows, columns = (rows, 2 * columns) if columns == rows else (2 * rows, columns)
@@ -171,17 +181,17 @@ def _depth_to_space(maps: jax.Array, rows: int, columns: int) -> jax.Array:
 
 
 def _fast_convolution(images: jax.Array, kernel: jax.Array, before: Padding, stride: int = 1) -> jax.Array:
-    """A convolution to one `stride`-th of the size, in blocks where it has few channels and filters."""
+    """Images of 1 / `stride` of the size by a convolution, in blocks where it has few channels and filters."""
     _, height, width, _ = images.shape
     block = _block(height // stride, width // stride, *kernel.shape[2:])
     return _in_blocks(images, kernel, before, *block, stride)
 
 
-def _turned(kernel: jax.Array) -> jax.Array:
-    """The kernel of the images' gradient, turned around and transposed behind a barrier.
+def _adjoint_kernel(kernel: jax.Array) -> jax.Array:
+    """The kernel of the images' gradient: flipped, with channels and filters swapped, behind an optimisation barrier.
 
-    XLA would else make both a part of the convolution, and for such ones its CPU backend has only a slow loop, which
-    made Langevin steps 3.6 times as slow.
+    Without the barrier XLA makes the flip a part of the convolution, for which its CPU backend has a slow loop alone;
+    Langevin steps then take 3.6 times as long.
     """
     return jax.lax.optimization_barrier(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
 
@@ -190,7 +200,7 @@ def _with_gradients(
     convolution: Callable[[jax.Array, jax.Array, Any], jax.Array],
     gradients: Callable[[Any, tuple[jax.Array, jax.Array], jax.Array], tuple[jax.Array, jax.Array]],
 ) -> Callable[[jax.Array, jax.Array, Any], jax.Array]:
-    """A convolution of images, a kernel and a setting, with gradients of our own from setting, both and cotangent."""
+    """The convolution (images, kernel, setting) with gradients (setting, (images, kernel), cotangent) -> both."""
     own = jax.custom_vjp(convolution, nondiff_argnums=(2,))
     own.defvjp(lambda images, kernel, setting: (convolution(images, kernel, setting), (images, kernel)), gradients)
     return own
@@ -201,12 +211,12 @@ def _convolution_gradients(
 ) -> tuple[jax.Array, jax.Array]:
     images, kernel = kept
     after = (kernel.shape[0] - 1 - before[0], kernel.shape[1] - 1 - before[1])
-    of_images = _fast_convolution(cotangent, _turned(kernel), after)
-    (of_kernel,) = jax.linear_transpose(lambda k: _plain_convolution(images, k, before), kernel)(cotangent)
-    return of_images, of_kernel
+    grad_images = _fast_convolution(cotangent, _adjoint_kernel(kernel), after)
+    (grad_kernel,) = jax.linear_transpose(lambda k: _plain_convolution(images, k, before), kernel)(cotangent)
+    return grad_images, grad_kernel
 
 
-# What JAX would make of it, but for the turned kernel's barrier.
+# The gradients are JAX's own, but for the kernel's barrier.
 _convolution = _with_gradients(partial(_fast_convolution, stride=1), _convolution_gradients)
 
 
@@ -217,19 +227,19 @@ def _subpixel_gradients(
     taps, filters = kernel.shape[0], kernel.shape[-1]
     # XLA:CPU's strided convolution of three or five channels takes up to ten times as long as of two or four.
     if filters % 2 or kernel.size > LARGEST_STRIDED_KERNEL:
-        return jax.vjp(lambda x, k: _by_remainders(x, k, stride), images, kernel)[1](cotangent)
-    (of_kernel,) = jax.vjp(lambda k: _by_remainders(images, k, stride), kernel)[1](cotangent)
+        return jax.vjp(lambda x, k: _by_phases(x, k, stride), images, kernel)[1](cotangent)
+    (grad_kernel,) = jax.vjp(lambda k: _by_phases(images, k, stride), kernel)[1](cotangent)
     before = (taps - 1 - _padding_before(taps, stride),) * 2
-    return _fast_convolution(cotangent, _turned(kernel), before, stride), of_kernel
+    return _fast_convolution(cotangent, _adjoint_kernel(kernel), before, stride), grad_kernel
 
 
-# The gradient of the images needs none of the remainders: it is a strided convolution of the cotangent, without zeros
-# and without pixels put in another order. Where that is slow, it is that of the remainders.
-_subpixel = _with_gradients(_by_remainders, _subpixel_gradients)
+# The gradient of the images needs no phases: it is a strided convolution of the cotangent, without zeros and without
+# depth-to-space. Where that is slow, it goes back through the phases.
+_subpixel = _with_gradients(_by_phases, _subpixel_gradients)
 
 
 def enlarge(maps: jax.Array, scale: int) -> jax.Array:
-    """Maps [..., height, width, channels], `scale` times as large by linear interpolation."""
+    """Maps [..., height, width, channels] enlarged `scale` times by linear interpolation."""
     if scale == 1:
         return maps
     height, width, channels = maps.shape[-3:]
@@ -245,7 +255,7 @@ class UpsamplingNetwork(nn.Module):
     Attributes:
       first_filters: channels of the 4 x 4 map that the fully connected layer makes.
       filters: of the transposed convolutions, the last one's being the output's channels.
-      kernels, strides: of the same.
+      kernels, strides: taps along either axis, and strides, of the transposed convolutions.
       weight_balance: None draws weights with a deviation of 0.1 and uses them as they are. A number (beta of section
         5.7, 1 for the appearance generator) draws them with a deviation of 1 and multiplies them at run time by He's
         constant of their layer, sqrt(2 / fan-in), times that number.
@@ -269,7 +279,7 @@ class UpsamplingNetwork(nn.Module):
         leading = codes.shape[:-1]
         x = codes.reshape(-1, codes.shape[-1])
         weights, biases = self._layer("dense", (x.shape[-1], 16 * self.first_filters), x.shape[-1])
-        # The bias belongs to the channels of each of the 16 pixels.
+        # One bias for each channel of each of the 16 pixels.
         x = nn.relu(x @ weights + biases).reshape(-1, 4, 4, self.first_filters)
         layers = list(zip(self.filters, self.kernels, self.strides, strict=True))
         for i, (filters, taps, stride) in enumerate(layers):

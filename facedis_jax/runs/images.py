@@ -47,7 +47,6 @@ class ImageDataConfig:
       crop: of a real set's photographs, see `facedis_jax.formats.images.Framing`; None for the set's own.
       channels: of a real set's images, 3 or 1; None for the set's own.
       views: of Multi-PIE, in degrees; None for the set's own.
-      max_test_per_view: of Multi-PIE, a fixed choice of so many test images of each view; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
       skip_damaged: leave out images of a real set that cannot be read; `skipped.json` lists them.
       face_model: what synthetic photographs show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
@@ -63,7 +62,6 @@ class ImageDataConfig:
     crop: str | None = None
     channels: int | None = None
     views: tuple[int, ...] | None = None
-    max_test_per_view: int | None = None
     prepared: Path | None = None
     skip_damaged: bool = False
     face_model: Path | None = None
@@ -86,7 +84,7 @@ def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
         return synthetic_images(load_face_model(data.face_model), data.photographs, size=data.size)
     if data.folder is None:
         raise InputError(f"{option}.folder", f"the folder of the set {data.kind}", "none")
-    names = ("max_train", "max_test", "category", "crop", "channels", "views", "max_test_per_view")
+    names = ("max_train", "max_test", "category", "crop", "channels", "views")
     settings = {name: getattr(data, name) for name in names}
     return load_images(
         data.kind, data.folder, size=data.size, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings
