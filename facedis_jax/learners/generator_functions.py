@@ -24,17 +24,18 @@ Inference = Callable[..., Any]
 
 
 def _no_inference(*_: Any, **__: Any) -> Any:
-    raise NotImplementedError("a learner's functions infer latents, not those of a generator alone")
+    raise NotImplementedError("these functions have no inference, which a learner adds")
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratorFunctions:
-    """What a generator does with given parameters; examples are images or clips.
+    """Functions of a generator's parameters and of batches: prior, inference, decoding, ranges, errors.
 
-    Examples are float32 in the range of the generator's output, [-1, 1] or [0, 1], unless said otherwise.
+    Examples are images or clips, float32 in the range of the generator's output, [-1, 1] or [0, 1], unless said
+    otherwise.
 
     Attributes:
-      module: the generator; parameters of other networks beside its own are ignored.
+      module: the generator, a Linen module; parameters of other networks than its own are ignored.
       prior: (key, shape of an example) -> the latents of one example from N(0, I).
       parts: of a generator whose latents are a pair, `appearance` and `geometry`, the names of the two methods of the
         module that compute from either alone; its method `combine` makes the example of what they return. None where
@@ -52,7 +53,7 @@ class GeneratorFunctions:
 
     @property
     def config(self) -> Any:
-        """Of the generator."""
+        """The module's configuration."""
         return self.module.config  # type: ignore[attr-defined]
 
     def init(self, key: jax.Array, params: Any = None) -> Any:
@@ -64,11 +65,16 @@ class GeneratorFunctions:
         return self.module.apply({"params": params}, *inputs, method=method)
 
     def decode(self, params: Any, latents: Any) -> jax.Array:
-        """Examples from latents, both with any number of batch axes."""
+        """Examples [..., size, size, channels] or [..., frames, size, size, channels] from latents [..., latents]."""
         return self.call("__call__", params, latents)
 
     def to_model_range(self, examples: jax.Array) -> jax.Array:
-        """Examples in the range of the generator's output, from uint8 or from floating-point numbers in [0, 1]."""
+        """Examples in the range of the generator's output, from uint8 or from floating-point values in [0, 1].
+
+        Example:
+          >>> image_functions(GeneratorConfig(output="tanh")).to_model_range(jnp.array([0, 255], jnp.uint8)).tolist()
+          [-1.0, 1.0]
+        """
         if examples.dtype == jnp.uint8:
             examples = examples.astype(jnp.float32) / 255
         return examples * 2 - 1 if self._signed else examples
@@ -91,7 +97,7 @@ class GeneratorFunctions:
 class ImageFunctions(GeneratorFunctions):
     """`GeneratorFunctions` of a `DeformableGenerator`; latents are `Latents`.
 
-    `infer` takes known appearance [batch, latents] after the keys, where it is held fixed.
+    `infer` of some learners takes known appearance [batch, latents] after the keys, and holds it fixed.
     """
 
     def canonical(self, params: Any, appearance: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Classification by energy, on a codec whose bends are known."""
+"""Classification by energy, on a codec whose geometry is known."""
 
 import numpy as np
 
@@ -24,14 +24,14 @@ def brightening_codec() -> ImageCodec:
     )
 
 
-def test_the_template_that_needs_the_smallest_bend_wins():
+def test_the_template_that_needs_the_smallest_change_wins():
     brightness = np.array([0.15, 0.42, 0.71, 0.88])
     images = np.tile(brightness[:, None, None, None], (1, 4, 4, 1)).astype(np.float32)
     predicted, energies, geometry = classify_by_energy(brightening_codec(), images, np.eye(3), sigma=0.3)
     np.testing.assert_array_equal(predicted, [0, 1, 2, 2])
-    bends = brightness[:, None] - np.array([0.1, 0.5, 0.9])
-    np.testing.assert_allclose(geometry[..., 0], bends, atol=1e-6)
-    np.testing.assert_allclose(energies, bends**2 / 2, atol=1e-6)
+    changes = brightness[:, None] - np.array([0.1, 0.5, 0.9])
+    np.testing.assert_allclose(geometry[..., 0], changes, atol=1e-6)
+    np.testing.assert_allclose(energies, changes**2 / 2, atol=1e-6)
 
 
 def test_what_is_not_explained_counts_by_the_deviation():

@@ -130,15 +130,15 @@ def make_abp(config=ABP, **settings):
 
 
 def make_images(index):
-    """Photographs [images, 8, 8, 3] uint8 of coloured discs, each at its own place."""
+    """Images [images, 8, 8, 3] uint8 of coloured discs, each at its own place."""
     y, x = np.mgrid[:8, :8]
-    pictures = []
+    images = []
     for i in index:
         rng = np.random.default_rng(i)
         row, column = rng.uniform(2, 5, 2)
         disc = np.exp(-((x - column) ** 2 + (y - row) ** 2) / 4)
-        pictures.append(disc[..., None] * rng.uniform(0.2, 1, 3))
-    return np.round(255 * np.stack(pictures)).astype(np.uint8)
+        images.append(disc[..., None] * rng.uniform(0.2, 1, 3))
+    return np.round(255 * np.stack(images)).astype(np.uint8)
 
 
 def make_image_batch(index):

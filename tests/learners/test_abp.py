@@ -208,7 +208,7 @@ def test_frozen_networks_keep_their_weights_whatever_the_decay(digits):
 
 
 def test_known_codes_are_kept_at_evaluation_and_masked_images_do_not_count(small, digits):
-    """Shown on a generator that bends nothing, so that its images are of the known codes alone."""
+    """Shown on a generator without a warp, so that its images are of the known codes alone."""
     config, codes, _, _, after = digits
     params = {**after.params, "geometry_network": jax.tree.map(jnp.zeros_like, after.params["geometry_network"])}
     batch = {**small.batch([1, 4, 5, 0]), "code": np.float32(codes[[1, 4, 5, 0]])}

@@ -104,7 +104,7 @@ def small(random_variables):
     return variables, latents, np.asarray(jax.jit(DeformableGenerator(SMALL).apply)(variables, latents))
 
 
-def test_an_image_is_the_canonical_one_bent_by_the_flow(small):
+def test_an_image_is_the_canonical_one_warped_by_the_flow(small):
     variables, latents, images = small
     canonical = np.asarray(method("canonical")(variables, latents.appearance))
     flow = np.asarray(method("flow")(variables, latents.geometry))
@@ -114,8 +114,8 @@ def test_an_image_is_the_canonical_one_bent_by_the_flow(small):
     for place in np.ndindex(2, 3):
         coordinates = [y + flow[place][..., 1], x + flow[place][..., 0]]
         for channel in range(3):
-            bent = map_coordinates(canonical[place][..., channel], coordinates, order=1, mode="nearest")
-            np.testing.assert_allclose(images[place][..., channel], bent, atol=1e-5)
+            warped = map_coordinates(canonical[place][..., channel], coordinates, order=1, mode="nearest")
+            np.testing.assert_allclose(images[place][..., channel], warped, atol=1e-5)
 
 
 def test_without_geometry_an_image_is_its_appearance(small):

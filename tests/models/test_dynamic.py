@@ -47,7 +47,7 @@ def method(name, config=SMALL):
 
 @pytest.fixture(scope="module")
 def small(random_variables):
-    """Weights under which the flow bends by pixels."""
+    """Weights under which the flow moves pixels by pixels."""
     variables = random_variables(DynamicGenerator(SMALL), draw(SMALL, 2))
     geometry = {name: 3 * leaf for name, leaf in variables["params"]["geometry_network"].items()}
     return {"params": {**variables["params"], "geometry_network": geometry}}
@@ -134,7 +134,7 @@ def test_a_code_without_noise_does_not_change_and_has_no_transition(still, rando
 
 @pytest.mark.parametrize("still", ["appearance", "geometry"])
 @pytest.mark.parametrize("frames_at_once", [None, 3])
-def test_what_does_not_change_is_made_once_and_bends_as_if_made_for_each_frame(still, frames_at_once, random_variables):
+def test_what_does_not_change_is_made_once_and_warped_as_if_for_each_frame(still, frames_at_once, random_variables):
     """Values and gradients of seven frames against the plain way, by the codes of every frame."""
     config = replace(SMALL, **{f"{still}_noise": 0})
     latents = draw(SMALL, 7, 2)
@@ -162,7 +162,7 @@ def test_what_does_not_change_is_made_once_and_bends_as_if_made_for_each_frame(s
 
 
 def test_what_does_not_change_costs_less(random_variables):
-    """By the compiled program's count of operations: eight frames' pictures are drawn once."""
+    """By the compiled program's count of operations: the canonical images of eight frames are made once."""
 
     def operations(appearance_noise):
         config = replace(SMALL, appearance_noise=appearance_noise, appearance_filters=64)
@@ -185,7 +185,7 @@ def test_another_first_code_keeps_the_motion(small):
     np.testing.assert_array_equal(after.appearance, before.appearance)
 
 
-def test_frames_are_canonical_ones_bent_by_the_flow(small):
+def test_frames_are_canonical_ones_warped_by_the_flow(small):
     latents = draw(SMALL, 3, 2)
     codes = method("codes")(small, latents)
     canonical, flow = method("canonical")(small, codes.appearance), method("flow")(small, codes.geometry)
@@ -284,12 +284,12 @@ def test_gradients_are_equation_18s_for_an_emission_that_is_differentiated_by_ha
     """F_a and F_g linear, F_w their product: nothing but Eq. 11 is shared with the model."""
     config, latents = replace(SMALL, transition=transition), draw(SMALL, 6)
     rng = np.random.default_rng(3)
-    paint, bend, clip = rng.normal(size=(3, 11)), rng.normal(size=(4, 11)), rng.normal(size=(6, 11))
+    paint, move, clip = rng.normal(size=(3, 11)), rng.normal(size=(4, 11)), rng.normal(size=(6, 11))
     model, sigma = DynamicGenerator(config), 0.7
 
     def density(latents):
         codes = model.apply(small, latents, method="codes")
-        return log_joint(clip, (codes.appearance @ paint) * (codes.geometry @ bend), latents, sigma=sigma)
+        return log_joint(clip, (codes.appearance @ paint) * (codes.geometry @ move), latents, sigma=sigma)
 
     found = jax.jit(jax.grad(density))(latents)
     residual = transition == "residual"
@@ -298,8 +298,11 @@ def test_gradients_are_equation_18s_for_an_emission_that_is_differentiated_by_ha
         np.float64(path.first) + numpy_states(params[f"{name}_transition"], path.noise, residual=residual)
         for name, path in latents._asdict().items()
     )
-    error = (clip - (appearance @ paint) * (geometry @ bend)) / sigma**2
-    deltas = {"appearance": (error * (geometry @ bend)) @ paint.T, "geometry": (error * (appearance @ paint)) @ bend.T}
+    error = (clip - (appearance @ paint) * (geometry @ move)) / sigma**2
+    deltas = {
+        "appearance": (error * (geometry @ move)) @ paint.T,
+        "geometry": (error * (appearance @ paint)) @ move.T,
+    }
     for name, delta in deltas.items():
         path = getattr(latents, name)
         expected = hand_gradients(params[f"{name}_transition"], path, delta, residual=residual)
