@@ -1,5 +1,6 @@
 """The deformable generator (Eq. 1, Table 4): one network makes a canonical image, another the flow that warps it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -112,14 +113,11 @@ class DeformableGenerator(nn.Module):
 
     def canonical(self, appearance: jax.Array) -> jax.Array:
         """Canonical images [..., size, size, channels], of the appearance alone."""
-        squash = nn.sigmoid if self.config.output == "sigmoid" else jnp.tanh
-        return squash(self.appearance_network(appearance))
+        return output_activation(self.config.output)(self.appearance_network(appearance))
 
     def flow(self, geometry: jax.Array) -> jax.Array:
         """Flows [..., size, size, 2] as (dx, dy) in pixels, of the geometry alone."""
-        config = self.config
-        flow = jnp.tanh(self.geometry_network(config.geometry_gain * geometry))
-        return config.displacement * config.size * enlarge(flow, config.flow_scale)
+        return scaled_flow(self.config, self.geometry_network(self.config.geometry_gain * geometry))
 
     def combine(self, canonical: jax.Array, flow: jax.Array | None) -> jax.Array:
         """Images: canonical ones, warped where there is a flow, and refined if so configured."""
@@ -142,6 +140,16 @@ class Refiner(nn.Module):
     def __call__(self, image: jax.Array) -> jax.Array:
         x = nn.relu(nn.Conv(self.filters, (3, 3))(image))
         return image + nn.Conv(self.channels, (3, 3), kernel_init=nn.initializers.zeros)(x)
+
+
+def output_activation(output: str) -> Callable[[jax.Array], jax.Array]:
+    """The activation of a generator's images, by the name of its output: "sigmoid" or "tanh"."""
+    return nn.sigmoid if output == "sigmoid" else jnp.tanh
+
+
+def scaled_flow(config: Any, maps: jax.Array) -> jax.Array:
+    """Flows in pixels from the last maps of a geometric generator, by a `GeneratorConfig` or a `DynamicConfig`."""
+    return config.displacement * config.size * enlarge(jnp.tanh(maps), config.flow_scale)
 
 
 def generator_widths(config: GeneratorConfig) -> list[int]:

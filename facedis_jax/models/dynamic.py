@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.geometry import warp
-from facedis_jax.models.deformable import Latents
-from facedis_jax.models.upsampling import FanIn, UpsamplingNetwork, enlarge
+from facedis_jax.models.deformable import Latents, output_activation, scaled_flow
+from facedis_jax.models.upsampling import FanIn, UpsamplingNetwork
 
 FEWEST_FILTERS = 8  # of a hidden layer
 
@@ -220,13 +220,10 @@ class DynamicGenerator(nn.Module):
         return _warp(canonical, flow)
 
     def _canonical(self, appearance: jax.Array) -> jax.Array:
-        squash = jnp.tanh if self.config.output == "tanh" else nn.sigmoid
-        return squash(self.appearance_network(appearance))
+        return output_activation(self.config.output)(self.appearance_network(appearance))
 
     def _flow(self, geometry: jax.Array) -> jax.Array:
-        config = self.config
-        flow = jnp.tanh(self.geometry_network(config.geometry_gain * geometry))
-        return config.displacement * config.size * enlarge(flow, config.flow_scale)
+        return scaled_flow(self.config, self.geometry_network(self.config.geometry_gain * geometry))
 
     def _in_chunks(self, make: Callable[["DynamicGenerator", Any], jax.Array], codes: Any) -> jax.Array:
         """`make` of all codes, of as many frames at once as configured."""

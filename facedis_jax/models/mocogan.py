@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.models.critic import LEAK, Critic
+from facedis_jax.models.deformable import output_activation
 from facedis_jax.models.upsampling import UpsamplingNetwork
 
 FEWEST_FILTERS = 8
@@ -94,8 +95,8 @@ class MocoganGenerator(nn.Module):
         """Clips [..., frames, size, size, channels]."""
         motion = self.motion(latents.noise)
         content = jnp.broadcast_to(latents.content[..., None, :], (*motion.shape[:-1], self.config.content_latents))
-        squash = jnp.tanh if self.config.output == "tanh" else nn.sigmoid
-        return squash(self.frame_network(jnp.concatenate([content, motion], axis=-1)))
+        codes = jnp.concatenate([content, motion], axis=-1)
+        return output_activation(self.config.output)(self.frame_network(codes))
 
     def motion(self, noise: jax.Array) -> jax.Array:
         """Motion codes z_M [..., frames, motion latents] from noise [..., frames, motion noise]."""

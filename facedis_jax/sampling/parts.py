@@ -1,4 +1,4 @@
-"""Sweeps of alternating Langevin dynamics that evaluate either part of a density once after each step of its latents.
+"""Sweeps of alternating Langevin dynamics that evaluate each part of a density once after each step of its latents.
 
 A deformable generator makes a canonical image from one of its latents and a flow from the other, at nearly all of its
 cost. While one of them moves, neither pass of the other's network is needed. So the sampler carries, from step to step,
@@ -35,7 +35,7 @@ def sweep_by_parts(
 
     Args:
       log_density, parts, z, key, block: as of `alternating_langevin`.
-      sizes: of the steps of either latents, one for each leaf.
+      sizes: the step sizes of both latents, one for each leaf.
     """
     # A jitted function is traced once, so that the pullbacks of all its calls have one structure, as a loop needs them.
     differentiated = [jax.jit(partial(jax.vjp, part)) for part in parts]
