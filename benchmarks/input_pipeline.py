@@ -121,8 +121,8 @@ class FakeSettings(ImageSettings):
     num_images: int = 1024
 
 
-class FakePhotographs(ImageBuilder):
-    """Photographs of random pixels."""
+class FakeImages(ImageBuilder):
+    """Images of random pixels."""
 
     name = "fake_images"
     settings_type = FakeSettings
@@ -152,9 +152,9 @@ def fake_face_set(folder: Path, num_faces: int, num_vertices: int) -> FaceSet:
 
 
 def fake_images(folder: Path, num_images: int, size: int) -> ImageSource:
-    """Photographs prepared in a folder, to be read from there."""
+    """Images prepared in a folder, to be read from there."""
     settings = FakeSettings(size=size, num_images=num_images)
-    return load_prepared_pixels(FakePhotographs, folder, settings, folder / "prepared").train.source
+    return load_prepared_pixels(FakeImages, folder, settings, folder / "prepared").train.source
 
 
 def take(dataset: Any, number: int, send: Callable[[Any], Any] = jax.device_put) -> None:
