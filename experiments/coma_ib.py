@@ -7,8 +7,10 @@ Command    python -m experiments.coma_ib                                  (demo,
            python -m experiments.coma_ib --data.face-model ict_face.npz   (faces from real scans)
            python -m experiments.coma_ib --preset paper --data.folder COMA
 Output     report.html, results.json, figures/, metrics.jsonl and checkpoints/ in the run's folder.
-Presets    tiny: the whole path in under a minute, nothing is learned well. demo: under ten minutes on two cores.
+Presets    tiny: the whole path in under a minute, nothing is learned well. demo: five minutes on two cores.
            paper: section 3.5, on an accelerator.
+Expected   Paper, on CoMA: disentanglement 0.006 mm (0.025 without the bottleneck), reconstruction 0.663 mm.
+           demo, embedded face: 0.006 to 0.009 mm and 0.55 to 0.56 mm over four seeds.
 """
 
 from dataclasses import replace

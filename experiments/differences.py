@@ -185,7 +185,7 @@ _practical("ObjectsConfig", "faces_model")
 _stated("ObjectsConfig", CODE, traversal_range=8.0)
 _left_out("objects_deformable:cars.ImageDataConfig", "max_train", why="all of the category")
 _left_out("objects_deformable:cars.ImageDataConfig", "size", why="CIFAR-10's 32 x 32")
-_left_out("objects_deformable:others.ImageDataConfig", "max_train", why="none are learned from")
+_left_out("objects_deformable:target.ImageDataConfig", "max_train", why="none are learned from")
 _left_out("DigitDataConfig", "max_train", "max_test", why="all of MNIST")
 
 _stated("RegressionConfig", XING + "5.5", hidden=100)

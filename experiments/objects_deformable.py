@@ -1,20 +1,25 @@
-"""Beyond faces: bent digits, cars, and bends of faces carried over to other pictures (Xing et al., section 5.4).
+"""Beyond faces: digits, cars, and flows of faces transferred to other images (Xing et al., section 5.4).
 
-Question   Do warped templates explain digits well enough to tell them apart, and is a bend learned on one set of use on
-           another?
+Question   Do ten canonical images, warped, explain digits well enough to classify them, and are flows that were learned
+           on one set of use on another?
 Data       Digits: synthetic ones, or MNIST by `--digits.folder MNIST`. Cars: `--cars.folder CIFAR10` (the binary
-           version); left out without it. Faces: synthetic photographs or `--faces.kind ... --faces.folder ...`; what
-           their bends are carried over to: synthetic photographs of another style, or
-           `--others.kind folder --others.folder PICTURES`.
+           version); none without it. Faces: synthetic photographs, or `--faces.kind ... --faces.folder ...`. What their
+           flows are transferred to: synthetic photographs in another style, or
+           `--target.kind folder --target.folder IMAGES`.
 Command    python -m experiments.objects_deformable                       (demo, two CPU cores, no data set)
            python -m experiments.objects_deformable --digits.folder MNIST --cars.folder CIFAR10
-Method     Digits have a known appearance, the one-hot label, so that ten templates are learned, and one geometric code
-           per image. A held-out digit is classified by the template that explains it with the lowest energy.
+Method     The appearance of a digit is known, its one-hot label, so that ten canonical images are learned, and one
+           geometric code per image. A held-out digit is classified by the one that explains it with the lowest energy.
 Output     report.html with Figures 12 and 13, results.json, figures/, and a folder per model.
+Presets    tiny: the whole path in under a minute, nothing is learned well. demo: three minutes on two cores.
+           paper: section 5.4, on an accelerator.
+Expected   demo: 99 % of 200 held-out synthetic digits are classified correctly, 93 % of MNIST's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,19 +32,21 @@ from facedis_jax.data.synthetic.digits import DigitConfig, synthetic_digits
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.inference.codecs import ImageCodec
-from facedis_jax.inference.template_energies import classify_by_energy
+from facedis_jax.inference.energies import classify_by_energy
 from facedis_jax.learners import AbpConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.images.objects import Digits, ObjectResults, TransferredDeformations, write_objects_report
-from facedis_jax.runs.command_line import RunOptions, chosen_devices, device_label, run_experiment, say, typed_command
-from facedis_jax.runs.images import ImageDataConfig, load_photographs, loaded_images, train_images
-from facedis_jax.runs.model_run import (
+from facedis_jax.runs.command_line import RunOptions, chosen_devices, device_label, run_experiment, say
+from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, loaded_images, train_images
+from facedis_jax.runs.pixels import (
+    Examples,
+    ModelRun,
     TrainingConfig,
     check_model,
     check_shape,
     check_training,
     open_model_run,
-    write_results,
+    report_run,
 )
 
 
@@ -51,7 +58,7 @@ class DigitDataConfig:
       folder: MNIST's idx files; None for synthetic digits.
       max_train, max_test: a fixed choice of so many of MNIST's images; None for all.
       prepared: where the prepared copy of MNIST is kept; None for a cache in the user's home.
-      synthetic: how synthetic digits are bent.
+      synthetic: how synthetic digits are drawn.
     """
 
     folder: Path | None = None
@@ -67,12 +74,12 @@ class ObjectsConfig:
 
     Attributes:
       digits: the digits.
-      digit_learner: templates and their bends; the appearance code has ten numbers.
+      digit_learner: the deformable generator of digits; its appearance code has ten numbers.
       digit_training: how long.
-      cars: objects of one category; left out where neither folder nor set is given.
-      faces: where bends are learned.
+      cars: objects of one category; none without their folder.
+      faces: where flows are learned.
       faces_model: a finished deformable model's model.npz, of the same `learner.model`, in place of learning anew.
-      others: pictures that they are carried over to.
+      target: images that the flows of faces are transferred to.
       learner: the deformable generator for cars and faces.
       training: how long, for either.
       traversal_range: in the report, dimensions of the geometric code go from minus this to this, in standard
@@ -88,7 +95,7 @@ class ObjectsConfig:
     )
     faces: ImageDataConfig = field(default_factory=ImageDataConfig)
     faces_model: Path | None = None
-    others: ImageDataConfig = field(default_factory=ImageDataConfig)
+    target: ImageDataConfig = field(default_factory=ImageDataConfig)
     learner: AbpConfig = field(default_factory=AbpConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     traversal_range: float = 8.0
@@ -100,7 +107,7 @@ GARDEN = SyntheticImageConfig(train_subjects=1, images_per_subject=1, test_subje
 DEMO = ObjectsConfig(
     digits=DigitDataConfig(max_train=5000, max_test=200, synthetic=DigitConfig(train=3000)),
     digit_learner=AbpConfig(
-        # Few, short and smooth bends: free ones turn any template into any digit.
+        # Few, short and smooth flows: free ones turn any canonical image into any digit.
         model=GeneratorConfig(
             size=32,
             channels=1,
@@ -121,7 +128,7 @@ DEMO = ObjectsConfig(
         epochs=12, batch_size=20, evaluate_every_epochs=5, checkpoint_every_epochs=5, evaluation_examples=50
     ),
     faces=FACES_DEMO.data,
-    others=replace(FACES_DEMO.data, photographs=GARDEN),
+    target=replace(FACES_DEMO.data, synthetic=GARDEN),
     learner=SMOOTH_LEARNER,
     training=replace(FACES_DEMO.training, epochs=20),
     traversal_range=3.0,
@@ -139,7 +146,7 @@ TINY = replace(
     ),
     cars=replace(DEMO.cars, max_train=40, max_test=10),
     faces=FACES_TINY.data,
-    others=replace(FACES_TINY.data, photographs=GARDEN),
+    target=replace(FACES_TINY.data, synthetic=GARDEN),
     learner=FACES_TINY.learner,
     training=FACES_TINY.training,
 )
@@ -148,106 +155,114 @@ PAPER = ObjectsConfig(
         model=GeneratorConfig(size=32, channels=1, appearance_latents=10), sigma=0.5, early_sigma=0.75
     ),
     faces=PAPER_IMAGES,
-    others=ImageDataConfig(photographs=GARDEN),
+    target=ImageDataConfig(synthetic=GARDEN),
 )
 
 PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 
 def main(config: ObjectsConfig, options: RunOptions) -> int:
+    sets = load_sets(config)
+    models: dict[str, TrainedImages] = {}
+    if config.faces_model is not None:
+        devices = chosen_devices(options.devices)
+        models["faces"] = loaded_images(config.learner, config.faces_model, seed=config.seed, devices=devices)
+    learned = {"faces": sets.faces, "cars": sets.cars}
+    run = open_model_run(
+        "objects_deformable",
+        config,
+        options,
+        trainings=[config.digit_training, config.training],
+        data={"digits": sets.digits, "cars": sets.cars, "faces": sets.faces, "target": sets.target},
+        sources=[images.train.source for images in (sets.digits, sets.cars, sets.faces) if images],
+    )
+    halves = {"codes": sets.digits.train, "test_codes": sets.digits.test}
+    codes = {name: np.eye(10, dtype=np.float32)[half.labels["category"]] for name, half in halves.items()}
+    digits = Examples.of(sets.digits, **codes)
+    digit_model = train_images(run, "digits", config.digit_learner, config.digit_training, digits)
+    for name, images in learned.items():
+        if images is not None:
+            learner = learner_of(config, images)
+            models[name] = train_images(run, name, learner, config.training, Examples.of(images))
+    if jax.process_index() == 0:
+        say(options, "classifying digits")
+        results = ObjectResults(
+            digits=classified(sets.digits, digit_model.codec, config.digit_learner.sigma),
+            cars=models["cars"].codec if sets.cars else None,
+            transferred=TransferredDeformations(
+                models["faces"].codec, stack_images(sets.target.test.source), sets.target.name
+            ),
+            rows={"digits": digit_model.rows, **{name: model.rows for name, model in models.items() if model.rows}},
+        )
+        report_run(
+            run,
+            numbers_of(run, sets.digits, digit_model, results, models),
+            lambda command: write_objects_report(
+                run.folder,
+                results,
+                command=command,
+                traversal_range=config.traversal_range,
+                device=device_label(run.devices),
+            ),
+        )
+    return 0
+
+
+@dataclass(frozen=True)
+class ObjectSets:
+    """The sets of the experiment; None for one that is not learned from. `target` is what flows are transferred to."""
+
+    digits: ImageSet
+    cars: ImageSet | None
+    faces: ImageSet | None
+    target: ImageSet
+
+
+def load_sets(config: ObjectsConfig) -> ObjectSets:
+    """Reads or makes all sets, and checks that the models fit them, before anything is trained.
+
+    Raises:
+      InputError: a set cannot be used, or a model or a training does not fit its set.
+    """
     codes_of_digits = config.digit_learner.model.appearance_latents
     if codes_of_digits != 10:
         raise InputError("--digit-learner.model.appearance-latents", "10, one for each digit", str(codes_of_digits))
     digits = load_digits(config.digits, config.digit_learner.model.size)
     check_model(config.digit_learner.model, digits, "--digit-learner.model")
     check_training(config.digit_training, digits.train.source, "--digit-training")
-    cars = load_photographs(config.cars, "--cars") if config.cars.folder else None
-    faces = load_photographs(config.faces, "--faces") if config.faces_model is None else None
-    others = load_photographs(config.others, "--others")
+    cars = load_image_set(config.cars, "--cars") if config.cars.folder else None
+    faces = load_image_set(config.faces, "--faces") if config.faces_model is None else None
+    target = load_image_set(config.target, "--target")
     for images in (faces, cars):
         if images is not None:
             check_model(learner_of(config, images).model, images)
             check_training(config.training, images.train.source)
-    # Bends of faces are carried over to these.
-    bending = config.learner if faces is None else learner_of(config, faces)
-    check_shape("--others", others, bending.model, "the faces")
-    models = {}
-    if config.faces_model is not None:
-        devices = chosen_devices(options.devices)
-        models["faces"] = loaded_images(config.learner, config.faces_model, seed=config.seed, devices=devices)
-    run = open_model_run(
-        "objects_deformable",
-        config,
-        options,
-        trainings=[config.digit_training, config.training],
-        sources=[images.train.source for images in (digits, cars, faces) if images],
-        content_hash={
-            "digits": digits.content_hash,
-            "cars": cars.content_hash if cars else "",
-            "faces": faces.content_hash if faces else "",
-            "others": others.content_hash,
-        },
-        skipped={name: why for images in (cars, faces, others) if images for name, why in images.skipped.items()},
-    )
+    learner = config.learner if faces is None else learner_of(config, faces)
+    check_shape("--target", target, learner.model, "the faces")
+    return ObjectSets(digits, cars, faces, target)
 
-    codes, test_codes = (np.eye(10, dtype=np.float32)[half.labels["category"]] for half in (digits.train, digits.test))
-    digit_model = train_images(
-        run,
-        "digits",
-        config.digit_learner,
-        config.digit_training,
-        digits.train.source,
-        digits.test.source,
-        codes=codes,
-        test_codes=test_codes,
-        names=digits.train.names,
-    )
-    for name, images in (("faces", faces), ("cars", cars)):
-        if images is not None:
-            models[name] = train_images(
-                run,
-                name,
-                learner_of(config, images),
-                config.training,
-                images.train.source,
-                images.test.source,
-                names=images.train.names,
-            )
-    if jax.process_index() == 0:
-        say(options, "classifying digits")
-        results = ObjectResults(
-            digits=classified(digits, digit_model.codec, config.digit_learner.sigma),
-            cars=models["cars"].codec if cars else None,
-            transferred=TransferredDeformations(models["faces"].codec, stack_images(others.test.source), others.name),
-            rows={"digits": digit_model.rows, **{name: model.rows for name, model in models.items() if model.rows}},
-        )
-        write_results(
-            run,
-            {
-                "device": device_label(run.devices),
-                "digits": {
-                    "accuracy": results.digits.accuracy,
-                    "images": {"train": len(digits.train.source), "test": len(digits.test.source)},
-                    "steps": digit_model.steps,
-                    "seconds": round(digit_model.seconds, 1),
-                },
-                **{name: {"steps": model.steps, "seconds": round(model.seconds, 1)} for name, model in models.items()},
-            },
-        )
-        say(options, "drawing the report")
-        write_objects_report(
-            run.folder,
-            results,
-            command=typed_command(),
-            traversal_range=config.traversal_range,
-            device=device_label(run.devices),
-        )
-        say(options, f"report: {run.folder.report_file}")
-    return 0
+
+def numbers_of(
+    run: ModelRun,
+    digits: ImageSet,
+    digit_model: TrainedImages,
+    results: ObjectResults,
+    models: Mapping[str, TrainedImages],
+) -> dict[str, Any]:
+    """What was measured, for results.json."""
+    return {
+        "device": device_label(run.devices),
+        "digits": {
+            "accuracy": results.digits.accuracy,
+            "images": {"train": len(digits.train.source), "test": len(digits.test.source)},
+            **digit_model.effort,
+        },
+        **{name: model.effort for name, model in models.items()},
+    }
 
 
 def learner_of(config: ObjectsConfig, images: ImageSet) -> AbpConfig:
-    """The learner of faces and of cars, for photographs of this size."""
+    """The learner of faces and of cars, for images of this size."""
     return replace(config.learner, model=replace(config.learner.model, size=images.size))
 
 
@@ -256,11 +271,11 @@ def load_digits(data: DigitDataConfig, size: int) -> ImageSet:
     if data.folder is None:
         return synthetic_digits(data.synthetic, size=size)
     mnist = ImageDataConfig("mnist", data.folder, size, data.max_train, data.max_test, prepared=data.prepared)
-    return load_photographs(mnist, "--digits")
+    return load_image_set(mnist, "--digits")
 
 
 def classified(digits: ImageSet, codec: ImageCodec, sigma: float) -> Digits:
-    """Every held-out digit explained by each template, and named after the one of the lowest energy."""
+    """Every held-out digit, classified by the canonical image of lowest energy."""
     images = stack_images(digits.test.source)
     predicted, energies, geometry = classify_by_energy(codec, images, np.eye(10, dtype=np.float32), sigma=sigma)
     return Digits(codec, images, digits.test.labels["category"], predicted, energies, geometry, digits.name)

@@ -18,7 +18,7 @@ from facedis_jax.rendering.faces import Camera, render_faces
 from facedis_jax.reports.figures import save_figure
 from facedis_jax.reports.grids import grid_figure
 from facedis_jax.runs.command_line import exit_with
-from facedis_jax.runs.faces import FaceDataConfig, load_faces
+from facedis_jax.runs.faces import FaceDataConfig, load_face_set
 from facedis_jax.runs.finished import load_run
 from facedis_jax.training import RunFolder
 
@@ -45,7 +45,7 @@ class StripConfig:
 def draw_strip(config: StripConfig) -> int:
     """Draws the strip; returns the exit code."""
     codec, _ = load_run(config.run)
-    faces = load_faces(FaceDataConfig(), "coma")
+    faces = load_face_set(FaceDataConfig(), "coma")
     if RunFolder.read(config.run).config["data"] != faces.content_hash:
         raise InputError(config.run, "a run on the demo's synthetic faces", "one on other faces")
     held_out = predict(codec, faces.test, faces.neutrals)

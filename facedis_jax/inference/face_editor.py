@@ -1,4 +1,4 @@
-"""What can be done to faces with a trained model: neutralise, give expressions, mix, make up."""
+"""Edits of faces by a trained model: the neutral, other expressions, in-betweens, new faces."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.inference.trained_faces import TrainedFaces
 
 _MOST_FACES = 100
-# Mean distance in mm: a face that lies further from where the training faces lie was not registered as they
-# were, and its codes would mean nothing.
+# Mean distance in mm: a face that lies further from the training faces was not registered as they were, and its codes
+# would be meaningless.
 _FURTHEST = 50.0
 _NEUTRAL_LEVEL, _APEX_LEVEL = 0.1, 0.9
 
@@ -28,22 +28,24 @@ class Pose(NamedTuple):
     target: np.ndarray = np.zeros(3)
 
     def apply(self, points: np.ndarray) -> np.ndarray:
+        """The points moved."""
         return (points - self.source) @ self.rotation.T + self.target
 
     def undo(self, points: np.ndarray) -> np.ndarray:
+        """The points moved back."""
         return (points - self.target) @ self.rotation + self.source
 
 
 @dataclass(frozen=True)
 class EncodedFace:
-    """A face that was read, where the training faces lie, and its codes.
+    """A face that was read from a file, in the pose of the training faces, and its codes.
 
     Attributes:
       vertices: [1, vertices, 3] mm.
       identity, expression: codes, [1, latents] each.
-      labels: [1, expressions]; None for a model without.
+      labels: [1, expressions]; None for a model without labels.
       detail: [1, vertices, 3] mm to add to results; zero unless asked for.
-      pose: the motion that brought the face where the training faces lie.
+      pose: the motion from the file's pose to that of the training faces.
     """
 
     vertices: np.ndarray
@@ -56,7 +58,7 @@ class EncodedFace:
 
 @dataclass(frozen=True)
 class FaceEditor:
-    """The model of a run at work on faces; what it makes is [faces, vertices, 3] in mm.
+    """Edits faces with the model of a run; results are [faces, vertices, 3] in mm.
 
     Attributes:
       codec: the run's model.
@@ -87,10 +89,16 @@ class FaceEditor:
         return self.codec.labels(np.array([self._index(where, name)]), np.array([level]))
 
     def encode(self, path: Path, labels: np.ndarray | None, *, align: bool, keep_detail: bool = False) -> EncodedFace:
-        """Reads a face and encodes it.
+        """A face from a mesh file, with its codes.
+
+        Args:
+          path: of the mesh.
+          labels: of the expression that the face shows, as `labels` gives them.
+          align: move the face rigidly onto the training faces first.
+          keep_detail: add to results how the face differs from its reconstruction.
 
         Raises:
-          InputError: the file is no mesh, or one of another topology, unit or place than the run's.
+          InputError: the file is no mesh, or its topology, unit or pose is not that of the training faces.
         """
         mesh, mean_face = read_mesh(path), self.trained.constants.mean_face
         check_topology(path, mesh, len(mean_face), self.trained.triangles)
@@ -153,7 +161,10 @@ class FaceEditor:
         return self.codec.decode(face.identity, donor.expression, donor.labels)[0] + face.detail
 
     def between(self, face: EncodedFace, other: EncodedFace, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Faces on the straight line between the codes of two, with their places on it, [steps] in 0 to 1.
+        """Evenly spaced faces on the straight line between the codes of two.
+
+        Returns:
+          Where each lies on the line, [steps] between 0 and 1, and the faces [steps, vertices, 3].
 
         Raises:
           InputError: for no steps, or too many.

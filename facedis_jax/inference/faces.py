@@ -1,4 +1,4 @@
-"""A trained face model as two functions on the host: what reports and editing need of a learner."""
+"""A trained face model as functions on the host, to encode and decode faces."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,14 @@ class FaceCodec:
 
 
 def codec_of(config: IbVaeConfig, constants: FaceConstants, state: IbVaeState, expressions: Sequence[str]) -> FaceCodec:
-    """The codec of a trained IB-VAE; every call runs the same two compiled functions."""
+    """The codec of a trained IB-VAE.
+
+    Args:
+      config: of its learner.
+      constants: of its training set.
+      state: the learner's last state.
+      expressions: names of the training set's expressions.
+    """
     return codecs_of(config, constants, [state], expressions)[0]
 
 

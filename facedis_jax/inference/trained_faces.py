@@ -1,4 +1,4 @@
-"""What a finished run keeps beside its checkpoint so that faces can be edited without the data set."""
+"""The training faces of a finished run, as codes: what editing needs in place of the data set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What training is given step by step: batches read on the host, or places of examples that stay on the devices."""
+"""Training batches: examples read on the host, or indices of examples that stay on the devices."""
 
 import math
 import os
@@ -26,7 +26,8 @@ def check_room(options: RunOptions, sizes: Iterable[int], devices: Sequence[jax.
 
     Args:
       options: from the command line.
-      sizes: bytes of the examples of each training, of which there is one at a time; looked at where they are to stay.
+      sizes: bytes of the examples of each model's training, one of which is on the devices at a time; used only with
+        `keep_on_device`.
       devices: that take part.
 
     Raises:
@@ -44,7 +45,7 @@ def check_room(options: RunOptions, sizes: Iterable[int], devices: Sequence[jax.
 
 
 def _memory_of(device: Any, number: int) -> float:
-    """Bytes that one of a number of devices of this process has; those of a processor share the host's."""
+    """Bytes of a device's memory; the `number` devices of a CPU share the host's."""
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit is None and hasattr(os, "sysconf"):
         limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / number
@@ -60,7 +61,7 @@ def training_batches(
     seed: int,
     in_memory: bool,
 ) -> tuple[Any, DeviceDataset | None]:
-    """This process's share of the batches, and what they are taken from on the devices, if anything.
+    """This process's share of the batches, endless, and the data set on the devices if they are of its indices.
 
     Args:
       options: from the command line.
@@ -68,7 +69,7 @@ def training_batches(
       neutrals: [subjects, vertices, 3], for faces.
       batch_size: examples of a step, over all processes.
       seed: of their order.
-      in_memory: whether the source is; examples on disk take longer to read than one thread can hide.
+      in_memory: whether the source is in memory; examples on disk are read by several threads.
     """
     share: dict[str, Any] = {
         "batch_size": batch_size,

@@ -27,17 +27,17 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how a run is carried out; none of it changes what comes out.
+    """Where and how a run is carried out; none of it changes the results.
 
     Attributes:
       preset: a named set of settings; every other option overrides one of them.
       workdir: the run's folder; the same command resumes it. By default runs/NAME-PRESET.
-      devices: how many devices take part; 0 for all of them, and of a processor's, which experiments on photographs and
-        videos make one for each core, as many as divide the batches.
+      devices: how many devices take part; 0 for all accelerators. On a CPU, experiments on images and videos make a
+        device of each core, and 0 is as many of these as divide the batches.
       parallel: how the devices share the work.
-      keep_on_device: keep all training examples in the memory of every device, where they fit, and send only their
-        places: for accelerators that take more examples than a host reads. They stay in the host's memory as well. CoMA
-        has 1.1 GB, and 1.9 more with --precompute.
+      keep_on_device: keep all training examples in the memory of every device, and send only their indices: for
+        accelerators that train on more examples a second than the host reads. They stay in the host's memory as well.
+        CoMA has 1.1 GB, and 1.9 more with --precompute.
       tensorboard: also write TensorBoard's event files.
       quiet: no progress bar.
       coordinator: of a run over several processes, the first one's address, "host:port"; "auto" on TPU VMs, under SLURM
@@ -89,12 +89,12 @@ def run_experiment(
 
     Args:
       name: the experiment's module name.
-      card: its docstring, shown by --help.
+      card: its docstring, which --help shows.
       presets: settings by name.
       main: `(config, options) -> exit code`.
-      device_per_core: see `one_device_per_core`; for learners that gain by it.
+      device_per_core: make a device of each of the CPU's cores, see `one_device_per_core`.
     """
-    # The preset decides the defaults that the full parser shows, so it is looked for first.
+    # The preset gives the full parser its defaults, so it is parsed first.
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", default="demo")
     preset = early.parse_known_args()[0].preset
@@ -121,7 +121,7 @@ def run_experiment(
 
 
 def _as_written(card: str) -> str:
-    """The docstring with its lines as they are: tyro would join each that begins with a letter to the one before."""
+    """The docstring, indented so that tyro keeps its line breaks."""
     title, _, table = card.partition("\n\n")
     return f"{title}\n{textwrap.indent(table, ' ')}"
 
@@ -136,12 +136,12 @@ def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> NoReturn
     The code is 2 for bad input, 1 for a run that diverged, 74 (EX_IOERR) where the disk is full or fails, and 130 for
     Ctrl-C.
     """
-    # Grain and absl expect their own flags to have been parsed, and XLA's log lines say nothing to a user.
+    # Grain and absl expect their own flags to have been parsed, and XLA's log lines are of no use to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from absl import flags
 
     flags.FLAGS.mark_as_parsed()
-    # Orbax logs the tracebacks of its threads and then hands the error over, to be told below.
+    # Orbax logs the tracebacks of its threads, and then raises the error, which is printed below.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     sys.excepthook = _without_late_writes
     try:
@@ -168,24 +168,24 @@ def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> NoReturn
 
 
 def _without_late_writes(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Where one write of a checkpoint failed, TensorStore's threads tell of the others to a loop that is closed."""
+    """An excepthook that hides what TensorStore's other threads raise after one write of a checkpoint failed."""
     if not (kind is RuntimeError and str(error) == "Event loop is closed"):
         sys.__excepthook__(kind, error, trace)
 
 
 def one_device_per_core() -> None:
-    """Makes a device of each of the processor's cores, unless someone has said how many devices it is.
+    """Makes a device of each of the CPU's cores, unless XLA_FLAGS or JAX_NUM_CPU_DEVICES set their number.
 
     XLA runs scatters and short reductions, of which the generators have many, on one core of a device. Must come before
     anything is computed; where there are accelerators, nothing changes.
     """
-    told = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
-    if not told:
+    is_set = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
+    if not is_set:
         jax.config.update("jax_num_cpu_devices", num_cores())
 
 
 def num_cores() -> int:
-    """How many of the processor's cores this process may use."""
+    """How many of the CPU's cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -209,7 +209,7 @@ def join_processes(coordinator: str | None, num_processes: int | None, process_i
             None if automatic else coordinator,
             num_processes,
             process_id,
-            # The first process draws the report while the others wait for it at the door.
+            # The other processes wait while the first one draws the report.
             shutdown_timeout_seconds=3600,
         )
     except (RuntimeError, ValueError) as error:
@@ -217,18 +217,18 @@ def join_processes(coordinator: str | None, num_processes: int | None, process_i
 
 
 def typed_command(package: str = "experiments") -> str:
-    """The command that runs, a module of some package, as a person types it."""
+    """The command line of this process, a module of `package`, as a person types it."""
     return shlex.join(["python", "-m", f"{package}.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
 
 
 def say(options: RunOptions, line: str) -> None:
-    """One line for a person, of the first process alone, unless they asked for quiet."""
+    """Prints a line, in the first process alone, unless the run is quiet."""
     if not options.quiet and jax.process_index() == 0:
         print(line, flush=True)
 
 
 def report_skipped(folder: RunFolder, options: RunOptions, skipped: Mapping[str, str]) -> None:
-    """Counts the damaged examples that a run skips, names one, and lists all in `skipped.json`."""
+    """Prints how many damaged examples a run skips, with one of them, and lists all in `skipped.json`."""
     if not skipped:
         return
     write_json(folder.path / "skipped.json", skipped)
@@ -236,14 +236,14 @@ def report_skipped(folder: RunFolder, options: RunOptions, skipped: Mapping[str,
 
 
 def chosen_devices(count: int, divide: Sequence[int] = ()) -> list[jax.Device]:
-    """The first `count` devices; for 0 all of them, of a processor's as many as divide some numbers.
+    """The devices that take part: the first `count`; for 0 all, or on a CPU as many as divide some numbers.
 
     Args:
       count: as `RunOptions.devices`.
-      divide: numbers that the devices have to divide; of other devices than a processor's, the caller sees to that.
+      divide: numbers that the CPU's devices have to divide; the caller checks it for accelerators.
 
     Raises:
-      InputError: there are fewer, or several processes are to share some of their devices.
+      InputError: there are fewer, or only some are to take part in a run of several processes.
     """
     devices = jax.devices()
     if count and jax.process_count() > 1:
@@ -256,5 +256,5 @@ def chosen_devices(count: int, divide: Sequence[int] = ()) -> list[jax.Device]:
 
 
 def device_label(devices: Sequence[jax.Device]) -> str:
-    """Which devices took part, for results."""
+    """Number, kind and platform of the devices that took part, for results.json."""
     return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"

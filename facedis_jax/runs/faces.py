@@ -1,4 +1,4 @@
-"""The path that the IB-VAE's experiments share, from faces to a report; each experiment brings its own settings."""
+"""Runs of the IB-VAE on faces: from a data set to a trained model and its report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,8 +57,8 @@ class FaceDataConfig:
       landmarks: a text file of vertex indices, counted from 0, by which BU-3DFE's faces are registered (13 in the
         paper, which does not list them); None for all vertices, and for the expressions those that move least.
       prepared: where the prepared copy of a real data set is kept; None for a cache in the user's home.
-      skip_damaged: leave out meshes of a real data set that cannot be used; `skipped.json` lists them.
-      synthetic: how synthetic subjects differ.
+      skip_damaged: skip meshes of a real data set that cannot be used; `skipped.json` lists them.
+      synthetic: who synthetic faces are of, and what they perform.
     """
 
     folder: Path | None = None
@@ -102,8 +102,12 @@ class FaceRunConfig:
 Arrangement = Literal["coma", "bu3dfe"]
 
 
-def load_faces(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
-    """Reads the real data set, or makes its synthetic counterpart."""
+def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
+    """The real data set in a folder, or its synthetic counterpart.
+
+    Raises:
+      InputError: the folder, the landmarks or the face model cannot be used.
+    """
     if data.landmarks is not None and (data.folder is None or arrangement != "bu3dfe"):
         raise InputError("--data.landmarks", "the folder of BU-3DFE, whose faces they register", "other faces")
     if data.folder is not None:
@@ -117,7 +121,7 @@ def load_faces(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
 
 
 def constants_of(face_set: FaceSet, features: PointFeatureConfig) -> FaceConstants:
-    """What the learner needs to know of the training set, read through once."""
+    """Mean face, scale, counts and moments of the training set, which is read through once."""
     total = np.zeros(face_set.neutrals.shape[1:], np.float64)
     for i in range(len(face_set.train)):
         total += face_set.train[i]["vertices"]
@@ -177,17 +181,20 @@ def open_face_run(
     *,
     identity: Mapping[str, Any] | None = None,
 ) -> FaceRun:
-    """Checks the devices, loads the faces and opens the run's folder, in this order, so that bad input leaves nothing.
+    """A run, ready to be trained; its folder is made last, so that bad input leaves nothing behind.
 
     Args:
       name: of the experiment.
       config, options: from the command line.
       arrangement: which data set, or its synthetic counterpart.
-      identity: settings beside `config` that make the run what it is.
+      identity: settings beside `config` that are part of the run's identity.
+
+    Raises:
+      InputError: the devices, the faces or the settings cannot be used, or the folder is another run's.
     """
     devices = chosen_devices(options.devices)
     check_batch_size(config.batch_size, len(devices))
-    face_set = load_faces(config.data, arrangement)
+    face_set = load_face_set(config.data, arrangement)
     check_room(options, _sizes_of_training(face_set, config), devices)
     steps = round(config.epochs * len(face_set.train) / config.batch_size)
     if steps < 1:
@@ -214,7 +221,7 @@ def open_face_run(
 
 
 def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
-    """Trains, from the last checkpoint if there is one.
+    """Trains a run's learner, from the last checkpoint if there is one.
 
     Raises:
       RunInterrupted: on Ctrl-C.
@@ -256,7 +263,7 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
 
 
 def train_faces(name: str, config: FaceRunConfig, options: RunOptions, arrangement: Arrangement, *, title: str) -> int:
-    """Loads, trains (or resumes), evaluates and reports; returns the exit code."""
+    """A whole run: loads, trains or resumes, evaluates and reports; returns the exit code."""
     run = open_face_run(name, config, options, arrangement)
     result = fit_faces(run, run.learner())
     if jax.process_index() == 0:
@@ -308,7 +315,7 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
 
 
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:
-    """Encodes the training faces; of a large set 5,000, evenly spaced."""
+    """Codes, names and topology of the training faces, for editing; of a large set, of 5,000 faces evenly spaced."""
     faces = evenly_spaced_faces(face_set.train, 5000)
     return TrainedFaces(
         constants=constants,

@@ -1,4 +1,4 @@
-"""What the deformable generators' experiments share: from photographs to trained models."""
+"""Runs on images: from a data set to trained generators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 
-from facedis_jax.data.images.image_set import ImageSet, ImageSource
+from facedis_jax.data.images.image_set import ImageSet
 from facedis_jax.data.images.load import load_images
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.images import SyntheticImageConfig, synthetic_images
-from facedis_jax.errors import InputError
 from facedis_jax.inference.codecs import ImageCodec, image_codec
 from facedis_jax.learners import (
     ABP_STATE_AXES,
@@ -28,29 +26,33 @@ from facedis_jax.learners import (
     image_vae_functions,
     image_vae_learner,
 )
-from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
+from facedis_jax.runs.pixels import Examples, ModelRun, TrainedModel, TrainingConfig, synthetic_or_folder, train_model
 from facedis_jax.training.arrays import load_weights
 
+TrainedImages = TrainedModel[ImageCodec]
 Kind = Literal["synthetic", "celeba", "mafl", "ck_plus", "multi_pie", "ffhq", "cifar10", "mnist", "folder"]
+
+# Images whose latents are inferred at once for the curves.
+_EVALUATION_BATCH = 50
 
 
 @dataclass(frozen=True)
 class ImageDataConfig:
-    """Which photographs are learned from.
+    """Which images are learned from.
 
     Attributes:
-      kind: a set of real photographs in its public layout, or synthetic ones.
+      kind: a set of real images in its public layout, or synthetic ones.
       folder: of the real set.
       size: height and width in pixels, a power of two.
       max_train, max_test: a fixed choice of so many images of a real set's halves; None for all.
       category: of CIFAR-10's objects.
-      crop: of a real set's photographs, see `facedis_jax.formats.images.Framing`; None for the set's own.
+      crop: of a real set's images, see `facedis_jax.formats.images.Framing`; None for the set's own.
       channels: of a real set's images, 3 or 1; None for the set's own.
       views: of Multi-PIE, in degrees; None for the set's own.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
-      skip_damaged: leave out images of a real set that cannot be read; `skipped.json` lists them.
-      face_model: what synthetic photographs show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
-      photographs: how synthetic photographs are taken.
+      skip_damaged: skip images of a real set that cannot be read; `skipped.json` lists them.
+      face_model: what synthetic images show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
+      synthetic: who synthetic images show, and how.
     """
 
     kind: Kind = "synthetic"
@@ -65,29 +67,26 @@ class ImageDataConfig:
     prepared: Path | None = None
     skip_damaged: bool = False
     face_model: Path | None = None
-    photographs: SyntheticImageConfig = field(default_factory=SyntheticImageConfig)
+    synthetic: SyntheticImageConfig = field(default_factory=SyntheticImageConfig)
 
 
-def load_photographs(data: ImageDataConfig, option: str = "--data") -> ImageSet:
-    """Reads a set of real photographs, or takes synthetic ones.
+def load_image_set(data: ImageDataConfig, option: str = "--data") -> ImageSet:
+    """The images of a real set, or synthetic ones.
 
     Args:
       data: which.
-      option: where a command takes it from, for errors.
+      option: the option that they are given by, for errors.
 
     Raises:
       InputError: a real set without its folder, or one that cannot be used.
     """
-    if data.kind == "synthetic":
-        if data.folder is not None:
-            raise InputError(f"{option}.kind", f"the kind of the photographs in {option}.folder", "synthetic")
-        return synthetic_images(load_face_model(data.face_model), data.photographs, size=data.size)
-    if data.folder is None:
-        raise InputError(f"{option}.folder", f"the folder of the set {data.kind}", "none")
+    folder = synthetic_or_folder(data.kind, data.folder, option, "images")
+    if folder is None:
+        return synthetic_images(load_face_model(data.face_model), data.synthetic, size=data.size)
     names = ("max_train", "max_test", "category", "crop", "channels", "views")
     settings = {name: getattr(data, name) for name in names}
     return load_images(
-        data.kind, data.folder, size=data.size, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings
+        data.kind, folder, size=data.size, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings
     )
 
 
@@ -107,39 +106,14 @@ def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig
     }
 
 
-@dataclass(frozen=True)
-class TrainedImages:
-    """A trained model and how it came about.
-
-    Attributes:
-      codec: inference and generation.
-      params: the weights.
-      chains: the last `Latents` of the training images, for models that have chains.
-      rows: of its metrics.jsonl.
-      steps: of training.
-      seconds: of training.
-    """
-
-    codec: ImageCodec
-    params: Any
-    chains: Any
-    rows: list[dict[str, Any]]
-    steps: int
-    seconds: float
-
-
 def train_images(
     run: ModelRun,
     name: str,
     config: AbpConfig | AdversarialConfig | ImageVaeConfig,
     training: TrainingConfig,
-    train: ImageSource,
-    test: ImageSource,
+    examples: Examples,
     *,
-    codes: np.ndarray | None = None,
-    test_codes: np.ndarray | None = None,
     params: Any = None,
-    names: Sequence[str] | None = None,
 ) -> TrainedImages:
     """Trains one model of a run, from its last checkpoint if there is one.
 
@@ -148,23 +122,21 @@ def train_images(
       name: of the model, and of its folder in the run's.
       config: what is learned; its type says by which method.
       training: for how long.
-      train: images to learn from.
-      test: images for the curves.
-      codes, test_codes: appearance that is known, [images, latents] for either set.
+      examples: images.
       params: weights to start from.
-      names: of the training images.
 
     Raises:
       InputError: there are fewer images than a batch has.
       RunInterrupted: on Ctrl-C.
     """
+    num_images = len(examples.train)
 
     def learner(**schedule: Any) -> Learner:
         schedule["params"] = params
         if isinstance(config, AbpConfig):
-            return abp_learner(config, num_images=len(train), codes=codes, **schedule)
+            return abp_learner(config, num_images=num_images, codes=examples.codes, **schedule)
         if isinstance(config, AdversarialConfig):
-            return adversarial_learner(config, num_images=len(train), **schedule)
+            return adversarial_learner(config, num_images=num_images, **schedule)
         return image_vae_learner(config, **schedule)
 
     functions: ImageFunctions
@@ -174,19 +146,16 @@ def train_images(
         functions, axes = abp_functions(config.abp), ADVERSARIAL_STATE_AXES
     else:
         functions, axes = image_vae_functions(config), None
-    model = train_model(
+    return train_model(
         run,
         name,
         learner,
         training,
-        train,
-        test,
-        test_codes=test_codes,
+        examples,
+        codec=lambda params: image_codec(functions, params, seed=run.seed, devices=run.devices),
         state_axes=axes,
-        evaluation_batch=50,
-        names=names,
+        evaluation_batch=_EVALUATION_BATCH,
     )
-    return TrainedImages(image_codec(functions, model.params, seed=run.seed, devices=run.devices), *model)
 
 
 def loaded_images(

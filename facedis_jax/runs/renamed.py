@@ -24,6 +24,13 @@ RENAMED_OPTIONS: Mapping[str, str] = {
     "--fine-tuning.evaluation-images": "--fine-tuning.evaluation-examples",
 }
 
+# The same for groups of options, a part of a name before its last: --data.videos.zoom is --data.synthetic.zoom today.
+RENAMED_GROUPS: Mapping[str, str] = {
+    "photographs": "synthetic",
+    "videos": "synthetic",
+    "others": "target",
+}
+
 
 def new_name(option: str, renamed: Mapping[str, str] | None = None) -> str | None:
     """Today's name of an option that has changed its name.
@@ -38,9 +45,19 @@ def new_name(option: str, renamed: Mapping[str, str] | None = None) -> str | Non
     Example:
       >>> new_name("--learner.langevin.old_name", {"--langevin.old-name": "--langevin.new-name"})
       '--learner.langevin.new-name'
+      >>> new_name("--data.photographs.seed")
+      '--data.synthetic.seed'
     """
-    table = RENAMED_OPTIONS if renamed is None else renamed
-    name = option.removeprefix("--").replace("_", "-")
+    *groups, last = option.removeprefix("--").replace("_", "-").split(".")
+    in_groups = f"--{'.'.join([*(RENAMED_GROUPS.get(group, group) for group in groups), last])}"
+    at_end = _new_end(in_groups, RENAMED_OPTIONS if renamed is None else renamed)
+    if at_end is not None:
+        return at_end
+    return in_groups if RENAMED_GROUPS.keys() & set(groups) else None
+
+
+def _new_end(option: str, table: Mapping[str, str]) -> str | None:
+    name = option.removeprefix("--")
     ends = [i for i in range(len(name)) if i == 0 or name[i - 1] in ".-"]
     for i in ends:
         new = table.get(f"--{name[i:]}")
@@ -49,7 +66,7 @@ def new_name(option: str, renamed: Mapping[str, str] | None = None) -> str | Non
     # The switch that turns an option off has a "no-" before the last part of its name.
     prefix, dot, last = name.rpartition(".")
     if last.startswith("no-"):
-        on = new_name(f"--{prefix}{dot}{last.removeprefix('no-')}", table)
+        on = _new_end(f"--{prefix}{dot}{last.removeprefix('no-')}", table)
         if on is not None:
             prefix, dot, last = on.removeprefix("--").rpartition(".")
             return f"--{prefix}{dot}no-{last}"

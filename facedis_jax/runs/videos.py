@@ -1,4 +1,4 @@
-"""What the experiments on videos share: from clips to trained models, one after another."""
+"""Runs on videos: from clips to trained generators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,13 +9,15 @@ import jax
 
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.videos import SyntheticClipConfig, synthetic_clips
-from facedis_jax.data.videos.clip_set import ClipSet, ClipSource, ClipSplit
+from facedis_jax.data.videos.clip_set import ClipSet
 from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
 from facedis_jax.inference.codecs import VideoCodec, video_codec
 from facedis_jax.learners import ABP_VIDEO_STATE_AXES, AbpVideoConfig, Learner, abp_video_functions, abp_video_learner
-from facedis_jax.runs.model_run import ModelRun, TrainingConfig, train_model
+from facedis_jax.runs.pixels import Examples, ModelRun, TrainedModel, TrainingConfig, synthetic_or_folder, train_model
 from facedis_jax.training.arrays import load_weights
+
+TrainedClips = TrainedModel[VideoCodec]
 
 # Clips whose latents are inferred at once for the curves; each takes the memory of all of its frames.
 _EVALUATION_BATCH = 10
@@ -36,9 +38,9 @@ class VideoDataConfig:
       num_test_subjects: how many people of a real set are tested; None for a tenth.
       max_train, max_test: a fixed choice of so many recordings of a real set's halves; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
-      skip_damaged: leave out recordings of a real set that cannot be read; `skipped.json` lists them.
+      skip_damaged: skip recordings of a real set that cannot be read; `skipped.json` lists them.
       face_model: what synthetic clips show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
-      videos: who performs what in synthetic clips; `frames` above holds, not its own.
+      synthetic: who performs what in synthetic clips; `frames` above holds, not its own.
     """
 
     kind: Literal["synthetic", "folders", "files"] = "synthetic"
@@ -55,52 +57,32 @@ class VideoDataConfig:
     prepared: Path | None = None
     skip_damaged: bool = False
     face_model: Path | None = None
-    videos: SyntheticClipConfig = field(default_factory=SyntheticClipConfig)
+    synthetic: SyntheticClipConfig = field(default_factory=SyntheticClipConfig)
 
 
-def load_clips(data: VideoDataConfig, option: str = "--data") -> ClipSet:
-    """Reads a set of real clips, or films synthetic ones.
+def load_clip_set(data: VideoDataConfig, option: str = "--data") -> ClipSet:
+    """The clips of a real set, or synthetic ones.
 
     Args:
       data: which.
-      option: where a command takes it from, for errors.
+      option: the option that they are given by, for errors.
 
     Raises:
       InputError: a real set without its folder, or one that cannot be used, or clips of one frame.
     """
     if data.frames < 2:
         raise InputError(f"{option}.frames", "2 or more", str(data.frames))
-    if data.kind == "synthetic":
-        if data.folder is not None:
-            raise InputError(f"{option}.kind", f"the kind of the videos in {option}.folder", "synthetic")
-        videos = replace(data.videos, frames=data.frames)
-        return synthetic_clips(load_face_model(data.face_model), videos, size=data.size)
-    if data.folder is None:
-        raise InputError(f"{option}.folder", f"the folder of the {data.kind}", "none")
+    folder = synthetic_or_folder(data.kind, data.folder, option, "videos")
+    if folder is None:
+        synthetic = replace(data.synthetic, frames=data.frames)
+        return synthetic_clips(load_face_model(data.face_model), synthetic, size=data.size)
     names = ("size", "frames", "crop", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")
     settings: dict[str, Any] = {name: getattr(data, name) for name in names}
-    return load_videos(data.kind, data.folder, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings)
-
-
-@dataclass(frozen=True)
-class TrainedClips:
-    """A trained generator of clips and how it came about; as `TrainedImages`, but for the codec."""
-
-    codec: VideoCodec
-    params: Any
-    chains: Any
-    rows: list[dict[str, Any]]
-    steps: int
-    seconds: float
+    return load_videos(data.kind, folder, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings)
 
 
 def train_clips(
-    run: ModelRun,
-    name: str,
-    config: AbpVideoConfig,
-    training: TrainingConfig,
-    train: ClipSplit,
-    test: ClipSource,
+    run: ModelRun, name: str, config: AbpVideoConfig, training: TrainingConfig, examples: Examples
 ) -> TrainedClips:
     """Trains a dynamic generator, from its last checkpoint if there is one.
 
@@ -109,8 +91,7 @@ def train_clips(
       name: of the model, and of its folder in the run's.
       config: what is learned.
       training: for how long.
-      train: clips to learn from.
-      test: clips for the curves.
+      examples: clips.
 
     Raises:
       InputError: there are fewer clips than a batch has.
@@ -118,21 +99,17 @@ def train_clips(
     """
 
     def learner(**schedule: Any) -> Learner:
-        return abp_video_learner(config, num_clips=len(train.source), **schedule)
+        return abp_video_learner(config, num_clips=len(examples.train), **schedule)
 
-    model = train_model(
+    return train_model(
         run,
         name,
         learner,
         training,
-        train.source,
-        test,
+        examples,
+        codec=lambda params: video_codec(abp_video_functions(config), params, seed=run.seed, devices=run.devices),
         state_axes=ABP_VIDEO_STATE_AXES,
         evaluation_batch=_EVALUATION_BATCH,
-        names=train.names,
-    )
-    return TrainedClips(
-        video_codec(abp_video_functions(config), model.params, seed=run.seed, devices=run.devices), *model
     )
 
 

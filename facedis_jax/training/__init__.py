@@ -1,4 +1,4 @@
-"""The loop and all that touches the world: devices, checkpoints, logs, signals, the run's folder."""
+"""The training loop and what it touches: devices, checkpoints, logs, signals, the run's folder."""
 
 from facedis_jax.extras import require_extra
 

@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on where it stopped, in one Orbax composite a step."""
+"""Checkpoints: all that a run needs to go on where it stopped, in one Orbax composite a step."""
 
 import errno
 import hashlib
@@ -25,9 +25,8 @@ _logger = logging.getLogger(__name__)
 _ITEMS = ("state", "progress")
 # Of a checkpoint's files, with their hashes.
 _MANIFEST = "manifest.json"
-# A failed save is done with when nothing of it has come back for so long,
+# After a failed save, clean-up stops when no new temporary file has come for the first, or after the second.
 _QUIET_S = 0.3
-# or when this has passed.
 _PATIENCE_S = 5.0
 
 
@@ -65,7 +64,7 @@ class Checkpoints:
     Args:
       folder: where they lie; made if it is missing.
       keep: how many of the newest to keep.
-      read_only: for who looks at a run: nothing is made or dropped.
+      read_only: nothing is made or removed, for reading a run.
 
     Raises:
       InputError: the metadata of a checkpoint is damaged.
@@ -94,11 +93,11 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is not None:
-            # What ended the run is told; that the last save failed as well is not.
+            # The error that ended the run is the one to show, not that the last save failed as well.
             with suppress(Exception):
                 self._manager.close()
             return
-        with self._telling_failures():
+        with self._as_save_failed():
             self._manager.close()
 
     @property
@@ -119,7 +118,7 @@ class Checkpoints:
         """
         if step == self.latest_step:
             return
-        with self._telling_failures():
+        with self._as_save_failed():
             # Its files are listed by the name of their step; the manager would itself wait for them below.
             self._manager.wait_until_finished()
             self._saving = step
@@ -180,12 +179,12 @@ class Checkpoints:
         return Checkpoint(step, _with_typed_keys(items["state"], abstract_state), items["progress"])
 
     def _list_files(self) -> None:
-        """Writes the manifest, in the first process and the saving thread, just before a checkpoint gets its name."""
+        """Writes the manifest, in the first process and its saving thread, just before a checkpoint gets its name."""
         for unfinished in self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
             write_json(unfinished / _MANIFEST, _sha256_of_files(unfinished))
 
     @contextmanager
-    def _telling_failures(self) -> Iterator[None]:
+    def _as_save_failed(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -194,7 +193,7 @@ class Checkpoints:
             raise SaveFailed(self._folder, self.latest_step, _one_line(error)) from error
 
     def _drop_unfinished(self) -> None:
-        """Removes what a failed save has written, and what its other threads, for which nobody waits, still write."""
+        """Removes what a failed save has written, and what its other threads, which are not waited for, still write."""
         start = seen = time.monotonic()
         while time.monotonic() < min(seen + _QUIET_S, start + _PATIENCE_S):
             for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):

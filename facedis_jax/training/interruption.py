@@ -1,4 +1,4 @@
-"""Ctrl-C and the scheduler's SIGTERM: a request to finish the step and save, not an accident."""
+"""Ctrl-C and a scheduler's SIGTERM as requests to finish the step and save."""
 
 import os
 import signal
@@ -12,11 +12,10 @@ from jax.experimental import multihost_utils
 
 
 class Interruption:
-    """Takes note of the first SIGINT or SIGTERM while it is entered; the second one ends the process at once.
+    """Notes the first SIGINT or SIGTERM while it is entered; the second one ends the process at once.
 
-    Of several processes, SIGTERM is the runtime's notice of preemption, which it passes on to all of them.
-
-    Outside the main thread, where Python sets no signal handlers, it does nothing.
+    In a run of several processes, JAX's runtime takes SIGTERM as a notice of preemption and passes it on to all.
+    Outside the main thread, where Python sets no signal handlers, nothing is noted.
 
     Attributes:
       signal: the number of the signal that came, or None.

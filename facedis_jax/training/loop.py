@@ -73,7 +73,7 @@ class FitResult(NamedTuple):
     Attributes:
       state: the learner's state, on the devices.
       step: the number of steps behind it.
-      seconds: how long training took, resumptions added up.
+      seconds: of training, before and after resumptions.
       interrupted_by: the number of the signal that ended it early, or None.
     """
 
@@ -132,17 +132,9 @@ def fit(
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, keep=config.keep_checkpoints))
         state, first_step, clock, window = _begin(learner, train, train_batches, checkpoints, folder, key, whole)
-        record = stack.enter_context(
-            Record(
-                folder,
-                first_step=first_step,
-                num_steps=config.num_steps,
-                tensorboard=config.tensorboard,
-                quiet=config.quiet,
-                names=names,
-                whole=whole,
-            )
-        )
+        output = {"tensorboard": config.tensorboard, "quiet": config.quiet}
+        record = Record(folder, names, whole, first_step=first_step, num_steps=config.num_steps, **output)
+        stack.enter_context(record)
         interruption = stack.enter_context(Interruption())
         # JAX's own transfers between processes are implicit, and the guard would stop them.
         guard = "disallow" if jax.process_count() == 1 else "allow"

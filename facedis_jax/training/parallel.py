@@ -3,8 +3,8 @@
 The batch is split over the devices and the state is replicated, or split along its first axis where a field
 belongs to the data (such as one chain per example). `jax.pmap` and `jax.shard_map` are two ways to say the
 same program. The latter runs with `check_vma=False`, as pmap does: by its default the gradient with respect
-to a replicated parameter already is a sum over devices, and the `pmean` that a step takes of it would leave
-it as many times too large as there are devices, which Adam hides.
+to a replicated parameter already is a sum over devices, and after the `pmean` of a step it would be too large
+by the number of devices, which Adam hides.
 
 Between processes prefer `shard_map`: pmap passes typed PRNG keys by way of the host, and so waits for the
 step before. Within one process the two cost the same.
@@ -274,7 +274,7 @@ def data_parallel(
 
 
 def dividing_prefix(devices: Sequence[jax.Device], numbers: Sequence[int]) -> Sequence[jax.Device]:
-    """As many of the devices, the first ones, as divide all of some numbers."""
+    """The longest prefix of the devices whose length divides all of some numbers."""
     return next(devices[:n] for n in range(len(devices), 0, -1) if not any(number % n for number in numbers))
 
 
@@ -303,7 +303,7 @@ def split_examples(function: Callable[..., Any], size: int, devices: Sequence[ja
 
 
 def _place(x: Any, sharding: NamedSharding) -> jax.Array:
-    """Copies an array, whole on every process, to the devices."""
+    """An array that every process has whole, copied to the devices."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         # Neither device_put nor an operation outside of jit takes typed keys to the devices of other processes.
         wrap = partial(jax.random.wrap_key_data, impl=jax.random.key_impl(x))

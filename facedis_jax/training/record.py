@@ -1,4 +1,4 @@
-"""What a run writes down and shows on the way, and how it finds out that it has diverged."""
+"""What a run writes and shows on the way, and the check that it has not diverged."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -31,7 +31,7 @@ class TrainingDiverged(RuntimeError):
 
 
 class DispatchedStep(NamedTuple):
-    """A step that was given to the device: its metrics are still there, and so is whether all numbers are finite."""
+    """A step that the device may still be at: `metrics`, and whether all numbers are `finite`, are on the device."""
 
     number: int
     batch: Batch
@@ -47,28 +47,28 @@ class UnreadMetrics(NamedTuple):
 
 
 class Record:
-    """What a run writes down and shows on the way, of the first process alone; a context manager.
+    """Writes and shows the metrics of a run, in its first process alone; a context manager.
 
     Args:
       folder: of the run.
+      names: of the training examples.
+      whole: gives the examples of a batch, which may have their indices alone.
       first_step: that the run goes on from.
       num_steps: of the whole run.
       tensorboard: also write event files.
       quiet: show no progress.
-      names: of the training examples.
-      whole: a batch's examples, where a batch has indices alone.
     """
 
     def __init__(
         self,
         folder: RunFolder,
+        names: Sequence[str] | None,
+        whole: Callable[[Batch], Batch],
         *,
         first_step: int,
         num_steps: int,
         tensorboard: bool,
         quiet: bool,
-        names: Sequence[str] | None,
-        whole: Callable[[Batch], Batch],
     ):
         self._folder, self._names, self._whole = folder, names, whole
         self._writes = jax.process_index() == 0
@@ -109,18 +109,18 @@ class Record:
         self.progress.update(unread.step, values)
 
     def test(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the metrics of an evaluation; nothing where no test example is."""
+        """Writes the metrics of an evaluation; nothing if there are no test examples."""
         for writer in self._writers if values else ():
             writer.write(step, "test", values)
 
 
 def read_metrics_of(metrics: Metrics) -> dict[str, float]:
-    """Waits for the device; names in sorted order, as a compiled function returns them."""
+    """Metrics by name, in sorted order, as a compiled function returns them; waits for the device."""
     return {name: average.compute() for name, average in jax.device_get(metrics).items()}
 
 
 def _what_diverged(done: DispatchedStep, values: Mapping[str, float], names: Sequence[str] | None) -> dict[str, Any]:
-    """The step, its metrics as text, which JSON needs for NaN, and all that says which examples it was given."""
+    """The step, its metrics (NaN as text, for JSON), and the index, labels and name of each of its examples."""
     labels = {
         name: np.asarray(column).tolist()
         for name, column in done.batch.items()

@@ -111,7 +111,7 @@ def test_faces_have_the_same_loss_and_gradient(torch, convolutions):
     (expected, expected_parts), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
     peer = torch.ib_vae.FaceVae(FACES, len(mean_face), convolutions=convolutions)
-    load_faces(torch, peer, params)
+    load_face_set(torch, peer, params)
     inputs = [torch.tensor(x) for x in (points, neutral, centre, noise)]
     groups = torch.ib_vae.group_points(inputs[0], FACES.encoder.features)
     for theirs, ours in zip(groups, features.grouping, strict=True):
@@ -272,7 +272,7 @@ def load_batch_norm(torch, norm, params):
         norm.bias.copy_(torch.tensor(np.array(params["bias"])))
 
 
-def load_faces(torch, peer, params):
+def load_face_set(torch, peer, params):
     encoder = params["encoder"]
     for layer, name in zip([*peer.encoder.embed, peer.encoder.fuse], ("0", "1", "2"), strict=True):
         load_norm_relu(torch, layer, encoder[f"LinearNormRelu_{name}"])

@@ -18,8 +18,8 @@ from facedis_jax.learners import LangevinConfig, RecognitionConfig
 from facedis_jax.models import DynamicConfig, MocoganConfig
 from facedis_jax.reports.videos.recognition import FEATURES
 from facedis_jax.runs.command_line import RunOptions
-from facedis_jax.runs.model_run import TrainingConfig
-from facedis_jax.runs.videos import VideoDataConfig, load_clips
+from facedis_jax.runs.pixels import TrainingConfig
+from facedis_jax.runs.videos import VideoDataConfig, load_clip_set
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
 
@@ -27,7 +27,7 @@ VIDEOS = SyntheticClipConfig(subjects=2, test_subjects=2, expressions=("happy", 
 TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_examples=2)
 CONFIG = replace(
     experiment.TINY,
-    data=VideoDataConfig(size=16, frames=3, videos=VIDEOS),
+    data=VideoDataConfig(size=16, frames=3, synthetic=VIDEOS),
     learner=replace(
         experiment.TINY.learner,
         model=DynamicConfig(
@@ -86,7 +86,7 @@ def test_a_finished_generator_takes_the_place_of_training(finished, tmp_path, mo
     path = finished[0] / "dynamic" / "model.npz"
     given = []
 
-    def evaluate(run, config, clip_set, clips, folds, dynamic, mocogan, report):
+    def evaluate(run, config, clip_set, dealt, dynamic, mocogan):
         given.append((dynamic, mocogan))
         raise InputError("the test", "no more", "enough")
 
@@ -206,7 +206,7 @@ class _FromDisk:
 
 
 def test_halves_are_joined_in_order_whether_in_memory_or_not():
-    clip_set = load_clips(CONFIG.data)
+    clip_set = load_clip_set(CONFIG.data)
     together = experiment.joined(clip_set)
     frames = np.concatenate([clip_set.train.source.pixels, clip_set.test.source.pixels])
     apart = [replace(half, source=_FromDisk(half.source)) for half in (clip_set.train, clip_set.test)]
@@ -228,6 +228,6 @@ def test_the_presets():
     assert (paper.learner.model.appearance_filters, paper.learner.model.geometry_filters) == (512, 256)
     for config in experiment.PRESETS.values():
         assert config.data.size == config.learner.model.size
-    videos = experiment.DEMO.data.videos
+    videos = experiment.DEMO.data.synthetic
     assert videos.subjects + videos.test_subjects >= 40
     assert len(videos.expressions) == 7

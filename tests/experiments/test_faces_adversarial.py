@@ -1,4 +1,4 @@
-"""A whole run with a critic on photographs of 8 x 8."""
+"""A whole run with a critic on images of 8 x 8."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.images.adversarial import LABELS
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.images import ImageDataConfig
-from facedis_jax.runs.model_run import TrainingConfig
+from facedis_jax.runs.pixels import TrainingConfig
 from tests.pages import ShownPage
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
 CONFIG = AdversarialFacesConfig(
     data=ImageDataConfig(
         size=8,
-        photographs=SyntheticImageConfig(train_subjects=1, images_per_subject=4, test_subjects=1, views=(0.0, 30.0)),
+        synthetic=SyntheticImageConfig(train_subjects=1, images_per_subject=4, test_subjects=1, views=(0.0, 30.0)),
     ),
     learner=AdversarialConfig(
         AbpConfig(

@@ -1,4 +1,4 @@
-"""A whole run on photographs of 8 x 8, stopped by Ctrl-C on its way."""
+"""A whole run on images of 8 x 8, stopped by Ctrl-C on its way."""
 
 import json
 import signal
@@ -17,11 +17,11 @@ from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.learners import AbpConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.runs import batches as _training_batches
-from facedis_jax.runs import images as _image_run
-from facedis_jax.runs import model_run as _model_run
+from facedis_jax.runs import images as image_runs
+from facedis_jax.runs import pixels as pixel_runs
 from facedis_jax.runs.command_line import RunInterrupted, RunOptions
 from facedis_jax.runs.images import ImageDataConfig, TrainedImages, without_geometry
-from facedis_jax.runs.model_run import ModelRun, TrainingConfig
+from facedis_jax.runs.pixels import ModelRun, TrainingConfig
 from tests.pages import ShownPage
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
 CONFIG = FacesConfig(
     data=ImageDataConfig(
         size=8,
-        photographs=SyntheticImageConfig(train_subjects=2, images_per_subject=5, test_subjects=2, views=(-30, 0, 30)),
+        synthetic=SyntheticImageConfig(train_subjects=2, images_per_subject=5, test_subjects=2, views=(-30, 0, 30)),
     ),
     learner=AbpConfig(
         model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3),
@@ -80,19 +80,19 @@ def start(path, stop_at=None):
 
 
 @pytest.fixture(scope="module")
-def photographs():
-    return _image_run.load_photographs(CONFIG.data)
+def image_set():
+    return image_runs.load_image_set(CONFIG.data)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def taken_once(photographs):
+def taken_once(image_set):
     """The photographs of the configuration, without taking them again for each run."""
 
     def load(data):
-        return photographs if data == CONFIG.data else _image_run.load_photographs(data)
+        return image_set if data == CONFIG.data else image_runs.load_image_set(data)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(faces_deformable, "load_photographs", load)
+        patch.setattr(faces_deformable, "load_image_set", load)
         yield
 
 
@@ -132,13 +132,13 @@ def test_every_step_is_logged_once_though_the_run_was_stopped(run):
         ]  # fmt: skip
 
 
-def test_another_configuration_and_other_images_do_not_touch_it(run, photographs, monkeypatch):
+def test_another_configuration_and_other_images_do_not_touch_it(run, image_set, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     with pytest.raises(InputError, match=r"a run with config\.seed = 1, found config\.seed = 0"):
         faces_deformable.main(replace(CONFIG, seed=1), options(run))
     # The same images in another order: their chains would be each other's.
-    other = replace(photographs, content_hash="another order")
-    monkeypatch.setattr(faces_deformable, "load_photographs", lambda data: other)
+    other = replace(image_set, content_hash="another order")
+    monkeypatch.setattr(faces_deformable, "load_image_set", lambda data: other)
     with pytest.raises(InputError, match=r"a run with data = .another order"):
         faces_deformable.main(CONFIG, options(run))
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
@@ -176,7 +176,7 @@ def test_training_on_nothing_is_refused(changes):
 
 
 def test_devices_that_cannot_share_the_chains_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(_model_run, "CHAIN_MULTIPLE", 10)
+    monkeypatch.setattr(pixel_runs, "CHAIN_MULTIPLE", 10)
     config = replace(CONFIG, training=replace(CONFIG.training, batch_size=8))
     with pytest.raises(InputError, match="--devices: expected a divisor of 10, found 4"):
         faces_deformable.main(config, options(tmp_path / "run", devices=4))
@@ -184,12 +184,12 @@ def test_devices_that_cannot_share_the_chains_are_refused(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("views", [(0.0,), (-30.0, 30.0)])
-def test_nothing_is_said_about_views_where_there_is_one(photographs, views):
-    rows = np.flatnonzero(np.isin(photographs.test.labels["view"], views))
+def test_nothing_is_said_about_views_where_there_is_one(image_set, views):
+    rows = np.flatnonzero(np.isin(image_set.test.labels["view"], views))
     test = replace(
-        photographs.test,
-        source=photographs.test.source.take(rows),
-        labels={name: values[rows] for name, values in photographs.test.labels.items()},
+        image_set.test,
+        source=image_set.test.source.take(rows),
+        labels={name: values[rows] for name, values in image_set.test.labels.items()},
     )
     codes = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
     codec = ImageCodec(
@@ -202,7 +202,7 @@ def test_nothing_is_said_about_views_where_there_is_one(photographs, views):
     )
     run = ModelRun("x", options(None), 0, jax.devices()[:1], None)
     model = TrainedImages(codec, None, None, [], 1, 1.0)
-    found = faces_deformable.evaluate(run, replace(photographs, test=test), {"deformable": model})
+    found = faces_deformable.evaluate(run, replace(image_set, test=test), {"deformable": model})
     assert (found.covariances is not None) == (len(views) > 1)
     for name in ("view_covariance", "pose_difference"):
         assert (name in found.numbers) == (len(views) > 1)

@@ -16,8 +16,8 @@ from facedis_jax.learners import AbpVideoConfig, LangevinConfig
 from facedis_jax.learners.generator_functions import clip_prior
 from facedis_jax.models import DynamicConfig
 from facedis_jax.runs.command_line import RunOptions
-from facedis_jax.runs.model_run import TrainingConfig
-from facedis_jax.runs.videos import VideoDataConfig, load_clips
+from facedis_jax.runs.pixels import TrainingConfig
+from facedis_jax.runs.videos import VideoDataConfig, load_clip_set
 from tests.pages import ShownPage
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
@@ -26,7 +26,7 @@ LANGEVIN = LangevinConfig(num_steps=1, inference_steps=1)
 CONFIG = replace(
     faces_video.TINY,
     data=VideoDataConfig(
-        size=16, frames=3, videos=SyntheticClipConfig(subjects=2, test_subjects=2, expressions=("happy", "surprise"))
+        size=16, frames=3, synthetic=SyntheticClipConfig(subjects=2, test_subjects=2, expressions=("happy", "surprise"))
     ),
     learner=AbpVideoConfig(
         model=DynamicConfig(
@@ -58,7 +58,7 @@ def options(workdir, **changes):
 
 @pytest.fixture(scope="module")
 def clips():
-    return load_clips(CONFIG.data)
+    return load_clip_set(CONFIG.data)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The transfer of geometry, from photographs to a report, with networks of a few units."""
+"""The transfer of geometry, from images to a report, with networks of a few units."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from facedis_jax.learners import LangevinConfig
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.images import ImageDataConfig
-from facedis_jax.runs.model_run import WEIGHTS_FILE, TrainingConfig, open_model_run
+from facedis_jax.runs.pixels import WEIGHTS_FILE, TrainingConfig, open_model_run
 from facedis_jax.training.arrays import load_weights
 from tests.pages import ShownPage
 
@@ -25,7 +25,7 @@ TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_examples=4)
 CONFIG = replace(
     geometry_transfer.TINY,
     source=ImageDataConfig(
-        size=8, photographs=SyntheticImageConfig(train_subjects=4, images_per_subject=2, test_subjects=2)
+        size=8, synthetic=SyntheticImageConfig(train_subjects=4, images_per_subject=2, test_subjects=2)
     ),
     target=ImageDataConfig(size=8),
     frontal=4,
@@ -76,7 +76,7 @@ def test_the_bends_stay_as_they_were_and_all_else_is_tuned(finished):
 
 def test_runs_have_seeds_and_folders_of_their_own(tmp_path):
     run = open_model_run(
-        "x", replace(CONFIG, seed=5), options(tmp_path / "run"), trainings=[CONFIG.training], content_hash="hash"
+        "x", replace(CONFIG, seed=5), options(tmp_path / "run"), trainings=[CONFIG.training], data={}, sources=[]
     )
     runs = [geometry_transfer.nth_run(run, number) for number in range(2)]
     assert [each.seed for each in runs] == [5, 6]
@@ -112,7 +112,7 @@ def test_frontal_faces_are_of_view_zero_and_fewer_are_among_more():
 
 @pytest.fixture(scope="module")
 def portraits(tmp_path_factory):
-    """A folder of photographs without views, as the configuration of its set."""
+    """A folder of images without views, as the configuration of its set."""
     folder = tmp_path_factory.mktemp("portraits")
     for i in range(10):
         Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(folder / f"{i}.png")

@@ -1,4 +1,4 @@
-"""Landmarks from deformation fields, from photographs to a report, with networks of a few units."""
+"""Landmarks from deformation fields, from images to a report, with networks of a few units."""
 
 import json
 import re
@@ -16,15 +16,15 @@ from facedis_jax.learners import LangevinConfig, RegressionConfig
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.reports.images.landmarks import METHODS
 from facedis_jax.runs.command_line import RunOptions
-from facedis_jax.runs.images import ImageDataConfig, load_photographs
-from facedis_jax.runs.model_run import TrainingConfig
+from facedis_jax.runs.images import ImageDataConfig, load_image_set
+from facedis_jax.runs.pixels import TrainingConfig
 from tests.pages import ShownPage
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIG = replace(
     landmarks.TINY,
     data=ImageDataConfig(
-        size=8, photographs=SyntheticImageConfig(train_subjects=4, images_per_subject=2, test_subjects=2)
+        size=8, synthetic=SyntheticImageConfig(train_subjects=4, images_per_subject=2, test_subjects=2)
     ),
     learner=replace(
         landmarks.TINY.learner,
@@ -62,7 +62,7 @@ def test_every_method_of_the_table_is_measured(finished):
 
 
 def test_the_mean_shape_is_that_of_the_training_images(finished):
-    images = load_photographs(CONFIG.data)
+    images = load_image_set(CONFIG.data)
     shape = images.train.labels["landmarks"].astype(np.float64).mean(axis=0)
     truth = images.test.labels["landmarks"].astype(np.float64)
     apart = np.linalg.norm(truth[:, 0] - truth[:, 1], axis=1)
@@ -126,7 +126,7 @@ def test_bad_input_leaves_no_run_behind(tmp_path, changes, named):
 
 
 def test_landmarks_are_checked_before_anything_is_trained():
-    images = load_photographs(CONFIG.data)
+    images = load_image_set(CONFIG.data)
     with pytest.raises(InputError, match="without any"):
         landmarks.check_landmarks(replace(images, train=replace(images.train, labels={})))
     alone = {**images.train.labels, "subject": np.zeros(len(images.train.source), int)}

@@ -15,7 +15,7 @@ from facedis_jax.learners import AbpConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.images import ImageDataConfig
-from facedis_jax.runs.model_run import TrainingConfig
+from facedis_jax.runs.pixels import TrainingConfig
 from tests.pages import ShownPage
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
@@ -27,13 +27,13 @@ SMALL = AbpConfig(
 TRAINING = TrainingConfig(
     epochs=2, batch_size=4, evaluate_every_epochs=2, checkpoint_every_epochs=2, evaluation_examples=2
 )
-FEW = ImageDataConfig(size=8, photographs=SyntheticImageConfig(train_subjects=1, images_per_subject=4, test_subjects=1))
+FEW = ImageDataConfig(size=8, synthetic=SyntheticImageConfig(train_subjects=1, images_per_subject=4, test_subjects=1))
 CONFIG = ObjectsConfig(
     digits=DigitDataConfig(synthetic=DigitConfig(train=20, test=10)),
     digit_learner=replace(SMALL, model=replace(SMALL.model, channels=1, appearance_latents=10)),
     digit_training=TRAINING,
     faces=FEW,
-    others=FEW,
+    target=FEW,
     learner=SMALL,
     training=TRAINING,
     traversal_range=3.0,
@@ -87,7 +87,7 @@ def test_too_few_digits_for_a_batch_leave_no_folder(tmp_path):
             {"digit_learner": replace(CONFIG.digit_learner, model=replace(CONFIG.digit_learner.model, channels=3))},
             "--digit-learner.model.channels: expected 1",
         ),
-        ({"others": replace(FEW, size=16)}, "--others.size: expected 8"),
+        ({"target": replace(FEW, size=16)}, "--target.size: expected 8"),
         ({"faces_model": Path("nowhere/model.npz")}, "nowhere"),
     ],
 )

@@ -1,41 +1,41 @@
-"""Classification by energy, on a codec whose geometry is known."""
+"""Classification by energy, on a codec whose flows are known."""
 
 import numpy as np
 
 from facedis_jax.inference.codecs import ImageCodec
-from facedis_jax.inference.template_energies import classify_by_energy
+from facedis_jax.inference.energies import classify_by_energy
 from facedis_jax.models import Latents
 
-TEMPLATES = np.stack([np.full((4, 4, 1), value) for value in (0.1, 0.5, 0.9)])
+CANONICAL = np.stack([np.full((4, 4, 1), value) for value in (0.1, 0.5, 0.9)])
 
 
 def brightening_codec() -> ImageCodec:
-    """Three templates of one brightness each, which one geometric latent makes brighter."""
+    """Three canonical images of one brightness each, which one geometric latent makes brighter."""
 
     def infer(images, appearance):
-        wanted = images.mean(axis=(1, 2, 3)) - (appearance @ TEMPLATES.mean(axis=(1, 2, 3)))
+        wanted = images.mean(axis=(1, 2, 3)) - (appearance @ CANONICAL.mean(axis=(1, 2, 3)))
         return Latents(appearance, wanted[:, None])
 
     def decode(latents):
-        return np.tensordot(latents.appearance, TEMPLATES, 1) + latents.geometry[:, :, None, None]
+        return np.tensordot(latents.appearance, CANONICAL, 1) + latents.geometry[:, :, None, None]
 
     return ImageCodec(
         infer=infer, decode=decode, canonical=decode, flow=decode, appearance_latents=3, geometry_latents=1
     )
 
 
-def test_the_template_that_needs_the_smallest_change_wins():
+def test_the_appearance_that_needs_the_smallest_warp_wins():
     brightness = np.array([0.15, 0.42, 0.71, 0.88])
     images = np.tile(brightness[:, None, None, None], (1, 4, 4, 1)).astype(np.float32)
     predicted, energies, geometry = classify_by_energy(brightening_codec(), images, np.eye(3), sigma=0.3)
     np.testing.assert_array_equal(predicted, [0, 1, 2, 2])
-    changes = brightness[:, None] - np.array([0.1, 0.5, 0.9])
-    np.testing.assert_allclose(geometry[..., 0], changes, atol=1e-6)
-    np.testing.assert_allclose(energies, changes**2 / 2, atol=1e-6)
+    shifts = brightness[:, None] - np.array([0.1, 0.5, 0.9])
+    np.testing.assert_allclose(geometry[..., 0], shifts, atol=1e-6)
+    np.testing.assert_allclose(energies, shifts**2 / 2, atol=1e-6)
 
 
 def test_what_is_not_explained_counts_by_the_deviation():
-    """A template that reaches the mean but not the pattern pays for the pattern: half its square over sigma squared."""
+    """An appearance that reaches the mean but not the pattern pays for the pattern: half its square over sigma squared."""
     image = np.full((1, 4, 4, 1), 0.5, np.float32)
     image[:, ::2] += 0.2
     image[:, 1::2] -= 0.2

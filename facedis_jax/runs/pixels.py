@@ -1,17 +1,18 @@
-"""What the experiments on photographs and videos share: a run of one or more models, trained one after another."""
+"""What runs on images and runs on clips share: one or more models, trained one after another."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
 
-from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSource
+from facedis_jax.data.images.image_set import ArrayImages, ImageSource
 from facedis_jax.data.on_device import dataset_bytes
 from facedis_jax.data.pipeline import evaluation_batches
-from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSource
+from facedis_jax.data.pixel_set import PixelSet
+from facedis_jax.data.videos.clip_set import ArrayClips, ClipSource
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.learners import Learner
@@ -32,7 +33,9 @@ from facedis_jax.training import LoopConfig, Parallel, RunFolder, check_batch_si
 from facedis_jax.training.arrays import save_weights
 from facedis_jax.training.logs import read_metrics
 
-HasShape = GeneratorConfig | DynamicConfig | ImageSet | ClipSet
+HasShape = GeneratorConfig | DynamicConfig | PixelSet
+PixelSource = ImageSource | ClipSource
+Codec = TypeVar("Codec")
 
 AXIS = "devices"
 WEIGHTS_FILE = "model.npz"
@@ -50,7 +53,7 @@ class TrainingConfig:
       evaluation_examples: images, or clips, of the test set, for the curves alone; the results are of all of it.
 
     Raises:
-      InputError: for no epochs, or no images to evaluate.
+      InputError: for no epochs, or no examples to evaluate.
     """
 
     epochs: float = 1001
@@ -65,6 +68,64 @@ class TrainingConfig:
             raise InputError("epochs", "more than 0", str(self.epochs))
         check_least(self, evaluation_examples=1)
 
+    def loop(self, steps_per_epoch: float, options: RunOptions) -> LoopConfig:
+        """The same in steps, for the training loop."""
+
+        def steps(epochs: float) -> int:
+            return max(1, round(epochs * steps_per_epoch))
+
+        return LoopConfig(
+            num_steps=steps(self.epochs),
+            log_every_steps=steps(self.log_every_epochs),
+            evaluate_every_steps=steps(self.evaluate_every_epochs),
+            checkpoint_every_steps=steps(self.checkpoint_every_epochs),
+            keep_checkpoints=2,
+            tensorboard=options.tensorboard,
+            quiet=options.quiet,
+        )
+
+
+def synthetic_or_folder(kind: str, folder: Path | None, option: str, what: str) -> Path | None:
+    """The folder of a real set, or None for a synthetic one.
+
+    Args:
+      kind: "synthetic" or a kind of real sets.
+      folder: as given.
+      option: the option that the set is given by, such as "--data", for errors.
+      what: what the set is of, for errors.
+
+    Raises:
+      InputError: a real set without a folder, or a folder without the kind of its set.
+    """
+    if kind == "synthetic":
+        if folder is not None:
+            raise InputError(f"{option}.kind", f"the kind of the {what} in {option}.folder", "synthetic")
+    elif folder is None:
+        raise InputError(f"{option}.folder", f"the folder of the {what} ({kind})", "none")
+    return folder
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model is trained on, and what it is tested with on the way.
+
+    Attributes:
+      train, test: images or clips.
+      names: of the training examples, used where training diverges.
+      codes, test_codes: appearance that is known, [examples, latents] for either half.
+    """
+
+    train: PixelSource
+    test: PixelSource
+    names: Sequence[str] | None = None
+    codes: np.ndarray | None = None
+    test_codes: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, examples: PixelSet, **codes: np.ndarray) -> "Examples":
+        """Those of a data set, with known codes where there are some."""
+        return cls(examples.train.source, examples.test.source, examples.train.names, **codes)
+
 
 @dataclass(frozen=True)
 class ModelRun:
@@ -73,7 +134,7 @@ class ModelRun:
     Attributes:
       name: of the experiment.
       options: from the command line.
-      seed: of the initial weights, the noise and the order of the images.
+      seed: of the initial weights, the noise and the order of the examples.
       devices: that take part.
       folder: on disk; the models' own folders lie in it.
     """
@@ -85,18 +146,16 @@ class ModelRun:
     folder: RunFolder
 
 
-def check_model(
-    model: GeneratorConfig | DynamicConfig, examples: ImageSet | ClipSet, where: str = "--learner.model"
-) -> None:
-    """Checks that what a generator makes is of the photographs' or clips' kind, before anything is trained.
+def check_model(model: GeneratorConfig | DynamicConfig, examples: PixelSet, where: str = "--learner.model") -> None:
+    """Checks that a generator makes images of the data's size and channels, before anything is trained.
 
     Args:
       model: of the generator.
       examples: what it is to learn.
-      where: a command takes it from, for errors.
+      where: the option that the model is given by, for errors.
 
     Raises:
-      InputError: their size or number of channels differs, or nothing is bent.
+      InputError: their size or number of channels differs, or it has no geometric code.
     """
     check_shape(where, model, examples, "the data")
     if model.geometry_latents < 1:
@@ -107,7 +166,7 @@ def check_shape(where: str, given: HasShape, needed: HasShape, whose: str) -> No
     """Checks that two things are of one size and have as many channels.
 
     Args:
-      where: a command takes the first from, for errors.
+      where: the option that the first is given by, for errors.
       given, needed: a model's configuration, or a set.
       whose: the second is, for errors.
 
@@ -121,15 +180,15 @@ def check_shape(where: str, given: HasShape, needed: HasShape, whose: str) -> No
 
 
 def check_training(
-    training: TrainingConfig, examples: ImageSource | ClipSource, where: str = "--training", *, called: str = "images"
+    training: TrainingConfig, examples: PixelSource, where: str = "--training", *, called: str = "images"
 ) -> None:
     """Checks that there is a batch of examples to train on, before a run's folder is made.
 
     Args:
       training: how long.
       examples: what is trained on.
-      where: a command takes it from, for errors.
-      called: what they are called there.
+      where: the option that the training is given by, for errors.
+      called: what the examples are called there.
 
     Raises:
       InputError: a batch has more.
@@ -145,9 +204,8 @@ def open_model_run(
     options: RunOptions,
     *,
     trainings: Sequence[TrainingConfig],
-    sources: Sequence[ImageSource | ClipSource] = (),
-    content_hash: Mapping[str, str] | str,
-    skipped: Mapping[str, str] | None = None,
+    data: PixelSet | Mapping[str, PixelSet | None],
+    sources: Sequence[PixelSource],
 ) -> ModelRun:
     """Checks the devices and opens the run's folder.
 
@@ -156,9 +214,9 @@ def open_model_run(
       config: all settings, `seed` among them; part of the run's identity.
       options: from the command line.
       trainings: of all its models.
-      sources: what they are trained on.
-      content_hash: of the images; chains belong to images by their places, so that another order is another run.
-      skipped: damaged examples that are not learned from, by name, with what is wrong with them.
+      data: the set, or the sets by name with None for one that is not used; part of the run's identity in their order,
+        since chains belong to examples by their indices.
+      sources: what the models are trained on.
 
     Raises:
       InputError: there are fewer devices than asked for, they do not divide the batch or the chains or have no room for
@@ -170,25 +228,56 @@ def open_model_run(
     if CHAIN_MULTIPLE % len(devices):
         raise InputError("--devices", f"a divisor of {CHAIN_MULTIPLE}", str(len(devices)))
     check_room(options, map(dataset_bytes, sources), devices)
-    made_by = {"experiment": name, "data": content_hash, "config": as_json(config)}
+    sets = [data] if isinstance(data, PixelSet) else [one for one in data.values() if one is not None]
+    content: Any = (
+        data.content_hash
+        if isinstance(data, PixelSet)
+        else {name: "" if one is None else one.content_hash for name, one in data.items()}
+    )
+    made_by = {"experiment": name, "data": content, "config": as_json(config)}
     folder = RunFolder.open(options.workdir or Path("runs") / name, made_by, new_key=new_key)
-    report_skipped(folder, options, skipped or {})
+    report_skipped(folder, options, {name: why for one in sets for name, why in one.skipped.items()})
     return ModelRun(name, options, config.seed, devices, folder)
 
 
-def write_results(run: ModelRun, numbers: Mapping[str, Any]) -> None:
-    """Writes results.json: what was measured, with the command and the seed that it came from."""
-    write_json(run.folder.results_file, {**numbers, "command": typed_command(), "seed": run.seed})
+def report_run(run: ModelRun, numbers: Mapping[str, Any], write_report: Callable[[str], None]) -> None:
+    """Writes results.json and the report, and says where it lies.
+
+    Args:
+      run: the run.
+      numbers: what was measured; the command and the seed are added.
+      write_report: writes the page, given the command that it shows.
+    """
+    command = typed_command()
+    write_json(run.folder.results_file, {**numbers, "command": command, "seed": run.seed})
+    say(run.options, "drawing the report")
+    write_report(command)
+    say(run.options, f"report: {run.folder.report_file}")
 
 
-class TrainedModel(NamedTuple):
-    """What training leaves behind, as in `TrainedImages`."""
+@dataclass(frozen=True)
+class TrainedModel(Generic[Codec]):
+    """A trained model and how it came about.
 
+    Attributes:
+      codec: the model at work: inference and generation.
+      params: the weights.
+      chains: the last latents of the training examples, for models that have chains.
+      rows: of its metrics.jsonl.
+      steps, seconds: of training.
+    """
+
+    codec: Codec
     params: Any
     chains: Any
     rows: list[dict[str, Any]]
     steps: int
     seconds: float
+
+    @property
+    def effort(self) -> dict[str, float]:
+        """Steps and seconds of training, for results.json."""
+        return {"steps": self.steps, "seconds": round(self.seconds, 1)}
 
 
 def train_model(
@@ -196,14 +285,12 @@ def train_model(
     name: str,
     learner: Callable[..., Learner],
     training: TrainingConfig,
-    train: ImageSource | ClipSource,
-    test: ImageSource | ClipSource,
+    examples: Examples,
     *,
-    test_codes: np.ndarray | None = None,
+    codec: Callable[[Any], Codec],
     state_axes: Any,
     evaluation_batch: int,
-    names: Sequence[str] | None = None,
-) -> TrainedModel:
+) -> TrainedModel[Codec]:
     """Trains a learner of images or clips, from its last checkpoint if there is one.
 
     Args:
@@ -211,31 +298,18 @@ def train_model(
       name: of the model, and of its folder in the run's.
       learner: makes it, of `steps_per_epoch`, `num_steps` and `axis_name`.
       training: for how long.
-      train: examples to learn from.
-      test: examples, of which the first ones are for the curves.
-      test_codes: appearance that is known of them.
-      state_axes: how its state is split over devices.
+      examples: to learn from, and for the curves.
+      codec: makes the codec of the trained weights.
+      state_axes: how the learner's state is split over devices.
       evaluation_batch: about how many examples are evaluated at once.
-      names: of the training examples, told of a batch that training diverges on.
 
     Raises:
       InputError: there are fewer examples than a batch has.
       RunInterrupted: on Ctrl-C.
     """
+    train = examples.train
     steps_per_epoch = len(train) / training.batch_size
-
-    def steps(epochs: float) -> int:
-        return max(1, round(epochs * steps_per_epoch))
-
-    loop = LoopConfig(
-        num_steps=steps(training.epochs),
-        log_every_steps=steps(training.log_every_epochs),
-        evaluate_every_steps=steps(training.evaluate_every_epochs),
-        checkpoint_every_steps=steps(training.checkpoint_every_epochs),
-        keep_checkpoints=2,
-        tensorboard=run.options.tensorboard,
-        quiet=run.options.quiet,
-    )
+    loop = training.loop(steps_per_epoch, run.options)
     batches, dataset = training_batches(
         run.options,
         train,
@@ -243,7 +317,7 @@ def train_model(
         seed=run.seed,
         in_memory=isinstance(train, ArrayImages | ArrayClips),
     )
-    few = _First(test, min(len(test), training.evaluation_examples), test_codes)
+    few = _First(examples.test, min(len(examples.test), training.evaluation_examples), examples.test_codes)
     num_devices = len(run.devices)
     folder = RunFolder.open(run.folder.path / name, {**run.folder.config, "model": name})
     say(run.options, f"training {name}: {loop.num_steps} steps")
@@ -260,7 +334,7 @@ def train_model(
         loop,
         key=jax.random.key(run.seed),
         parallel=Parallel(run.devices, run.options.parallel, AXIS, state_axes),
-        names=names,
+        names=examples.names,
         dataset=dataset,
     )
     if result.interrupted_by is not None:
@@ -272,13 +346,13 @@ def train_model(
     if chains is not None and jax.process_count() == 1:
         chains = jax.tree.map(lambda x: np.asarray(x)[: len(train)], chains)
     rows = [*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")]
-    return TrainedModel(weights, chains, rows, result.step, result.seconds)
+    return TrainedModel(codec(weights), weights, chains, rows, result.step, result.seconds)
 
 
 class _First:
     """The first images or clips of a source, with known codes where there are some."""
 
-    def __init__(self, source: ImageSource | ClipSource, count: int, codes: np.ndarray | None):
+    def __init__(self, source: PixelSource, count: int, codes: np.ndarray | None):
         self._source, self._count, self._codes = source, count, codes
 
     def __len__(self) -> int:
