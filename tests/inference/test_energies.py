@@ -35,7 +35,7 @@ def test_the_appearance_that_needs_the_smallest_warp_wins():
 
 
 def test_what_is_not_explained_counts_by_the_deviation():
-    """An appearance that reaches the mean but not the pattern pays for the pattern: half its square over sigma squared."""
+    """An appearance of the right mean, but without the pattern, pays half of its square over sigma squared."""
     image = np.full((1, 4, 4, 1), 0.5, np.float32)
     image[:, ::2] += 0.2
     image[:, 1::2] -= 0.2
