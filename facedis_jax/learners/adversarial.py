@@ -195,7 +195,7 @@ def _logits(setup: _Setup, critic: Any, images: jax.Array) -> jax.Array:
 
 
 def _samples(setup: _Setup, state: AdversarialState, images: jax.Array, index: jax.Array) -> _Samples:
-    """Moves the batch's chains and draws latents from the prior; diverged chains begin anew from the latter."""
+    """Latents of the batch after their Langevin steps, and as many from the prior, at which diverged chains restart."""
     abp = setup.config.abp
     sigma = current_sigma(abp, state.step, setup.steps_per_epoch)
     keys = jax.vmap(jax.random.split)(example_keys(state.key, state.step, index))

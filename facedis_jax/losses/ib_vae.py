@@ -35,7 +35,7 @@ class IbVaeWeights:
 
 
 class IbVaeFaces(NamedTuple):
-    """What both decoders predict of a batch and what is true, [batch, vertices, 3] each, in normalised units.
+    """Predictions of both decoders and their targets, [batch, vertices, 3] each, in normalised units.
 
     Attributes:
       prediction, target: the full faces.

@@ -16,10 +16,10 @@ def log_joint(image: jax.Array, prediction: jax.Array, latents: Any, *, sigma: f
     differs from that one's line by a constant, so both have the same gradients and sample the same conditional. A
     clip takes the latents of its first frame and the innovations of the others (Eq. 17), as leaves or stacked.
 
-    Sums run over one example alone, so that what is sampled does not depend on the batch that it is in.
+    Sums run over one example alone, so that samples do not depend on the batch.
 
     Args:
-      image: what was observed, any shape: an image [height, width, channels], a clip
+      image: the observed example, of any shape: an image [height, width, channels], a clip
         [time, height, width, channels].
       prediction: the generator's output for these latents, of the image's shape.
       latents: any pytree of arrays, such as (appearance, geometry).

@@ -119,7 +119,7 @@ def _backward_kernel(query_ref: Any, value_ref: Any, d_attended_ref: Any, d_quer
 
 
 def _attention(query: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Softmax over keys, what each key receives [1, keys], and their ratio: [queries, keys], float32."""
+    """Softmax over keys [queries, keys], its sums over queries [1, keys], and their ratio [queries, keys], float32."""
     energy = product(query, query, 1, 1)
     weight = jnp.exp(energy - jnp.max(energy, axis=1, keepdims=True))
     softmax = weight / jnp.sum(weight, axis=1, keepdims=True)
