@@ -161,7 +161,7 @@ _stated("TrainingConfig", CODE, epochs=1001, batch_size=100)
 _practical(
     "TrainingConfig", "log_every_epochs", "evaluate_every_epochs", "checkpoint_every_epochs", "evaluation_examples"
 )
-_stated("ImageDataConfig", XING + "5.1", size=64, max_train=10_000, max_test=None)
+_stated("ImageDataConfig", XING + "5.1", size=64, max_train=10_000, max_test=None, max_test_per_view=None)
 _left_out(
     "ImageDataConfig", "crop", "channels", "views", why="each set's own, in its docstring (`facedis_jax.data.images`)"
 )
@@ -172,7 +172,7 @@ _stated("TransferConfig", XING + "5.2", frontal=1000, runs=10)
 _stated("TransferConfig", CODE, traversal_range=8.0)
 _left_out("geometry_transfer:fine_tuning.TrainingConfig", "epochs", why="300, of 1,000 images")
 _left_out("geometry_transfer:target.ImageDataConfig", "max_train", why="all of its frontal faces are candidates")
-_stated("geometry_transfer:target.ImageDataConfig", XING + "5.2: 1,000 of each view", max_test=5000)
+_stated("geometry_transfer:target.ImageDataConfig", XING + "5.2", max_test_per_view=1000)
 
 _stated("AdversarialConfig", XING + "5.3", likelihood_weight=0.001, penalty_weight=10.0)
 _left_out("AdversarialConfig.critic_optimiser", "learning_rate", "beta_1", why="usual for critics with R1")

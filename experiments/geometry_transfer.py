@@ -78,7 +78,7 @@ class TransferConfig:
 
 PAPER = TransferConfig(
     source=PAPER_IMAGES,
-    target=ImageDataConfig(max_test=5000),
+    target=ImageDataConfig(max_test_per_view=1000),
 )
 DEMO = TransferConfig(
     source=ImageDataConfig(size=32, synthetic=replace(SMALL_IMAGES, test_subjects=40)),

@@ -49,6 +49,7 @@ class ImageDataConfig:
       crop: of a real set's images, see `facedis_jax.formats.images.Framing`; None for the set's own.
       channels: of a real set's images, 3 or 1; None for the set's own.
       views: of Multi-PIE, in degrees; None for the set's own.
+      max_test_per_view: of Multi-PIE, a fixed choice of so many test images of each view; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
       skip_damaged: skip images of a real set that cannot be read; `skipped.json` lists them.
       face_model: what synthetic images show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
@@ -64,6 +65,7 @@ class ImageDataConfig:
     crop: str | None = None
     channels: int | None = None
     views: tuple[int, ...] | None = None
+    max_test_per_view: int | None = None
     prepared: Path | None = None
     skip_damaged: bool = False
     face_model: Path | None = None
@@ -83,7 +85,7 @@ def load_image_set(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     folder = synthetic_or_folder(data.kind, data.folder, option, "images")
     if folder is None:
         return synthetic_images(load_face_model(data.face_model), data.synthetic, size=data.size)
-    names = ("max_train", "max_test", "category", "crop", "channels", "views")
+    names = ("max_train", "max_test", "category", "crop", "channels", "views", "max_test_per_view")
     settings = {name: getattr(data, name) for name in names}
     return load_images(
         data.kind, folder, size=data.size, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings

@@ -9,7 +9,7 @@ import numpy as np
 from facedis_jax.data.images.lists import list_images
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
-from facedis_jax.data.splits import split_indices
+from facedis_jax.data.splits import first_by_hash, split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import open_images
 
@@ -44,10 +44,12 @@ class MultiPieSettings(ImageSettings):
 
     Attributes:
       views: which cameras, by their degrees in `VIEWS`; the paper's five by default (section 5.1).
+      max_test_per_view: how many images to keep of each view of the test half, chosen as by `max_test`; all if None.
       illuminations: which lights, by their numbers 0 to 19; all if None. 7 is the flash in front.
     """
 
     views: tuple[int, ...] = (-30, -15, 0, 15, 30)
+    max_test_per_view: int | None = None
     illuminations: tuple[int, ...] | None = None
 
 
@@ -100,12 +102,19 @@ class MultiPie(ImageBuilder):
         names = [path.relative_to(folder).as_posix() for path in paths]
         is_test = np.zeros(len(names), bool)
         is_test[split_indices("subject", [f"{subject}/" for subject in subjects])[1]] = True
+        is_train, most = ~is_test, settings.max_test_per_view
+        if most is not None and most < 1:
+            raise InputError("max_test_per_view", "at least 1", str(most))
+        for view in settings.views:
+            rows = np.flatnonzero(is_test & (np.array(views) == view))
+            is_test[np.setdiff1d(rows, first_by_hash(rows, names, most))] = False
         return survey_images(
             "multi_pie",
             open_images(paths, settings.framing),
             names,
             is_test,
             settings,
+            is_train=is_train,
             labels={
                 "subject": np.array([people.index(subject) for subject in subjects], np.int32),
                 "expression": np.array([expressions.index(recording) for recording in recordings], np.int32),

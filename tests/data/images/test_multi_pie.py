@@ -69,6 +69,15 @@ def test_views_and_lights_are_chosen(load):
     assert set(load(views=(-90, 30)).test.labels["view"].tolist()) == {-90.0, 30.0}
 
 
+def test_as_many_test_images_of_each_view(load):
+    whole, chosen = load(), load(max_test_per_view=1)
+    assert np.unique(chosen.test.labels["view"], return_counts=True)[1].tolist() == [1] * 5
+    assert len(chosen.train.source) == len(whole.train.source)
+    assert set(chosen.test.names) < set(whole.test.names)
+    with pytest.raises(InputError, match="max_test_per_view: expected at least 1, found 0"):
+        load(max_test_per_view=0)
+
+
 def test_cameras_on_opposite_sides_have_opposite_views():
     assert sorted(VIEWS.values()) == list(range(-90, 91, 15))
     assert (VIEWS["05_1"], VIEWS["05_0"], VIEWS["04_1"]) == (0, 15, 30)
