@@ -1,7 +1,7 @@
 """Disentangled faces in JAX.
 
 Two published methods: an information-bottleneck VAE that separates identity from expression on 3D faces, and a
-deformable generator that separates appearance from geometry in photographs and videos. Each subpackage states its own
+deformable generator that separates appearance from geometry in images and videos. Each subpackage states its own
 contract; nothing is imported here, so that `import facedis_jax.losses` costs only jax and numpy.
 """
 
