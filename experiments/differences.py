@@ -165,6 +165,7 @@ _stated("ImageDataConfig", XING + "5.1", size=64, max_train=10_000, max_test=Non
 _left_out(
     "ImageDataConfig", "crop", "channels", "views", why="each set's own, in its docstring (`facedis_jax.data.images`)"
 )
+_stated("ViewsConfig", XING + "5.1", per_view=100)
 _practical("FacesConfig", "compare")
 _stated("FacesConfig", CODE, traversal_range=(10.0, 8.0))
 

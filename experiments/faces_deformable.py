@@ -6,6 +6,7 @@ Data       Synthetic photographs of the embedded face (or of `--data.face-model`
 Command    python -m experiments.faces_deformable                       (demo, two CPU cores, no data set)
            python -m experiments.faces_deformable --data.kind celeba --data.folder CELEBA --data.size 32
            python -m experiments.faces_deformable --preset paper --data.kind celeba --data.folder CELEBA
+               --views.folder MULTI_PIE
 Method     Alternating back-propagation, one persistent chain per image. Beside it, on the same generators and for as
            many epochs: the non-deformable ABP and a VAE, whose one code is as long as the two together.
 Output     report.html with Figures 2 to 7 and 11, results.json, figures/, and a folder per model.
@@ -16,6 +17,7 @@ Expected   Eq. 21's covariance with the view is much larger for the geometric co
 """
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -40,11 +42,42 @@ from facedis_jax.runs.pixels import (
 
 
 @dataclass(frozen=True)
+class ViewsConfig:
+    """Real images of known views, on which Eq. 21 is measured in place of the test images (Figures 6 and 7).
+
+    Attributes:
+      folder: of Multi-PIE; None measures on the test images, where their views are known.
+      per_view: how many images of each view, a fixed choice.
+      prepared: where prepared copies are kept; None for a cache in the user's home.
+    """
+
+    folder: Path | None = None
+    per_view: int = 100
+    prepared: Path | None = None
+
+    def load(self, like: ImageSet) -> ImageSet | None:
+        """The images, of the size and channels of another set; None without a folder."""
+        if self.folder is None:
+            return None
+        data = ImageDataConfig(
+            "multi_pie",
+            self.folder,
+            like.size,
+            max_train=1,
+            channels=like.channels,
+            max_test_per_view=self.per_view,
+            prepared=self.prepared,
+        )
+        return load_image_set(data, "--views")
+
+
+@dataclass(frozen=True)
 class FacesConfig:
     """The experiment.
 
     Attributes:
       data: the images.
+      views: other images, for the covariance with the view.
       learner: the deformable generator and how it is learned.
       training: how long, for all models alike.
       compare: also train the non-deformable ABP and the VAE.
@@ -54,6 +87,7 @@ class FacesConfig:
     """
 
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
     learner: AbpConfig = field(default_factory=AbpConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     compare: bool = True
@@ -129,6 +163,7 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 def main(config: FacesConfig, options: RunOptions) -> int:
     images = load_image_set(config.data)
+    views = config.views.load(images)
     check_model(config.learner.model, images)
     check_training(config.training, images.train.source)
     run = open_model_run(
@@ -136,7 +171,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
         config,
         options,
         trainings=[config.training],
-        data=images,
+        data=images if views is None else {"images": images, "views": views},
         sources=[images.train.source],
     )
     learners: dict[str, AbpConfig | ImageVaeConfig] = {"deformable": config.learner}
@@ -148,7 +183,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
     }
     if jax.process_index() == 0:
         say(options, "evaluating")
-        results = evaluate(run, images, models)
+        results = evaluate(run, images, models, views)
         report_run(
             run,
             results.numbers,
@@ -159,8 +194,17 @@ def main(config: FacesConfig, options: RunOptions) -> int:
     return 0
 
 
-def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) -> DeformableResults:
-    """Measures every model on the test images, and covariances with the view where several views are known."""
+def evaluate(
+    run: ModelRun, images: ImageSet, models: dict[str, TrainedImages], viewed: ImageSet | None = None
+) -> DeformableResults:
+    """Measures every model on the test images, and covariances with the view where several views are known.
+
+    Args:
+      run: the run.
+      images: the data.
+      models: by name, "deformable" among them.
+      viewed: a set whose test images covariances are measured on; the data's by default.
+    """
     test = stack_images(images.test.source)
     numbers: dict = {
         "images": {"train": len(images.train.source), "test": len(test)},
@@ -175,11 +219,16 @@ def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) 
     assert latents is not None
     codec, labels = models["deformable"].codec, images.test.labels
     canonical = codec.canonical(latents.appearance)
-    views, sittings = labels.get("view", ()), labels.get("sitting", ())
+    sittings = labels.get("sitting", ())
+    seen, views = latents, labels.get("view", ())
+    if viewed is not None:
+        seen, views = codec.infer(stack_images(viewed.test.source)), viewed.test.labels["view"]
     covariances = None
     if len(np.unique(views)) > 1:
-        covariances = view_results(latents, np.asarray(views))
+        covariances = view_results(seen, np.asarray(views))
         numbers["view_covariance"] = {
+            "data": (viewed or images).name,
+            "images": len(views),
             "geometry": covariances["geometry"]["largest"],
             "appearance": covariances["appearance"]["largest"],
             "ratio": covariances["ratio"],

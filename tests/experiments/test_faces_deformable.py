@@ -7,9 +7,10 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import faces_deformable
-from experiments.faces_deformable import FacesConfig
+from experiments.faces_deformable import FacesConfig, ViewsConfig
 from facedis_jax.data.pipeline import train_batches
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
@@ -86,10 +87,10 @@ def image_set():
 
 @pytest.fixture(scope="module", autouse=True)
 def taken_once(image_set):
-    """The photographs of the configuration, without taking them again for each run."""
+    """The images of the configuration, without making them again for each run."""
 
-    def load(data):
-        return image_set if data == CONFIG.data else image_runs.load_image_set(data)
+    def load(data, *option):
+        return image_set if data == CONFIG.data else image_runs.load_image_set(data, *option)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(faces_deformable, "load_image_set", load)
@@ -234,3 +235,32 @@ def test_the_paper_preset_is_the_paper_and_its_code():
     assert config.data.max_train == 10_000
     assert (config.training.epochs, config.training.batch_size) == (1001, 100)
     assert config.traversal_range == (10, 8)
+
+
+def test_covariances_are_measured_on_another_set_where_one_is_given(tmp_path):
+    """A model of synthetic images, measured on a folder in Multi-PIE's layout: one image of each of its views."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "multi_pie"
+    folder.mkdir()
+    for subject in range(2):
+        for camera in ("130", "140", "051", "050", "041"):
+            for light in range(2):
+                pixels = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{subject:03d}_01_01_{camera}_{light:02d}.png")
+    config = replace(
+        CONFIG,
+        views=ViewsConfig(folder, per_view=1, prepared=tmp_path / "prepared"),
+        training=replace(CONFIG.training, epochs=1),
+        compare=False,
+    )
+    assert faces_deformable.main(config, options(tmp_path / "run")) == 0
+    found = json.loads((tmp_path / "run" / "results.json").read_text())["view_covariance"]
+    assert (found["data"], found["images"]) == ("multi_pie", 5)
+    assert found["ratio"] == pytest.approx(found["geometry"] / found["appearance"])
+
+
+def test_a_folder_of_views_that_is_none_is_refused_before_training(tmp_path):
+    config = replace(CONFIG, views=ViewsConfig(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"nowhere: expected .*Multi-PIE"):
+        faces_deformable.main(config, options(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

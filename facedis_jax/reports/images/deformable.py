@@ -200,7 +200,8 @@ def _tables(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
                 {"code": name, "largest covariance with the view": covariance[name]}
                 for name in ("geometry", "appearance")
             ],
-            caption=f"Eq. 21; their ratio is {covariance['ratio']:.1f}.",
+            caption=f"Eq. 21 on {covariance['images']} images of {covariance['data']}; their ratio is "
+            f"{covariance['ratio']:.1f}.",
         )
     if "pose_difference" in numbers:
         difference = numbers["pose_difference"]
