@@ -166,3 +166,8 @@ def test_an_option_that_has_another_name_now_is_refused_with_it(run, capsys, mon
     monkeypatch.setattr("facedis_jax.runs.renamed.RENAMED_OPTIONS", {"--inner.breadth": "--inner.width"})
     assert run("--inner.breadth", "3") == (2, None)
     assert capsys.readouterr().err == "error: --inner.breadth: expected its new name --inner.width, found the old one\n"
+
+
+def test_an_error_about_a_field_names_its_option(run, capsys):
+    assert run(result=InputError("width", "8 or less", "9"))[0] == 2
+    assert capsys.readouterr().err == "error: --inner.width: expected 8 or less, found 9\n"

@@ -1,0 +1,49 @@
+from dataclasses import dataclass, field
+
+import pytest
+
+from facedis_jax.errors import InputError
+from facedis_jax.runs.options import in_options, option_names, typed_options
+
+
+@dataclass(frozen=True)
+class Inner:
+    step_size: float = 0.1
+    align: bool = False
+
+
+@dataclass(frozen=True)
+class Outer:
+    batch_size: int = 2
+    first: Inner = field(default_factory=Inner)
+    second: Inner = field(default_factory=Inner)
+
+
+KNOWN = option_names(Outer())
+
+
+def test_options_are_named_as_their_fields_lie():
+    assert KNOWN == ["--batch-size", "--first.step-size", "--first.align", "--second.step-size", "--second.align"]
+
+
+@pytest.mark.parametrize(
+    ("where", "typed", "shown"),
+    [
+        ("batch_size", [], "--batch-size"),
+        ("step_size", [], "--first.step-size or --second.step-size"),
+        ("step_size", ["--second.step_size=3", "--batch-size", "4"], "--second.step-size"),
+        ("second.step_size", [], "--second.step-size"),
+        ("size", [], "size"),
+        ("data/faces.ply", [], "data/faces.ply"),
+        ("--first.step-size", [], "--first.step-size"),
+    ],
+)
+def test_an_error_about_a_field_names_the_option_that_sets_it(where, typed, shown):
+    error = in_options(InputError(where, "more", "less"), KNOWN, typed_options(typed))
+    assert str(error) == f"{shown}: expected more, found less"
+
+
+def test_a_switch_that_an_error_suggests_is_an_option_too():
+    error = InputError("face.ply", "a face near the others, or align=True", "one far away")
+    assert in_options(error, ["--align"]).expected == "a face near the others, or --align"
+    assert in_options(error, []).expected == error.expected
