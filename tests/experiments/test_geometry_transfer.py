@@ -145,5 +145,7 @@ def test_bad_input_leaves_no_run_behind(tmp_path, changes, named):
 
 def test_the_presets():
     paper = geometry_transfer.PRESETS["paper"]
-    assert (paper.runs, paper.frontal, paper.source.max_train, paper.target.max_test) == (10, 1000, 10_000, 5000)
+    assert (paper.runs, paper.frontal, paper.source.max_train) == (10, 1000, 10_000)
+    # 1,000 images of each of five views (section 5.2).
+    assert (paper.target.max_test, paper.target.max_test_per_view) == (None, 1000)
     assert (paper.training.epochs, paper.training.batch_size, paper.source.size) == (1001, 100, 64)

@@ -60,7 +60,7 @@ def results(*, labels, compare):
         views, sittings = np.tile(VIEWS, 4), np.repeat(np.arange(4), len(VIEWS))
         covariances = view_results(latents, views)
         largest = {name: covariances[name]["largest"] for name in Latents._fields}
-        numbers["view_covariance"] = {**largest, "ratio": covariances["ratio"]}
+        numbers["view_covariance"] = {"data": "faces", "images": len(images), **largest, "ratio": covariances["ratio"]}
         numbers["pose_difference"] = pose_difference(images, canonical(latents.appearance), sittings)
         labels = {"view": views, "sitting": sittings}
     return DeformableResults(
