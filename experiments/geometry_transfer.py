@@ -155,7 +155,8 @@ def load_sets(config: TransferConfig) -> TransferSets:
     if source.size != target.size:
         raise InputError("--target.size", f"{source.size}, as of the source", str(target.size))
     if source.kind == target.kind == "synthetic":
-        if target != ImageDataConfig(size=target.size, max_test=target.max_test):
+        # How many images are tested is a setting of real sets, which the paper preset has.
+        if replace(target, max_test=None, max_test_per_view=None) != ImageDataConfig(size=target.size):
             raise InputError("--target", "no settings where both sets are synthetic: it follows --source", "some")
         return transfer_images(load_face_model(source.face_model), source.synthetic, size=source.size)
     sets = TransferSets(load_image_set(source, "--source"), load_image_set(target, "--target"))

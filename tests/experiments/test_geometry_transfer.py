@@ -143,6 +143,15 @@ def test_bad_input_leaves_no_run_behind(tmp_path, changes, named):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("preset", ["tiny", "demo", "paper"])
+def test_every_preset_starts_without_a_data_set(preset, monkeypatch):
+    made = []
+    monkeypatch.setattr(geometry_transfer, "transfer_images", lambda *given, size: made.append(size))
+    config = geometry_transfer.PRESETS[preset]
+    geometry_transfer.load_sets(config)
+    assert made == [config.source.size]
+
+
 def test_the_presets():
     paper = geometry_transfer.PRESETS["paper"]
     assert (paper.runs, paper.frontal, paper.source.max_train) == (10, 1000, 10_000)
