@@ -28,7 +28,7 @@ from experiments.faces_deformable import SMALL_IMAGES, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.images.image_set import ImageSet, stack_images
 from facedis_jax.errors import InputError
-from facedis_jax.evaluation.images import summary
+from facedis_jax.evaluation.images import summary, to_unit_range
 from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
 from facedis_jax.metrics import landmark_error
@@ -182,8 +182,8 @@ def evaluate(
     train, test = stack_images(images.train.source), stack_images(images.test.source)
     report("inferring codes")
     seen = Codes.infer(model.codec, test, config.samples)
-    learned = training_codes(config, model, train).features() | {"pixels": _unit(train)}
-    measured = seen.features() | {"pixels": _unit(test)}
+    learned = training_codes(config, model, train).features() | {"pixels": to_unit_range(train).reshape(len(train), -1)}
+    measured = seen.features() | {"pixels": to_unit_range(test).reshape(len(test), -1)}
 
     shapes, truth = images.train.labels["landmarks"], images.test.labels["landmarks"]
     landmarks = {"mean_shape": np.repeat(shapes.mean(axis=0)[None], len(truth), axis=0)}
@@ -229,11 +229,6 @@ def evaluate(
         errors=errors,
         rows=model.rows,
     )
-
-
-def _unit(images: np.ndarray) -> np.ndarray:
-    """Pixels in [0, 1], [images, pixels and channels]."""
-    return images.reshape(len(images), -1) / np.float32(255)
 
 
 if __name__ == "__main__":

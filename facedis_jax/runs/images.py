@@ -26,8 +26,15 @@ from facedis_jax.learners import (
     image_vae_functions,
     image_vae_learner,
 )
-from facedis_jax.runs.pixels import Examples, ModelRun, TrainedModel, TrainingConfig, synthetic_or_folder, train_model
-from facedis_jax.training.arrays import load_weights
+from facedis_jax.runs.pixels import (
+    Examples,
+    ModelRun,
+    TrainedModel,
+    TrainingConfig,
+    loaded_model,
+    synthetic_or_folder,
+    train_model,
+)
 
 TrainedImages = TrainedModel[ImageCodec]
 Kind = Literal["synthetic", "celeba", "mafl", "ck_plus", "multi_pie", "ffhq", "cifar10", "mnist", "folder"]
@@ -163,11 +170,6 @@ def train_images(
 def loaded_images(
     config: AbpConfig, path: Path, *, seed: int, devices: Sequence[jax.Device] | None = None
 ) -> TrainedImages:
-    """A model that another run has trained, from the `model.npz` in its folder.
-
-    Raises:
-      InputError: the file is missing, or its networks are not those of `config`.
-    """
+    """A generator of images that another run has trained; see `loaded_model`."""
     functions = abp_functions(config)
-    params = load_weights(path, jax.eval_shape(lambda: functions.init(jax.random.key(0))))
-    return TrainedImages(image_codec(functions, params, seed=seed, devices=devices), params, None, [], 0, 0.0)
+    return loaded_model(functions, lambda params: image_codec(functions, params, seed=seed, devices=devices), path)

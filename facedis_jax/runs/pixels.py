@@ -15,7 +15,7 @@ from facedis_jax.data.pixel_set import PixelSet
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSource
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.formats.json_files import write_json
-from facedis_jax.learners import Learner
+from facedis_jax.learners import GeneratorFunctions, Learner
 from facedis_jax.learners.chains import CHAIN_MULTIPLE
 from facedis_jax.models import DynamicConfig, GeneratorConfig
 from facedis_jax.runs.batches import check_room, training_batches
@@ -30,7 +30,7 @@ from facedis_jax.runs.command_line import (
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.settings import as_json
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, check_batch_size, fit
-from facedis_jax.training.arrays import save_weights
+from facedis_jax.training.arrays import load_weights, save_weights
 from facedis_jax.training.logs import read_metrics
 
 HasShape = GeneratorConfig | DynamicConfig | PixelSet
@@ -347,6 +347,21 @@ def train_model(
         chains = jax.tree.map(lambda x: np.asarray(x)[: len(train)], chains)
     rows = [*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")]
     return TrainedModel(codec(weights), weights, chains, rows, result.step, result.seconds)
+
+
+def loaded_model(functions: GeneratorFunctions, codec: Callable[[Any], Codec], path: Path) -> TrainedModel[Codec]:
+    """A model that another run has trained, from the `model.npz` in its folder; without chains and curves.
+
+    Args:
+      functions: of its learner.
+      codec: as of `train_model`.
+      path: of the file.
+
+    Raises:
+      InputError: the file is missing, or its networks are not those of the functions.
+    """
+    params = load_weights(path, jax.eval_shape(lambda: functions.init(jax.random.key(0))))
+    return TrainedModel(codec(params), params, None, [], 0, 0.0)
 
 
 class _First:

@@ -14,8 +14,15 @@ from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
 from facedis_jax.inference.codecs import VideoCodec, video_codec
 from facedis_jax.learners import ABP_VIDEO_STATE_AXES, AbpVideoConfig, Learner, abp_video_functions, abp_video_learner
-from facedis_jax.runs.pixels import Examples, ModelRun, TrainedModel, TrainingConfig, synthetic_or_folder, train_model
-from facedis_jax.training.arrays import load_weights
+from facedis_jax.runs.pixels import (
+    Examples,
+    ModelRun,
+    TrainedModel,
+    TrainingConfig,
+    loaded_model,
+    synthetic_or_folder,
+    train_model,
+)
 
 TrainedClips = TrainedModel[VideoCodec]
 
@@ -116,11 +123,6 @@ def train_clips(
 def loaded_clips(
     config: AbpVideoConfig, path: Path, *, seed: int, devices: Sequence[jax.Device] | None = None
 ) -> TrainedClips:
-    """A generator that another run has trained, from the `model.npz` in its folder.
-
-    Raises:
-      InputError: the file is missing, or its networks are not those of `config`.
-    """
+    """A generator of clips that another run has trained; see `loaded_model`."""
     functions = abp_video_functions(config)
-    params = load_weights(path, jax.eval_shape(lambda: functions.init(jax.random.key(0))))
-    return TrainedClips(video_codec(functions, params, seed=seed, devices=devices), params, None, [], 0, 0.0)
+    return loaded_model(functions, lambda params: video_codec(functions, params, seed=seed, devices=devices), path)
