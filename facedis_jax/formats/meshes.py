@@ -23,10 +23,12 @@ _PARSERS: dict[str, Callable[[Path, bytes], tuple[np.ndarray, np.ndarray, np.nda
     ".obj": parse_obj,
     ".wrl": parse_wrl,
 }
-_WRITERS = (".ply", ".obj", ".glb")
 
 MESH_SUFFIXES = tuple(_PARSERS)
 """How the names of files that `read_mesh` reads end."""
+
+WRITABLE_SUFFIXES = (".ply", ".obj", ".glb")
+"""Endings of the files that `write_mesh` writes."""
 
 UNITS = {"m": 1000.0, "dm": 100.0, "cm": 10.0, "mm": 1.0}
 """Millimetres in each unit of length."""
@@ -112,8 +114,8 @@ def encode_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> bytes:
     """What `write_mesh` writes; raises an InputError where the ending of `path` names no format."""
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in _WRITERS:
-        raise InputError(path, f"a mesh file to write ({', '.join(_WRITERS)})", f"the ending {path.suffix!r}")
+    if suffix not in WRITABLE_SUFFIXES:
+        raise InputError(path, f"a mesh file to write ({', '.join(WRITABLE_SUFFIXES)})", f"the ending {path.suffix!r}")
     scale = UNITS[unit] / UNITS["m"] if suffix == ".glb" else 1.0
     surface = trimesh.Trimesh(mesh.vertices * scale, mesh.triangles, process=False, validate=False)
     content: Any = surface.export(file_type=suffix[1:])

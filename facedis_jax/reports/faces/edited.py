@@ -1,8 +1,6 @@
 """Files of edited faces: the meshes, and an image that shows them beside what they were made of."""
 
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from facedis_jax.errors import InputError, reason
-from facedis_jax.formats.meshes import UNITS, Mesh, write_mesh
+from facedis_jax.formats.meshes import UNITS, WRITABLE_SUFFIXES, Mesh, encode_mesh
+from facedis_jax.formats.whole import write_together
 from facedis_jax.inference.face_editor import Pose
 from facedis_jax.rendering.faces import render_faces
-from facedis_jax.reports.figures import save_figure
+from facedis_jax.reports.figures import png
 from facedis_jax.reports.grids import grid_figure
 
-_FORMATS = (".ply", ".obj", ".glb")
 _FACES_IN_A_ROW = 7
 
 
@@ -45,9 +43,9 @@ def check_output(output: Path) -> None:
     Raises:
       InputError: its ending is no mesh format's, or its folder does not exist.
     """
-    if output.suffix.lower() not in _FORMATS:
+    if output.suffix.lower() not in WRITABLE_SUFFIXES:
         found = f"the ending {output.suffix!r}"
-        raise InputError(output, f"a mesh file to write ({', '.join(_FORMATS)})", found)
+        raise InputError(output, f"a mesh file to write ({', '.join(WRITABLE_SUFFIXES)})", found)
     if not output.parent.is_dir():
         raise InputError(output, "a folder that exists", f"no {output.parent}")
 
@@ -71,18 +69,16 @@ def write_edited_faces(output: Path, edited: EditedFaces, triangles: np.ndarray,
     names = [output.name]
     if count > 1:
         names = [f"{output.stem}_{i:0{len(str(count))}d}{output.suffix}" for i in range(1, count + 1)]
-    image = f"{output.stem}.png"
-    paths = [output.with_name(name) for name in (*names, image)]
+    paths = [output.with_name(name) for name in (*names, f"{output.stem}.png")]
     for path in paths:
         if path.is_dir():
             raise InputError(path, "a file to write", "a folder")
+    faces = edited.pose.undo(edited.faces) / UNITS[unit]
+    meshes = [Mesh(vertices.astype(np.float32), triangles) for vertices in faces]
+    contents = [encode_mesh(path, mesh, unit=unit) for path, mesh in zip(paths[:-1], meshes, strict=True)]
+    contents.append(png(_figure(edited, triangles)))
     try:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-            for name, vertices in zip(names, edited.pose.undo(edited.faces) / UNITS[unit], strict=True):
-                write_mesh(Path(folder, name), Mesh(vertices.astype(np.float32), triangles), unit=unit)
-            save_figure(_figure(edited, triangles), Path(folder, image))
-            for path in paths:
-                os.replace(Path(folder, path.name), path)
+        write_together(dict(zip(paths, contents, strict=True)))
     except OSError as error:
         raise InputError(output, "a place to write to", reason(error)) from error
     return paths
