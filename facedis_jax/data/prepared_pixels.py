@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from facedis_jax.data.pixel_set import PixelSet, Split, pixel_example
 from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, find_damaged, open_prepared, track
 from facedis_jax.errors import InputError
+from facedis_jax.formats.files import refuse_links_out
 from facedis_jax.formats.images import Framing
 
 # A shard is in memory while it is written.
@@ -214,6 +215,7 @@ def load_prepared_pixels(
     prepared_dir: str | Path | None,
     *,
     skip_damaged: bool = False,
+    links_out: bool = True,
 ) -> Any:
     """Opens the prepared copy of a set of images or clips, and prepares it first where there is none.
 
@@ -223,6 +225,7 @@ def load_prepared_pixels(
       settings: of the builder's `settings_type`.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
       skip_damaged: skip files that cannot be read, and list them in the set's `skipped`.
+      links_out: follow links that lead out of the folder; refuse them if False.
 
     Returns:
       The set, of the builder's `set_type`.
@@ -231,6 +234,8 @@ def load_prepared_pixels(
       InputError: where the folder or a file in it cannot be used, or the cache cannot be written.
     """
     folder = Path(folder)
+    if not links_out:
+        refuse_links_out(folder)
     survey = builder_type.survey(folder, settings)
     skipped: dict[str, str] = {}
     if skip_damaged:
@@ -274,13 +279,14 @@ def load_pixels(
     *,
     prepared_dir: str | Path | None,
     skip_damaged: bool,
+    links_out: bool = True,
 ) -> Any:
     """`load_prepared_pixels` of a set by its name, with settings by theirs.
 
     Args:
       sets: the builder of each set.
       kind: one of them.
-      folder, prepared_dir, skip_damaged: as of `load_prepared_pixels`.
+      folder, prepared_dir, skip_damaged, links_out: as of `load_prepared_pixels`.
       given: settings of the builder's `settings_type`; None stands for the set's own value.
 
     Raises:
@@ -294,7 +300,9 @@ def load_pixels(
     for name in settings:
         if name not in known:
             raise InputError(f"the set {kind}", f"settings among {', '.join(known)}", name)
-    return load_prepared_pixels(sets[kind], folder, settings_type(**settings), prepared_dir, skip_damaged=skip_damaged)
+    return load_prepared_pixels(
+        sets[kind], folder, settings_type(**settings), prepared_dir, skip_damaged=skip_damaged, links_out=links_out
+    )
 
 
 def _damaged(

@@ -1,11 +1,79 @@
-"""Input guards: regular files only, no links out of a data folder."""
+"""The files of a data folder: which there are, and guards for those that are read."""
 
 import os
 import stat
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from facedis_jax.errors import InputError, reason
+
+_CLUTTER = frozenset(
+    name.lower()
+    for name in (
+        *("__MACOSX", "Icon\r", "Network Trash Folder", "Temporary Items"),  # macOS, and archives made on it
+        *("Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information"),  # Windows
+        *("@eaDir", "@tmp", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot"),  # Synology, QNAP
+        *("lost+found", "__pycache__"),
+    )
+)
+
+
+_MOST_VISITS = 1000
+"""Links from each of many folders to all others lead to a folder by more ways than can be listed."""
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder of that name belongs to a system and not to the data: hidden ones, thumbnails, bins.
+
+    Example:
+      >>> [is_clutter(name) for name in ("._face.ply", "__MACOSX", "@eaDir", "face.ply")]
+      [True, True, True, False]
+    """
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def list_files(folder: Path, endings: Sequence[str] = (), *, depth: int | None = None) -> list[Path]:
+    """The files in a folder and its folders, sorted by their paths.
+
+    Links are followed, to files and to folders, wherever they lead; a link to a folder that it lies in leads to nothing
+    new. A link that leads nowhere is listed, and a folder that is not entered and has such an ending, so that whoever reads
+    it can say so. Clutter is left out.
+
+    Args:
+      folder: where to look; it may be a link itself.
+      endings: of the names, in small letters; capitals do not matter. All files if empty.
+      depth: how many folders to enter, one in another: 0 for the files in `folder` itself. None for all.
+
+    Raises:
+      InputError: where a folder cannot be read, or links lead to it by too many ways.
+    """
+    wanted = tuple(endings) or ("",)
+    found: list[str] = []
+    visits: Counter[tuple[int, int]] = Counter()
+    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(os.fspath(folder), ())]
+    while pending:
+        parent, above = pending.pop()
+        try:
+            status = os.stat(parent)
+            here = (status.st_dev, status.st_ino)
+            if here in above:
+                continue
+            visits[here] += 1
+            if visits[here] > _MOST_VISITS:
+                raise InputError(parent, f"at most {_MOST_VISITS} ways to a folder", "more, by links")
+            with os.scandir(parent) as entries:
+                listed = [entry for entry in entries if not is_clutter(entry.name)]
+        except OSError as error:
+            raise InputError(parent, "a folder that can be read", reason(error)) from None
+        enter = depth is None or len(above) < depth
+        for entry in listed:
+            is_folder = entry.is_dir()
+            if is_folder and enter:
+                pending.append((entry.path, (*above, here)))
+            elif entry.name.lower().endswith(wanted) and (endings or not is_folder):
+                found.append(entry.path)
+    return [Path(path) for path in sorted(found, key=lambda path: path.replace(os.sep, "/"))]
 
 
 def file_size(path: Path, expected: str = "a file that can be read") -> int:
@@ -17,7 +85,10 @@ def file_size(path: Path, expected: str = "a file that can be read") -> int:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        raise InputError(path, expected, reason(error)) from None
+        lost = os.path.islink(path)
+        raise InputError(
+            path, expected, f"a link to {os.readlink(path)}: {reason(error)}" if lost else reason(error)
+        ) from None
     if not stat.S_ISREG(status.st_mode):
         raise InputError(path, expected, "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file")
     return status.st_size
@@ -32,30 +103,18 @@ def read_bytes(path: Path, expected: str = "a file that can be read") -> bytes:
         raise InputError(path, expected, reason(error)) from None
 
 
-def refuse_links_out(folder: Path, paths: Iterable[Path]) -> None:
-    """Checks that files of a data folder, and the folders in which they lie, are no links out of it.
-
-    The data folder itself may be a link.
-
-    Args:
-      folder: the data folder.
-      paths: files in it.
+def refuse_links_out(folder: Path) -> None:
+    """Checks that no link in a data folder leads out of it; clutter does not matter, and the folder may be a link.
 
     Raises:
-      InputError: for the first that is such a link.
+      InputError: for the first that does.
     """
     home = os.path.realpath(folder)
-    known: set[str] = set()
-    for path in paths:
-        parent = os.path.dirname(path)
-        if parent not in known:
-            _check_inside(home, parent)
-            known.add(parent)
-        if os.path.islink(path):
-            _check_inside(home, path)
-
-
-def _check_inside(home: str, path: str | Path) -> None:
-    real = os.path.realpath(path)
-    if real != home and not real.startswith(os.path.join(home, "")):
-        raise InputError(path, f"a file or folder in {home}", f"a link out of it to {real}")
+    for parent, folders, files in os.walk(home):
+        folders[:] = sorted(name for name in folders if not is_clutter(name))
+        for name in [*folders, *sorted(files)]:
+            path = os.path.join(parent, name)
+            if os.path.islink(path) and not is_clutter(name):
+                real = os.path.realpath(path)
+                if real != home and not real.startswith(os.path.join(home, "")):
+                    raise InputError(path, f"a file or folder in {home}", f"a link out of it to {real}")

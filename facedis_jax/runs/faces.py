@@ -58,6 +58,7 @@ class FaceDataConfig:
         paper, which does not list them); None for all vertices, and for the expressions those that move least.
       prepared: where the prepared copy of a real data set is kept; None for a cache in the user's home.
       skip_damaged: skip meshes of a real data set that cannot be used; `skipped.json` lists them.
+      links_out: follow links that lead out of a real set\'s folder; with the option\'s opposite they are refused.
       synthetic: who synthetic faces are of, and what they perform.
     """
 
@@ -67,6 +68,7 @@ class FaceDataConfig:
     landmarks: Path | None = None
     prepared: Path | None = None
     skip_damaged: bool = False
+    links_out: bool = True
     synthetic: SyntheticFaceConfig = field(default_factory=SyntheticFaceConfig)
 
 
@@ -112,6 +114,7 @@ def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
         raise InputError("--data.landmarks", "the folder of BU-3DFE, whose faces they register", "other faces")
     if data.folder is not None:
         where: dict[str, Any] = {"split": data.split, "prepared_dir": data.prepared, "skip_damaged": data.skip_damaged}
+        where["links_out"] = data.links_out
         if arrangement == "coma":
             return load_coma(data.folder, **where)
         chosen = None if data.landmarks is None else read_landmarks(data.landmarks)

@@ -59,6 +59,7 @@ class ImageDataConfig:
       max_test_per_view: of Multi-PIE, a fixed choice of so many test images of each view; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
       skip_damaged: skip images of a real set that cannot be read; `skipped.json` lists them.
+      links_out: follow links that lead out of a real set\'s folder; with the option\'s opposite they are refused.
       face_model: what synthetic images show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       synthetic: who synthetic images show, and how.
     """
@@ -75,6 +76,7 @@ class ImageDataConfig:
     max_test_per_view: int | None = None
     prepared: Path | None = None
     skip_damaged: bool = False
+    links_out: bool = True
     face_model: Path | None = None
     synthetic: SyntheticImageConfig = field(default_factory=SyntheticImageConfig)
 
@@ -94,9 +96,8 @@ def load_image_set(data: ImageDataConfig, option: str = "--data") -> ImageSet:
         return synthetic_images(load_face_model(data.face_model), data.synthetic, size=data.size)
     names = ("max_train", "max_test", "category", "crop", "channels", "views", "max_test_per_view")
     settings = {name: getattr(data, name) for name in names}
-    return load_images(
-        data.kind, folder, size=data.size, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings
-    )
+    how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out}
+    return load_images(data.kind, folder, size=data.size, prepared_dir=data.prepared, **how, **settings)
 
 
 def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:

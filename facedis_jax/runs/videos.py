@@ -46,6 +46,7 @@ class VideoDataConfig:
       max_train, max_test: a fixed choice of so many recordings of a real set's halves; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
       skip_damaged: skip recordings of a real set that cannot be read; `skipped.json` lists them.
+      links_out: follow links that lead out of a real set\'s folder; with the option\'s opposite they are refused.
       face_model: what synthetic clips show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       synthetic: who performs what in synthetic clips; `frames` above holds, not its own.
     """
@@ -63,6 +64,7 @@ class VideoDataConfig:
     max_test: int | None = None
     prepared: Path | None = None
     skip_damaged: bool = False
+    links_out: bool = True
     face_model: Path | None = None
     synthetic: SyntheticClipConfig = field(default_factory=SyntheticClipConfig)
 
@@ -85,7 +87,8 @@ def load_clip_set(data: VideoDataConfig, option: str = "--data") -> ClipSet:
         return synthetic_clips(load_face_model(data.face_model), synthetic, size=data.size)
     names = ("size", "frames", "crop", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")
     settings: dict[str, Any] = {name: getattr(data, name) for name in names}
-    return load_videos(data.kind, folder, prepared_dir=data.prepared, skip_damaged=data.skip_damaged, **settings)
+    how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out}
+    return load_videos(data.kind, folder, prepared_dir=data.prepared, **how, **settings)
 
 
 def train_clips(

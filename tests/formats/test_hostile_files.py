@@ -1,6 +1,7 @@
 """Files that were made to do harm: every reader reads them or refuses them in one line, and follows them nowhere."""
 
 import os
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -10,17 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from facedis_jax.data.faces.bu3dfe import bu3dfe_files, read_landmarks
-from facedis_jax.data.faces.coma import coma_files
+from facedis_jax.data.faces.bu3dfe import load_bu3dfe, read_landmarks
+from facedis_jax.data.faces.coma import load_coma
 from facedis_jax.data.images.celeba import Celeba, CelebaSettings
-from facedis_jax.data.images.cifar10 import Cifar10, Cifar10Settings, read_cifar_batch
+from facedis_jax.data.images.cifar10 import read_cifar_batch
 from facedis_jax.data.images.folders import ImageFolder
 from facedis_jax.data.images.lists import read_lines
+from facedis_jax.data.images.load import load_images
 from facedis_jax.data.images.mnist import read_idx
 from facedis_jax.data.images.prepared import ImageSettings
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.videos.folders import VideoFiles
-from facedis_jax.data.videos.prepared import ClipSettings
+from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import read_bytes
 from facedis_jax.formats.images import Framing
@@ -75,32 +76,32 @@ def test_truncated_files_and_noise_are_read_or_refused(feeders, name, which, par
 
 
 _LINKS = {
-    "coma": ("a/b/b.000001.ply", coma_files),
-    "coma, a folder": ("a", coma_files),
-    "bu3dfe": ("F0001_NE00WH_F3D.ply", bu3dfe_files),
-    "face model": ("identity000.obj", load_face_model),
-    "celeba": ("img_align_celeba/2.jpg", lambda folder: Celeba.survey(folder, CelebaSettings())),
-    "celeba, a list": ("list_eval_partition.txt", lambda folder: Celeba.survey(folder, CelebaSettings())),
-    "cifar": ("data_batch_1.bin", lambda folder: Cifar10.survey(folder, Cifar10Settings())),
-    "images": ("deep/3.png", lambda folder: ImageFolder.survey(folder, ImageSettings())),
-    "videos": ("s/e/take.mp4", lambda folder: VideoFiles.survey(folder, ClipSettings())),
+    "coma": ("a/b/b.000001.ply", load_coma),
+    "coma, a folder": ("a", load_coma),
+    "bu3dfe": ("F0001_NE00WH_F3D.ply", load_bu3dfe),
+    "celeba": ("img_align_celeba/2.jpg", partial(load_images, "celeba")),
+    "celeba, a list": ("list_eval_partition.txt", partial(load_images, "celeba")),
+    "cifar": ("data_batch_1.bin", partial(load_images, "cifar10")),
+    "images": ("deep/3.png", partial(load_images, "folder")),
+    "images, a folder": ("deep", partial(load_images, "folder")),
+    "videos": ("s/e/take.mp4", partial(load_videos, "files")),
 }
 
 
 @pytest.mark.parametrize("name", _LINKS)
-def test_links_out_of_the_folder_are_not_followed(tmp_path, name):
-    folder, outside = tmp_path / "data", tmp_path / "secret"
-    (folder / "img_align_celeba").mkdir(parents=True)
-    Image.new("RGB", (178, 218)).save(folder / "img_align_celeba/1.jpg")
-    for model in ("generic_neutral_mesh.obj", "jawOpen.obj"):
-        (folder / model).write_text("v 0 0 0")
+def test_links_out_of_the_folder_are_followed_unless_they_are_to_be_refused(tmp_path, name):
+    folder, outside = tmp_path / "data", tmp_path / "outside"
+    place, load = _LINKS[name]
+    (folder / place).parent.mkdir(parents=True)
     (outside / "b").mkdir(parents=True)
-    (outside / "b/b.000001.ply").write_bytes(b"secret")
-    place, read = _LINKS[name]
-    (folder / place).parent.mkdir(parents=True, exist_ok=True)
-    (folder / place).symlink_to(outside if place == "a" else outside / "b/b.000001.ply")
+    (outside / "b/b.000001.ply").write_bytes(b"damaged")
+    (outside / "b/1.png").write_bytes(b"damaged")
+    (folder / place).symlink_to(outside if Path(place).suffix == "" else outside / "b/b.000001.ply")
+    with pytest.raises(InputError) as caught:
+        load(folder, prepared_dir=tmp_path / "cache")
+    assert "a link out of it" not in str(caught.value)
     with pytest.raises(InputError, match="a link out of it to") as caught:
-        read(folder)
+        load(folder, prepared_dir=tmp_path / "cache", links_out=False)
     assert str(folder / place) in str(caught.value)
 
 

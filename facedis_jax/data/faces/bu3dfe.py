@@ -16,7 +16,7 @@ from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepar
 from facedis_jax.data.prepared import find_damaged, names_hash, track
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import file_size, refuse_links_out
+from facedis_jax.formats.files import file_size, list_files, refuse_links_out
 from facedis_jax.formats.meshes import (
     MESH_SUFFIXES,
     Mesh,
@@ -135,9 +135,9 @@ def bu3dfe_files(folder: Path) -> list[FaceFile]:
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_LAYOUT} {source}", "no such folder")
     faces: dict[tuple[str, str, int], FaceFile] = {}
-    for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
+    for path in list_files(folder, tuple(MESH_SUFFIXES), depth=1):
         stem = _STEM.fullmatch(path.stem)
-        if not stem or path.suffix.lower() not in MESH_SUFFIXES or path.stem.endswith("_RAW"):
+        if not stem or path.stem.endswith("_RAW"):
             continue
         face = FaceFile(path, stem[1], stem[2], int(stem[3]))
         if face.code not in EXPRESSIONS:
@@ -150,7 +150,6 @@ def bu3dfe_files(folder: Path) -> list[FaceFile]:
         faces[key] = face
     if not faces:
         raise InputError(folder, f"{_LAYOUT} in it {source}", "no such file")
-    refuse_links_out(folder, (face.path for face in faces.values()))
     return [faces[key] for key in sorted(faces)]
 
 
@@ -161,6 +160,7 @@ def load_bu3dfe(
     landmarks: Sequence[int] | None = None,
     prepared_dir: str | Path | None = None,
     skip_damaged: bool = False,
+    links_out: bool = True,
 ) -> FaceSet:
     """BU-3DFE as a face set in mm, rigidly registered; prepared at the first call, opened at once from then on.
 
@@ -177,6 +177,7 @@ def load_bu3dfe(
       prepared_dir: holds the prepared copy; a folder in the user's cache if None.
       skip_damaged: skip faces that cannot be used, and list them in the set's `skipped`. The topology is that of
         the first face that can be read.
+      links_out: follow links that lead out of the folder; refuse them if False.
 
     Returns:
       The face set, of scale 156; a subject's neutral target is its registered neutral face.
@@ -189,6 +190,8 @@ def load_bu3dfe(
     if split not in SPLITS:
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
     chosen = None if landmarks is None else tuple(int(index) for index in landmarks)
+    if not links_out:
+        refuse_links_out(folder)
     faces = bu3dfe_files(folder)
     files = [face.path for face in faces]
     skipped = {}

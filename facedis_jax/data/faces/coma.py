@@ -16,7 +16,7 @@ from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepar
 from facedis_jax.data.prepared import find_damaged, names_hash, track
 from facedis_jax.data.splits import SPLITS, split_indices
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import refuse_links_out
+from facedis_jax.formats.files import list_files, refuse_links_out
 from facedis_jax.formats.meshes import (
     Mesh,
     check_topology,
@@ -105,19 +105,23 @@ def coma_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_LAYOUT} (get it from {WHERE_TO_GET_IT})", "no such folder")
-    paths = sorted(p for p in folder.glob("*/*/*.ply") if not p.name.startswith("."))
+    paths = [path for path in list_files(folder, (".ply",), depth=2) if len(path.relative_to(folder).parts) == 3]
     if not paths:
         expected = f"{_LAYOUT} in it (get it from {WHERE_TO_GET_IT})"
         raise InputError(folder, expected, "no such file")
     for path in paths:
-        if not re.fullmatch(re.escape(path.parent.name) + r"\.\d{6}\.ply", path.name):
+        if not re.fullmatch(re.escape(path.parent.name) + r"\.\d{6}\.ply", path.name, re.IGNORECASE):
             raise InputError(path, f"a name as in {_LAYOUT}", path.name)
-    refuse_links_out(folder, paths)
     return paths
 
 
 def load_coma(
-    folder: str | Path, *, split: str = "paper", prepared_dir: str | Path | None = None, skip_damaged: bool = False
+    folder: str | Path,
+    *,
+    split: str = "paper",
+    prepared_dir: str | Path | None = None,
+    skip_damaged: bool = False,
+    links_out: bool = True,
 ) -> FaceSet:
     """CoMA as a face set in mm, prepared at the first call (a minute or two) and opened at once from then on.
 
@@ -127,6 +131,7 @@ def load_coma(
       prepared_dir: holds the prepared copy, 1.1 GB for all of CoMA; a folder in the user's cache if None.
       skip_damaged: skip meshes that cannot be used, and list them in the set's `skipped`. The topology is that of the
         first mesh that can be read.
+      links_out: follow links that lead out of the folder; refuse them if False.
 
     Returns:
       The face set, of scale 260, whose faces are read from disk as they are asked for.
@@ -138,6 +143,8 @@ def load_coma(
     folder = Path(folder)
     if split not in SPLITS:
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
+    if not links_out:
+        refuse_links_out(folder)
     paths = coma_files(folder)
     skipped = {}
     if skip_damaged:

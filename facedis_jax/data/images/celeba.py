@@ -12,7 +12,6 @@ from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey
 from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.splits import every_tenth
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import refuse_links_out
 from facedis_jax.formats.images import ImageFiles, open_images
 
 WHERE_TO_GET_CELEBA = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
@@ -71,7 +70,6 @@ class Celeba(ImageBuilder):
         names = [path.name for path in paths]
         images = open_images(paths, settings.framing)
         lists = [path for path in (folder / _PARTITION, folder / _IDENTITY, folder / _LANDMARKS) if path.exists()]
-        refuse_links_out(folder, lists)
         is_test, is_train = every_tenth(names), None
         if folder / _PARTITION in lists:
             partition = _partition(folder / _PARTITION, names)
@@ -115,7 +113,6 @@ class Mafl(ImageBuilder):
         for path in lists:
             if not path.is_file():
                 raise InputError(path, f"a list of MAFL (get it from {WHERE_TO_GET_MAFL})", "no such file")
-        refuse_links_out(folder, lists)
         train, test = (read_list(path, names, 0, lambda _: None, "no more", whole=False).keys() for path in lists[:2])
         if both := train & test:
             raise InputError(lists[1], "other images than in training.txt", min(both))
@@ -124,7 +121,6 @@ class Mafl(ImageBuilder):
         classes = {}
         if (folder / _IDENTITY).exists():
             lists.append(folder / _IDENTITY)
-            refuse_links_out(folder, lists[-1:])
             labels["subject"], classes["subject"] = _identities(folder / _IDENTITY, names)
         return survey_images(
             "mafl",

@@ -11,7 +11,7 @@ from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey
 from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.splits import split_indices
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import refuse_links_out
+from facedis_jax.formats.files import list_files
 from facedis_jax.formats.images import open_images
 
 WHERE_TO_GET_IT = "https://www.jeffcohn.net/resources/"
@@ -57,10 +57,10 @@ class CkPlus(ImageBuilder):
         people = sorted({name.split("/")[0] for name in names})
         labels = {"subject": np.array([people.index(name.split("/")[0]) for name in names], np.int32)}
         classes: dict[str, tuple[str, ...]] = {"subject": tuple(people)}
-        lists = sorted((folder / "Emotion").glob("*/*/*_emotion.txt"))
+        emotions = folder / "Emotion"
+        lists = list_files(emotions, ("_emotion.txt",), depth=2) if emotions.is_dir() else []
         if lists:
-            refuse_links_out(folder, lists)
-            emotion = {path.relative_to(folder / "Emotion").parent.as_posix(): _emotion(path) for path in lists}
+            emotion = {path.relative_to(emotions).parent.as_posix(): _emotion(path) for path in lists}
             labels["expression"] = np.array([emotion.get(name.rsplit("/", 1)[0], 0) for name in names], np.int32)
             classes["expression"] = EXPRESSIONS
         is_test = np.zeros(len(names), bool)

@@ -1,13 +1,12 @@
 """Folders of images, and text lists of them: one line for each image, which begins with its name."""
 
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TypeVar
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import file_size, refuse_links_out
+from facedis_jax.formats.files import file_size, list_files
 from facedis_jax.formats.images import IMAGE_SUFFIXES
 
 T = TypeVar("T")
@@ -18,7 +17,7 @@ _SHOWN = 100  # letters of what is wrong
 
 
 def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
-    """The image files in a folder, known by the endings of their names, sorted; hidden ones are skipped.
+    """The image files in a folder, known by the endings of their names; see `list_files`.
 
     Args:
       folder: where they are.
@@ -30,16 +29,10 @@ def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {layout}", "no such folder")
-    paths = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if deep and not name.startswith(".")]
-        paths += [
-            Path(parent, name) for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
+    paths = list_files(folder, IMAGE_SUFFIXES, depth=None if deep else 0)
     if not paths:
         raise InputError(folder, f"{layout} in it", f"no image ({', '.join(IMAGE_SUFFIXES)})")
-    refuse_links_out(folder, paths)
-    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+    return paths
 
 
 def read_lines(path: Path) -> Iterator[str]:

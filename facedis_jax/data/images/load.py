@@ -33,6 +33,7 @@ def load_images(
     size: int | None = None,
     prepared_dir: str | Path | None = None,
     skip_damaged: bool = False,
+    links_out: bool = True,
     **settings: Any,
 ) -> ImageSet:
     """A set of real images, prepared at the first call and opened at once from then on.
@@ -51,6 +52,7 @@ def load_images(
       prepared_dir: holds the prepared copies, size * size * channels bytes an image; a folder in the user's cache if
         None.
       skip_damaged: skip images that cannot be read, and list them in the set's `skipped`.
+      links_out: follow links that lead out of the folder; refuse them if False.
       **settings: others of the set's `settings_type`: `channels`, `crop`, `max_train`, `max_test`, and its own. None
         stands for the set's own value.
 
@@ -61,4 +63,6 @@ def load_images(
       InputError: where the kind or a setting is unknown, or the folder or a file in it cannot be used.
     """
     given = {"size": size, **settings}
-    return load_pixels(IMAGE_SETS, kind, folder, given, prepared_dir=prepared_dir, skip_damaged=skip_damaged)
+    return load_pixels(
+        IMAGE_SETS, kind, folder, given, prepared_dir=prepared_dir, skip_damaged=skip_damaged, links_out=links_out
+    )

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import refuse_links_out
 from facedis_jax.formats.meshes import UNITS, read_mesh
 from facedis_jax.formats.npz import read_npz
 
@@ -109,7 +108,6 @@ def _read_facekit(folder: Path) -> dict[str, np.ndarray]:
     if not identity_paths or not expression_paths:
         found = f"{len(identity_paths)} identity and {len(expression_paths)} expression files"
         raise InputError(home, "identityNNN.obj and one OBJ per expression", found)
-    refuse_links_out(folder, [neutral_path, *identity_paths, *expression_paths])
     neutral = read_mesh(neutral_path)
 
     def offsets(paths: Sequence[Path]) -> np.ndarray:

@@ -12,7 +12,7 @@ from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import refuse_links_out
+from facedis_jax.formats.files import list_files
 from facedis_jax.formats.images import open_images
 from facedis_jax.formats.videos import VIDEO_SUFFIXES, file_digest, read_video
 
@@ -88,16 +88,10 @@ class VideoFiles(ClipBuilder):
 def _list_videos(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_FILES}", "no such folder")
-    paths = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    paths = list_files(folder, VIDEO_SUFFIXES)
     if not paths:
         raise InputError(folder, f"{_FILES} in it", f"no video ({', '.join(VIDEO_SUFFIXES)})")
-    refuse_links_out(folder, paths)
-    return sorted(paths)
+    return paths
 
 
 def _take(folder: Path, path: Path, depth: int, layout: str) -> str:

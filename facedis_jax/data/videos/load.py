@@ -20,6 +20,7 @@ def load_videos(
     frames: int | None = None,
     prepared_dir: str | Path | None = None,
     skip_damaged: bool = False,
+    links_out: bool = True,
     **settings: Any,
 ) -> ClipSet:
     """The clips of a set of real videos, prepared at the first call and opened at once from then on.
@@ -38,6 +39,7 @@ def load_videos(
       prepared_dir: holds the prepared copies, frames * size * size * channels bytes a clip; a folder in the user's
         cache if None.
       skip_damaged: skip recordings that cannot be read, and list them in the set's `skipped`.
+      links_out: follow links that lead out of the folder; refuse them if False.
       **settings: others of `ClipSettings`. None stands for the value there.
 
     Returns:
@@ -47,4 +49,6 @@ def load_videos(
       InputError: where the kind or a setting is unknown, or the folder or a file in it cannot be used.
     """
     given = {"size": size, "frames": frames, **settings}
-    return load_pixels(VIDEO_SETS, kind, folder, given, prepared_dir=prepared_dir, skip_damaged=skip_damaged)
+    return load_pixels(
+        VIDEO_SETS, kind, folder, given, prepared_dir=prepared_dir, skip_damaged=skip_damaged, links_out=links_out
+    )

@@ -1,0 +1,105 @@
+"""Which files a data folder holds: links, clutter, capitals, and folders that cannot be listed whole."""
+
+from pathlib import Path
+
+import pytest
+
+from facedis_jax.errors import InputError
+from facedis_jax.formats.files import list_files, read_bytes, refuse_links_out
+
+
+def _listed(folder, *args, **kwargs):
+    return [path.relative_to(folder).as_posix() for path in list_files(folder, *args, **kwargs)]
+
+
+def _write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def test_files_are_known_by_endings_in_any_capitals_and_sorted_by_their_paths(tmp_path):
+    _write(tmp_path, "b/2.ply", "b/1.PLY", "b.x/3.Ply", "a.ply", "a.plyx", "a.txt", "c/d/e.ply")
+    assert _listed(tmp_path, (".ply",)) == ["a.ply", "b.x/3.Ply", "b/1.PLY", "b/2.ply", "c/d/e.ply"]
+    assert _listed(tmp_path, (".ply",), depth=0) == ["a.ply"]
+    assert _listed(tmp_path, (".ply",), depth=1) == ["a.ply", "b.x/3.Ply", "b/1.PLY", "b/2.ply"]
+    assert len(_listed(tmp_path)) == 7
+
+
+@pytest.mark.parametrize(
+    "clutter",
+    [
+        "._face.ply",
+        ".hidden/face.ply",
+        "__MACOSX/face.ply",
+        "__macosx/._face.ply",
+        "person/@eaDir/face.ply",
+        "#recycle/face.ply",
+        "$RECYCLE.BIN/face.ply",
+        "System Volume Information/face.ply",
+        "lost+found/face.ply",
+        ".dvc/cache/face.ply",
+    ],
+)
+def test_what_systems_leave_behind_is_no_data(tmp_path, clutter):
+    _write(tmp_path, clutter, "person/face.ply")
+    assert _listed(tmp_path, (".ply",)) == ["person/face.ply"]
+
+
+def test_links_are_followed_wherever_they_lead_and_nothing_vanishes(tmp_path):
+    home, store = tmp_path / "data", tmp_path / "store"
+    _write(home, "anna/1.ply")
+    _write(store, "ab/cdef", "ben/1.ply", "ben/2.ply")
+    (home / "anna/2.ply").symlink_to(store / "ab/cdef")
+    (home / "ben").symlink_to(store / "ben")
+    (home / "carl").symlink_to("anna")
+    (home / "dora.ply").symlink_to("nowhere")
+    assert _listed(home, (".ply",)) == [
+        "anna/1.ply",
+        "anna/2.ply",
+        "ben/1.ply",
+        "ben/2.ply",
+        "carl/1.ply",
+        "carl/2.ply",
+        "dora.ply",
+    ]
+    with pytest.raises(InputError, match=r"dora\.ply: expected .*, found a link to nowhere: No such file"):
+        read_bytes(home / "dora.ply")
+    (tmp_path / "there").symlink_to("data")
+    assert len(_listed(tmp_path / "there", (".ply",))) == 7
+
+
+def test_links_that_lead_back_are_entered_once(tmp_path):
+    _write(tmp_path, "a/1.ply", "b/2.ply")
+    (tmp_path / "a/up").symlink_to("..")
+    (tmp_path / "a/b").symlink_to("../b")
+    (tmp_path / "b/a").symlink_to("../a")
+    assert set(_listed(tmp_path, (".ply",))) == {"a/1.ply", "a/b/2.ply", "b/2.ply", "b/a/1.ply"}
+
+
+def test_links_of_all_folders_to_all_others_are_refused_and_do_not_hang(tmp_path):
+    names = [f"{i:02d}" for i in range(12)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        for other in names:
+            if other != name:
+                (tmp_path / name / other).symlink_to(Path("..", other))
+    with pytest.raises(InputError, match="ways to a folder, found more, by links"):
+        list_files(tmp_path)
+
+
+def test_links_out_are_found_where_they_lie(tmp_path):
+    home = tmp_path / "data"
+    _write(home, "a/1.ply")
+    _write(tmp_path, "secret/2.ply")
+    (home / "b").symlink_to("a")
+    (home / ".hidden").symlink_to(tmp_path)
+    refuse_links_out(home)
+    (home / "a/out").symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match=r"a/out: expected .*, found a link out of it to .*secret"):
+        refuse_links_out(home)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="expected a folder that can be read, found No such file"):
+        list_files(tmp_path / "missing")
