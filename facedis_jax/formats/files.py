@@ -37,8 +37,8 @@ def list_files(folder: Path, endings: Sequence[str] = (), *, depth: int | None =
     """The files in a folder and its folders, sorted by their paths.
 
     Links are followed, to files and to folders, wherever they lead; a link to a folder that it lies in leads to nothing
-    new. A link that leads nowhere is listed, and a folder that is not entered and has such an ending, so that whoever reads
-    it can say so. Clutter is left out.
+    new. A link that leads nowhere is listed, and a folder that is not entered and has such an ending, so that whoever
+    reads it can say so. Clutter is left out.
 
     Args:
       folder: where to look; it may be a link itself.
