@@ -97,7 +97,7 @@ PRESETS = {
 
 def main(config: AblationConfig, options: RunOptions) -> int:
     grid = {"beta_mi": config.beta_mi, "beta_id": config.beta_id, "seeds": config.seeds}
-    run = open_face_run("coma_ablation", config.run, options, "coma", identity={"grid": grid})
+    run = open_face_run("coma_ablation", config.run, options, "coma", beside={"grid": grid})
     settings = list(product(config.beta_id, config.beta_mi, range(config.seeds)))
     weights = [
         replace(config.run.learner.weights, beta_id=beta_id, beta_mi=beta_mi) for beta_id, beta_mi, _ in settings

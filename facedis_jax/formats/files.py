@@ -1,5 +1,6 @@
 """The files of a data folder: which there are, and guards for those that are read."""
 
+import hashlib
 import os
 import stat
 from collections import Counter
@@ -101,6 +102,16 @@ def read_bytes(path: Path, expected: str = "a file that can be read") -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(path, expected, reason(error)) from None
+
+
+def file_digest(path: Path) -> bytes:
+    """The sha256 of a regular file; raises an InputError as `file_size`, and where it cannot be read."""
+    file_size(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise InputError(path, "a file that can be read", reason(error)) from None
 
 
 def refuse_links_out(folder: Path) -> None:

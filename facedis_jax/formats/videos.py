@@ -1,6 +1,5 @@
 """Video files as arrays of square frames; a file that cannot be used is refused in one line."""
 
-import hashlib
 from pathlib import Path
 
 import av
@@ -64,15 +63,6 @@ def read_video(path: Path, framing: Framing, *, most: int | None = None) -> np.n
         found = getattr(error, "strerror", None) or type(error).__name__
         expected = f"a whole video ({', '.join(VIDEO_SUFFIXES)})"
         raise InputError(path, expected, f"a damaged or truncated one ({found})") from None
-
-
-def file_digest(path: Path) -> bytes:
-    """The sha256 of a file; raises an InputError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise InputError(path, "a file that can be read", reason(error)) from None
 
 
 def _frames(

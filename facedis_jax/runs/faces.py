@@ -36,7 +36,7 @@ from facedis_jax.runs.command_line import (
     typed_command,
 )
 from facedis_jax.runs.renamed import new_key
-from facedis_jax.runs.settings import as_json
+from facedis_jax.runs.settings import identity
 from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, check_batch_size, fit
 from facedis_jax.training.logs import read_metrics
 
@@ -182,7 +182,7 @@ def open_face_run(
     options: RunOptions,
     arrangement: Arrangement,
     *,
-    identity: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> FaceRun:
     """A run, ready to be trained; its folder is made last, so that bad input leaves nothing behind.
 
@@ -190,7 +190,7 @@ def open_face_run(
       name: of the experiment.
       config, options: from the command line.
       arrangement: which data set, or its synthetic counterpart.
-      identity: settings beside `config` that are part of the run's identity.
+      beside: settings beside `config` that are part of the run's identity.
 
     Raises:
       InputError: the devices, the faces or the settings cannot be used, or the folder is another run's.
@@ -211,13 +211,10 @@ def open_face_run(
         tensorboard=options.tensorboard,
         quiet=options.quiet,
     )
-    made_by = {
-        "experiment": name,
-        "data": face_set.content_hash,
-        "config": as_json(config),
-        **(identity or {}),
-    }
-    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by, new_key=new_key)
+    settings, elsewhere = identity(config)
+    made_by = {"experiment": name, "data": face_set.content_hash, **settings, **(beside or {})}
+    workdir = options.workdir or Path("runs") / name
+    folder = RunFolder.open(workdir, made_by, elsewhere=elsewhere, new_key=new_key)
     report_skipped(folder, options, face_set.skipped)
     constants = constants_of(face_set, config.learner.model.encoder.features)
     return FaceRun(config, options, face_set, constants, devices, folder, loop)

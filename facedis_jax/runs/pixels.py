@@ -28,7 +28,7 @@ from facedis_jax.runs.command_line import (
     typed_command,
 )
 from facedis_jax.runs.renamed import new_key
-from facedis_jax.runs.settings import as_json
+from facedis_jax.runs.settings import identity
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, check_batch_size, fit
 from facedis_jax.training.arrays import load_weights, save_weights
 from facedis_jax.training.logs import read_metrics
@@ -234,8 +234,10 @@ def open_model_run(
         if isinstance(data, PixelSet)
         else {name: "" if one is None else one.content_hash for name, one in data.items()}
     )
-    made_by = {"experiment": name, "data": content, "config": as_json(config)}
-    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by, new_key=new_key)
+    settings, elsewhere = identity(config)
+    workdir = options.workdir or Path("runs") / name
+    made_by = {"experiment": name, "data": content, **settings}
+    folder = RunFolder.open(workdir, made_by, elsewhere=elsewhere, new_key=new_key)
     report_skipped(folder, options, {name: why for one in sets for name, why in one.skipped.items()})
     return ModelRun(name, options, config.seed, devices, folder)
 

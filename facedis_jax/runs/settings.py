@@ -2,15 +2,16 @@
 
 import json
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import cattrs
 from cattrs.gen import make_dict_structure_fn
 
 from facedis_jax.errors import InputError
+from facedis_jax.formats.files import file_digest
 
 Config = TypeVar("Config")
 
@@ -22,6 +23,65 @@ _LONGEST = 1000
 def as_json(config: Any) -> dict[str, Any]:
     """A dataclass of settings as plain JSON values."""
     return json.loads(json.dumps(asdict(config), default=str))
+
+
+def places(config: Any, prefix: str = "config.") -> dict[str, Path | None]:
+    """The settings that say where files lie, by their dotted keys.
+
+    A run is what its files hold and not where they lie, so these are no part of its identity.
+
+    Args:
+      config: a dataclass of settings.
+      prefix: of the keys.
+
+    Example:
+      >>> from facedis_jax.runs.faces import FaceDataConfig
+      >>> sorted(places(FaceDataConfig()))
+      ['config.face_model', 'config.folder', 'config.landmarks', 'config.prepared']
+    """
+    found: dict[str, Path | None] = {}
+    hints = get_type_hints(type(config))
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            found |= places(value, f"{prefix}{field.name}.")
+        elif Path in (hints[field.name], *get_args(hints[field.name])):
+            found[prefix + field.name] = value
+    return found
+
+
+# How the files of a data set are found and read; its content is the same, or its hash is another.
+_READING = ("skip_damaged", "links_out", "verify")
+
+
+def identity(config: Any) -> tuple[dict[str, Any], list[str]]:
+    """What identifies a run by its settings.
+
+    Args:
+      config: a dataclass of settings.
+
+    Returns:
+      The settings as JSON values, with the sha256 of each file that one of them names, and the dotted keys that are
+      no part of the identity: places of files, and how they are read.
+
+    Raises:
+      InputError: a file cannot be read.
+    """
+    where = places(config)
+    files = {
+        key.removeprefix("config."): file_digest(path).hex() if path is not None and path.is_file() else ""
+        for key, path in where.items()
+    }
+    settings = as_json(config)
+    return {"config": settings, "files": files}, [*where, *_reading(settings, "config.")]
+
+
+def _reading(settings: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _reading(value, f"{prefix}{name}.")
+        elif name in _READING:
+            yield prefix + name
 
 
 def from_json(kind: type[Config], value: Any, *, where: object, key: str = "config") -> Config:

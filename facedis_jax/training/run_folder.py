@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class RunFolder:
         workdir: str | os.PathLike,
         config: Mapping[str, Any],
         *,
+        elsewhere: Collection[str] = (),
         new_key: Callable[[str], str | None] = lambda key: None,
     ) -> "RunFolder":
         """Makes the folder of a new run, or opens that of a run to resume.
@@ -38,6 +39,8 @@ class RunFolder:
           workdir: the folder; made with its parents if it is missing.
           config: what identifies the run: nested mappings of plain values, as `dataclasses.asdict` gives.
             Its key "workdir" is ignored, so that a run may be moved.
+          elsewhere: dotted keys whose values may be others when the run is opened again, such as places of files; what
+            the folder holds of them stays as it was.
           new_key: today's name of a dotted key that has changed, or None; for errors.
 
         Raises:
@@ -69,7 +72,7 @@ class RunFolder:
                 raise InputError(
                     path, "a run of this version of the program", f"one of {version}; choose another workdir"
                 )
-            difference = first_difference(folder.config, config)
+            difference = first_difference(_without(folder.config, elsewhere), _without(config, elsewhere))
         if difference is not None:
             key, old, new = difference
             raise InputError(path, f"a run with {key} = {new}", f"{key} = {old}; choose another workdir")
@@ -158,6 +161,15 @@ def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _keys(config[name], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+def _without(config: Mapping[str, Any], keys: Collection[str], prefix: str = "") -> dict[str, Any]:
+    """A nested config without some dotted keys."""
+    return {
+        name: _without(value, keys, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if f"{prefix}{name}" not in keys
+    }
 
 
 def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, str, str] | None:

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facedis_jax.errors import InputError
+from facedis_jax.formats.files import file_digest
 from facedis_jax.formats.images import Framing
-from facedis_jax.formats.videos import file_digest, read_video
+from facedis_jax.formats.videos import read_video
 
 _COUNT = 30
 _KINDS = {

@@ -5,8 +5,9 @@ from typing import Literal
 import pytest
 
 from facedis_jax.errors import InputError, check_least
-from facedis_jax.runs.faces import FaceRunConfig
-from facedis_jax.runs.settings import as_json, from_json
+from facedis_jax.runs.faces import FaceDataConfig, FaceRunConfig
+from facedis_jax.runs.settings import as_json, from_json, identity
+from facedis_jax.training import RunFolder
 
 
 @dataclass(frozen=True)
@@ -89,3 +90,23 @@ def test_a_list_of_more_than_any_setting_has_is_refused_at_once():
     sizes = {"part": {"name": "one", "sizes": [True] * 500_000}}
     with pytest.raises(InputError, match=r"config.part.sizes to be tuple\[int, ...\]"):
         from_json(Settings, as_json(Settings()) | sizes, where="config.json")
+
+
+def test_places_and_ways_of_reading_are_no_part_of_a_run_and_named_files_are_by_content(tmp_path):
+    (tmp_path / "a.txt").write_text("1 2 3")
+    (tmp_path / "b.txt").write_text("1 2 3")
+    (tmp_path / "c.txt").write_text("1 2 4")
+
+    def opened(landmarks, **reading):
+        data = FaceDataConfig(folder=tmp_path, landmarks=landmarks, **reading)
+        settings, elsewhere = identity(FaceRunConfig(data=data))
+        return RunFolder.open(tmp_path / "run", settings, elsewhere=elsewhere)
+
+    first = opened(tmp_path / "a.txt", prepared=tmp_path / "cache")
+    again = opened(tmp_path / "b.txt", skip_damaged=True, links_out=False)
+    assert again.identity == first.identity
+    assert again.config["config"]["data"]["landmarks"] == str(tmp_path / "a.txt")
+    with pytest.raises(InputError, match=r"a run with files\.data\.landmarks = "):
+        opened(tmp_path / "c.txt")
+    with pytest.raises(InputError, match=r"a run with files\.data\.landmarks = \"\""):
+        opened(None)

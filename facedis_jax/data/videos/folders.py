@@ -12,9 +12,9 @@ from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import list_files
+from facedis_jax.formats.files import file_digest, list_files
 from facedis_jax.formats.images import open_images
-from facedis_jax.formats.videos import VIDEO_SUFFIXES, file_digest, read_video
+from facedis_jax.formats.videos import VIDEO_SUFFIXES, read_video
 
 WHERE_TO_GET_MUG = "https://mug.ee.auth.gr/fed/"
 
