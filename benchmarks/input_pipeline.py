@@ -32,6 +32,7 @@ from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings
 from facedis_jax.data.on_device import device_dataset
 from facedis_jax.data.pipeline import index_batches, train_batches
 from facedis_jax.data.prepared_pixels import PixelSurvey, load_prepared_pixels
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.errors import InputError
 
 Kind = Literal["faces", "images"]
@@ -129,7 +130,7 @@ class FakeImages(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Nothing to get: the images are made up."
 
     @classmethod
-    def survey(cls, folder: Path, settings: FakeSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: FakeSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         shape = (settings.size, settings.size, settings.channels)
 
         def read(index: int) -> tuple[np.ndarray, bytes]:

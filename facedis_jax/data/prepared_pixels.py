@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.pixel_set import PixelSet, Split, pixel_example
 from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, find_damaged, open_prepared, track
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import refuse_links_out
 from facedis_jax.formats.images import Framing
@@ -75,6 +76,7 @@ class PixelSurvey:
       read: gives the arguments of `PixelBuilder.examples` for a file, by its index.
       labels: arrays [files, ...] by name, as in `Split`.
       classes: the names that integer labels index.
+      refused: files that are none of these, by name, with what is wrong with them; see `Refusals`.
     """
 
     title: str
@@ -85,6 +87,7 @@ class PixelSurvey:
     read: Callable[[int], tuple[np.ndarray, bytes]]
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def without(self, names: Sequence[str]) -> "PixelSurvey":
         """The survey whose halves lack some files.
@@ -137,8 +140,12 @@ class PixelBuilder(PreparedBuilder):
 
     @classmethod
     @abstractmethod
-    def survey(cls, folder: Path, settings: Any) -> PixelSurvey:
-        """Lists the files in `folder`, and checks all that can be told without reading their pixels."""
+    def survey(cls, folder: Path, settings: Any, refusals: Refusals = STRICT) -> PixelSurvey:
+        """Lists the files in `folder`, and checks all that can be told without reading their pixels.
+
+        Raises:
+          InputError: where the folder cannot be used, or one of its files that `refusals` does not skip.
+        """
 
     @staticmethod
     @abstractmethod
@@ -162,7 +169,9 @@ class PixelBuilder(PreparedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
         settings = self.builder_config.settings
-        survey = self.survey(Path(dl_manager.manual_dir), settings).without(settings.without)
+        # What the survey refuses is among the names to skip, or an error.
+        refusals = Refusals(skip=bool(settings.without))
+        survey = self.survey(Path(dl_manager.manual_dir), settings, refusals).without(settings.without)
         digest = hashlib.sha256(repr(settings.processing).encode())
         per_shard = max(1, _SHARD_BYTES // (math.prod(settings.shape) * settings.examples_per_file))
         return {
@@ -224,7 +233,7 @@ def load_prepared_pixels(
       folder: where its files are.
       settings: of the builder's `settings_type`.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
-      skip_damaged: skip files that cannot be read, and list them in the set's `skipped`.
+      skip_damaged: skip files that cannot be used, and list them in the set's `skipped`.
       links_out: follow links that lead out of the folder; refuse them if False.
 
     Returns:
@@ -236,10 +245,10 @@ def load_prepared_pixels(
     folder = Path(folder)
     if not links_out:
         refuse_links_out(folder)
-    survey = builder_type.survey(folder, settings)
+    survey = builder_type.survey(folder, settings, Refusals(skip=skip_damaged))
     skipped: dict[str, str] = {}
     if skip_damaged:
-        skipped = _damaged(survey, settings, folder, prepared_dir)
+        skipped = dict(sorted({**survey.refused, **_damaged(survey, settings, folder, prepared_dir)}.items()))
         settings = dataclasses.replace(settings, without=tuple(skipped))
         survey = survey.without(settings.without)
 

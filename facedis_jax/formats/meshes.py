@@ -1,5 +1,8 @@
 """Mesh files: PLY, OBJ and WRL are read, PLY, OBJ and GLB written; and checks of face meshes."""
 
+import codecs
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +14,15 @@ import trimesh
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import read_bytes
 from facedis_jax.formats.obj import parse_obj
+from facedis_jax.formats.packed import unpack
 from facedis_jax.formats.ply import parse_ply
-from facedis_jax.formats.polygons import check_polygons, cut_into_triangles
+from facedis_jax.formats.polygons import (
+    MOST_VERTICES_TO_COMPARE,
+    check_polygons,
+    cut_into_triangles,
+    make_up,
+    oriented_faces,
+)
 from facedis_jax.formats.whole import write_whole
 from facedis_jax.formats.wrl import parse_wrl
 
@@ -23,9 +33,10 @@ _PARSERS: dict[str, Callable[[Path, bytes], tuple[np.ndarray, np.ndarray, np.nda
     ".obj": parse_obj,
     ".wrl": parse_wrl,
 }
+_ENDINGS = {suffix + end: suffix for end in ("", ".gz") for suffix in _PARSERS} | {".wrz": ".wrl"}
 
-MESH_SUFFIXES = tuple(_PARSERS)
-"""How the names of files that `read_mesh` reads end."""
+MESH_SUFFIXES = tuple(_ENDINGS)
+"""How the names of files that `read_mesh` reads end, in small letters."""
 
 WRITABLE_SUFFIXES = (".ply", ".obj", ".glb")
 """Endings of the files that `write_mesh` writes."""
@@ -38,6 +49,8 @@ UNITS = {"m": 1000.0, "dm": 100.0, "cm": 10.0, "mm": 1.0}
 _FACE_DIAGONAL = (120.0, 600.0)
 # Offsets in what is made of a larger file would not fit into 32 bits.
 _LARGEST = 1 << 30
+# Readable files of a set among which the most common topology is looked for.
+_PROBED = 10
 
 
 @dataclass(frozen=True)
@@ -47,17 +60,21 @@ class Mesh:
     Attributes:
       vertices: [vertices, 3] float32 or float64, in the unit of its file.
       triangles: [triangles, 3] int32.
+      polygons: where the file has other polygons than triangles, the corners of all of them one after another and the
+        number of corners of each; the triangles are their fans.
     """
 
     vertices: np.ndarray
     triangles: np.ndarray
+    polygons: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def read_mesh(path: str | Path) -> Mesh:
     """Reads a `.ply` (ASCII or binary), `.obj` or `.wrl` (VRML97) file; polygons become triangle fans.
 
-    Only the file itself is read, never a material or texture that it names. Memory stays within a small multiple of the
-    file's size, whatever the file promises.
+    Each may be compressed with gzip, as `.wrz` is, and a text may begin with a byte order mark. Only the file itself is
+    read, never a material or texture that it names. Memory stays within a small multiple of the file's size, whatever
+    the file promises.
 
     Raises:
       InputError: where the file is missing, truncated, of another format, without vertices or faces, with NaN or
@@ -74,13 +91,17 @@ def read_mesh_bytes(path: str | Path) -> bytes:
 def parse_mesh(path: str | Path, data: bytes) -> Mesh:
     """As `read_mesh`, from the bytes of the file; `path` gives the format and is named in errors."""
     path = Path(path)
-    if path.suffix.lower() not in _PARSERS:
+    ending = mesh_ending(path)
+    if ending is None:
         raise InputError(path, f"a mesh file ({', '.join(_PARSERS)})", f"the ending {path.suffix!r}")
+    data = unpack(path, data).removeprefix(codecs.BOM_UTF8)
     if not data:
         raise InputError(path, "a mesh", "an empty file")
     if len(data) > _LARGEST:
         raise InputError(path, f"a mesh file of at most {_LARGEST >> 20} MiB", f"{len(data) >> 20} MiB")
-    vertices, corners, lengths = _PARSERS[path.suffix.lower()](path, data)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(path, "a mesh in ASCII or UTF-8", "text in UTF-16")
+    vertices, corners, lengths = _PARSERS[_ENDINGS[ending]](path, data)
     if not len(vertices):
         raise InputError(path, "a mesh", "no vertices")
     if not np.isfinite(vertices).all():
@@ -89,7 +110,14 @@ def parse_mesh(path: str | Path, data: bytes) -> Mesh:
     # The parsers may return views of a buffer as large as the file; these are copies, so that it can be freed.
     sizes = {"num_vertices": len(vertices), "num_bytes": len(data)}
     corners, lengths = check_polygons(path, corners, lengths, **sizes)
-    return Mesh(vertices, cut_into_triangles(corners, lengths))
+    polygons = None if (lengths == 3).all() else (corners, lengths)
+    return Mesh(vertices, cut_into_triangles(corners, lengths), polygons)
+
+
+def mesh_ending(path: str | Path) -> str | None:
+    """Which of `MESH_SUFFIXES` a file's name ends in, whatever its capitals; the longest, or None."""
+    name = Path(path).name.lower()
+    return max((ending for ending in MESH_SUFFIXES if name.endswith(ending)), key=len, default=None)
 
 
 def write_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> None:
@@ -122,32 +150,64 @@ def encode_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> bytes:
     return content.encode() if isinstance(content, str) else content
 
 
-def first_readable(paths: Sequence[Path]) -> Mesh:
-    """The first mesh that can be read, of several files.
+def most_common_topology(paths: Sequence[Path]) -> Mesh:
+    """The first mesh of the topology that most of the first ten readable ones of several files have.
 
     Raises:
       InputError: that of the first file, where none can be read.
     """
     problem: InputError | None = None
+    first: dict[tuple[int, bytes], Mesh] = {}
+    counts: Counter[tuple[int, bytes]] = Counter()
     for path in paths:
         try:
-            return read_mesh(path)
+            mesh = read_mesh(path)
         except InputError as error:
             problem = problem or error
-    assert problem is not None
-    raise problem
+            continue
+        num_vertices = len(mesh.vertices)
+        faces = mesh.triangles
+        if num_vertices <= MOST_VERTICES_TO_COMPARE:
+            faces = np.sort(oriented_faces(mesh.triangles, num_vertices))
+        key = (num_vertices, hashlib.sha256(faces.tobytes()).digest())
+        first.setdefault(key, mesh)
+        counts[key] += 1
+        if counts.total() == _PROBED:
+            break
+    if not counts:
+        assert problem is not None
+        raise problem
+    return first[counts.most_common(1)[0][0]]
 
 
 def check_topology(where: object, mesh: Mesh, num_vertices: int, triangles: np.ndarray) -> None:
-    """Raises an InputError unless the mesh has this many vertices and just these triangles [triangles, 3]."""
+    """Raises an InputError unless the mesh has this many vertices and the same faces as triangles [triangles, 3].
+
+    Faces are the same whatever their order and the corner at which each begins. Polygons match triangles into which
+    they can be cut as a fan from one of their corners. Faces in the opposite winding are others, for nothing else tells
+    a face that was mirrored or turned inside out.
+    """
     if len(mesh.vertices) != num_vertices:
         raise InputError(where, f"a mesh of {num_vertices} vertices", f"{len(mesh.vertices)}")
     if len(mesh.triangles) != len(triangles):
         raise InputError(where, f"a mesh of {len(triangles)} triangles", f"{len(mesh.triangles)}")
-    if not np.array_equal(mesh.triangles, triangles):
-        first = int(np.flatnonzero((mesh.triangles != triangles).any(1))[0])
-        found = f"{mesh.triangles[first].tolist()} as triangle {first}"
-        raise InputError(where, f"the topology of the other meshes ({triangles[first].tolist()})", found)
+    if np.array_equal(mesh.triangles, triangles):
+        return
+    odd = (mesh.triangles != triangles).any(1)
+    if num_vertices <= MOST_VERTICES_TO_COMPARE:
+        wanted, found = (oriented_faces(faces, num_vertices) for faces in (triangles, mesh.triangles))
+        ordered = np.sort(wanted)
+        if np.array_equal(ordered, np.sort(found)):
+            return
+        if mesh.polygons is not None and make_up(ordered, *mesh.polygons, num_vertices=num_vertices):
+            return
+        if np.array_equal(ordered, np.sort(oriented_faces(mesh.triangles[:, ::-1], num_vertices))):
+            raise InputError(where, "the topology of the other meshes", "all faces wound the other way round")
+        unknown = ~np.isin(found, ordered)
+        odd = unknown if unknown.any() else odd
+    first = int(np.flatnonzero(odd)[0])
+    line = f"{mesh.triangles[first].tolist()} as triangle {first}"
+    raise InputError(where, f"the topology of the other meshes ({triangles[first].tolist()})", line)
 
 
 def check_unit(where: object, vertices: np.ndarray, expected_unit: str = "mm") -> None:

@@ -19,12 +19,15 @@ _LONGEST_LINE = 1 << 16
 def parse_obj(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [vertices, 3] float64, corners and polygon lengths."""
     coordinates, corners, lengths = array("d"), array("i"), array("i")
+    if data.count(b"\r") > data.count(b"\r\n"):
+        # Lines of old Macs end in a carriage return alone.
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = io.BytesIO(data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" "))
     number = 0
     while line := lines.readline():
         number += 1
-        start = line[:16].split(None, 1)[:1]
-        if start not in ([b"v"], [b"f"]):
+        start = line[:2] if line[:1] in (b"v", b"f") else line.lstrip()[:2]
+        if start[:1] not in (b"v", b"f") or not start[1:].isspace():
             continue
         if len(line) > _LONGEST_LINE:
             raise InputError(path, f"lines below {_LONGEST_LINE} bytes", f"{len(line)} bytes in line {number}")

@@ -10,6 +10,11 @@ _CHUNK = 1 << 18
 # into a byte it has at most 256 vertices, so that no real mesh is refused by these limits.
 _MOST_TIMES_THE_FILE = 4
 _ALWAYS_ALLOWED = 1 << 25
+# Polygons of more corners are cut into the fan from their first one alone, for all fans would take quadratic time.
+_MOST_CORNERS_TURNED = 16
+
+MOST_VERTICES_TO_COMPARE = 1 << 21
+"""Of a mesh whose triangles `oriented_faces` can number in 63 bits."""
 
 
 def check_polygons(
@@ -44,6 +49,55 @@ def check_polygons(
 def cut_into_triangles(corners: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Triangles [triangles, 3] int32 of polygons from `check_polygons`: each polygon becomes a fan."""
     return corners.reshape(-1, 3) if (lengths == 3).all() else _fans(corners, lengths)
+
+
+def oriented_faces(triangles: np.ndarray, num_vertices: int) -> np.ndarray:
+    """A number [...] int64 for each triangle [..., 3], the same for the three corners at which it may begin.
+
+    Args:
+      triangles: vertex indices.
+      num_vertices: of the mesh, at most `MOST_VERTICES_TO_COMPARE`.
+
+    Example:
+      >>> oriented_faces(np.array([[0, 1, 2], [2, 0, 1], [0, 2, 1]]), 10)
+      array([12, 12, 21])
+    """
+    a, b, c = np.moveaxis(triangles.astype(np.int64), -1, 0)
+    numbers = [
+        (first * num_vertices + second) * num_vertices + third
+        for first, second, third in ((a, b, c), (b, c, a), (c, a, b))
+    ]
+    return np.minimum(np.minimum(numbers[0], numbers[1]), numbers[2])
+
+
+def make_up(faces: np.ndarray, corners: np.ndarray, lengths: np.ndarray, *, num_vertices: int) -> bool:
+    """Whether polygons, each cut into a fan from one of its corners, are just these triangles.
+
+    Args:
+      faces: sorted `oriented_faces`.
+      corners, lengths: of the polygons, as from `check_polygons`.
+      num_vertices: of the mesh.
+
+    Example:
+      >>> quad = np.array([1, 2, 3, 0]), np.array([4])
+      >>> triangles = np.array([[0, 1, 2], [0, 2, 3]])
+      >>> make_up(np.sort(oriented_faces(triangles, 4)), *quad, num_vertices=4)
+      True
+    """
+    begins = np.cumsum(lengths) - lengths
+    used = []
+    for length in np.unique(lengths).tolist():
+        open_polygons = corners[begins[lengths == length][:, None] + np.arange(length)]
+        for turn in range(length if length <= _MOST_CORNERS_TURNED else 1):
+            turned = np.roll(open_polygons, -turn, axis=1)
+            firsts = np.broadcast_to(turned[:, :1], turned[:, 2:].shape)
+            fans = oriented_faces(np.stack([firsts, turned[:, 1:-1], turned[:, 2:]], axis=-1), num_vertices)
+            fits = np.isin(fans, faces).all(axis=1)
+            used.append(fans[fits].ravel())
+            open_polygons = open_polygons[~fits]
+        if len(open_polygons):
+            return False
+    return np.array_equal(np.sort(np.concatenate(used)), faces)
 
 
 def _indices(where: object, corners: np.ndarray, num_vertices: int) -> np.ndarray:

@@ -64,6 +64,76 @@ def test_damaged_meshes_of_bu3dfe_are_skipped(tmp_path):
     assert len(faces.names) == 8
 
 
+def test_a_misnamed_mesh_of_coma_is_skipped(tmp_path):
+    folder = tmp_path / "COMA"
+    for subject in "ab":
+        for frame in range(3):
+            path = folder / subject / "smile" / f"smile.{frame:06d}.ply"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_mesh(path, mesh(frame))
+    path.rename(path.with_name("smile.2.ply"))
+    with pytest.raises(InputError, match=r"smile\.2\.ply: expected a name"):
+        load_coma(folder, split="subject", prepared_dir=tmp_path / "prepared")
+    faces = load_coma(folder, split="subject", prepared_dir=tmp_path / "prepared", skip_damaged=True)
+    assert list(faces.skipped) == ["b/smile/smile.2.ply"]
+    assert len(faces.names) == 5
+
+
+@pytest.mark.parametrize("odd", [0, 3])
+def test_the_topology_of_most_meshes_is_the_sets(tmp_path, odd):
+    folder = tmp_path / "COMA"
+    for subject in "ab":
+        for frame in range(4):
+            path = folder / subject / "smile" / f"smile.{frame:06d}.ply"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            triangles = TRIANGLES[:2] if (subject, frame) == ("a", odd) else np.roll(TRIANGLES, frame, (0, 1))
+            write_mesh(path, Mesh(mesh(frame).vertices, triangles))
+    faces = load_coma(folder, split="subject", prepared_dir=tmp_path / "prepared", skip_damaged=True)
+    assert list(faces.skipped) == [f"a/smile/smile.{odd:06d}"]
+    assert "found 2" in faces.skipped[f"a/smile/smile.{odd:06d}"]
+    assert len(faces.names) == 7
+
+
+def write_scans(folder, names=("NE00", "HA01", "HA02")):
+    folder.mkdir()
+    for subject in ("F0001", "F0011", "F0012", "F0013"):
+        for seed, name in enumerate(names):
+            write_mesh(folder / f"{subject}_{name}WH_F3D.ply", mesh(seed, size=100.0))
+
+
+@pytest.mark.parametrize("kind", ["damaged", "missing"])
+def test_faces_without_their_neutral_are_skipped_for_its_reason(tmp_path, kind):
+    folder, neutral = tmp_path / "BU", tmp_path / "BU" / "F0012_NE00WH_F3D.ply"
+    write_scans(folder)
+    options = {"prepared_dir": tmp_path / "prepared", "landmarks": (0, 1, 2)}
+    cut_short(neutral) if kind == "damaged" else neutral.unlink()
+    own_reason = "F0012_NE00WH_F3D.ply: expected a PLY header" if kind == "damaged" else "NE00. of F0012, found none"
+    with pytest.raises(InputError, match=own_reason):
+        load_bu3dfe(folder, **options)
+    faces = load_bu3dfe(folder, **options, skip_damaged=True)
+    own = ["F0012/HA/F0012_HA01WH_F3D", "F0012/HA/F0012_HA02WH_F3D"]
+    assert list(faces.skipped) == [*own, *["F0012/NE/F0012_NE00WH_F3D"][: kind == "damaged"]]
+    for name in own:
+        assert "a neutral face (NE00) of F0012" in faces.skipped[name]
+        assert ("a PLY header" in faces.skipped[name]) == (kind == "damaged")
+    assert faces.subjects == ("F0001", "F0011", "F0013")
+    assert len(faces.names) == 9
+
+
+def test_scans_whose_names_cannot_be_used_are_skipped(tmp_path):
+    folder = tmp_path / "BU"
+    write_scans(folder)
+    (folder / "F0011_HA02WH_F3D.ply").rename(folder / "F0011_HA09WH_F3D.ply")
+    (folder / "F0012_HA02WH_F3D.ply").rename(folder / "F0012_XX02WH_F3D.ply")
+    (folder / "F0013_HA02WH_F3D_copy.ply").write_bytes((folder / "F0013_HA02WH_F3D.ply").read_bytes())
+    faces = load_bu3dfe(folder, prepared_dir=tmp_path / "prepared", landmarks=(0, 1, 2), skip_damaged=True)
+    assert list(faces.skipped) == [f"{name}.ply" for name in _ODD_SCANS]
+    assert len(faces.names) == 10
+
+
+_ODD_SCANS = ("F0011_HA09WH_F3D", "F0012_XX02WH_F3D", "F0013_HA02WH_F3D_copy")
+
+
 def write_images(folder, count, name="{:03d}.png"):
     for i in range(count):
         path = folder / name.format(i)
@@ -105,6 +175,82 @@ def test_damaged_recordings_are_skipped(tmp_path):
     )
     assert list(clips.skipped) == ["b/happiness/take000"]
     assert len(clips.train.names) + len(clips.test.names) == 3
+
+
+def _mug(folder, take="{subject}/happiness/take000"):
+    for subject in "abcd":
+        write_images(folder / take.format(subject=subject), 4, "img_{:04d}.png")
+
+
+def _short(take):
+    (take / "img_0003.png").unlink()
+
+
+def _empty(take):
+    for path in take.iterdir():
+        path.unlink()
+
+
+def _with_a_gap(take):
+    (take / "img_0002.png").rename(take / "img_0007.png")
+
+
+def _of_two_sizes(take):
+    Image.new("RGB", (32, 16)).save(take / "img_0002.png")
+
+
+def _twice_a_frame(take):
+    Image.new("RGB", (16, 16)).save(take / "img_002.png")
+
+
+@pytest.mark.parametrize("take", ["{subject}/happiness/take000", "{subject}/session0/happiness/take000"])
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (_short, "at least 4 frames"),
+        (_empty, "frames img_0000.jpg and so on in it, found none"),
+        (_with_a_gap, "without a gap"),
+        (_of_two_sizes, "as its neighbours"),
+        (_twice_a_frame, "each frame once"),
+    ],
+)
+def test_takes_that_the_survey_refuses_are_skipped(tmp_path, take, change, found):
+    _mug(tmp_path / "MUG", take)
+    change(tmp_path / "MUG" / take.format(subject="b"))
+    options = {"size": 8, "frames": 4, "prepared_dir": tmp_path / "prepared"}
+    with pytest.raises(InputError, match=found) as caught:
+        load_videos("folders", tmp_path / "MUG", **options)
+    assert str(caught.value).startswith(str(tmp_path / "MUG" / take.format(subject="b")))
+    clips = load_videos("folders", tmp_path / "MUG", **options, skip_damaged=True)
+    name = "b/happiness/session0/take000" if "session0" in take else "b/happiness/take000"
+    assert list(clips.skipped) == [name]
+    assert found in clips.skipped[name]
+    assert len(clips.train.names) + len(clips.test.names) == 3
+    assert set(clips.classes["expression"]) == {"happiness"}
+
+
+def test_stray_frames_are_skipped(tmp_path):
+    _mug(tmp_path / "MUG")
+    write_images(tmp_path / "MUG" / "a", 1, "cover.png")
+    options = {"size": 8, "frames": 4, "prepared_dir": tmp_path / "prepared"}
+    with pytest.raises(InputError, match=r"a path as <subject>/<expression>/<take>/img_0000.jpg, found a/cover.png"):
+        load_videos("folders", tmp_path / "MUG", **options)
+    clips = load_videos("folders", tmp_path / "MUG", **options, skip_damaged=True)
+    assert list(clips.skipped) == ["a/cover.png"]
+    assert len(clips.train.names) + len(clips.test.names) == 4
+
+
+@pytest.mark.parametrize("tested", [(), ("b",)])
+def test_a_set_of_which_too_little_is_left_names_what_was_skipped(tmp_path, tested):
+    _mug(tmp_path / "MUG")
+    for subject in "bcd":
+        _short(tmp_path / "MUG" / subject / "happiness" / "take000")
+    options = {"size": 8, "frames": 4, "prepared_dir": tmp_path / "prepared", "test_subjects": tested}
+    with pytest.raises(InputError, match=r"\(skipped: 3, such as .*MUG/b/happiness/take000: expected at least 4"):
+        load_videos("folders", tmp_path / "MUG", **options, skip_damaged=True)
+    _short(tmp_path / "MUG" / "a" / "happiness" / "take000")
+    with pytest.raises(InputError, match=r"takes that can be used, found none \(skipped: 4, such as"):
+        load_videos("folders", tmp_path / "MUG", **options, skip_damaged=True)
 
 
 def test_a_set_of_damaged_examples_alone_is_refused(tmp_path):

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from facedis_jax.data.faces.alignment import align, align_to_mean, steady_vertic
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
 from facedis_jax.data.prepared import find_damaged, names_hash, track
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import file_size, list_files, refuse_links_out
@@ -22,7 +23,7 @@ from facedis_jax.formats.meshes import (
     Mesh,
     check_topology,
     check_unit,
-    first_readable,
+    most_common_topology,
     parse_mesh,
     read_mesh,
     read_mesh_bytes,
@@ -93,7 +94,9 @@ class Bu3dfe(FaceBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for BU-3DFE at {WHERE_TO_GET_IT}."
 
     def survey(self, folder: Path) -> FaceSurvey:
-        faces = [face for face in bu3dfe_files(folder) if face.name not in self.builder_config.without]
+        without = self.builder_config.without
+        # What the names refuse is among those to skip, or an error.
+        faces = [face for face in bu3dfe_files(folder, Refusals(skip=bool(without))) if face.name not in without]
         subjects = sorted({face.subject for face in faces})
         subject = np.array([subjects.index(face.subject) for face in faces], np.int32)
         codes = sorted({face.code for face in faces})
@@ -125,11 +128,12 @@ class Bu3dfe(FaceBuilder):
         )
 
 
-def bu3dfe_files(folder: Path) -> list[FaceFile]:
+def bu3dfe_files(folder: Path, refusals: Refusals = STRICT) -> list[FaceFile]:
     """The faces in a folder or its folders, by subject, expression and level; RAW scans are skipped.
 
     Raises:
-      InputError: where there are none, two of the same, or one with an unknown expression or level.
+      InputError: where there are none, or one that `refusals` does not skip is there twice or has an unknown expression
+        or level.
     """
     source = f"(ask for it at {WHERE_TO_GET_IT})"
     if not folder.is_dir():
@@ -140,16 +144,17 @@ def bu3dfe_files(folder: Path) -> list[FaceFile]:
         if not stem or path.stem.endswith("_RAW"):
             continue
         face = FaceFile(path, stem[1], stem[2], int(stem[3]))
-        if face.code not in EXPRESSIONS:
-            raise InputError(path, f"an expression of {', '.join(EXPRESSIONS)} in the name", face.code)
-        if not (face.level == 0 if face.code == "NE" else 1 <= face.level <= 4):
-            raise InputError(path, "level 00 of NE, or 01 to 04", f"{face.code}{face.level:02d}")
         key = (face.subject, face.code, face.level)
-        if key in faces:
-            raise InputError(path, "one face of each subject, expression and level", f"also {faces[key].path.name}")
-        faces[key] = face
+        with refusals.of(path.relative_to(folder).as_posix()):
+            if face.code not in EXPRESSIONS:
+                raise InputError(path, f"an expression of {', '.join(EXPRESSIONS)} in the name", face.code)
+            if not (face.level == 0 if face.code == "NE" else 1 <= face.level <= 4):
+                raise InputError(path, "level 00 of NE, or 01 to 04", f"{face.code}{face.level:02d}")
+            if key in faces:
+                raise InputError(path, "one face of each subject, expression and level", f"also {faces[key].path.name}")
+            faces[key] = face
     if not faces:
-        raise InputError(folder, f"{_LAYOUT} in it {source}", "no such file")
+        raise InputError(folder, f"{_LAYOUT} in it {source}", f"no such file{refusals.note}")
     return [faces[key] for key in sorted(faces)]
 
 
@@ -175,8 +180,8 @@ def load_bu3dfe(
         them). If None, neutrals are registered by all vertices, and expressions by the quarter of the vertices that
         moves least over all expressions.
       prepared_dir: holds the prepared copy; a folder in the user's cache if None.
-      skip_damaged: skip faces that cannot be used, and list them in the set's `skipped`. The topology is that of
-        the first face that can be read.
+      skip_damaged: skip faces that cannot be used, and list them in the set's `skipped`; without a neutral face, all
+        of a subject. The topology is the most common one of the first faces that can be read.
       links_out: follow links that lead out of the folder; refuse them if False.
 
     Returns:
@@ -192,19 +197,22 @@ def load_bu3dfe(
     chosen = None if landmarks is None else tuple(int(index) for index in landmarks)
     if not links_out:
         refuse_links_out(folder)
-    faces = bu3dfe_files(folder)
+    refusals = Refusals(skip=skip_damaged)
+    faces = bu3dfe_files(folder, refusals)
     files = [face.path for face in faces]
-    skipped = {}
+    skipped: dict[str, str] = {}
     if skip_damaged:
-        first = first_readable(files)
-        skipped = find_damaged(
-            "bu3dfe",
+        first = most_common_topology(files)
+        damaged = find_damaged(
+            "bu3dfe, faces in any order",
             [face.name for face in faces],
             lambda i: _checked(files[i], read_mesh(files[i]), len(first.vertices), first.triangles),
             folder,
             files,
             prepared_dir,
         )
+        damaged = _with_their_neutrals(folder, faces, damaged)
+        skipped = dict(sorted({**refusals.lines, **damaged}.items()))
     make_builder = partial(_builder, split, chosen, tuple(skipped))
     return load_prepared_faces(
         make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE, skipped=skipped
@@ -236,6 +244,20 @@ def _builder(split: str, landmarks: tuple[int, ...] | None, without: tuple[str, 
         name += f"_without_{names_hash(without)}"
     config = Bu3dfeConfig(name=name, split=split, landmarks=landmarks, without=without)
     return Bu3dfe(config=config, data_dir=data_dir, file_format="array_record")
+
+
+def _with_their_neutrals(folder: Path, faces: Sequence[FaceFile], damaged: Mapping[str, str]) -> dict[str, str]:
+    """What is damaged, and the faces of subjects of whom no neutral is left, since nothing can be registered to it."""
+    skipped = dict(damaged)
+    whole = {face.subject for face in faces if face.level == 0 and face.name not in damaged}
+    reasons = {face.subject: damaged.get(face.name) for face in faces if face.level == 0}
+    for face in faces:
+        if face.subject not in whole and face.name not in skipped:
+            expected = f"a neutral face (NE00) of {face.subject}"
+            skipped[face.name] = str(InputError(face.path, expected, reasons.get(face.subject) or "none"))
+    if not whole:
+        raise InputError(folder, "a neutral face (NE00) of a subject", f"none, such as {next(iter(skipped.values()))}")
+    return skipped
 
 
 def _split(split: str, faces: Sequence[FaceFile], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

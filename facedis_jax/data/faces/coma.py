@@ -14,6 +14,7 @@ from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.levels import NeutralMeans, sequence_levels
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
 from facedis_jax.data.prepared import find_damaged, names_hash, track
+from facedis_jax.data.refusals import Refusals
 from facedis_jax.data.splits import SPLITS, split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import list_files, refuse_links_out
@@ -21,7 +22,7 @@ from facedis_jax.formats.meshes import (
     Mesh,
     check_topology,
     check_unit,
-    first_readable,
+    most_common_topology,
     parse_mesh,
     read_mesh,
     read_mesh_bytes,
@@ -56,7 +57,9 @@ class Coma(FaceBuilder):
 
     def survey(self, folder: Path) -> FaceSurvey:
         config = self.builder_config
-        paths = [path for path in coma_files(folder) if _name(folder, path) not in config.without]
+        # What the names refuse is among those to skip, or an error.
+        there = _frames(folder, Refusals(skip=bool(config.without)))
+        paths = [path for path in there if _name(folder, path) not in config.without]
         names = [_name(folder, path) for path in paths]
         subjects = sorted({name.split("/")[0] for name in names})
         expressions = sorted({name.split("/")[1] for name in names})
@@ -98,10 +101,10 @@ class Coma(FaceBuilder):
 
 
 def coma_files(folder: Path) -> list[Path]:
-    """The meshes of a folder in CoMA's layout, sorted by subject, expression and frame.
+    """The meshes in the folders of a folder in CoMA's layout, sorted by subject, expression and frame.
 
     Raises:
-      InputError: where there are none, or the name of one has not its sequence and a frame number.
+      InputError: where there are none.
     """
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_LAYOUT} (get it from {WHERE_TO_GET_IT})", "no such folder")
@@ -109,9 +112,6 @@ def coma_files(folder: Path) -> list[Path]:
     if not paths:
         expected = f"{_LAYOUT} in it (get it from {WHERE_TO_GET_IT})"
         raise InputError(folder, expected, "no such file")
-    for path in paths:
-        if not re.fullmatch(re.escape(path.parent.name) + r"\.\d{6}\.ply", path.name, re.IGNORECASE):
-            raise InputError(path, f"a name as in {_LAYOUT}", path.name)
     return paths
 
 
@@ -129,8 +129,8 @@ def load_coma(
       folder: holds `<subject>/<expression>/<expression>.NNNNNN.ply`, in metres.
       split: one of `facedis_jax.data.splits.SPLITS`.
       prepared_dir: holds the prepared copy, 1.1 GB for all of CoMA; a folder in the user's cache if None.
-      skip_damaged: skip meshes that cannot be used, and list them in the set's `skipped`. The topology is that of the
-        first mesh that can be read.
+      skip_damaged: skip meshes that cannot be used, and list them in the set's `skipped`. The topology is the most
+        common one of the first meshes that can be read.
       links_out: follow links that lead out of the folder; refuse them if False.
 
     Returns:
@@ -145,22 +145,37 @@ def load_coma(
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
     if not links_out:
         refuse_links_out(folder)
-    paths = coma_files(folder)
-    skipped = {}
+    refusals = Refusals(skip=skip_damaged)
+    paths = _frames(folder, refusals)
+    skipped: dict[str, str] = {}
     if skip_damaged:
-        first = first_readable(paths)
-        skipped = find_damaged(
-            "coma",
+        first = most_common_topology(paths)
+        damaged = find_damaged(
+            "coma, faces in any order",
             [_name(folder, path) for path in paths],
             lambda i: _checked(paths[i], read_mesh(paths[i]), first),
             folder,
             paths,
             prepared_dir,
         )
+        skipped = dict(sorted({**refusals.lines, **damaged}.items()))
     make_builder = partial(_builder, split, tuple(skipped))
     return load_prepared_faces(
         make_builder, f"coma/{split}", folder, paths, prepared_dir, scale=_SCALE, skipped=skipped
     )
+
+
+def _frames(folder: Path, refusals: Refusals) -> list[Path]:
+    """The meshes that are named after their sequence and a frame; an InputError of others that are not skipped."""
+    paths = []
+    for path in coma_files(folder):
+        with refusals.of(path.relative_to(folder).as_posix()):
+            if not re.fullmatch(re.escape(path.parent.name) + r"\.\d{6}\.ply", path.name, re.IGNORECASE):
+                raise InputError(path, f"a name as in {_LAYOUT}", path.name)
+            paths.append(path)
+    if not paths:
+        raise InputError(folder, f"{_LAYOUT} in it", f"none{refusals.note}")
+    return paths
 
 
 def _name(folder: Path, path: Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from facedis_jax.data.images.lists import list_images, read_lines, read_list
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import every_tenth
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import ImageFiles, open_images
@@ -63,7 +64,7 @@ class Celeba(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Get CelebA at {WHERE_TO_GET_CELEBA} and unpack {_IMAGES}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: CelebaSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: CelebaSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         if settings.held_out not in ("test", "validation"):
             raise InputError("held_out", "test or validation", repr(settings.held_out))
         paths = _image_files(folder)
@@ -105,7 +106,7 @@ class Mafl(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Get CelebA at {WHERE_TO_GET_CELEBA} and MAFL's lists at {WHERE_TO_GET_MAFL}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: MaflSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: MaflSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         paths = _image_files(folder)
         names = [path.name for path in paths]
         beside = folder / "MAFL" if (folder / "MAFL").is_dir() else folder

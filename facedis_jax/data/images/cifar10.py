@@ -8,6 +8,7 @@ from PIL import Image
 
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, choose
 from facedis_jax.data.prepared_pixels import PixelSurvey
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import every_tenth
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import file_size
@@ -51,7 +52,7 @@ class Cifar10(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Get the binary version at {WHERE_TO_GET_IT}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: Cifar10Settings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: Cifar10Settings, refusals: Refusals = STRICT) -> PixelSurvey:
         if settings.category not in (None, *CATEGORIES):
             raise InputError("category", f"one of {', '.join(CATEGORIES)}", repr(settings.category))
         files = [folder / name for name in (*_TRAIN_FILES, _TEST_FILE) if (folder / name).is_file()]

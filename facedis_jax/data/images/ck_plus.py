@@ -9,6 +9,7 @@ import numpy as np
 from facedis_jax.data.images.lists import list_images, read_lines
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import list_files
@@ -46,13 +47,17 @@ class CkPlus(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for CK+ at {WHERE_TO_GET_IT}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: CkPlusSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: CkPlusSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         frames = folder / "cohn-kanade-images"
-        paths = list_images(frames, _LAYOUT, deep=True)
-        for path in paths:
-            sequence = path.relative_to(frames).parent.as_posix()
-            if sequence.count("/") != 1 or not path.stem.startswith(sequence.replace("/", "_") + "_"):
-                raise InputError(path, f"a name as in {_LAYOUT}", path.relative_to(frames).as_posix())
+        paths = []
+        for path in list_images(frames, _LAYOUT, deep=True):
+            with refusals.of(path.relative_to(frames).as_posix()):
+                sequence = path.relative_to(frames).parent.as_posix()
+                if sequence.count("/") != 1 or not path.stem.startswith(sequence.replace("/", "_") + "_"):
+                    raise InputError(path, f"a name as in {_LAYOUT}", path.relative_to(frames).as_posix())
+                paths.append(path)
+        if not paths:
+            raise InputError(frames, f"{_LAYOUT} in it", f"none{refusals.note}")
         names = [path.relative_to(frames).as_posix() for path in paths]
         people = sorted({name.split("/")[0] for name in names})
         labels = {"subject": np.array([people.index(name.split("/")[0]) for name in names], np.int32)}
@@ -66,7 +71,17 @@ class CkPlus(ImageBuilder):
         is_test = np.zeros(len(names), bool)
         is_test[split_indices("subject", names)[1]] = True
         images = open_images(paths, settings.framing, usual_sizes=_SIZES)
-        return survey_images("ck_plus", images, names, is_test, settings, lists=lists, labels=labels, classes=classes)
+        return survey_images(
+            "ck_plus",
+            images,
+            names,
+            is_test,
+            settings,
+            lists=lists,
+            labels=labels,
+            classes=classes,
+            refused=refusals.lines,
+        )
 
 
 def _emotion(path: Path) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from facedis_jax.data.images.lists import list_images
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import every_tenth
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import open_images
@@ -44,22 +45,26 @@ class Ffhq(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Get FFHQ from {WHERE_TO_GET_FFHQ}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: FfhqSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: FfhqSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         there = [size for size, name in _FFHQ_FOLDERS.items() if (folder / name).is_dir()]
         enough = [size for size in there if size >= settings.size]
         images = folder / _FFHQ_FOLDERS[(enough or there)[0 if enough else -1]] if there else folder
-        paths = list_images(images, _FFHQ_LAYOUT, deep=True)
-        for path in paths:
-            if not re.fullmatch(r"\d{5}", path.stem):
-                raise InputError(path, f"a name as in {_FFHQ_LAYOUT}", path.name)
-        names = [path.name for path in paths]
-        if len(set(names)) < len(names):
-            twice = next(name for name in sorted(names) if names.count(name) > 1)
-            raise InputError(images, "each image once", f"{twice} in several folders")
+        found: dict[str, Path] = {}
+        for path in list_images(images, _FFHQ_LAYOUT, deep=True):
+            with refusals.of(path.relative_to(images).as_posix()):
+                if not re.fullmatch(r"\d{5}", path.stem):
+                    raise InputError(path, f"a name as in {_FFHQ_LAYOUT}", path.name)
+                if path.name in found:
+                    raise InputError(images, "each image once", f"{path.name} in several folders")
+                found[path.name] = path
+        if not found:
+            raise InputError(images, f"{_FFHQ_LAYOUT} in it", f"none{refusals.note}")
+        names, paths = list(found), list(found.values())
         is_test = np.array([int(path.stem) >= FFHQ_TRAIN for path in paths])
         if is_test.all() or not is_test.any():
             is_test = every_tenth(names)
-        return survey_images("ffhq", open_images(paths, settings.framing), names, is_test, settings)
+        files = open_images(paths, settings.framing)
+        return survey_images("ffhq", files, names, is_test, settings, refused=refusals.lines)
 
 
 class ImageFolder(ImageBuilder):
@@ -69,7 +74,7 @@ class ImageFolder(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put images of one size in a folder."
 
     @classmethod
-    def survey(cls, folder: Path, settings: ImageSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: ImageSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         paths = list_images(folder, "images", deep=True)
         names = [path.relative_to(folder).as_posix() for path in paths]
         images = open_images(paths, settings.framing)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, choose
 from facedis_jax.data.prepared_pixels import PixelSurvey
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import file_size
 
@@ -53,7 +54,7 @@ class Mnist(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Get the four files, described at {WHERE_TO_GET_IT}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: MnistSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: MnistSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         if settings.category not in (None, *CATEGORIES):
             raise InputError("category", f"one of {', '.join(CATEGORIES)}", repr(settings.category))
         files, names, digits, labels = [], [], [], []

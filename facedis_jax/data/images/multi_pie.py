@@ -9,6 +9,7 @@ import numpy as np
 from facedis_jax.data.images.lists import list_images
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import first_by_hash, split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import open_images
@@ -72,7 +73,7 @@ class MultiPie(ImageBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Order Multi-PIE at {WHERE_TO_GET_IT}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: MultiPieSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: MultiPieSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         unknown = set(settings.views) - set(VIEWS.values())
         if unknown or not settings.views:
             found = ", ".join(map(str, sorted(unknown))) or "none"
@@ -84,20 +85,23 @@ class MultiPie(ImageBuilder):
             if not stem:
                 continue
             camera = f"{stem[4]}_{stem[5]}"
-            if camera not in VIEWS and camera not in _HIGH_CAMERAS:
-                raise InputError(path, f"a camera of Multi-PIE ({', '.join(VIEWS)})", camera)
-            if path.stem in seen:
-                raise InputError(path, "each image once", f"it in {seen[path.stem].parent} too")
-            seen[path.stem] = path
-            wanted = settings.illuminations is None or int(stem[6]) in settings.illuminations
-            if VIEWS.get(camera) in settings.views and wanted:
-                paths.append(path)
-                subjects.append(stem[1])
-                recordings.append(f"{stem[2]}_{stem[3]}")
-                views.append(VIEWS[camera])
+            with refusals.of(path.relative_to(folder).as_posix()):
+                if camera not in VIEWS and camera not in _HIGH_CAMERAS:
+                    raise InputError(path, f"a camera of Multi-PIE ({', '.join(VIEWS)})", camera)
+                if path.stem in seen:
+                    raise InputError(path, "each image once", f"it in {seen[path.stem].parent} too")
+                seen[path.stem] = path
+                wanted = settings.illuminations is None or int(stem[6]) in settings.illuminations
+                if VIEWS.get(camera) in settings.views and wanted:
+                    paths.append(path)
+                    subjects.append(stem[1])
+                    recordings.append(f"{stem[2]}_{stem[3]}")
+                    views.append(VIEWS[camera])
         if not paths:
             wanted_views = ", ".join(map(str, settings.views))
-            raise InputError(folder, f"{_LAYOUT} in it, of the views {wanted_views} and the lights asked for", "none")
+            raise InputError(
+                folder, f"{_LAYOUT} in it, of the views {wanted_views} and the lights asked for", f"none{refusals.note}"
+            )
         people, expressions = sorted(set(subjects)), sorted(set(recordings))
         names = [path.relative_to(folder).as_posix() for path in paths]
         is_test = np.zeros(len(names), bool)
@@ -121,4 +125,5 @@ class MultiPie(ImageBuilder):
                 "view": np.array(views, np.float32),
             },
             classes={"subject": tuple(people), "expression": tuple(expressions)},
+            refused=refusals.lines,
         )

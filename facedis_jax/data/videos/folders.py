@@ -1,4 +1,8 @@
-"""Videos by subject and expression: MUG (Aifanti et al., 2010) and others as folders of frames, or as video files."""
+"""Videos by subject and expression: MUG (Aifanti et al., 2010) and others as folders of frames, or as video files.
+
+Under a subject there may be folders of sessions, as MUG has them: `<subject>/session0/<expression>/<take>`. The name of
+such a take is `<subject>/<expression>/session0/<take>`.
+"""
 
 import hashlib
 import re
@@ -9,10 +13,11 @@ import numpy as np
 
 from facedis_jax.data.images.lists import list_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import file_digest, list_files
+from facedis_jax.formats.files import file_digest, is_clutter, list_files
 from facedis_jax.formats.images import open_images
 from facedis_jax.formats.videos import VIDEO_SUFFIXES, read_video
 
@@ -20,7 +25,8 @@ WHERE_TO_GET_MUG = "https://mug.ee.auth.gr/fed/"
 
 _FRAMES = "<subject>/<expression>/<take>/img_0000.jpg"
 _FILES = "<subject>/<expression>/<take>.mp4"
-_STEM = re.compile(r"img_(\d{1,9})")
+_STEM = re.compile(r"img_(\d{1,9})", re.IGNORECASE)
+_SESSION = re.compile(r"session[ _-]?\d+", re.IGNORECASE)
 
 
 class FrameFolders(ClipBuilder):
@@ -37,23 +43,28 @@ class FrameFolders(ClipBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for MUG at {WHERE_TO_GET_MUG}."
 
     @classmethod
-    def survey(cls, folder: Path, settings: ClipSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: ClipSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         frames: dict[str, list[Path]] = {}
         for path in list_images(folder, _FRAMES, deep=True):
-            frames.setdefault(_take(folder, path, 4, _FRAMES), []).append(path)
-        for take in sorted(folder.glob("[!.]*/[!.]*/[!.]*")):
-            if take.is_dir() and take.relative_to(folder).as_posix() not in frames:
-                raise InputError(take, "frames img_0000.jpg and so on in it", "none")
-        names = _of_expressions(sorted(frames), settings)
-        takes = {name: _in_order(folder / name, frames[name]) for name in names}
-        for name, paths in takes.items():
-            settings.cutting.frame_indices(folder / name, len(paths))
+            with refusals.of(path.relative_to(folder).as_posix()):
+                frames.setdefault(_take_name(folder, path.parent, path, _FRAMES), []).append(path)
+        there = {_take_name(folder, take, take, _FRAMES): take for take in _take_folders(folder)}
+        takes: dict[str, list[Path]] = {}
+        for name in _of_expressions(sorted(frames.keys() | there.keys()), settings):
+            with refusals.of(name):
+                if name not in frames:
+                    raise InputError(there[name], "frames img_0000.jpg and so on in it", "none")
+                take = frames[name][0].parent
+                paths = _in_order(take, frames[name])
+                settings.cutting.frame_indices(take, len(paths))
+                takes[name] = paths
+        names = list(takes)
 
         def read(index: int) -> tuple[np.ndarray, bytes]:
-            name = names[index]
-            return _read_frames(folder / name, takes[name], settings)
+            paths = takes[names[index]]
+            return _read_frames(paths[0].parent, paths, settings)
 
-        return _survey(folder, takes, read, settings)
+        return _survey(folder, takes, read, settings, refusals)
 
 
 class VideoFiles(ClipBuilder):
@@ -67,13 +78,14 @@ class VideoFiles(ClipBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put video files in folders, by their subjects and expressions."
 
     @classmethod
-    def survey(cls, folder: Path, settings: ClipSettings) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: ClipSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         files: dict[str, list[Path]] = {}
         for path in _list_videos(folder):
-            take = _take(folder, path, 3, _FILES) + f"/{path.stem}"
-            if take in files:
-                raise InputError(path, "each take once", f"{files[take][0].name} too")
-            files[take] = [path]
+            with refusals.of(path.relative_to(folder).as_posix()):
+                take = _take_name(folder, path.with_suffix(""), path, _FILES)
+                if take in files:
+                    raise InputError(path, "each take once", f"{files[take][0].name} too")
+                files[take] = [path]
         takes = {name: files[name] for name in _of_expressions(sorted(files), settings)}
         names, cutting = list(takes), settings.cutting
 
@@ -82,7 +94,7 @@ class VideoFiles(ClipBuilder):
             frames = read_video(path, settings.framing, most=cutting.span if cutting.cut == "first" else None)
             return frames[cutting.frame_indices(path, len(frames))], file_digest(path)
 
-        return _survey(folder, takes, read, settings)
+        return _survey(folder, takes, read, settings, refusals)
 
 
 def _list_videos(folder: Path) -> list[Path]:
@@ -94,12 +106,31 @@ def _list_videos(folder: Path) -> list[Path]:
     return paths
 
 
-def _take(folder: Path, path: Path, depth: int, layout: str) -> str:
-    """The path of a file's folder in `folder`; raises an InputError where the file does not lie `depth` deep."""
-    relative = path.relative_to(folder)
-    if len(relative.parts) != depth:
-        raise InputError(path, f"a path as {layout}", relative.as_posix())
-    return relative.parent.as_posix()
+def _take_name(folder: Path, take: Path, path: Path, layout: str) -> str:
+    """`<subject>/<expression>/<take>`, with a session's folder before the take.
+
+    Args:
+      folder: of the set.
+      take: a take's folder, or its file without its ending.
+      path: the file or folder that is named in errors.
+      layout: what was expected of the path.
+    """
+    parts = take.relative_to(folder).parts
+    if len(parts) == 4 and _SESSION.fullmatch(parts[1]):
+        subject, session, *others = parts
+        return "/".join([subject, others[0], session, others[1]])
+    if len(parts) != 3 or _SESSION.fullmatch(parts[1]):
+        raise InputError(path, f"a path as {layout}", path.relative_to(folder).as_posix())
+    return "/".join(parts)
+
+
+def _take_folders(folder: Path) -> list[Path]:
+    """All folders that lie where takes do, also those without a frame."""
+    three = [path for path in folder.glob("*/*/*") if path.is_dir()]
+    of_sessions = [path for path in three if _SESSION.fullmatch(path.parent.name)]
+    deeper = [path for session in of_sessions for path in session.glob("*") if path.is_dir()]
+    found = sorted({*three, *deeper} - {*of_sessions})
+    return [path for path in found if not any(is_clutter(part) for part in path.relative_to(folder).parts)]
 
 
 def _in_order(take: Path, paths: Iterable[Path]) -> list[Path]:
@@ -146,13 +177,16 @@ def _survey(
     takes: Mapping[str, Sequence[Path]],
     read: Callable[[int], tuple[np.ndarray, bytes]],
     settings: ClipSettings,
+    refusals: Refusals,
 ) -> PixelSurvey:
     """The survey of takes, sorted by name: people, expressions and halves follow from the names."""
     names = list(takes)
+    if not names:
+        raise InputError(folder, "takes that can be used", f"none{refusals.note}")
     subject, expression = ([name.split("/")[i] for name in names] for i in (0, 1))
     people = sorted(set(subject))
     expressions = list(settings.expressions or sorted(set(expression)))
-    tested = _tested(people, settings)
+    tested = _tested(people, settings, refusals)
     is_test = np.array([each in tested for each in subject])
     train = first_by_hash(np.flatnonzero(~is_test), names, settings.max_train)
     test = first_by_hash(np.flatnonzero(is_test), names, settings.max_test)
@@ -168,16 +202,17 @@ def _survey(
             "expression": np.array([expressions.index(each) for each in expression], np.int32),
         },
         classes={"subject": tuple(people), "expression": tuple(expressions)},
+        refused=refusals.lines,
     )
 
 
-def _tested(people: Sequence[str], settings: ClipSettings) -> set[str]:
+def _tested(people: Sequence[str], settings: ClipSettings, refusals: Refusals) -> set[str]:
     """The people who are tested."""
     if len(people) < 2:
-        raise InputError("subjects", "people to train on and others to test", f"{people[0]} alone")
+        raise InputError("subjects", "people to train on and others to test", f"{people[0]} alone{refusals.note}")
     unknown = [name for name in settings.test_subjects if name not in people]
     if unknown:
-        raise InputError("test_subjects", f"some of {', '.join(people)}", ", ".join(unknown))
+        raise InputError("test_subjects", f"some of {', '.join(people)}", ", ".join(unknown) + refusals.note)
     count = -(-len(people) // 10) if settings.num_test_subjects is None else settings.num_test_subjects
     tested = settings.test_subjects or [people[i] for i in first_by_hash(np.arange(len(people)), people, count)]
     if len(set(tested)) == len(people):

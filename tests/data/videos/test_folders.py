@@ -133,6 +133,28 @@ def test_settings_that_do_not_suit_the_folder_are_refused(load, options, message
         load(**options)
 
 
+def test_sessions_lie_under_their_subjects(folder, load):
+    """As MUG is distributed; with them a person may have several takes of one number."""
+    plain = load()
+    for take in ("001/happiness/take000", "002/happiness/take001"):
+        target = folder / take.replace("/", "/session1/", 1)
+        target.parent.mkdir(parents=True)
+        (folder / take).rename(target)
+    (folder / "001/happiness").rmdir()
+    for name in (folder / "001/session1/happiness/take000").iterdir():
+        name.rename(name.with_name(name.name.upper()))
+    videos = load()
+    assert videos.train.names == ("001/happiness/session1/take000", "001/sadness/take000", "003/anger/take000")
+    assert videos.test.names == ("002/happiness/session1/take001", "002/happiness/take000")
+    assert videos.classes == plain.classes
+    assert _shades(videos.train.source) == _shades(plain.train.source)
+    assert _shades(videos.test.source) == _shades(plain.test.source)[::-1]
+    (folder / "003/session0/anger").mkdir(parents=True)
+    shutil.copytree(folder / "003/anger/take000", folder / "003/session0/anger", dirs_exist_ok=True)
+    with pytest.raises(InputError, match=r"a path as <subject>/<expression>/<take>.* found 003/session0/anger/img_"):
+        load()
+
+
 def test_a_gap_in_the_numbers_is_named(folder, load):
     (folder / "002/happiness/take001/img_0009.png").unlink()
     with pytest.raises(InputError, match=r"take001: expected frames 3 to 15 without a gap, found none of number 9$"):
