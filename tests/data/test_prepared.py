@@ -1,5 +1,7 @@
 """Damaged examples are skipped where that is asked for, counted and named; else they are errors."""
 
+import gzip
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -132,6 +134,20 @@ def test_scans_whose_names_cannot_be_used_are_skipped(tmp_path):
 
 
 _ODD_SCANS = ("F0011_HA09WH_F3D", "F0012_XX02WH_F3D", "F0013_HA02WH_F3D_copy")
+
+
+def test_scans_are_known_by_their_names_in_any_letters_and_packed(tmp_path):
+    write_scans(tmp_path / "plain")
+    write_scans(tmp_path / "packed")
+    for path in (tmp_path / "packed").iterdir():
+        target = path.with_name(f"{path.stem.lower()}.PLY.gz")
+        target.write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    options = {"prepared_dir": tmp_path / "prepared", "landmarks": (0, 1, 2)}
+    one, other = (load_bu3dfe(tmp_path / kind, **options) for kind in ("plain", "packed"))
+    assert other.names[0] == "F0001/HA/f0001_ha01wh_f3d"
+    assert (other.subjects, other.expressions) == (one.subjects, one.expressions)
+    np.testing.assert_array_equal(other.neutrals, one.neutrals)
 
 
 def write_images(folder, count, name="{:03d}.png"):

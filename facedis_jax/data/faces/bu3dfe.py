@@ -23,6 +23,7 @@ from facedis_jax.formats.meshes import (
     Mesh,
     check_topology,
     check_unit,
+    mesh_ending,
     most_common_topology,
     parse_mesh,
     read_mesh,
@@ -45,7 +46,7 @@ TEST_SUBJECTS = tuple(f"F{number:04d}" for number in range(1, 11))
 """Tested under the paper's split (section 4)."""
 
 _LAYOUT = "BU-3DFE's F0001_AN01WH_F3D.wrl (or .ply, .obj)"
-_STEM = re.compile(r"([FM]\d{4})_([A-Z]{2})(\d\d).*")
+_STEM = re.compile(r"([FM]\d{4})_([A-Z]{2})(\d\d).*", re.IGNORECASE)
 _SCALE = 156.0
 _LONGEST_LIST = 1 << 20
 
@@ -69,7 +70,7 @@ class FaceFile:
     @property
     def name(self) -> str:
         """The face's name in a `FaceSet`."""
-        return f"{self.subject}/{self.code}/{self.path.stem}"
+        return f"{self.subject}/{self.code}/{_stem(self.path)}"
 
 
 @dataclass(eq=False)
@@ -139,11 +140,11 @@ def bu3dfe_files(folder: Path, refusals: Refusals = STRICT) -> list[FaceFile]:
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_LAYOUT} {source}", "no such folder")
     faces: dict[tuple[str, str, int], FaceFile] = {}
-    for path in list_files(folder, tuple(MESH_SUFFIXES), depth=1):
-        stem = _STEM.fullmatch(path.stem)
-        if not stem or path.stem.endswith("_RAW"):
+    for path in list_files(folder, MESH_SUFFIXES, depth=1):
+        stem = _STEM.fullmatch(_stem(path))
+        if not stem or stem[0].upper().endswith("_RAW"):
             continue
-        face = FaceFile(path, stem[1], stem[2], int(stem[3]))
+        face = FaceFile(path, stem[1].upper(), stem[2].upper(), int(stem[3]))
         key = (face.subject, face.code, face.level)
         with refusals.of(path.relative_to(folder).as_posix()):
             if face.code not in EXPRESSIONS:
@@ -156,6 +157,10 @@ def bu3dfe_files(folder: Path, refusals: Refusals = STRICT) -> list[FaceFile]:
     if not faces:
         raise InputError(folder, f"{_LAYOUT} in it {source}", f"no such file{refusals.note}")
     return [faces[key] for key in sorted(faces)]
+
+
+def _stem(path: Path) -> str:
+    return path.name[: len(path.name) - len(mesh_ending(path) or "")]
 
 
 def load_bu3dfe(
