@@ -62,6 +62,8 @@ class PixelSet(Generic[Example]):
         chains of a run belong to its examples by their order.
       classes: the names that integer labels index, by the label's name.
       skipped: damaged examples that are not in the set, by name, with what is wrong with them.
+      data_files: what was found of the set's files: how many "images", where the "split" and each of the labels come
+        from, and what is not used. Empty for made-up sets.
     """
 
     name: str
@@ -71,6 +73,7 @@ class PixelSet(Generic[Example]):
     content_hash: str
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    data_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

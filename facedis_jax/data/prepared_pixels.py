@@ -77,6 +77,7 @@ class PixelSurvey:
       labels: arrays [files, ...] by name, as in `Split`.
       classes: the names that integer labels index.
       refused: files that are none of these, by name, with what is wrong with them; see `Refusals`.
+      data_files: as of `facedis_jax.data.pixel_set.PixelSet`.
     """
 
     title: str
@@ -88,6 +89,7 @@ class PixelSurvey:
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    data_files: Mapping[str, str] = field(default_factory=dict)
 
     def without(self, names: Sequence[str]) -> "PixelSurvey":
         """The survey whose halves lack some files.
@@ -277,6 +279,7 @@ def load_prepared_pixels(
         content_hash=builder.info.metadata["content_hash"],
         classes=survey.classes,
         skipped=skipped,
+        data_files=survey.data_files,
     )
 
 

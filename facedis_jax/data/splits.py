@@ -11,6 +11,9 @@ from facedis_jax.errors import InputError
 SPLITS = ("paper", "sequence", "subject")
 """The names that `split_indices` knows."""
 
+EVERY_TENTH = "every tenth image is tested (a person may be in both halves)"
+"""What a set says of its halves where `every_tenth` made them."""
+
 
 def split_indices(split: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and of the test faces, ascending; each face is in one of them.

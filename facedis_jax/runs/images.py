@@ -37,7 +37,18 @@ from facedis_jax.runs.pixels import (
 )
 
 TrainedImages = TrainedModel[ImageCodec]
-Kind = Literal["synthetic", "celeba", "mafl", "ck_plus", "multi_pie", "ffhq", "cifar10", "mnist", "folder"]
+Kind = Literal[
+    "synthetic",
+    "celeba",
+    "mafl",
+    "celeba_without_mafl",
+    "ck_plus",
+    "multi_pie",
+    "ffhq",
+    "cifar10",
+    "mnist",
+    "folder",
+]
 
 # Images whose latents are inferred at once for the curves.
 _EVALUATION_BATCH = 50

@@ -1,7 +1,7 @@
 """What runs on images and runs on clips share: one or more models, trained one after another."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -137,6 +137,7 @@ class ModelRun:
       seed: of the initial weights, the noise and the order of the examples.
       devices: that take part.
       folder: on disk; the models' own folders lie in it.
+      data_files: what was found of each set's files, by the sets' names; for results.json.
     """
 
     name: str
@@ -144,6 +145,7 @@ class ModelRun:
     seed: int
     devices: Sequence[jax.Device]
     folder: RunFolder
+    data_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def check_model(model: GeneratorConfig | DynamicConfig, examples: PixelSet, where: str = "--learner.model") -> None:
@@ -239,7 +241,10 @@ def open_model_run(
     made_by = {"experiment": name, "data": content, **settings}
     folder = RunFolder.open(workdir, made_by, elsewhere=elsewhere, new_key=new_key)
     report_skipped(folder, options, {name: why for one in sets for name, why in one.skipped.items()})
-    return ModelRun(name, options, config.seed, devices, folder)
+    data_files = {one.name: one.data_files for one in sets if one.data_files}
+    for set_name, found in data_files.items():
+        say(options, f"{set_name}: {'; '.join(f'{what}: {text}' for what, text in found.items())}")
+    return ModelRun(name, options, config.seed, devices, folder, data_files)
 
 
 def report_run(run: ModelRun, numbers: Mapping[str, Any], write_report: Callable[[str], None]) -> None:
@@ -247,11 +252,12 @@ def report_run(run: ModelRun, numbers: Mapping[str, Any], write_report: Callable
 
     Args:
       run: the run.
-      numbers: what was measured; the command and the seed are added.
+      numbers: what was measured; the command, the seed and what was found of the data's files are added.
       write_report: writes the page, given the command that it shows.
     """
     command = typed_command()
-    write_json(run.folder.results_file, {**numbers, "command": command, "seed": run.seed})
+    found = {"data_files": run.data_files} if run.data_files else {}
+    write_json(run.folder.results_file, {**numbers, **found, "command": command, "seed": run.seed})
     say(run.options, "drawing the report")
     write_report(command)
     say(run.options, f"report: {run.folder.report_file}")

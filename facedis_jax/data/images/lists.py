@@ -1,10 +1,17 @@
 """Folders of images, and text lists of them: one line for each image, which begins with its name."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice, repeat
+import csv
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+
+from facedis_jax.data.images.layouts import shown
+from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import file_size, list_files
 from facedis_jax.formats.images import IMAGE_SUFFIXES
@@ -38,6 +45,8 @@ def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a text file one after another, without newlines and without blank lines at its end.
 
+    A byte order mark at its beginning is no part of the first line.
+
     Raises:
       InputError: where the file cannot be read, or a line is longer than lists have.
     """
@@ -45,7 +54,7 @@ def read_lines(path: Path) -> Iterator[str]:
     file_size(path, expected)
     blank = 0
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             while line := file.readline(_LONGEST_LINE):
                 if len(line) == _LONGEST_LINE:
                     raise InputError(path, f"lines of less than {_LONGEST_LINE} letters", "a longer one")
@@ -61,52 +70,200 @@ def read_lines(path: Path) -> Iterator[str]:
         raise InputError(path, expected, str(error)) from None
 
 
+@dataclass(frozen=True)
+class ImageList(Generic[T]):
+    """What a list says of images.
+
+    Attributes:
+      path: the list.
+      values: by the images' names as they stand in the list, in its order.
+    """
+
+    path: Path
+    values: Mapping[str, T]
+
+    def of(self, names: Sequence[str]) -> list[T | None]:
+        """What it says of each of some images, by `match_names`; None of one that it does not name."""
+        return [None if listed is None else self.values[listed] for listed in match_names(names, self.values)]
+
+
+def match_names(names: Sequence[str], listed: Collection[str]) -> list[str | None]:
+    """For each image the name by which a list has it: its own, or one with another ending or other capitals.
+
+    Editions of a set differ in their images' endings, while their lists are the same. Each name in the list stands for
+    one image.
+
+    Example:
+      >>> match_names(["1.png", "2.JPG", "3.jpg"], ["1.jpg", "2.jpg", "4.jpg"])
+      ['1.jpg', '2.jpg', None]
+    """
+    exact = set(listed)
+    alike = {_without_ending(name): name for name in reversed(list(listed))}
+    taken = exact.intersection(names)
+    found: list[str | None] = []
+    for name in names:
+        match = name if name in exact else alike.get(_without_ending(name))
+        if match != name and match in taken:
+            match = None
+        elif match is not None:
+            taken.add(match)
+        found.append(match)
+    return found
+
+
 def read_list(
     path: Path,
-    images: Collection[str],
-    columns: int,
+    columns: Sequence[str],
     parse: Callable[[Sequence[str]], T],
     kind: str,
+    refusals: Refusals = STRICT,
     *,
-    skip: int = 0,
-    whole: bool = True,
-) -> dict[str, T]:
-    """What a text list says of each image, parsed.
+    counted: bool = False,
+) -> ImageList[T]:
+    """What a list says of images, one on each line.
+
+    A line has an image's name and then its values, separated by white space; or, in a list whose first line has a
+    comma or that ends in ".csv", by commas, with the columns' names on the first line or without.
 
     Args:
-      path: the list: an image's name and then its values on each line, separated by white space.
-      images: names of the images that there are.
-      columns: how many values each has.
+      path: the list.
+      columns: the names of the values.
       parse: makes one value of them; raises a ValueError where they are wrong.
       kind: what they are, for errors ("5 points").
-      skip: how many lines come before the first image.
-      whole: whether every image must be listed.
-
-    Returns:
-      What `parse` made of them, by name, in the order of the list.
+      refusals: whether images with wrong values are skipped.
+      counted: whether a list without commas begins with the number of its images and the names of its columns.
 
     Raises:
-      InputError: where the list cannot be read, names an image twice or one that does not exist, lacks one, or has
-        wrong values for one; names the line.
+      InputError: where the list cannot be read, names no image, or one twice or by a path, or has wrong values for one;
+        names the line.
     """
-    known = set(images)
+    lines = _rows(path)
+    count, order = None, list(range(1, len(columns) + 1))
+    width = len(order) + 1
+    first = next(lines, None)
+    if first is not None and first.separated and first.fields and not _is_image_name(first.fields[0]):
+        order, width = _columns_of(path, first, columns), len(first.fields)
+        first = None
+    elif first is not None and not first.separated and counted:
+        count, first = _count_of(path, first, next(lines, None), columns), None
     found: dict[str, T] = {}
-    for number, line in enumerate(islice(read_lines(path), skip, None), skip + 1):
-        name, *values = line.split() or [""]
-        where = f"{path}, line {number}"
+    for row in lines if first is None else chain([first], lines):
+        where = f"{path}, line {row.number}"
+        name = row.fields[0] if row.fields else ""
         if not name:
             raise InputError(where, f"an image's name and {kind}", "an empty line")
-        if name not in known:
-            raise InputError(where, "the name of an image that is there", repr(name[:_SHOWN]))
+        if "/" in name or "\\" in name:
+            raise InputError(where, "the name of an image that is there, without a folder", repr(name[:_SHOWN]))
         if name in found:
             raise InputError(where, "each image once", f"{name} again")
-        if len(values) != columns:
-            raise InputError(where, f"an image's name and {kind}", f"{len(values)} values")
-        try:
-            found[name] = parse(values)
-        except ValueError:
-            raise InputError(where, f"an image's name and {kind}", repr(" ".join(values)[:_SHOWN])) from None
-    if whole and len(found) < len(known):
-        missing = min(known - found.keys())
-        raise InputError(path, f"a line for each of {len(known)} images", f"{len(found)}, and none for {missing}")
-    return found
+        with refusals.of(name):
+            if len(row.fields) != width:
+                raise InputError(where, f"an image's name and {kind}", f"{len(row.fields) - 1} values")
+            values = [row.fields[i] for i in order]
+            try:
+                found[name] = parse(values)
+            except ValueError:
+                raise InputError(where, f"an image's name and {kind}", repr(" ".join(values)[:_SHOWN])) from None
+    if not found:
+        raise InputError(path, f"a list of images with {kind}", "none")
+    if count is not None and count < len(found):
+        # A list that was cut off has fewer.
+        raise InputError(f"{path}, line 1", f"the number of images, {len(found)}", repr(str(count)))
+    return ImageList(path, found)
+
+
+def intersect(
+    names: Sequence[str], lists: Sequence[ImageList[Any]], folder: Path, images: Path
+) -> tuple[list[int], dict[str, str]]:
+    """Which images are in all lists, and what to say of those that are not.
+
+    Args:
+      names: of the images that are there.
+      lists: that say something of them.
+      folder: of the set; `images`: the folder in it where they lie.
+
+    Returns:
+      Their indices, and for a set's `data_files` under "images" how many there are, and under "not used" how many each
+      list does not have.
+
+    Raises:
+      InputError: where a list has none of them.
+    """
+    kept = np.ones(len(names), bool)
+    lacking, listed, there = [], 0, 0
+    for one in lists:
+        known = np.array([name is not None for name in match_names(names, one.values)])
+        if not known.any():
+            raise InputError(one.path, f"some of the {len(names)} images in {images}", f"{min(one.values)} and others")
+        kept &= known
+        if not known.all():
+            lacking.append(f"{(~known).sum():,} that are not in {shown(one.path, folder)}")
+        if len(one.values) > listed:
+            listed, there = len(one.values), int(known.sum())
+    where = shown(images, folder)
+    text = f"{len(names):,} in {where}"
+    if there < listed:
+        text = f"{there:,} of {listed:,} listed images are there, in {where}"
+    return np.flatnonzero(kept).tolist(), {"images": text} | ({"not used": ", ".join(lacking)} if lacking else {})
+
+
+class _Row(NamedTuple):
+    """A line of a list: its number, its fields, and whether they are separated by more than white space."""
+
+    number: int
+    fields: Sequence[str]
+    separated: bool
+
+
+def _rows(path: Path) -> Iterator[_Row]:
+    lines = read_lines(path)
+    first = next(lines, None)
+    if first is None:
+        return
+    lines = chain([first], lines)
+    if "," not in first and path.suffix.lower() != ".csv":
+        for number, line in enumerate(lines, 1):
+            yield _Row(number, line.split(), False)
+        return
+    # Where the comma is the decimal sign, spreadsheets separate by semicolons.
+    reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
+    try:
+        for fields in reader:
+            yield _Row(reader.line_num, [field.strip() for field in fields], True)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}", "values separated by commas", str(error)) from None
+
+
+def _columns_of(path: Path, header: _Row, columns: Sequence[str]) -> list[int]:
+    """Which fields hold some columns, by their names; a single column may have any name."""
+    known = [field.lower() for field in header.fields]
+    if len(columns) == 1 and columns[0] not in known and len(known) == 2:
+        return [1]
+    missing = [column for column in columns if column not in known]
+    if missing:
+        found = repr(",".join(header.fields)[:_SHOWN])
+        raise InputError(f"{path}, line {header.number}", f"a name for images and {', '.join(columns)}", found)
+    return [known.index(column) for column in columns]
+
+
+def _count_of(path: Path, first: _Row, second: _Row | None, columns: Sequence[str]) -> int:
+    """How many images a list says that it has, on its first line; the second has the names of its columns."""
+    try:
+        (count,) = map(int, first.fields)
+    except ValueError:
+        found = repr(" ".join(first.fields)[:_SHOWN])
+        raise InputError(f"{path}, line 1", "the number of images", found) from None
+    if second is None or list(second.fields) != list(columns):
+        found = repr("" if second is None else " ".join(second.fields)[:_SHOWN])
+        raise InputError(f"{path}, line 2", " ".join(columns), found)
+    return count
+
+
+def _is_image_name(field: str) -> bool:
+    return field.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _without_ending(name: str) -> str:
+    """What names of one image have in common; some systems write accents apart from their letters."""
+    stem, dot, ending = unicodedata.normalize("NFC", name).rpartition(".")
+    return (stem if dot and "/" not in ending else ending).casefold()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from facedis_jax.data.images.celeba import Celeba, Mafl
+from facedis_jax.data.images.celeba import Celeba, CelebaWithoutMafl, Mafl
 from facedis_jax.data.images.cifar10 import Cifar10
 from facedis_jax.data.images.ck_plus import CkPlus
 from facedis_jax.data.images.folders import Ffhq, ImageFolder
@@ -16,6 +16,7 @@ from facedis_jax.data.prepared_pixels import load_pixels
 IMAGE_SETS: dict[str, type[ImageBuilder]] = {
     "celeba": Celeba,
     "mafl": Mafl,
+    "celeba_without_mafl": CelebaWithoutMafl,
     "ck_plus": CkPlus,
     "multi_pie": MultiPie,
     "ffhq": Ffhq,

@@ -52,6 +52,7 @@ def survey_images(
     labels: Mapping[str, np.ndarray] | None = None,
     classes: Mapping[str, Sequence[str]] | None = None,
     refused: Mapping[str, str] | None = None,
+    data_files: Mapping[str, str] | None = None,
 ) -> PixelSurvey:
     """The survey of a set that has a file for every image.
 
@@ -63,7 +64,7 @@ def survey_images(
       settings: the set's settings.
       is_train: [images] bool; all that are not tested if None.
       lists: other files of the folder that were read.
-      labels, classes, refused: see `PixelSurvey`.
+      labels, classes, refused, data_files: see `PixelSurvey`.
 
     Raises:
       InputError: as `choose`.
@@ -71,7 +72,18 @@ def survey_images(
     train, test = choose(title, names, is_test, settings, is_train=is_train)
     # The first image is read even where it is not chosen, for the others must have its size.
     files = [*lists, *(images.paths[i] for i in np.union1d(np.union1d(train, test), [0]))]
-    return PixelSurvey(title, names, train, test, files, images.read, labels or {}, classes or {}, refused or {})
+    return PixelSurvey(
+        title,
+        names,
+        train,
+        test,
+        files,
+        images.read,
+        labels or {},
+        classes or {},
+        refused=refused or {},
+        data_files=data_files or {},
+    )
 
 
 def choose(

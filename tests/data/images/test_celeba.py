@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facedis_jax.data.images.celeba import Celeba, CelebaSettings
 from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.images.load import load_images
 from facedis_jax.errors import InputError
@@ -105,18 +106,15 @@ def test_lists_may_be_missing(folder, load):
     ("name", "number", "line", "found"),
     [
         ("list_eval_partition.txt", 3, "000003.png 4", "line 3: .* 0, 1 or 2, found '4'"),
-        ("list_eval_partition.txt", 3, "000099.png 0", "line 3: .*'000099.png'"),
         ("list_eval_partition.txt", 3, "000001.png 0", "line 3: .*000001.png again"),
         ("list_eval_partition.txt", 3, "000003.png", "line 3: .*0 values"),
         ("list_eval_partition.txt", 3, "", "line 3: .*an empty line"),
-        ("list_eval_partition.txt", 3, None, "each of 12 images, found 11, and none for 000003.png"),
         ("identity_CelebA.txt", 5, "000005.png someone", "line 5: .*'someone'"),
         ("list_landmarks_align_celeba.txt", 1, "11", "line 1: .*12, found '11'"),
         ("list_landmarks_align_celeba.txt", 2, "a b", "line 2: .*lefteye_x"),
         ("list_landmarks_align_celeba.txt", 4, "000002.png 1 2 3", "line 4: .*3 values"),
         ("list_landmarks_align_celeba.txt", 4, "000002.png" + " nan" * 10, "line 4: .*178 x 218"),
         ("list_landmarks_align_celeba.txt", 4, "000002.png" + " 200" * 10, "line 4: .*178 x 218"),
-        ("list_landmarks_align_celeba.txt", 14, None, "none for 000012.png"),
     ],
 )
 def test_a_wrong_line_of_a_list_is_named(folder, load, name, number, line, found):
@@ -127,12 +125,140 @@ def test_a_wrong_line_of_a_list_is_named(folder, load, name, number, line, found
 
 
 def test_lists_of_another_set_are_refused(folder, load):
-    (folder / "img_align_celeba" / _NAMES[4]).unlink()
-    with pytest.raises(InputError, match=r"line 5: .*'000005\.png'"):
+    path = folder / "list_eval_partition.txt"
+    _write(folder, path.name, ["1.png 0", "2.png 2"])
+    with pytest.raises(InputError, match=r"expected some of the 12 images in .*img_align_celeba, found 1\.png"):
         load()
-    (folder / "list_eval_partition.txt").write_bytes(b"\xff\xfe\x00")
+    path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"list_eval_partition.txt: expected a text file"):
         load()
+    path.write_text("")
+    with pytest.raises(InputError, match=r"list_eval_partition.txt: expected a list of images"):
+        load()
+
+
+def _to_csv(folder, name, columns):
+    """A list as Kaggle has it."""
+    lines = (folder / f"{name}.txt").read_text().splitlines()
+    rows = [line.split() for line in lines[2 if "landmarks" in name else 0 :]]
+    _write(folder, f"{name}.csv", [",".join(["image_id", *columns]), *(",".join(row) for row in rows)])
+    (folder / f"{name}.txt").unlink()
+
+
+def _as_authors(folder):
+    for part, name in (("Img", "img_align_celeba"), ("Eval", "list_eval_partition.txt")):
+        (folder / part).mkdir()
+        (folder / name).rename(folder / part / name)
+    (folder / "Anno").mkdir()
+    for name in ("identity_CelebA.txt", "list_landmarks_align_celeba.txt"):
+        (folder / name).rename(folder / "Anno" / name)
+    return folder
+
+
+def _as_kaggle(folder):
+    (folder / "img_align_celeba").rename(folder / "images")
+    (folder / "img_align_celeba").mkdir()
+    (folder / "images").rename(folder / "img_align_celeba" / "img_align_celeba")
+    _to_csv(folder, "list_eval_partition", ["partition"])
+    _to_csv(folder, "identity_CelebA", ["identity"])
+    _to_csv(folder, "list_landmarks_align_celeba", _COLUMNS.split())
+    return folder
+
+
+def _as_png(folder):
+    (folder / "img_align_celeba").rename(folder / "img_align_celeba_png")
+    for path in folder.glob("*.txt"):
+        path.write_text(path.read_text().replace(".png", ".jpg"))
+    return folder
+
+
+def _as_windows(folder):
+    for path in folder.glob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+        path.rename(folder / path.name.upper())
+    (folder / "img_align_celeba").rename(folder / "IMG_ALIGN_CELEBA")
+    for path in (folder / "IMG_ALIGN_CELEBA").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    return folder
+
+
+_EDITIONS = {
+    "the authors'": _as_authors,
+    "the authors', the images' folder": lambda folder: _as_authors(folder) / "Img" / "img_align_celeba",
+    "the authors', its Img": lambda folder: _as_authors(folder) / "Img",
+    "Kaggle's": _as_kaggle,
+    "Kaggle's, the images' folder": lambda folder: _as_kaggle(folder) / "img_align_celeba",
+    "a folder around it": lambda folder: folder.parent,
+    "PNG": _as_png,
+    "Windows'": _as_windows,
+}
+
+
+@pytest.mark.parametrize("edition", _EDITIONS)
+def test_editions_are_read_alike(folder, load, edition):
+    expected = Celeba.survey(folder, CelebaSettings())
+    found = Celeba.survey(_EDITIONS[edition](folder), CelebaSettings())
+    assert [name.lower() for name in found.names] == expected.names
+    for half in ("train", "test"):
+        np.testing.assert_array_equal(getattr(found, half), getattr(expected, half))
+    for label, values in expected.labels.items():
+        np.testing.assert_array_equal(found.labels[label], values)
+    assert found.classes == expected.classes
+    assert "not used" not in found.data_files
+    assert "12 in " in found.data_files["images"]
+    assert all("none" not in text for text in found.data_files.values())
+
+
+def test_the_run_is_told_which_lists_there_are(folder, load):
+    assert load().data_files == {
+        "images": "12 in img_align_celeba",
+        "split": "list_eval_partition.txt",
+        "subject": "identity_CelebA.txt",
+        "landmarks": "list_landmarks_align_celeba.txt",
+    }
+    (folder / "list_eval_partition.txt").unlink()
+    (folder / "identity_CelebA.txt").unlink()
+    found = load().data_files
+    assert found["split"] == (
+        "every tenth image is tested (a person may be in both halves), since there is no list_eval_partition"
+    )
+    assert found["subject"] == "none (identity_CelebA is not there)"
+
+
+def test_lists_and_images_may_differ(folder, load):
+    for name in (_NAMES[4], _NAMES[9]):
+        (folder / "img_align_celeba" / name).unlink()
+    faces = load()
+    assert list(faces.train.names) == [_NAMES[i] for i in (0, 1, 2, 3, 5, 6)]
+    assert list(faces.test.names) == [_NAMES[i] for i in (7, 11)]
+    np.testing.assert_allclose(
+        faces.test.labels["landmarks"][1], (_points(11) - [19, 39] + 0.5) * 64 / 140 - 0.5, rtol=1e-5
+    )
+    assert faces.data_files["images"] == "10 of 12 listed images are there, in img_align_celeba"
+    # An image of which a list says nothing is not used, whichever list it is.
+    _edit(folder / "list_landmarks_align_celeba.txt", 14, None)
+    _edit(folder / "list_eval_partition.txt", 1, None)
+    faces = load()
+    assert [*faces.train.names, *faces.test.names] == [_NAMES[i] for i in (1, 2, 3, 5, 6, 7)]
+    assert faces.data_files["not used"] == (
+        "1 that are not in list_eval_partition.txt, 1 that are not in list_landmarks_align_celeba.txt"
+    )
+
+
+def test_images_with_wrong_lines_can_be_skipped(folder, load):
+    _edit(folder / "list_landmarks_align_celeba.txt", 5, f"{_NAMES[2]} 1 2 3")
+    faces = load(skip_damaged=True)
+    assert list(faces.train.names) == [_NAMES[i] for i in (0, 1, 3, 4, 5, 6)]
+    assert list(faces.skipped) == [_NAMES[2]]
+    assert "line 5" in faces.skipped[_NAMES[2]]
+
+
+def test_a_part_without_images_to_test_says_that_it_is_split_otherwise(folder, load):
+    for name in _NAMES[7:]:
+        (folder / "img_align_celeba" / name).unlink()
+    faces = load()
+    assert list(faces.test.names) == [_NAMES[0]]
+    assert faces.data_files["split"].endswith("since list_eval_partition.txt has none of these to test")
 
 
 def test_mafl_names_its_images_in_two_lists(folder, load):
@@ -149,6 +275,23 @@ def test_mafl_names_its_images_in_two_lists(folder, load):
     (folder / "MAFL/testing.txt").unlink()
     with pytest.raises(InputError, match=r"testing.txt: expected a list of MAFL"):
         load("mafl")
+
+
+def test_mafls_images_alone_come_with_all_of_celebas_lists(folder, load):
+    _write(folder, "training.txt", _NAMES[2:7])
+    _write(folder, "testing.txt", _NAMES[8:10])
+    for name in (*_NAMES[:2], _NAMES[6], _NAMES[7], *_NAMES[10:]):
+        (folder / "img_align_celeba" / name).unlink()
+    faces = load("mafl")
+    assert (list(faces.train.names), list(faces.test.names)) == (_NAMES[2:6], _NAMES[8:10])
+    assert faces.data_files["split"] == "4 of 5 in training.txt, 2 of 2 in testing.txt"
+
+
+def test_generators_for_mafl_learn_all_but_its_test_images(folder, load):
+    (folder / "MAFL").mkdir()
+    _write(folder, "MAFL/testing.txt", _NAMES[8:10])
+    faces = load("celeba_without_mafl")
+    assert (list(faces.train.names), list(faces.test.names)) == ([*_NAMES[:8], *_NAMES[10:]], _NAMES[8:10])
 
 
 def test_an_unknown_partition_is_refused(load):
