@@ -15,6 +15,7 @@ import numpy as np
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.ascii_numbers import parse_numbers
+from facedis_jax.formats.polygons import cut_strips
 
 _TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
@@ -49,7 +50,10 @@ class _Element:
 
 
 def parse_ply(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices [vertices, 3] (float64 where the file says double, else float32), corners, polygon lengths."""
+    """Vertices [vertices, 3] (float64 where the file says double, else float32), corners, polygon lengths.
+
+    Triangles of strips, which some scanners' files have instead of faces, come after those of the faces.
+    """
     elements, double, is_text, body = _header(path, data)
     # An ASCII body is a binary one in which every number is a double.
     buffer = parse_numbers(path, body).data.cast("B") if is_text else body
@@ -63,7 +67,7 @@ def parse_ply(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
     offset = 0
     for element in elements:
         columns[element.name], offset = _read_element(path, element, buffer, offset)
-    vertex, face = columns.get("vertex", {}), columns.get("face", {})
+    vertex = columns.get("vertex", {})
     axes = [axis for axis in "xyz" if axis in vertex and f"{axis} length" not in vertex]
     if len(axes) < 3:
         raise InputError(path, "a PLY file with x, y, z of each vertex", ", ".join(axes) or "no vertices")
@@ -71,10 +75,22 @@ def parse_ply(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
     with np.errstate(over="ignore"):
         for i, axis in enumerate(axes):
             vertices[:, i] = vertex[axis]
-    key = "vertex_indices" if "vertex_indices" in face else "vertex_index"
-    if f"{key} length" not in face:
-        raise InputError(path, "a PLY file with faces", "no list of vertex_indices")
-    return vertices, face[key], face[f"{key} length"]
+    faces, strips = _lists(columns.get("face", {})), _lists(columns.get("tristrips", {}))
+    if strips is None:
+        if faces is None:
+            raise InputError(path, "a PLY file with faces or tristrips", "no list of vertex_indices")
+        return vertices, *faces
+    triangles = cut_strips(path, *strips, num_bytes=len(data))
+    lengths = np.full(len(triangles), 3, np.int32)
+    if faces is None:
+        return vertices, triangles, lengths
+    return vertices, np.concatenate([faces[0].ravel(), triangles.ravel()]), np.concatenate([faces[1], lengths])
+
+
+def _lists(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The lists of vertices of an element, all values and the length of each."""
+    key = "vertex_indices" if "vertex_indices" in columns else "vertex_index"
+    return (columns[key], columns[f"{key} length"]) if f"{key} length" in columns else None
 
 
 def _header(path: Path, data: bytes) -> tuple[list[_Element], bool, bool, memoryview]:

@@ -10,6 +10,7 @@ _CHUNK = 1 << 18
 # into a byte it has at most 256 vertices, so that no real mesh is refused by these limits.
 _MOST_TIMES_THE_FILE = 4
 _ALWAYS_ALLOWED = 1 << 25
+_BYTES_PER_STRIP_CORNER = 20
 # Polygons of more corners are cut into the fan from their first one alone, for all fans would take quadratic time.
 _MOST_CORNERS_TURNED = 16
 
@@ -49,6 +50,55 @@ def check_polygons(
 def cut_into_triangles(corners: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Triangles [triangles, 3] int32 of polygons from `check_polygons`: each polygon becomes a fan."""
     return corners.reshape(-1, 3) if (lengths == 3).all() else _fans(corners, lengths)
+
+
+def cut_strips(where: object, corners: np.ndarray, lengths: np.ndarray, *, num_bytes: int) -> np.ndarray:
+    """Triangles [triangles, 3] int32 of triangle strips, all wound as the first of their strip.
+
+    Triangles with a corner twice, by which writers join strips, are left out.
+
+    Args:
+      where: the file, for errors.
+      corners: vertex indices of all strips one after another, in any shape and of any type of number; -1 ends a strip.
+      lengths: [strips] integers, how many corners each has.
+      num_bytes: of the file.
+
+    Raises:
+      InputError: where they make far more triangles than the file could hold.
+
+    Example:
+      >>> cut_strips("a.ply", np.array([0, 1, 2, 3, -1, 4, 5, 6]), np.array([8]), num_bytes=100).tolist()
+      [[0, 1, 2], [2, 1, 3], [4, 5, 6]]
+    """
+    if _BYTES_PER_STRIP_CORNER * corners.size > _MOST_TIMES_THE_FILE * num_bytes + _ALWAYS_ALLOWED:
+        raise InputError(where, "triangle strips of a surface", f"{corners.size} corners in {num_bytes} bytes")
+    flat = corners.reshape(-1)
+    # Where strips begin: after the end of a list, and after a separator.
+    begins = np.zeros(len(flat) + 1, bool)
+    begins[np.cumsum(lengths, dtype=np.int64)] = True
+    begins[1:] |= _ends_strip(flat)
+    begin, pieces = 0, [np.empty((0, 3), np.int32)]
+    for low in range(0, len(flat) - 2, _CHUNK):
+        some = flat[low : low + _CHUNK + 2]
+        is_end = _ends_strip(some)
+        valid = is_end | ((some >= 0) & (some < 1 << 31) & (some == np.floor(some)))
+        if not valid.all():
+            raise InputError(where, "corners of triangle strips", f"{some[~valid][0]}")
+        some = np.where(is_end, 0, some).astype(np.int32)
+        number = np.arange(low, low + len(some))
+        start = np.maximum.accumulate(np.where(begins[low : low + len(some)], number, begin))
+        begin = int(start[-2])
+        within = (start[2:] == start[:-2]) & ~(is_end[2:] | is_end[1:-1] | is_end[:-2])
+        first = np.flatnonzero(within)
+        odd = (low + first - start[first]) % 2 == 1
+        a, b, c = some[first + odd], some[first + ~odd], some[first + 2]
+        pieces.append(np.stack([a, b, c], axis=1)[(a != b) & (b != c) & (a != c)])
+    return np.concatenate(pieces)
+
+
+def _ends_strip(corners: np.ndarray) -> np.ndarray:
+    """Where there is a -1, which is the largest number of unsigned integers of 32 bits."""
+    return (corners == -1) | (corners == (1 << 32) - 1)
 
 
 def oriented_faces(triangles: np.ndarray, num_vertices: int) -> np.ndarray:

@@ -24,7 +24,7 @@ def plys() -> Seeds:
     ragged = _full(b"3 0 1 2 4 0 1 2 0\n")
     corner, little = b"0 1 0\n" * 3, "binary_little_endian"
     many = struct.pack("<I", _SIZE)
-    narrow = "uchar uint uchar"
+    narrow, wide = "uchar uint uchar", "uchar uint int"
     contents = [
         ply_file("ascii", rows, b"3 0 1 2\n", (len(rows) // 6, 1)),
         ply_file("ascii", rows, b"3 0 1 2\n", (len(rows) // 6, 1), "double uchar int"),
@@ -41,6 +41,17 @@ def plys() -> Seeds:
         ply_file(little, bytes(_SIZE), b"", (10**18, 10**18)),
         b"ply\nformat ascii 1.0\n" + b"element a 0\nproperty float x\n" * 30000 + b"end_header\n",
         b"ply\n" + _full(b"comment \n"),
+        *(
+            ply_file(*how).replace(b"element face", b"element tristrips")
+            for how in (
+                ("ascii", corner, b"%d " % (_SIZE // 2) + _full(b"0 "), (3, 1)),
+                ("ascii", corner, b"%d " % (_SIZE // 6 * 3) + _full(b"0 1 2 "), (3, 1)),
+                (little, bytes(9), many + bytes(_SIZE), (3, 1), narrow),
+                (little, bytes(9), struct.pack("<I", _SIZE // 4) + _full(struct.pack("<2i", 0, 1)), (3, 1), wide),
+            )
+        ),
+        gzip.compress(ply_file("ascii", rows, b"3 0 1 2\n", (len(rows) // 6, 1))),
+        gzip.compress(rows[: 4 << 20]),
     ]
     return [("a.ply", content) for content in contents]
 
@@ -82,6 +93,17 @@ def wrls() -> Seeds:
         wrl(points, index, _full(b"Coordinate {")),
         wrl(points, index, b"Coordinate" + _full(b" ")),
         wrl(points, index, b'"' + _full(b"\\")),
+        wrl(points, index, _full(b"a b ")),
+        wrl(points, index, _full(b"Transform{scale 1 1 1}")),
+        wrl(points, index, _full(b"DEF a Coordinate{point[]}USE a ")),
+        wrl(points, index, b"".join(b"DEF a%d Group{Coordinate{point[]}}" % i for i in range(_SIZE // 40))),
+        wrl(points, index, b"".join(b"DEF a%d Coordinate{point[]}" % i for i in range(_SIZE // 34))),
+        wrl(points, index, _full(b"Shape{geometry IndexedFaceSet{coord Coordinate{point[]}coordIndex[]}}")),
+        wrl(points, index, _full(b"Shape{geometry IndexedFaceSet{}}")),
+        wrl(points, index, b"PROTO a[" + _full(b"[")),
+        wrl(points, index, _full(b"[ 0")),
+        wrl(points, index, _full(b"[a")),
+        wrl(_full(b"0 0 0 "), index, b"Transform{scale 2 2 2 children"),
     ]
 
 

@@ -30,7 +30,7 @@ def ply_file(kind: str, vertices: bytes, faces: bytes, count: tuple[int, int], t
 
 
 def plys(folder: Path) -> Seeds:
-    """Binary of either order, text, and faces of different lengths."""
+    """Binary of either order, text, faces of different lengths, triangle strips, and one that is compressed."""
     write_mesh(folder / "a.ply", Mesh(_VERTICES, _TRIANGLES))
     rows = "".join(f"{x:g} {y:g} {z:g}\n" for x, y, z in _VERTICES).encode()
     big = _VERTICES.astype(">f4").tobytes() + b"".join(struct.pack(">B3i", 3, *row) for row in _TRIANGLES.tolist())
@@ -41,6 +41,8 @@ def plys(folder: Path) -> Seeds:
         ply_file("ascii", rows, b"3 0 1 2\n4 0 2 3 4\n", (5, 2)),
         ply_file("binary_little_endian", _VERTICES.tobytes(), ragged, (5, 2)),
         ply_file("binary_big_endian", b"", big, (5, 3)),
+        ply_file("ascii", rows, b"8 0 1 2 3 -1 2 3 4\n", (5, 1)).replace(b"element face", b"element tristrips"),
+        gzip.compress(ply_file("ascii", rows, b"3 0 1 2\n4 0 2 3 4\n", (5, 2))),
     ]
     return [("a.ply", content) for content in contents]
 
@@ -53,16 +55,25 @@ def objs(folder: Path) -> Seeds:
 
 
 def wrls(folder: Path) -> Seeds:
-    """One with comments, strings and commas, and a minimal one."""
+    """One with comments, strings and commas, a minimal one, and one with everything that places and shares shapes."""
     full = b"""#VRML V2.0 utf8
 # Coordinate { point [ 9 9 9 ] }
 Shape { appearance Appearance { texture ImageTexture { url "a#b\\".bmp" } }
  geometry IndexedFaceSet { coord DEF points Coordinate { point [ 0 0 0, 1.5 0 0, 0 -2.25 0, 0 0 3 1 1 .125, ] }
  coordIndex [0, 1, 2, -1, 0 2 3 -1 2,3,4] texCoordIndex [ 0 1 0 -1 ] } }
 """
+    placed = b"""#VRML V2.0 utf8
+PROTO A [ field SFNode b NULL field MFFloat c [ 1 2 ] ] { Group {} }
+DEF a Transform { translation 1 2 3 center 1 0 0 scaleOrientation 0 0 1 1 scale 1 2 3 rotation 1 1 0 .5 children [
+ Switch { whichChoice 1 choice [ Group { } LOD { range [ 1 ] level [ Shape { geometry DEF b IndexedFaceSet { ccw FALSE
+ coord DEF c Coordinate { point [ 0 0 0, 1 0 0, 1 1 0 ] } coordIndex [ 0 1 2 -1 ] } } Group { } ] } ] }
+ Collision { proxy Shape { geometry USE b } children Shape { geometry IndexedFaceSet { coord USE c coordIndex [ 2 1 0 ]
+ } } } ] } ROUTE a.b TO c.d
+"""
     return [
         ("a.wrl", full),
         ("a.wrl", b"#VRML V2.0 utf8\nCoordinate{point[0 0 0 1 0 0 1 1 0]} coordIndex[0 1 2 -1]"),
+        ("a.wrl", placed),
     ]
 
 
