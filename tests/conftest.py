@@ -13,6 +13,9 @@ FLAGS = ["--xla_force_host_platform_device_count=4"]
 if version("jaxlib").startswith("0.10."):
     # A third less to compile. Later versions do not know it, and end on a flag that they do not know.
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+# Programs here run for milliseconds and would compile for seconds; those of processes that tests start, too. With 0 in
+# the environment, all run as users' do.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 
 
@@ -43,16 +46,6 @@ def real_data():
         return base / name
 
     return folder
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """For the modules whose programs run for milliseconds and would compile for seconds."""
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Two small finished runs, one plain and one with labels, trained on three made-up people."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,10 +50,16 @@ def small_face_set() -> FaceSet:
     return synthetic_coma(made_up_face_model(), SYNTHETIC)
 
 
-def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
-    learner_config = IbVaeConfig(model=MODEL, weights=WEIGHTS, conditional=conditional, optimiser=OPTIMISER)
+def small_config(*, conditional: bool, epochs: float = 160.0) -> FaceRunConfig:
+    """The settings of a small run."""
+    learner = IbVaeConfig(model=MODEL, weights=WEIGHTS, conditional=conditional, optimiser=OPTIMISER)
     data = FaceDataConfig(face_model=Path("made-up.npz"), synthetic=SYNTHETIC)
-    config = FaceRunConfig(data=data, learner=learner_config, epochs=160.0)
+    return FaceRunConfig(data=data, learner=learner, epochs=epochs)
+
+
+def train(path: Path, face_set: FaceSet, config: FaceRunConfig) -> SmallRun:
+    """A run of those settings, trained and saved."""
+    learner_config = config.learner
     folder = RunFolder.open(path, {"experiment": "small", "data": "made up", "config": as_json(config)})
     constants = constants_of(face_set, ENCODER.features)
     steps_per_epoch = constants.num_faces / config.batch_size
@@ -76,24 +80,11 @@ def train(path: Path, face_set: FaceSet, *, conditional: bool) -> SmallRun:
     return SmallRun(path, config, face_set, state)
 
 
-@contextmanager
-def quickly_compiled() -> Iterator[None]:
-    """What the fixture `quick_compilation` does for a module, for runs that last as long as the session."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.fixture(scope="session")
 def plain_run(tmp_path_factory: pytest.TempPathFactory, small_face_set: FaceSet) -> SmallRun:
-    with quickly_compiled():
-        return train(tmp_path_factory.mktemp("plain"), small_face_set, conditional=False)
+    return train(tmp_path_factory.mktemp("plain"), small_face_set, small_config(conditional=False))
 
 
 @pytest.fixture(scope="session")
 def labelled_run(tmp_path_factory: pytest.TempPathFactory, small_face_set: FaceSet) -> SmallRun:
-    with quickly_compiled():
-        return train(tmp_path_factory.mktemp("labelled"), small_face_set, conditional=True)
+    return train(tmp_path_factory.mktemp("labelled"), small_face_set, small_config(conditional=True))

@@ -4,8 +4,6 @@ import pytest
 from benchmarks.geometry import GeometryConfig, main, point_calls, warp_calls
 from facedis_jax.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_points_are_sampled_and_grouped_at_the_papers_sizes():
     calls = point_calls(1, 520)

@@ -20,7 +20,6 @@ def test_image_steps_are_gradient_steps(monkeypatch):
     assert [row["image_steps_per_s"] for row in rows] == [3 * 8 / 0.5, 3 * 8 / 0.5, 3 * 4 / 0.5]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_call_moves_the_latents():
     moved = langevin.sampler(8, "alternating", block=2, steps=2, batch_size=3)()
     assert moved.appearance.shape == (3, 64)

@@ -33,8 +33,6 @@ from facedis_jax.models import (
     point_features,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FACES = FaceVaeConfig(
     PctConfig(PointFeatureConfig(centres=(12, 8), neighbours=4), embedding=4, width=8, attention_layers=1),
     head=(8,),

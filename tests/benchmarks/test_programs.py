@@ -14,8 +14,6 @@ from facedis_jax.geometry import farthest_point_sample
 from facedis_jax.learners.chains import num_chains
 from facedis_jax.training import data_parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZE = 32
 PRODUCT = 2 * SIZE**3
 MATRIX = jax.ShapeDtypeStruct((SIZE, SIZE), jnp.float32)

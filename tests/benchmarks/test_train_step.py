@@ -14,8 +14,6 @@ from benchmarks.train_step import TrainStepConfig, main
 from facedis_jax.learners import Learner
 from facedis_jax.metrics import Average
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # Of the known step: seconds that it waits, and the sizes of its products.
 SECONDS, BATCH, WIDTH = 0.1, 8, 128
 

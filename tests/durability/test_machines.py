@@ -6,7 +6,7 @@ import pytest
 from tests.durability.machines import HALF, WHOLE, Shape, losses, run_on
 from tests.durability.small_runs import SmallRun, train
 
-pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 
 @pytest.mark.parametrize("keep_on_device", [False, True])

@@ -12,7 +12,7 @@ from facedis_jax.runs.processes import commands
 from tests.durability.machines import losses
 from tests.durability.small_runs import SmallRun, train
 
-pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 MANY = 100_000  # steps: none of these runs is to end by itself
 PATIENCE = 300.0

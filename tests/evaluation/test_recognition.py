@@ -23,8 +23,6 @@ from facedis_jax.learners import (
 )
 from facedis_jax.models import DynamicConfig, MocoganConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 COUNT, FRAMES, SIZE = 12, 3, 16  # more clips than are computed at once
 
 

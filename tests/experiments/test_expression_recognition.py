@@ -21,7 +21,7 @@ from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.pixels import TrainingConfig
 from facedis_jax.runs.videos import VideoDataConfig, load_clip_set
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 VIDEOS = SyntheticClipConfig(subjects=2, test_subjects=2, expressions=("happy", "surprise"))
 TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_examples=2)

@@ -17,7 +17,7 @@ from facedis_jax.runs.images import ImageDataConfig
 from facedis_jax.runs.pixels import TrainingConfig
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 CONFIG = AdversarialFacesConfig(
     data=ImageDataConfig(

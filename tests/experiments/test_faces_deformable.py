@@ -25,7 +25,7 @@ from facedis_jax.runs.images import ImageDataConfig, TrainedImages, without_geom
 from facedis_jax.runs.pixels import ModelRun, TrainingConfig
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 CONFIG = FacesConfig(
     data=ImageDataConfig(

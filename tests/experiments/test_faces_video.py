@@ -20,7 +20,7 @@ from facedis_jax.runs.pixels import TrainingConfig
 from facedis_jax.runs.videos import VideoDataConfig, load_clip_set
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 LANGEVIN = LangevinConfig(num_steps=1, inference_steps=1)
 CONFIG = replace(

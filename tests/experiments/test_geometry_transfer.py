@@ -20,7 +20,6 @@ from facedis_jax.runs.pixels import WEIGHTS_FILE, TrainingConfig, open_model_run
 from facedis_jax.training.arrays import load_weights
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_examples=4)
 CONFIG = replace(
     geometry_transfer.TINY,

@@ -20,7 +20,6 @@ from facedis_jax.runs.images import ImageDataConfig, load_image_set
 from facedis_jax.runs.pixels import TrainingConfig
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIG = replace(
     landmarks.TINY,
     data=ImageDataConfig(

@@ -18,7 +18,7 @@ from facedis_jax.runs.images import ImageDataConfig
 from facedis_jax.runs.pixels import TrainingConfig
 from tests.pages import ShownPage
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "small_figures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 SMALL = AbpConfig(
     model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3),

@@ -19,7 +19,6 @@ from tests.made_up_faces import UNITS
 from tests.pages import ShownPage
 from tests.small_runs import MODEL, OPTIMISER, WEIGHTS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 LEARNER = IbVaeConfig(model=MODEL, weights=WEIGHTS, optimiser=OPTIMISER)
 
 

@@ -14,8 +14,6 @@ from facedis_jax.learners import (
 )
 from facedis_jax.models import GeneratorConfig, Latents
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4, output="tanh")
 COUNT = 53  # more than are computed at once
 

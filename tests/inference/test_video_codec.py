@@ -6,8 +6,6 @@ from facedis_jax.inference.codecs import frame_codec, video_codec
 from facedis_jax.learners import AbpVideoConfig, LangevinConfig, abp_video_functions
 from facedis_jax.models import DynamicConfig, DynamicLatents, Latents
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = DynamicConfig(
     size=16, appearance_latents=4, geometry_latents=3, appearance_filters=8, geometry_filters=8, output="tanh"
 )

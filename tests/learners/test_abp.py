@@ -11,8 +11,6 @@ from facedis_jax.learners.abp import PAPER_OPTIMISER, current_sigma
 from facedis_jax.learners.generator_functions import image_functions
 from facedis_jax.models import Latents
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EPSILON = 1e-5
 
 

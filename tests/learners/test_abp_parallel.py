@@ -12,8 +12,6 @@ from facedis_jax.data.pipeline import train_batches
 from facedis_jax.learners import ABP_STATE_AXES
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, data_parallel, fit
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_IMAGES = 3600  # of 3840 chains, so that each of four devices holds some
 
 

@@ -24,8 +24,6 @@ from facedis_jax.models import DynamicConfig, DynamicGenerator, DynamicLatents, 
 from facedis_jax.training import data_parallel
 from facedis_jax.training.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FRAMES, CLIPS, BATCH = 4, 12, 4
 EPSILON = 1e-5
 CONFIG = AbpVideoConfig(

@@ -17,8 +17,6 @@ from facedis_jax.learners.adversarial import (
 from facedis_jax.models import critic_of
 from facedis_jax.training import data_parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 INDEX = np.array([5, 2, 9, 11])
 EPSILON = 1e-5
 

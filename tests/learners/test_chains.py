@@ -8,8 +8,6 @@ from facedis_jax.learners.chains import gather_chains, num_chains, scatter_chain
 from facedis_jax.models import Latents
 from facedis_jax.training import data_parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 COUNT, BATCH = 24, 8
 
 

@@ -11,8 +11,6 @@ from facedis_jax.learners import IbVaeConfig, face_functions
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import group_points
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def default(tiny):

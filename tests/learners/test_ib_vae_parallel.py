@@ -5,8 +5,6 @@ import pytest
 
 from facedis_jax.training import data_parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module", params=["layer", "batch"])
 def expected(request, tiny):

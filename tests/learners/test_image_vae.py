@@ -10,8 +10,6 @@ from facedis_jax.learners import ImageVaeConfig, OptimiserConfig, image_vae_func
 from facedis_jax.models import GeneratorConfig, Latents, inference_network
 from facedis_jax.training import data_parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # Deformable, so that both codes are seen to come from the one inference network.
 CONFIG = ImageVaeConfig(
     model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4),

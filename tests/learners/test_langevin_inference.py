@@ -16,8 +16,6 @@ from facedis_jax.losses import log_joint
 from facedis_jax.models import DynamicConfig, GeneratorConfig
 from facedis_jax.sampling import alternating_langevin
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=2)
 SIGMA = 0.3
 

@@ -20,8 +20,6 @@ from facedis_jax.learners.mocogan import mocogan_prior
 from facedis_jax.models import MocoganConfig, MocoganGenerator, mocogan_critics
 from facedis_jax.training import data_parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = MocoganLearnerConfig(
     model=MocoganConfig(size=8, content_latents=3, motion_latents=3, motion_noise=2, filters=8, critic_filters=4),
     window=3,

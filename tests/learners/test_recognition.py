@@ -10,8 +10,6 @@ from facedis_jax.learners import OptimiserConfig, RecognitionConfig, classify_fo
 from facedis_jax.learners.recognition import principal_axes
 from facedis_jax.models import SequenceClassifier
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = RecognitionConfig(
     hidden=8,
     epochs=30,

@@ -9,8 +9,6 @@ from facedis_jax.models import OffsetAttention
 from facedis_jax.models.attention_kernel import attend, fits
 from facedis_jax.models.pct import attend_plain
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def results_and_gradients(function, query, value, cotangent):
     result, pull = jax.vjp(function, query, value)

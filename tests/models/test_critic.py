@@ -4,8 +4,6 @@ import pytest
 
 from facedis_jax.models import GeneratorConfig, critic_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)

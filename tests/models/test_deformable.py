@@ -11,8 +11,6 @@ from scipy.ndimage import map_coordinates
 from facedis_jax.errors import InputError
 from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents, Refiner
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4)
 
 

@@ -13,8 +13,6 @@ from facedis_jax.losses import log_joint
 from facedis_jax.models import DynamicConfig, DynamicGenerator, DynamicLatents, Latents, Trajectory
 from facedis_jax.models.dynamic import flow_strides
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = DynamicConfig(
     size=16,
     appearance_latents=3,

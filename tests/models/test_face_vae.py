@@ -5,7 +5,6 @@ import pytest
 
 from facedis_jax.models import FaceVae, FaceVaeConfig, PctConfig, PointFeatureConfig, point_features
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIG = FaceVaeConfig(
     PctConfig(
         PointFeatureConfig(centres=(6, 4), neighbours=3),

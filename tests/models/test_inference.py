@@ -4,8 +4,6 @@ import pytest
 
 from facedis_jax.models import GeneratorConfig, inference_network
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = GeneratorConfig(size=16, filters=16, appearance_latents=3, geometry_latents=4)
 
 

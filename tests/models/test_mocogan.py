@@ -5,8 +5,6 @@ import pytest
 from facedis_jax.errors import InputError
 from facedis_jax.models import MocoganConfig, MocoganGenerator, MocoganLatents, VideoCritic, mocogan_critics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = MocoganConfig(size=8, content_latents=3, motion_latents=4, motion_noise=2, filters=8, critic_filters=4)
 
 

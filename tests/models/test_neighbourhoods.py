@@ -13,8 +13,6 @@ from facedis_jax.models.neighbourhoods import (
 )
 from facedis_jax.models.normalisation import LinearNormRelu, Normalise
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def results_and_gradients(function, inputs, cotangents):
     results, pull = jax.vjp(function, *inputs)

@@ -5,7 +5,6 @@ import pytest
 
 from facedis_jax.models.normalisation import BatchAffine, LinearNormRelu, Normalise
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FEATURES = np.random.default_rng(0).normal(3, 2, (4, 6, 5)).astype(np.float32)
 
 

@@ -16,7 +16,6 @@ from facedis_jax.models import (
 )
 from facedis_jax.models.pct import fourier_features
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 PAPER = PctConfig(
     PointFeatureConfig(centres=(8, 5), neighbours=3),
     embedding=6,

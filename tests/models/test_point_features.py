@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from facedis_jax.models import PointFeatureConfig, fourier_moments, group_points, point_features
 from facedis_jax.models.point_features import grouped_linear, grouped_linear_plain
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIG = PointFeatureConfig(centres=(12, 5), neighbours=4, harmonics=2)
 POINTS = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 3)).astype(np.float32)
 

@@ -5,9 +5,6 @@ import pytest
 
 from facedis_jax.models import SequenceClassifier
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 SEQUENCES = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
 
 

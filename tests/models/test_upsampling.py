@@ -7,8 +7,6 @@ from scipy import stats
 from facedis_jax.models import UpsamplingNetwork, upsampling
 from facedis_jax.models.upsampling import INITIAL_DEVIATION, subpixel_convolution, transposed_convolution
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 # Sizes of fours are taken in blocks, others are not; with many channels, remainders by themselves; the gradient of an
 # even number of filters has none.

@@ -8,11 +8,16 @@ import pytest
 from facedis_jax.errors import InputError
 from facedis_jax.inference.faces import codec_of
 from facedis_jax.runs.finished import load_run
+from tests.small_runs import small_config, train
 
 
-@pytest.mark.parametrize("kind", ["plain_run"])
-def test_a_run_is_read_back_as_it_was_trained(kind, request):
-    run = request.getfixturevalue(kind)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, small_face_set):
+    """A run that is finished, though it has learned next to nothing."""
+    return train(tmp_path_factory.mktemp("run"), small_face_set, small_config(conditional=False, epochs=2.0))
+
+
+def test_a_run_is_read_back_as_it_was_trained(run):
     before = contents(run.path)
     codec, trained = load_run(run.path)
     expected = codec_of(run.config.learner, trained.constants, run.state, run.face_set.expressions)
@@ -31,8 +36,8 @@ def contents(folder):
 
 
 @pytest.fixture
-def copy(plain_run, tmp_path):
-    return Path(shutil.copytree(plain_run.path, tmp_path / "run"))
+def copy(run, tmp_path):
+    return Path(shutil.copytree(run.path, tmp_path / "run"))
 
 
 def edit_config(run, change):

@@ -11,8 +11,6 @@ from jax.sharding import Mesh, PartitionSpec
 from facedis_jax.losses import log_joint
 from facedis_jax.sampling import alternating_langevin, alternating_langevin_with_statistics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 WEIGHTS, MORE = (jnp.asarray(rng.normal(size=(4, 4)), jnp.float32) for _ in range(2))
 IMAGE = jnp.asarray(rng.normal(size=(3, 4)), jnp.float32)

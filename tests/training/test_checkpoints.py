@@ -6,8 +6,6 @@ import pytest
 from facedis_jax.errors import InputError
 from facedis_jax.training import Checkpoints, data_parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def make_state(step):
     return {

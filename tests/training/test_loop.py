@@ -12,8 +12,6 @@ from facedis_jax.metrics import Average
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, TrainingDiverged, fit
 from facedis_jax.training.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = LoopConfig(num_steps=20, log_every_steps=5, evaluate_every_steps=10, checkpoint_every_steps=7, quiet=True)
 
 

@@ -11,8 +11,6 @@ from facedis_jax.errors import InputError
 from facedis_jax.metrics import Average
 from facedis_jax.training import check_batch_size, data_parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 METHODS = ("pmap", "shard_map")
 layouts = pytest.mark.parametrize(("method", "num_devices"), [(m, n) for m in METHODS for n in (1, 2, 4)])
 
