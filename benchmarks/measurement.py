@@ -19,6 +19,7 @@ import tyro
 
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with, num_cores, typed_command
 from facedis_jax.runs.options import option_names
 from facedis_jax.runs.settings import as_json
@@ -226,6 +227,7 @@ def run_benchmark(name: str, card: str, default: Config, main: Callable[[Config]
     def command() -> int:
         parse: Any = tyro.cli
         config = parse(type(default), prog=f"python -m benchmarks.{name}", description=card, default=default)
+        check_back_end()
         rows = main(config)
         if config.json is not None:
             write_results(config.json, name, config, rows)

@@ -2,7 +2,16 @@
 
 import sys
 
-from facedis_jax.cli import main
+from facedis_jax.stopping import stop_on_signals
+
+
+def command() -> int:
+    """Runs `facedis` as a process of its own, which signals end in one line; returns the exit code."""
+    stop_on_signals()
+    from facedis_jax.cli import main
+
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

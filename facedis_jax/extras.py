@@ -1,6 +1,7 @@
 """What the optional parts of the package need, and the one line that says so where it is not installed."""
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 
 
@@ -40,4 +41,16 @@ def exit_without_extra(part: str, extra: str, *modules: str) -> None:
         require_extra(part, extra, *modules)
     except MissingExtra as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def exit_where_jax_refuses() -> None:
+    """Imports jax, for a package of commands: ends the process with a line and exit code 2 where it refuses to start.
+
+    It does so for a `JAX_...` variable of the environment whose value it does not know.
+    """
+    try:
+        import_module("jax")
+    except ValueError as error:
+        print(f"error: environment: expected settings that JAX knows, found {error}", file=sys.stderr)
         sys.exit(2)

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "facedis_jax"
 
 # From the ground up; what stands on one floor does not import its neighbours, unless FLOOR_MATES says so.
 FLOORS = (
-    {"errors", "extras"},
+    {"errors", "extras", "stopping"},
     {"formats", "geometry", "losses", "metrics", "sampling"},
     {"rendering", "models"},
     {"learners", "data"},

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from facedis_jax import __version__
-from facedis_jax.extras import MissingExtra, require_extra
+from facedis_jax.extras import MissingExtra, exit_where_jax_refuses, require_extra
 
 __all__ = ["COMMANDS", "main"]
 
@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: command: expected one of {', '.join(COMMANDS)}, found {found} (see --help)", file=sys.stderr)
         return 2
     try:
-        require_extra(f"facedis {command}", "run", "tyro")
+        require_extra(f"facedis {command}", "run", "tyro", "jax")
+        exit_where_jax_refuses()
         module = importlib.import_module(f"{__name__}.{command}")
     except MissingExtra as error:
         print(f"error: {error}", file=sys.stderr)

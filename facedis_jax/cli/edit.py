@@ -24,6 +24,7 @@ import tyro
 
 from facedis_jax.inference.face_editor import FaceEditor
 from facedis_jax.reports.faces.edited import EditedFaces, check_output, write_edited_faces
+from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
 from facedis_jax.runs.finished import load_run
 
@@ -139,6 +140,7 @@ class EditOptions:
 def edit(options: EditOptions) -> int:
     """Edits and writes, and prints the names of the files; returns the exit code."""
     check_output(options.output)
+    check_back_end()
     editor = FaceEditor(*load_run(options.run), options.unit)
     edited = edited_faces(editor, options.action)
     for path in write_edited_faces(options.output, edited, editor.trained.triangles, options.unit):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from facedis_jax.errors import reason
+from facedis_jax.stopping import removed_when_stopped
 
 
 @contextmanager
@@ -37,9 +38,10 @@ def open_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         # "x", so that no other file is overwritten.
-        with temporary.open("xb") as file:
-            yield file
-        os.replace(temporary, path)
+        with removed_when_stopped(temporary):
+            with temporary.open("xb") as file:
+                yield file
+            os.replace(temporary, path)
     except OSError as error:
         if error.filename not in (None, os.fspath(temporary)):
             raise

@@ -17,8 +17,10 @@ import tyro
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.options import in_options, option_names, typed_options
 from facedis_jax.runs.renamed import check_renamed
+from facedis_jax.stopping import ignore_signals, leave, wait_if_leaving
 from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
 from facedis_jax.training.parallel import Method, dividing_prefix
 
@@ -114,6 +116,7 @@ def run_experiment(
         if device_per_core and options.coordinator is None:
             one_device_per_core()
         join_processes(options.coordinator, options.num_processes, options.process_id)
+        check_back_end()
         workdir = options.workdir or Path("runs") / f"{name}-{options.preset}"
         return main(parsed.config, replace(options, workdir=workdir))
 
@@ -145,30 +148,31 @@ def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> NoReturn
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     sys.excepthook = _without_late_writes
     try:
-        code = command()
+        code, line = command(), ""
     except InputError as error:
-        print(f"error: {in_options(error, known, typed_options(sys.argv[1:]))}", file=sys.stderr)
-        code = 2
+        code, line = 2, f"error: {in_options(error, known, typed_options(sys.argv[1:]))}"
     except RunInterrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        code = interrupted.exit_code
+        # Without the interpreter's shutdown, which other threads that still compute may not survive.
+        leave(interrupted.exit_code, str(interrupted))
+        code, line = interrupted.exit_code, str(interrupted)
     except TrainingDiverged as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
+        code, line = 1, f"error: {error}"
     except SaveFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = os.EX_IOERR
+        code, line = os.EX_IOERR, f"error: {error}"
     except OSError as error:
         # A file that cannot be read is an InputError by now; what is left is a file that cannot be written.
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
-        code = os.EX_IOERR
+        code, line = os.EX_IOERR, f"error: {error.filename or 'writing'}: {error.strerror or error}"
     except KeyboardInterrupt:
-        code = 130
+        code, line = 130, ""
+    ignore_signals()
+    if line:
+        print(line, file=sys.stderr)
     sys.exit(code)
 
 
 def _without_late_writes(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """An excepthook that hides what TensorStore's other threads raise after one write of a checkpoint failed."""
+    wait_if_leaving()
     if not (kind is RuntimeError and str(error) == "Event loop is closed"):
         sys.__excepthook__(kind, error, trace)
 

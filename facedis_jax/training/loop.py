@@ -19,6 +19,7 @@ from facedis_jax.learners.learner import Batch, Learner, Metrics, State
 from facedis_jax.metrics import Average
 from facedis_jax.training.checkpoints import Checkpoints
 from facedis_jax.training.interruption import Interruption, exit_code
+from facedis_jax.training.logs import read_metrics
 from facedis_jax.training.parallel import DataParallel, DeviceDataset, Parallel
 from facedis_jax.training.record import DispatchedStep, Record, UnreadMetrics, read_metrics_of
 from facedis_jax.training.run_folder import RunFolder
@@ -74,7 +75,7 @@ class FitResult(NamedTuple):
       state: the learner's state, on the devices.
       step: the number of steps behind it.
       seconds: of training, before and after resumptions.
-      interrupted_by: the number of the signal that ended it early, or None.
+      interrupted_by: the number of the signal that came meanwhile and ended it, or None.
     """
 
     state: State
@@ -130,16 +131,23 @@ def fit(
     train = DataParallel(learner.step, parallel, dataset=dataset)
     evaluate = DataParallel(learner.evaluate, parallel, returns_state=False)
     with ExitStack() as stack:
+        # The first to be entered, so that a signal waits for the last save too.
+        interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, keep=config.keep_checkpoints))
         state, first_step, clock, window = _begin(learner, train, train_batches, checkpoints, folder, key, whole)
         output = {"tensorboard": config.tensorboard, "quiet": config.quiet}
         record = Record(folder, names, whole, first_step=first_step, num_steps=config.num_steps, **output)
         stack.enter_context(record)
-        interruption = stack.enter_context(Interruption())
         # JAX's own transfers between processes are implicit, and the guard would stop them.
         guard = "disallow" if jax.process_count() == 1 else "allow"
 
         step, previous, unread, stopped_by = first_step, None, None, None
+        if _is_not_evaluated(step, config, folder):
+            values = _evaluate(evaluate, state, test_batches, interruption)
+            if values is None:
+                stopped_by = interruption.signal
+            else:
+                record.test(step, values)
         while step < config.num_steps and stopped_by is None:
             batch = next(train_batches)
             with jax.transfer_guard(guard):
@@ -162,20 +170,23 @@ def fit(
             stopped_by = interruption.agreed_signal(step, every=config.log_every_steps)
             evaluate_now = last or step % config.evaluate_every_steps == 0
             save_now = last or step % config.checkpoint_every_steps == 0 or stopped_by is not None
-            if save_now:
-                current = current._replace(finite=_all_finite((state, metrics)))
             if evaluate_now or save_now:
-                record.check(current)
+                # An evaluation that a signal ends is followed by a checkpoint too.
+                record.check(current._replace(finite=_all_finite((state, metrics))))
                 if unread is not None:
                     record.train(unread)
                     unread = None
             # Lines come before the checkpoint of their step, so that none is missing after it.
-            if evaluate_now:
-                record.test(step, _evaluate(evaluate, state, test_batches))
+            if evaluate_now and (stopped_by is None or jax.process_count() > 1):
+                values = _evaluate(evaluate, state, test_batches, interruption)
+                if values is None:
+                    stopped_by, save_now = interruption.signal, True
+                else:
+                    record.test(step, values)
             if save_now:
                 checkpoints.save(step, state, _so_far(train_batches.get_state(), clock.seconds, window, folder))
 
-        return FitResult(state, step, clock.seconds, None if step == config.num_steps else stopped_by)
+    return FitResult(state, step, clock.seconds, stopped_by or interruption.signal)
 
 
 class _Clock:
@@ -222,13 +233,26 @@ def _so_far(batches: Any, seconds: float, window: Metrics | None, folder: RunFol
     return {"batches": batches, "seconds": seconds, "window": _window_to_json(window), "run": folder.identity}
 
 
-def _evaluate(evaluate: DataParallel, state: State, batches: Iterable[Batch]) -> dict[str, float]:
+def _evaluate(
+    evaluate: DataParallel, state: State, batches: Iterable[Batch], interruption: Interruption
+) -> dict[str, float] | None:
+    """Means over all batches; None where a signal came before the last, in a run of one process."""
     total = None
     for batch in batches:
+        if interruption.signal is not None and jax.process_count() == 1:
+            return None
         metrics = evaluate(state, batch)
         jax.block_until_ready(total)
         total = metrics if total is None else _merge(total, metrics)
     return {} if total is None else read_metrics_of(total)
+
+
+def _is_not_evaluated(step: int, config: LoopConfig, folder: RunFolder) -> bool:
+    """Whether a signal ended the run in this step's evaluation, which goes on with it; of one process."""
+    is_due = step > 0 and (step == config.num_steps or step % config.evaluate_every_steps == 0)
+    if not is_due or jax.process_count() > 1:
+        return False
+    return all(line["step"] != step for line in read_metrics(folder.metrics_file, "test"))
 
 
 @jax.jit

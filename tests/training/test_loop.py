@@ -146,6 +146,34 @@ def test_signal_saves_and_the_same_command_goes_on(toys, whole, tmp_path, number
     assert metrics_bytes(tmp_path / "run") == metrics_bytes(whole[0])
 
 
+@pytest.mark.parametrize("at", [10, 20])
+def test_a_signal_in_an_evaluation_ends_it_and_the_same_command_evaluates_again(toys, whole, tmp_path, at):
+    class Interrupts(list):
+        """Test batches, before the second of which Ctrl-C comes."""
+
+        def __iter__(self):
+            yield self[0]
+            signal.raise_signal(signal.SIGINT)
+            yield self[1]
+
+    def start(test_batches, batches=None):
+        folder = RunFolder.open(tmp_path / "run", {"seed": 0})
+        learner = toys.regression("devices", noise=0.1)
+        config = replace(CONFIG, evaluate_every_steps=at)
+        devices = Parallel(jax.devices()[:2])
+        batches = batches or toys.make_batches()
+        return fit(learner, batches, test_batches, folder, config, key=jax.random.key(0), parallel=devices)
+
+    tests = [toys.make_batch(1), toys.make_batch(2)]
+    stopped = start(Interrupts(tests))
+    assert (stopped.step, stopped.interrupted_by) == (at, signal.SIGINT)
+    assert not any(line["split"] == "test" for line in lines(tmp_path / "run"))
+    result = start(tests)
+    assert_same_state(result.state, whole[1].state)
+    expected = [line for line in lines(whole[0]) if line["split"] == "train" or line["step"] % at == 0]
+    assert lines(tmp_path / "run") == expected
+
+
 def test_finished_run_is_not_trained_again(toys, whole, tmp_path):
     first = train(toys, tmp_path / "run")
     files = (tmp_path / "run" / "metrics.jsonl").read_text()
