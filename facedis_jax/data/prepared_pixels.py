@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import math
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -78,6 +79,7 @@ class PixelSurvey:
       classes: the names that integer labels index.
       refused: files that are none of these, by name, with what is wrong with them; see `Refusals`.
       data_files: as of `facedis_jax.data.pixel_set.PixelSet`.
+      rules: as of `facedis_jax.formats.images.ImageFiles`; grows while files are read.
     """
 
     title: str
@@ -90,6 +92,7 @@ class PixelSurvey:
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     data_files: Mapping[str, str] = field(default_factory=dict)
+    rules: Counter[str] = field(default_factory=Counter)
 
     def without(self, names: Sequence[str]) -> "PixelSurvey":
         """The survey whose halves lack some files.
@@ -198,6 +201,7 @@ class PixelBuilder(PreparedBuilder):
                 key += 1
         # Shards are written one after another, so that the last to come here has seen all files in their order.
         metadata["content_hash"] = digest.hexdigest()
+        metadata["rules"] = dict(survey.rules)
 
 
 @dataclass(frozen=True)
@@ -271,6 +275,8 @@ def load_prepared_pixels(
             labels={label: values[indices] for label, values in survey.labels.items()},
         )
 
+    rules = builder.info.metadata.get("rules") or {}
+    by_rule = ", ".join(f"{count:,} {rule}" for rule, count in sorted(rules.items()))
     return builder_type.set_type(
         name=survey.title,
         train=split("train", survey.train),
@@ -279,7 +285,7 @@ def load_prepared_pixels(
         content_hash=builder.info.metadata["content_hash"],
         classes=survey.classes,
         skipped=skipped,
-        data_files=survey.data_files,
+        data_files={**survey.data_files, **({"by rule": by_rule} if by_rule else {})},
     )
 
 

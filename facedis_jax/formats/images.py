@@ -4,26 +4,39 @@ import io
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from facedis_jax.errors import InputError, check_power_of_two
-from facedis_jax.formats.files import read_bytes
+from facedis_jax.formats.files import file_size, read_bytes
 from facedis_jax.formats.image_headers import check_directory, check_image_headers
 
 # Files that are probed before a set is refused, since the first ones may be damaged and the others whole.
 _PROBED = 10
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-"""What `decode_image` reads, in Pillow's names."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
+"""What `decode_image` reads, in Pillow's names; "PPM" stands for PBM and PGM too."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".pbm", ".pgm", ".ppm", ".pnm"),
+)
 """How the names of such files end."""
+
+RULE = "read by a rule"
+"""The key of an image's `info` that holds what became of it, where its file says more than its pixels keep."""
+
+OVER_WHITE = "with transparency, shown over white"
+UPPER_BITS = "of 16 bits a channel, of which the upper 8 are kept"
+FROM_CMYK = "in CMYK, turned to RGB without a colour profile"
+FOURTH_CHANNEL = "with a fourth channel, which is not used"
+GREY_AMONG_COLOUR = "grey among colour ones, given three equal channels"
 
 CROPS = ("none", "center_square", "celeba_140", "celeba_108")
 """Which square of an image is kept.
@@ -37,6 +50,8 @@ CROPS = ("none", "center_square", "celeba_140", "celeba_108")
 CELEBA_SIZE = (178, 218)
 """Width and height of CelebA's aligned images."""
 
+_HEADER_BYTES = 1 << 16
+_DEEP = "16 bits a channel"
 _MOST_PIXELS = 2**26
 # Flat images compress a thousandfold, so that a small file could ask for all memory. An image of a real scene has a few
 # pixels to the byte; the memory that is allowed is in proportion to the file.
@@ -45,6 +60,7 @@ _ALWAYS_ALLOWED = 60 << 20
 # Bytes that a pixel takes while it is decoded, turned or cropped, and made grey, as measured. Pillow keeps four for
 # RGB, and libwebp a copy of them; libjpeg keeps six more of a progressive image, at its full size, until it is whole.
 _BYTES_PER_PIXEL = {"L": 3, "RGB": 9}
+_BYTES_PER_CONVERTED_PIXEL = 20
 _BYTES_PER_WEBP_PIXEL = 17
 _BYTES_PER_PROGRESSIVE_PIXEL, _BYTES_PER_DECODED_PIXEL = 6, 4
 # A JPEG of a single colour has about a hundred pixels to the byte.
@@ -61,19 +77,8 @@ _TURNS = {
 }
 """What makes an image upright, by its EXIF tag."""
 
-_REFUSED_MODES = {
-    "1": "a bilevel image",
-    "P": "a palette image",
-    "PA": "a palette image with transparency",
-    "LA": "an image with transparency",
-    "La": "an image with transparency",
-    "RGBA": "an image with transparency",
-    "RGBa": "an image with transparency",
-    "RGBX": "an image with a fourth channel",
-    "CMYK": "a CMYK image",
-    "I": "more than 8 bits a channel",
-    "F": "floating-point pixels",
-}
+_GREY_MODES = ("L", "LA", "La", "1", "I", "I;16", "I;16B", "I;16L", "I;16N")
+_READ_MODES = (*_GREY_MODES, "RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class Framing:
           InputError: as `box`, and where the image is grey and colour is asked for.
         """
         if self.channels == 3 and image.mode == "L":
-            raise InputError(where, "a colour image (RGB)", "a greyscale one")
+            raise InputError(where, "a colour image (RGB), where channels=1 reads grey ones", "a greyscale one")
         left, top, side = self.box(where, *image.size)
         square = image
         if image.size != (side, side):
@@ -164,12 +169,16 @@ class ImageFiles:
       framing: how the images are cropped and resampled.
       size: width and height of the first whole image.
       sizes: the widths and heights that are accepted.
+      grey_as_colour: whether grey images get three equal channels where colour is asked for.
+      rules: how many images were read by each of the rules that this module names; grows while they are read.
     """
 
     paths: Sequence[Path]
     framing: Framing
     size: tuple[int, int]
     sizes: Collection[tuple[int, int]]
+    grey_as_colour: bool = False
+    rules: Counter[str] = field(default_factory=Counter, compare=False)
 
     def read(self, index: int) -> tuple[np.ndarray, bytes]:
         """Pixels [size, size, channels] uint8 of an image, and the bytes of its file.
@@ -183,11 +192,21 @@ class ImageFiles:
         if image.size not in self.sizes:
             expected = " or ".join(_by(*size) for size in sorted(self.sizes))
             raise InputError(path, f"{expected} pixels, as its neighbours", _by(*image.size))
+        if RULE in image.info:
+            self.rules[image.info[RULE]] += 1
+        if self.grey_as_colour and self.framing.channels == 3 and image.mode == "L":
+            self.rules[GREY_AMONG_COLOUR] += 1
+            image = image.convert("RGB")
         return self.framing.pixels(path, image), data
 
 
 def open_images(
-    paths: Sequence[Path], framing: Framing, *, usual_sizes: Collection[tuple[int, int]] = ()
+    paths: Sequence[Path],
+    framing: Framing,
+    *,
+    usual_sizes: Collection[tuple[int, int]] = (),
+    grey_as_colour: bool | None = None,
+    rules: Counter[str] | None = None,
 ) -> ImageFiles:
     """The files of a set's images, all of which must have the size of the first whole one.
 
@@ -195,6 +214,9 @@ def open_images(
       paths: the files, at least one.
       framing: how the images are cropped and resampled.
       usual_sizes: widths and heights that one set may mix, as CK+ does.
+      grey_as_colour: whether grey images get three equal channels where colour is asked for; if None, they do where no
+        more than half of the first ten images are grey, or the first whole one is not.
+      rules: counts what `ImageFiles.rules` does; a new counter if None.
 
     Raises:
       InputError: where none of the first ten files is whole, or the first whole one does not suit `framing`.
@@ -208,9 +230,35 @@ def open_images(
             refused.append(error)
     else:
         raise refused[0]
-    framing.pixels(path, first)
+    if grey_as_colour is None:
+        grey_as_colour = first.mode != "L"
+        if framing.channels == 3 and not grey_as_colour:
+            probed = [is_grey(path) for path in paths[:_PROBED]]
+            grey_as_colour = 2 * sum(probed) <= len(probed) and len(probed) > 1
+    framing.pixels(path, first.convert("RGB") if grey_as_colour else first)
     sizes = usual_sizes if first.size in usual_sizes else (first.size,)
-    return ImageFiles(paths, framing, first.size, sizes)
+    return ImageFiles(paths, framing, first.size, sizes, grey_as_colour, Counter() if rules is None else rules)
+
+
+def is_grey(path: Path) -> bool:
+    """Whether a file's header says that its image has no colours; False where it cannot be told.
+
+    Raises:
+      InputError: where the file is not there.
+    """
+    file_size(path)
+    with suppress(OSError), path.open("rb") as file:
+        for size in (_HEADER_BYTES, -1):
+            data = file.read(size)
+            file.seek(0)
+            # What is wrong with a file is named by whoever decodes it; a TIFF's directory may stand at its end.
+            with suppress(Exception), warnings.catch_warnings(), _silence_stderr(data):
+                warnings.simplefilter("ignore")
+                check_image_headers(path, data)
+                return _has_no_colours(Image.open(io.BytesIO(data), formats=FORMATS))
+            if len(data) < _HEADER_BYTES:
+                break
+    return False
 
 
 def decode_image(path: object, data: bytes) -> Image.Image:
@@ -219,13 +267,17 @@ def decode_image(path: object, data: bytes) -> Image.Image:
     Memory follows the size of the file, whatever dimensions it promises. A JPEG of more than seven megapixels is
     decoded at a half, a quarter or an eighth of its size.
 
+    Bilevel images become grey ones and palettes colours; an alpha channel is dropped where it is opaque everywhere.
+    What keeps less than the file says goes by a rule, and the image's `info` has it under `RULE`: `OVER_WHITE`,
+    `UPPER_BITS`, `FROM_CMYK` or `FOURTH_CHANNEL`.
+
     Args:
       path: named in errors.
       data: the file's bytes.
 
     Raises:
-      InputError: where the file is empty, truncated, damaged or in no known format; where it holds several images,
-        transparency, a palette, CMYK, or other than 8 bits a channel.
+      InputError: where the file is empty, truncated, damaged or in no known format; where it holds several images, or
+        more than 16 bits a channel.
     """
     if not data:
         raise InputError(path, "an image", "an empty file")
@@ -240,7 +292,10 @@ def decode_image(path: object, data: bytes) -> Image.Image:
             image.load()
             check_directory(path, image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
             turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            return image if turn is None else image.transpose(turn)
+            plain, rule = _to_plain(image)
+            upright = plain if turn is None else plain.transpose(turn)
+            upright.info = {} if rule is None else {RULE: rule}
+            return upright
     except InputError:
         raise
     except Image.UnidentifiedImageError:
@@ -256,7 +311,9 @@ def decode_image(path: object, data: bytes) -> Image.Image:
 def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
     """Refuses what would take too much memory or is no image; has large JPEGs decoded smaller."""
     width, height = image.size
-    each = _BYTES_PER_PIXEL.get(image.mode, _BYTES_PER_PIXEL["RGB"])
+    each = _BYTES_PER_PIXEL.get(image.mode, _BYTES_PER_CONVERTED_PIXEL)
+    if "transparency" in image.info:
+        each = _BYTES_PER_CONVERTED_PIXEL
     if image.format == "WEBP":
         each = _BYTES_PER_WEBP_PIXEL
     most = _MOST_PIXELS
@@ -278,12 +335,48 @@ def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
     # A MPO is a JPEG with previews of itself behind it.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise InputError(path, "a single image", "several frames")
-    # Pillow reads 16-bit RGB as 8-bit; only the decoder's arguments tell.
-    if ";16" in f"{image.mode} {getattr(image, 'tile', '')}":
-        raise InputError(path, "8 bits a channel", "16 bits")
-    if image.mode not in ("RGB", "L"):
-        found = _REFUSED_MODES.get(image.mode, f"an image in {image.mode}")
-        raise InputError(path, "an RGB or a greyscale image of 8 bits a channel", found)
+    image.info[_DEEP] = ";16" in f"{getattr(image, 'tile', '')}"
+    # Pillow has 16 bits of a TIFF's integers in "I;16"; in "I" and "F" any number may stand for white.
+    if image.mode not in _READ_MODES or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        found = {"I": "integers of 32 bits", "F": "floating-point pixels"}.get(image.mode, f"an image in {image.mode}")
+        raise InputError(path, "an RGB or a greyscale image of 8 or 16 bits a channel", found)
+
+
+def _to_plain(image: Image.Image) -> tuple[Image.Image, str | None]:
+    """An image as "RGB" or "L", and the rule by which it became so, if anything of it was lost."""
+    # Pillow reads 16-bit RGB as 8-bit; only the decoder's arguments, which loading forgets, tell.
+    rule = UPPER_BITS if image.info.pop(_DEEP, False) else None
+    see_through = image.info.get("transparency")
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        upper = Image.fromarray((values >> 8).astype(np.uint8))
+        if isinstance(see_through, int):
+            alpha = Image.fromarray(np.where(values == see_through, 0, 255).astype(np.uint8))
+            upper = Image.merge("LA", (upper, alpha))
+        image, rule = upper, UPPER_BITS
+    elif rule and isinstance(see_through, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in see_through)
+    no_colours = _has_no_colours(image)
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        if layers.getchannel("A").getextrema() != (255, 255):
+            rule = OVER_WHITE
+            below = Image.new("RGBA", image.size, "white")
+            below.alpha_composite(layers)
+            layers = below
+        return layers.getchannel("R") if no_colours else layers.convert("RGB"), rule
+    if image.mode in ("CMYK", "RGBX"):
+        rule = FROM_CMYK if image.mode == "CMYK" else FOURTH_CHANNEL
+    wanted = "L" if no_colours else "RGB"
+    return image if image.mode == wanted else image.convert(wanted), rule
+
+
+def _has_no_colours(image: Image.Image) -> bool:
+    """Whether an image is grey by its mode, or by its palette."""
+    if image.mode not in ("P", "PA"):
+        return image.mode in _GREY_MODES
+    colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    return bool((colours == colours[:, :1]).all())
 
 
 @contextmanager

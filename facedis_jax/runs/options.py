@@ -38,7 +38,7 @@ def in_options(error: InputError, known: Sequence[str], typed: Collection[str] =
     """An error of library code, which names arguments and fields, in terms of the options that set them.
 
     Args:
-      error: its `where` may be the name of a field, and what it expected may end in a switch such as "align=True".
+      error: its `where` may be the name of a field, and what it expected may have such as "align=True" or "channels=1".
       known: the options that there are.
       typed: the options that were given; of several that set fields of one name, these are meant.
 
@@ -53,5 +53,10 @@ def in_options(error: InputError, known: Sequence[str], typed: Collection[str] =
         return [name for name in found if name in typed] or found
 
     where = " or ".join(options_of(error.where)) or error.where
-    expected = re.sub(r"\b(\w+)=True\b", lambda match: " or ".join(options_of(match[1])) or match[0], error.expected)
+
+    def typed_as(match: re.Match[str]) -> str:
+        value = "" if match[2] == "True" else f" {match[2]}"
+        return " or ".join(f"{option}{value}" for option in options_of(match[1])) or match[0]
+
+    expected = re.sub(r"\b(\w+)=(\w+)\b", typed_as, error.expected)
     return InputError(where, expected, error.found)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facedis_jax.errors import InputError
+from facedis_jax.formats import images as image_files
 from facedis_jax.formats.images import CELEBA_SIZE, CROPS, Framing, decode_image, open_images
 
 
@@ -36,18 +37,21 @@ _WHOLE = {
     "webp": _encoded(_NOISE, "WEBP"),
     "bmp": _encoded(_NOISE, "BMP"),
     "tiff": _encoded(_NOISE, "TIFF"),
+    "ppm": _encoded(_NOISE, "PPM"),
 }
 
 
-def _png16(channels):
-    """A 16-bit PNG, which Pillow cannot write in colour."""
+def _png16(channels, value=0, transparent=None):
+    """A 16-bit PNG of one value, which Pillow cannot write in colour, with a value that is to be see-through."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 16, 16, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
-    rows = b"".join(b"\0" + bytes(16 * channels * 2) for _ in range(16))
+    rows = b"".join(b"\0" + struct.pack(">H", value) * 16 * channels for _ in range(16))
     chunks = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows, 0)), chunk(b"IEND", b"")]
+    if transparent is not None:
+        chunks.insert(1, chunk(b"tRNS", struct.pack(">H", transparent) * channels))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
@@ -140,14 +144,7 @@ _ANIMATION = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "re
         (b"no image at all", "another or a damaged format"),
         (_WHOLE["jpeg"][:-40], "truncated"),
         (_WHOLE["png"][:-40], "truncated"),
-        (_png16(3), "16 bits"),
-        (_png16(1), "16 bits"),
-        (_encoded(Image.new("I;16", (16, 16)), "TIFF"), "16 bits"),
-        (_encoded(Image.new("CMYK", (16, 16)), "JPEG"), "CMYK"),
-        (_encoded(Image.new("P", (16, 16))), "a palette image"),
-        (_encoded(Image.new("1", (16, 16))), "a bilevel image"),
-        (_encoded(Image.new("RGBA", (16, 16))), "transparency"),
-        (_encoded(Image.new("LA", (16, 16))), "transparency"),
+        (_encoded(Image.new("I", (16, 16)), "TIFF"), "integers of 32 bits"),
         (_encoded(Image.new("F", (16, 16)), "TIFF"), "floating-point"),
         (_encoded(Image.new("RGB", (16, 16)), **_ANIMATION), "several frames"),
         (_encoded(Image.new("RGB", (16, 16)), "TIFF", **_ANIMATION), "several frames"),
@@ -160,6 +157,120 @@ def test_what_is_no_plain_image_is_named(data, found):
     assert str(caught.value).startswith("faces/a.png: expected ")
     assert "\n" not in str(caught.value)
     assert "0x" not in str(caught.value)
+
+
+def _with_alpha(image, alpha):
+    image = image.copy()
+    image.putalpha(alpha)
+    return image
+
+
+def _palette(colours, **options):
+    """An image of four stripes, each of a colour of its own."""
+    image = Image.fromarray(np.repeat(np.arange(16, dtype=np.uint8)[:, None] // 4, 16, axis=1), "P")
+    image.putpalette([x for colour in colours for x in colour])
+    return _encoded(image, **options)
+
+
+_RGB, _GREY = Image.fromarray(_NOISE[:16, :16]), Image.fromarray(_NOISE[:16, :16, 0])
+_STRIPES = np.repeat(np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 8, 7]], np.uint8), 4, axis=0)[:, None]
+_HALF = np.round(255 - (255 - np.asarray(_RGB, float)) * 128 / 255)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected", "rule"),
+    [
+        (_encoded(_with_alpha(_RGB, 255)), np.asarray(_RGB), None),
+        (_encoded(_with_alpha(_RGB, 255), "WEBP", lossless=True), np.asarray(_RGB), None),
+        (_encoded(_with_alpha(_RGB, 255), "TIFF"), np.asarray(_RGB), None),
+        (_encoded(_with_alpha(_RGB, 128)), _HALF, image_files.OVER_WHITE),
+        (_encoded(_with_alpha(_RGB, 0)), 255, image_files.OVER_WHITE),
+        (_encoded(_with_alpha(_GREY, 255)), np.asarray(_GREY), None),
+        (_encoded(_with_alpha(_GREY, 0)), np.full((16, 16), 255), image_files.OVER_WHITE),
+        (_encoded(Image.new("L", (16, 16), 7), transparency=8), np.full((16, 16), 7), None),
+        (_encoded(Image.new("L", (16, 16), 7), transparency=7), np.full((16, 16), 255), image_files.OVER_WHITE),
+        (_palette(_STRIPES[::4, 0].tolist()), np.broadcast_to(_STRIPES, (16, 16, 3)), None),
+        (
+            _palette(_STRIPES[::4, 0].tolist(), transparency=3),
+            np.where(_STRIPES[-1] == _STRIPES, 255, _STRIPES),
+            image_files.OVER_WHITE,
+        ),
+        (_palette(_STRIPES[::4, 0].tolist(), transparency=b"\xff\xff"), np.broadcast_to(_STRIPES, (16, 16, 3)), None),
+        (_palette([(x, x, x) for x in (0, 9, 99, 255)]), np.repeat(np.uint8([0, 9, 99, 255]), 4)[:, None], None),
+        (_encoded(_GREY.point(lambda x: 255 * (x > 99)).convert("1")), 255 * (np.asarray(_GREY) > 99), None),
+        (_png16(1, 0x1234), np.full((16, 16), 0x12), image_files.UPPER_BITS),
+        (_png16(3, 0xFFFF), np.full((16, 16, 3), 0xFF), image_files.UPPER_BITS),
+        (_png16(1, 0x1234, 0x1234), np.full((16, 16), 255), image_files.OVER_WHITE),
+        (_png16(1, 0x1234, 0x1235), np.full((16, 16), 0x12), image_files.UPPER_BITS),
+        (_png16(3, 0x1234, 0x1234), np.full((16, 16, 3), 255), image_files.OVER_WHITE),
+        (_encoded(Image.new("I;16", (16, 16), 0x1234), "TIFF"), np.full((16, 16), 0x12), image_files.UPPER_BITS),
+        (b"P5 16 16 65535 " + b"\x12\x34" * 256, np.full((16, 16), 0x12), image_files.UPPER_BITS),
+        (_encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "TIFF"), (255, 0, 0), image_files.FROM_CMYK),
+        (_encoded(Image.new("YCbCr", (16, 16), (99, 128, 128)), "TIFF", compression=None), 99, None),
+        (_encoded(_RGB, "PPM"), np.asarray(_RGB), None),
+        (_encoded(_GREY, "PPM"), np.asarray(_GREY), None),
+        (b"P2 # by hand\n16 16 4\n" + b"4 " * 255 + b"2\n", [[255] * 16] * 15 + [[255] * 15 + [128]], None),
+        (b"P1 16 16\n" + b"1" * 256, np.zeros((16, 16)), None),
+    ],
+)
+def test_whatever_an_image_is_kept_as_it_becomes_rgb_or_grey(data, expected, rule):
+    image = decode_image("x", data)
+    expected = np.asarray(expected)
+    assert image.mode == ("L" if expected.ndim == 2 and expected.shape[-1] != 3 else "RGB")
+    np.testing.assert_allclose(np.asarray(image), np.broadcast_to(expected, np.asarray(image).shape), atol=1)
+    assert image.info.get(image_files.RULE) == rule
+
+
+@pytest.mark.parametrize(("fmt", "turn"), [("PNG", 3), ("WEBP", 8), ("TIFF", 6), ("JPEG", 5)])
+def test_every_format_is_turned_once(fmt, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    expected = decode_image("x", _encoded(_smooth(32, 16), "JPEG", exif=exif, quality=95))
+    upright = decode_image("x", _encoded(_smooth(32, 16), fmt, exif=exif, quality=95))
+    assert upright.size == expected.size
+    assert np.abs(np.asarray(upright, int) - np.asarray(expected, int)).mean() < 4
+
+
+def _write_images(folder, images):
+    for number, image in enumerate(images):
+        image.save(folder / f"{number:02d}.png")
+    return sorted(folder.iterdir())
+
+
+def test_grey_images_among_colour_ones_are_read_and_counted(tmp_path):
+    alpha = _with_alpha(_RGB, 128)
+    images = open_images(_write_images(tmp_path, [_GREY, _RGB, _GREY, alpha]), Framing(16))
+    read = [images.read(i)[0] for i in range(4)]
+    np.testing.assert_array_equal(read[2], np.repeat(np.asarray(_GREY)[..., None], 3, axis=-1))
+    assert images.rules == {image_files.GREY_AMONG_COLOUR: 2, image_files.OVER_WHITE: 1}
+
+
+def test_a_grey_set_is_no_colour_set_with_an_exception(tmp_path):
+    paths = _write_images(tmp_path, [_GREY, _GREY, _RGB])
+    with pytest.raises(InputError, match=r"00.png: expected a colour image .RGB., where channels=1 reads grey ones"):
+        open_images(paths, Framing(16))
+    assert open_images(paths, Framing(16, channels=1)).read(2)[0].shape == (16, 16, 1)
+    assert open_images(paths, Framing(16), grey_as_colour=True).read(0)[0].shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "grey"),
+    [
+        (_GREY, True),
+        (_RGB, False),
+        (_with_alpha(_GREY, 9), True),
+        (_with_alpha(_RGB, 9), False),
+        (_GREY.convert("1"), True),
+    ],
+)
+def test_headers_tell_grey_from_colour(tmp_path, image, grey):
+    image.save(tmp_path / "a.png")
+    assert image_files.is_grey(tmp_path / "a.png") is grey
+    # A directory at the file's end.
+    image.resize((300, 300)).save(tmp_path / "a.tif")
+    assert image_files.is_grey(tmp_path / "a.tif") is grey
+    (tmp_path / "a.png").write_bytes(b"no image")
+    assert not image_files.is_grey(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,32 @@ def test_huge_flat_images_take_no_memory(kind):
     assert memory_share(cost.memory, 0) < 0.2
 
 
+@pytest.mark.parametrize(
+    ("mode", "kind", "options"),
+    [
+        ("RGBA", "PNG", {}),
+        ("LA", "PNG", {}),
+        ("P", "PNG", {"transparency": 0}),
+        ("RGB", "PNG", {"transparency": (0, 0, 0)}),
+        ("1", "PNG", {}),
+        ("I;16", "PNG", {}),
+        ("I;16", "PNG", {"transparency": 0}),
+        ("CMYK", "TIFF", {"compression": "tiff_deflate"}),
+        ("RGBA", "TIFF", {"compression": "tiff_deflate"}),
+        ("YCbCr", "TIFF", {"compression": "tiff_deflate"}),
+    ],
+)
+def test_images_that_are_converted_take_the_memory_that_any_small_file_may(mode, kind, options):
+    """As large as they may be, turned and made grey."""
+    stream, turned = io.BytesIO(), Image.Exif()
+    turned[0x112] = 6
+    Image.new(mode, (1775, 1770)).save(stream, kind, exif=turned, **options)
+    read = []
+    cost = measure(lambda: read.append(Framing(32, channels=1).pixels("a", decode_image("a", stream.getvalue()))))
+    assert read
+    assert memory_share(cost.memory, len(stream.getvalue())) < 1
+
+
 def test_images_of_that_size_are_read():
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
     stream = io.BytesIO()

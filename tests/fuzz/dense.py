@@ -158,6 +158,11 @@ def images() -> Seeds:
             stream = io.BytesIO()
             image.save(stream, kind, **options)
             contents.append(stream.getvalue())
+    for mode, kind in (("RGBA", "PNG"), ("P", "PNG"), ("I;16", "PNG"), ("CMYK", "JPEG"), ("RGBA", "TIFF")):
+        stream = io.BytesIO()
+        Image.new(mode, (1770, 1760)).save(stream, kind, **({"transparency": 0} if mode in ("P", "I;16") else {}))
+        contents.append(stream.getvalue())
+    contents.append(b"P3 1024 900 255 " + b"1 " * (3 * 1024 * 900))
     packed = zlib.compress(("\U0001f600" + "a" * ((1 << 20) - 4)).encode())
     texts = b"".join(_png_chunk(b"iTXt", b"%d\0\1\0\0\0" % i + packed) for i in range(60))
     small, tiff = io.BytesIO(), io.BytesIO()

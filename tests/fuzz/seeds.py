@@ -125,7 +125,7 @@ def trained_faces(folder: Path) -> Seeds:
 
 
 def images(folder: Path) -> Seeds:
-    """Every format that is read, grey and in colour, rotated, progressive and in tiles."""
+    """Every format and mode that is read, grey and in colour, rotated, progressive and in tiles."""
     from PIL import Image
 
     noise = _RANDOM.integers(0, 256, (24, 20, 3), np.uint8)
@@ -143,8 +143,17 @@ def images(folder: Path) -> Seeds:
         (colour, "TIFF", {}),
         (colour, "TIFF", {"compression": "tiff_deflate"}),
         (grey, "TIFF", {"compression": "tiff_lzw"}),
+        (colour.convert("RGBA"), "PNG", {}),
+        (grey.convert("LA"), "PNG", {}),
+        (grey.convert("P"), "PNG", {"transparency": 3}),
+        (grey.convert("1"), "PNG", {}),
+        (grey.convert("I;16"), "PNG", {"transparency": 3}),
+        (colour.convert("CMYK"), "JPEG", {}),
+        (colour.convert("RGBA"), "TIFF", {}),
+        (colour, "PPM", {}),
     ]
-    return [("a.png", _saved(*way)) for way in ways]
+    by_hand = b"P2 # a comment\n16 16 300\n" + b"299 " * 256
+    return [("a.png", content) for content in (*(_saved(*way) for way in ways), by_hand)]
 
 
 def idx_files(folder: Path) -> Seeds:

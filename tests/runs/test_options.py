@@ -47,3 +47,9 @@ def test_a_switch_that_an_error_suggests_is_an_option_too():
     error = InputError("face.ply", "a face near the others, or align=True", "one far away")
     assert in_options(error, ["--align"]).expected == "a face near the others, or --align"
     assert in_options(error, []).expected == error.expected
+
+
+def test_a_value_that_an_error_suggests_is_an_option_with_it():
+    error = InputError("a.png", "a colour image, where channels=1 reads grey ones", "a greyscale one")
+    assert in_options(error, ["--data.channels"]).expected == "a colour image, where --data.channels 1 reads grey ones"
+    assert in_options(error, []).expected == error.expected

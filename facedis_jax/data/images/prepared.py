@@ -83,6 +83,7 @@ def survey_images(
         classes or {},
         refused=refused or {},
         data_files=data_files or {},
+        rules=images.rules,
     )
 
 

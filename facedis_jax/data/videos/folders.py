@@ -6,7 +6,9 @@ such a take is `<subject>/<expression>/session0/<take>`.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +61,13 @@ class FrameFolders(ClipBuilder):
                 settings.cutting.frame_indices(take, len(paths))
                 takes[name] = paths
         names = list(takes)
+        rules: Counter[str] = Counter()
 
         def read(index: int) -> tuple[np.ndarray, bytes]:
             paths = takes[names[index]]
-            return _read_frames(paths[0].parent, paths, settings)
+            return _read_frames(paths[0].parent, paths, settings, rules)
 
-        return _survey(folder, takes, read, settings, refusals)
+        return replace(_survey(folder, takes, read, settings, refusals), rules=rules)
 
 
 class VideoFiles(ClipBuilder):
@@ -151,10 +154,12 @@ def _in_order(take: Path, paths: Iterable[Path]) -> list[Path]:
     return [numbered[number] for number in sorted(numbered)]
 
 
-def _read_frames(take: Path, paths: Sequence[Path], settings: ClipSettings) -> tuple[np.ndarray, bytes]:
+def _read_frames(
+    take: Path, paths: Sequence[Path], settings: ClipSettings, rules: Counter[str]
+) -> tuple[np.ndarray, bytes]:
     indices = settings.cutting.frame_indices(take, len(paths))
     wanted = np.unique(indices)
-    images = open_images([paths[i] for i in wanted], settings.framing)
+    images = open_images([paths[i] for i in wanted], settings.framing, rules=rules)
     frames, digest = [], hashlib.sha256()
     for i in range(len(wanted)):
         pixels, data = images.read(i)

@@ -69,6 +69,18 @@ def test_any_folder_is_read_with_its_folders_in_the_order_of_the_names(load, tmp
     assert images.train.labels == {}
 
 
+def test_a_set_tells_which_rules_its_images_were_read_by(load, tmp_path):
+    folder = _fill(tmp_path / "mine", [f"{i:02d}.png" for i in range(12)], 16)
+    Image.new("RGBA", (16, 16)).save(folder / "03.png")
+    Image.new("L", (16, 16)).save(folder / "04.png")
+    Image.new("L", (16, 16)).save(folder / "05.png")
+    # From the files, and from the prepared copy.
+    for _ in range(2):
+        assert load("folder", folder).data_files["by rule"] == (
+            "2 grey among colour ones, given three equal channels, 1 with transparency, shown over white"
+        )
+
+
 @pytest.mark.parametrize(("count", "found"), [(None, "no such folder"), (0, "no image"), (1, "0 and 1 of 1")])
 def test_too_few_images_are_named(load, tmp_path, count, found):
     folder = tmp_path / "mine"
