@@ -2,12 +2,12 @@
 
 import sys
 
-from facedis_jax.stopping import stop_on_signals
+from facedis_jax.commands import begin_command
 
 
 def command() -> int:
     """Runs `facedis` as a process of its own, which signals end in one line; returns the exit code."""
-    stop_on_signals()
+    begin_command()
     from facedis_jax.cli import main
 
     return main()

@@ -1,5 +1,7 @@
 """The one error that a user sees: what was looked at, what was expected there, what was found."""
 
+import os
+
 
 class InputError(Exception):
     """Input from outside (a file, a folder, an option) that cannot be used.
@@ -15,8 +17,17 @@ class InputError(Exception):
     def __init__(self, where: object, expected: str, found: str):
         self.where, self.expected, self.found = str(where), expected, found
         line = " ".join(f"{self.where}: expected {expected}, found {found}".split())
-        # Names of files may hold anything, control sequences of the terminal among it.
-        super().__init__("".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in line))
+        super().__init__(printable(line))
+
+
+def printable(text: str) -> str:
+    """A text with escapes for what cannot be shown; names of files may hold control sequences and what is no text.
+
+    Example:
+      >>> printable("smile" + chr(27))
+      'smile\\\\x1b'
+    """
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)
 
 
 def check_least(config: object, **least: float) -> None:
@@ -56,6 +67,22 @@ def check_power_of_two(where: str, number: int, *, least: int = 1, most: int | N
     if number < max(least, 1) or number & (number - 1) or (most is not None and number > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise InputError(where, f"a power of two {bounds}", str(number))
+
+
+def check_utf8(path: os.PathLike[str], what: str) -> None:
+    """Checks that a path is text in UTF-8: libraries that write files cannot be given another.
+
+    Args:
+      path: where they are to write.
+      what: they write, for the error.
+
+    Raises:
+      InputError: it is not.
+    """
+    try:
+        os.path.abspath(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(path, f"a folder for {what} whose path is UTF-8 text", "other bytes in it") from None
 
 
 def reason(error: Exception) -> str:

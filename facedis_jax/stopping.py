@@ -127,12 +127,6 @@ def stop_on_signals(last_words: str = "stopped") -> None:
         _command.listen()
 
 
-def stop_on_signals_as_command(last_words: str = "stopped") -> None:
-    """As `stop_on_signals` where `python -m` looks for a module of the package whose `__init__` calls this."""
-    if sys.argv[:1] == ["-m"]:
-        stop_on_signals(last_words)
-
-
 def is_command() -> bool:
     """Whether signals end this process as `stop_on_signals` says."""
     return _command is not None

@@ -13,7 +13,8 @@ PACKAGE = ROOT / "facedis_jax"
 
 # From the ground up; what stands on one floor does not import its neighbours, unless FLOOR_MATES says so.
 FLOORS = (
-    {"errors", "extras", "stopping"},
+    {"stopping"},
+    {"commands", "errors", "extras", "file_owners"},
     {"formats", "geometry", "losses", "metrics", "sampling"},
     {"rendering", "models"},
     {"learners", "data"},

@@ -12,8 +12,11 @@ import rich.console
 import rich.progress
 import tensorflow_datasets as tfds
 
-from facedis_jax.errors import InputError, reason
+from facedis_jax.errors import InputError, check_utf8, reason
+from facedis_jax.file_owners import allow_unknown_owners
 from facedis_jax.formats.whole import write_text
+
+allow_unknown_owners()
 
 T = TypeVar("T")
 Builder = TypeVar("Builder", bound="PreparedBuilder")
@@ -75,6 +78,7 @@ def open_prepared(
       InputError: where the files cannot be used or the cache cannot be written.
     """
     base = Path(prepared_dir) if prepared_dir is not None else cache_dir()
+    check_utf8(base, "prepared data")
     data_dir = base / _listing_hash(folder, files)[:16]
     try:
         builder = make_builder(data_dir)
@@ -121,7 +125,7 @@ def find_damaged(
       InputError: where all examples are damaged, or the cache cannot be written.
     """
     base = Path(prepared_dir) if prepared_dir is not None else cache_dir()
-    key = hashlib.sha256(f"{_listing_hash(folder, files)}\0{what}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{_listing_hash(folder, files)}\0{what}".encode(errors="surrogateescape")).hexdigest()[:16]
     found = base / f"damaged-{key}.json"
     if found.exists():
         return json.loads(found.read_text(encoding="utf-8"))
@@ -143,12 +147,20 @@ def find_damaged(
 
 def names_hash(names: Sequence[str]) -> str:
     """A short hash of a list of names."""
-    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def cache_dir() -> Path:
-    """The folder of prepared data by default: `facedis_jax` in $XDG_CACHE_HOME or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facedis_jax"
+    """The folder of prepared data by default: `facedis_jax` in $XDG_CACHE_HOME or in ~/.cache.
+
+    Raises:
+      InputError: this user has no home.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facedis_jax"
+    except RuntimeError:
+        expected = "a folder for prepared data, or $HOME or $XDG_CACHE_HOME for the default one"
+        raise InputError("prepared", expected, "none") from None
 
 
 def track(items: Sequence[T], description: str) -> Iterable[T]:
@@ -162,11 +174,13 @@ def _is_prepared(builder: PreparedBuilder) -> bool:
 
 
 def _listing_hash(folder: Path, files: Iterable[Path]) -> str:
-    digest = hashlib.sha256(str(folder.resolve()).encode())
+    digest = hashlib.sha256(os.fsencode(folder.resolve()))
     for path in files:
         try:
             status = path.stat()
         except OSError as error:
             raise InputError(path, "a file that can be read", reason(error)) from None
-        digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(
+            f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
     return digest.hexdigest()

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from facedis_jax.data.pixel_set import PixelSet, Split, pixel_example
 from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, find_damaged, open_prepared, track
 from facedis_jax.data.refusals import STRICT, Refusals
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.files import refuse_links_out
 from facedis_jax.formats.images import Framing
 
@@ -193,7 +193,7 @@ class PixelBuilder(PreparedBuilder):
         metadata, key = self.info.metadata, 0
         for index in track(indices.tolist(), f"Reading {split} {self.what}"):
             examples, content = self.examples(*survey.read(index))
-            digest.update(f"{split}\0{survey.names[index]}\0".encode() + content)
+            digest.update(f"{split}\0{survey.names[index]}\0".encode(errors="surrogateescape") + content)
             if self.builder_config.settings.examples_per_file != 1:
                 metadata.setdefault("clips", {}).setdefault(split, []).append(len(examples))
             for window, pixels in enumerate(examples):
@@ -283,7 +283,7 @@ def load_prepared_pixels(
         test=split("test", survey.test),
         shape=settings.shape,
         content_hash=builder.info.metadata["content_hash"],
-        classes=survey.classes,
+        classes={label: tuple(map(printable, names)) for label, names in survey.classes.items()},
         skipped=skipped,
         data_files={**survey.data_files, **({"by rule": by_rule} if by_rule else {})},
     )

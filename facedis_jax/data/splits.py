@@ -79,7 +79,7 @@ def first_by_hash(indices: np.ndarray, names: Sequence[str], count: int | None) 
     """
     if count is None or count >= len(indices):
         return indices
-    order = sorted(indices.tolist(), key=lambda i: hashlib.sha256(names[i].encode()).digest())
+    order = sorted(indices.tolist(), key=lambda i: hashlib.sha256(names[i].encode(errors="surrogateescape")).digest())
     return np.sort(np.array(order[:count], indices.dtype))
 
 

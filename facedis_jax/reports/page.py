@@ -137,7 +137,7 @@ class Page:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the page, whole or not at all."""
-        write_whole(path, self.html().encode())
+        write_whole(path, self.html().encode("utf-8", "backslashreplace"))
 
     def _add(self, kind: str, **content: Any) -> None:
         """Adds what the template shows for a part of this kind."""

@@ -15,12 +15,13 @@ from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
 import jax
 import tyro
 
+from facedis_jax.commands import end_command
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.options import in_options, option_names, typed_options
 from facedis_jax.runs.renamed import check_renamed
-from facedis_jax.stopping import ignore_signals, leave, wait_if_leaving
+from facedis_jax.stopping import leave, wait_if_leaving
 from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
 from facedis_jax.training.parallel import Method, dividing_prefix
 
@@ -164,10 +165,7 @@ def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> NoReturn
         code, line = os.EX_IOERR, f"error: {error.filename or 'writing'}: {error.strerror or error}"
     except KeyboardInterrupt:
         code, line = 130, ""
-    ignore_signals()
-    if line:
-        print(line, file=sys.stderr)
-    sys.exit(code)
+    end_command(code, line)
 
 
 def _without_late_writes(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -17,8 +17,11 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from facedis_jax.errors import InputError
+from facedis_jax.file_owners import allow_unknown_owners
 from facedis_jax.formats.json_files import read_json, to_jsonable, write_json
 from facedis_jax.learners.learner import State
+
+allow_unknown_owners()
 
 _logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facedis_jax.errors import InputError, reason
+from facedis_jax.errors import InputError, check_utf8, reason
 from facedis_jax.formats.json_files import read_json, to_jsonable, write_json
 
 
@@ -48,6 +48,7 @@ class RunFolder:
             has other keys, holds other things, or cannot be written.
         """
         path = Path(workdir)
+        check_utf8(path, "checkpoints")
         config = to_jsonable({key: value for key, value in config.items() if key != "workdir"})
         try:
             path.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Damaged examples are skipped where that is asked for, counted and named; else they are errors."""
 
 import gzip
+import pwd
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 from facedis_jax.data.faces.bu3dfe import load_bu3dfe
 from facedis_jax.data.faces.coma import load_coma
 from facedis_jax.data.images.load import load_images
-from facedis_jax.data.prepared import find_damaged
+from facedis_jax.data.prepared import cache_dir, find_damaged
+from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, write_mesh
@@ -276,3 +278,16 @@ def test_a_set_of_damaged_examples_alone_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"2 damaged ones, such as 0\.ply"):
         find_damaged("toys", ["0", "1"], read, tmp_path, [], tmp_path / "prepared")
     assert not (tmp_path / "prepared").exists()
+
+
+def test_without_a_home_the_cache_is_asked_for(monkeypatch):
+    def unknown(*_):
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(InputError, match="prepared: expected a folder for prepared data, or"):
+        cache_dir()
+    with pytest.raises(InputError, match="face model"):
+        load_face_model("~/model.npz")

@@ -68,3 +68,10 @@ def test_reading_what_is_not_there_or_broken(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(InputError, match=r"config.json: expected a JSON file"):
         RunFolder.read(tmp_path)
+
+
+def test_a_folder_that_is_no_text_is_refused_before_it_is_made(tmp_path):
+    path = tmp_path / os.fsdecode(b"na\xefve")
+    with pytest.raises(InputError, match=r"na\\udcefve: expected a folder for checkpoints whose path is UTF-8 text"):
+        RunFolder.open(path, {})
+    assert not path.exists()

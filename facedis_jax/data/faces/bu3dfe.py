@@ -278,7 +278,7 @@ def _read(faces: Sequence[FaceFile], folder: Path) -> tuple[np.ndarray, np.ndarr
     triangles: np.ndarray | None = None
     for face in track(faces, "Reading BU-3DFE"):
         data = read_mesh_bytes(face.path)
-        digest.update(f"{face.name}\0{len(data)}\0".encode() + data)
+        digest.update(f"{face.name}\0{len(data)}\0".encode(errors="surrogateescape") + data)
         mesh = parse_mesh(face.path, data)
         triangles = mesh.triangles if triangles is None else triangles
         _checked(face.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)

@@ -76,7 +76,7 @@ class Coma(FaceBuilder):
             frames = []
             for i in sequence:
                 data = read_mesh_bytes(paths[i])
-                digest.update(f"{names[i]}\0{len(data)}\0".encode() + data)
+                digest.update(f"{names[i]}\0{len(data)}\0".encode(errors="surrogateescape") + data)
                 frames.append(_checked(paths[i], parse_mesh(paths[i], data), first).vertices.astype(np.float32))
             vertices = np.stack(frames)
             levels.append(sequence_levels(vertices))

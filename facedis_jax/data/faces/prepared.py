@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.faces.face_set import Face, FaceSet
 from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, open_prepared
+from facedis_jax.errors import printable
 from facedis_jax.formats.meshes import UNITS
 
 
@@ -159,8 +160,8 @@ def load_prepared_faces(
         test=source("test"),
         neutrals=np.stack([neutrals[i]["vertices"] for i in range(len(neutrals))]),
         triangles=np.array(metadata["triangles"], np.int32),
-        subjects=tuple(metadata["subjects"]),
-        expressions=tuple(metadata["expressions"]),
+        subjects=tuple(map(printable, metadata["subjects"])),
+        expressions=tuple(map(printable, metadata["expressions"])),
         names=tuple(metadata["names"]),
         scale=scale,
         content_hash=metadata["content_hash"],

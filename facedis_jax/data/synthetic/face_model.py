@@ -76,7 +76,10 @@ def load_face_model(path: str | Path | None = None) -> FaceModel:
         asset = resources.files("facedis_jax.data") / "assets" / "makehuman_face.npz"
         with resources.as_file(asset) as embedded:
             return _build(embedded, "embedded face", _read_npz(embedded))
-    path = Path(path).expanduser()
+    try:
+        path = Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(path, "a face model (.npz) or a checkout of ICT-FaceKit", str(error)) from None
     if path.is_dir():
         return _build(path, "ICT-FaceKit", _read_facekit(path))
     if not path.is_file():
@@ -157,7 +160,7 @@ def _build(where: Path, name: str, raw: dict[str, np.ndarray]) -> FaceModel:
         del taken
         if not np.isfinite(arrays[key]).all():
             raise InputError(where, f"finite numbers in {key}", "NaN or infinite values")
-    digest = hashlib.sha256("\n".join(names).encode())
+    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
     for key in sorted(arrays):
         digest.update(np.ascontiguousarray(arrays[key]).data)
     return FaceModel(

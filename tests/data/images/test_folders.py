@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -96,3 +98,10 @@ def test_real_portraits(real_data, load):
     images = stack_images(portraits.train.source).astype(float)
     assert images.shape == (20, 64, 64, 3)
     assert np.abs(np.diff(images, axis=2)).mean() < images.std() / 3
+
+
+def test_names_that_are_not_utf8_are_read(load, tmp_path):
+    names = [os.fsdecode(b"na\xefve/%d\xff.png" % number) for number in range(12)]
+    images = load("folder", _fill(tmp_path / os.fsdecode(b"\xfeimages"), names, 16))
+    assert sorted([*images.train.names, *images.test.names]) == sorted(names)
+    assert len(stack_images(images.train.source)) == 10

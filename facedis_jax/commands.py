@@ -1,0 +1,61 @@
+"""How the process of a command begins and ends: its signals, its streams, its last line and exit code."""
+
+import io
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+from facedis_jax.stopping import ignore_signals, stop_on_signals
+
+
+def begin_command(last_words: str = "stopped") -> None:
+    """Signals end this process, a command, with one line, and it can print whatever its streams are.
+
+    Args:
+      last_words: the line, after the name of the signal.
+    """
+    _open_streams()
+    # It tells of a home that cannot be written, which matters to no run.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    stop_on_signals(last_words)
+
+
+def begin_command_of_package(last_words: str = "stopped") -> None:
+    """As `begin_command`, where `python -m` looks for a module of the package whose `__init__` calls this."""
+    if sys.argv[:1] == ["-m"]:
+        begin_command(last_words)
+
+
+def end_command(code: int, line: str = "") -> NoReturn:
+    """Exits with a code, after a line on stderr if there is one; also where a stream has nobody who reads it."""
+    ignore_signals()
+    with suppress(OSError, ValueError):
+        if line:
+            print(line, file=sys.stderr, flush=True)
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            # What it still holds would fail again at the interpreter's end, with lines and a code of its own.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Makes streams of what is closed, and escapes of characters that an encoding lacks."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Else the next file to be opened, a checkpoint perhaps, would get its number and all that is printed.
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

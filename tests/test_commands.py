@@ -1,0 +1,43 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+BEGIN = "import os, sys; from facedis_jax.commands import *; begin_command();"
+
+
+def run(program, **streams):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run([sys.executable, "-c", BEGIN + program], env=env, text=True, timeout=60, check=False, **pipes)
+
+
+def test_a_command_ends_with_its_code_and_line():
+    done = run("print('output'); end_command(2, 'error: the line')")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "output\n", "error: the line\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_that_an_encoding_lacks_are_escaped(encoding):
+    program = "print('\\udcff \\u4e2d'); end_command(0, '\\udcff')"
+    code = [sys.executable, "-c", BEGIN + program]
+    done = subprocess.run(code, env={"PYTHONIOENCODING": encoding}, capture_output=True, check=False)
+    shown = "中".encode() if encoding == "utf-8" else b"\\u4e2d"
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\\udcff " + shown + b"\n", b"\\udcff\n")
+
+
+def test_closed_streams_are_not_what_the_next_file_is_written_to(tmp_path):
+    program = f"file = open(r'{tmp_path}/numbers', 'w'); print('output'); os.write(1, b'more'); os.write(2, b'error');"
+    program += "print(sys.stderr.isatty()); file.write('1 2 3'); end_command(3, 'error: the line')"
+    shell = 'exec "$0" -c "$1" >&- 2>&- <&-'
+    done = subprocess.run(["bash", "-c", shell, sys.executable, BEGIN + program], timeout=60, check=False)
+    assert done.returncode == 3
+    assert (tmp_path / "numbers").read_text() == "1 2 3"
+
+
+def test_a_full_stream_changes_no_exit_code():
+    with open("/dev/full", "w") as full:
+        assert run("print('output'); end_command(0)", stdout=full).returncode == 0
+        done = run("print('output'); end_command(2, 'error: the line')", stdout=full, stderr=full)
+        assert done.returncode == 2
