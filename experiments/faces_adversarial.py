@@ -26,7 +26,7 @@ from facedis_jax.learners import AbpConfig, AdversarialConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.images.adversarial import AdversarialResults, write_adversarial_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
-from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images
+from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images, with_channels
 from facedis_jax.runs.pixels import (
     Examples,
     ModelRun,
@@ -103,6 +103,8 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
     images = load_image_set(config.data)
+    abp = with_channels(config.learner.abp, images)
+    config = replace(config, learner=replace(config.learner, abp=abp))
     check_model(config.learner.abp.model, images, "--learner.abp.model")
     check_training(config.training, images.train.source)
     run = open_model_run(

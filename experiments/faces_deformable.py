@@ -29,7 +29,14 @@ from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, Opti
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.reports.images.deformable import DeformableResults, write_deformable_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
-from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images, without_geometry
+from facedis_jax.runs.images import (
+    ImageDataConfig,
+    TrainedImages,
+    load_image_set,
+    train_images,
+    with_channels,
+    without_geometry,
+)
 from facedis_jax.runs.pixels import (
     Examples,
     ModelRun,
@@ -163,6 +170,7 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 def main(config: FacesConfig, options: RunOptions) -> int:
     images = load_image_set(config.data)
+    config = replace(config, learner=with_channels(config.learner, images))
     views = config.views.load(images)
     check_model(config.learner.model, images)
     check_training(config.training, images.train.source)

@@ -34,7 +34,14 @@ from facedis_jax.learners.abp import Part
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.transfer import TransferResults, write_transfer_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
-from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images, without_geometry
+from facedis_jax.runs.images import (
+    ImageDataConfig,
+    TrainedImages,
+    load_image_set,
+    train_images,
+    with_channels,
+    without_geometry,
+)
 from facedis_jax.runs.pixels import (
     Examples,
     ModelRun,
@@ -111,6 +118,7 @@ def main(config: TransferConfig, options: RunOptions) -> int:
     if config.runs < 1:
         raise InputError("--runs", "at least 1", str(config.runs))
     sets = load_sets(config)
+    config = replace(config, learner=with_channels(config.learner, sets.source))
     front = frontal_faces(config, sets.target)
     check_model(config.learner.model, sets.source)
     check_training(config.training, sets.source.train.source)
@@ -174,7 +182,11 @@ def frontal_faces(config: TransferConfig, target: ImageSet) -> ArrayImages:
     """
     for split in (target.train, target.test):
         if "view" not in split.labels:
-            raise InputError("--target.kind", "images of known views (multi_pie or synthetic)", target.name)
+            raise InputError(
+                "--target.kind",
+                "images of known views (multi_pie, synthetic, or a folder whose labels.csv has them)",
+                target.name,
+            )
     rows = np.flatnonzero(target.train.labels["view"] == 0)
     rows = first_by_hash(rows, target.train.names, config.frontal)
     if len(rows) < config.fine_tuning.batch_size:

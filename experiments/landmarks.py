@@ -35,7 +35,7 @@ from facedis_jax.metrics import landmark_error
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.landmarks import LandmarkResults, write_landmark_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
-from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images
+from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images, with_channels
 from facedis_jax.runs.pixels import (
     Examples,
     ModelRun,
@@ -97,6 +97,7 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
     if config.samples < 1:
         raise InputError("--samples", "at least 1", str(config.samples))
     images = load_image_set(config.data)
+    config = replace(config, learner=with_channels(config.learner, images))
     check_landmarks(images)
     check_model(config.learner.model, images)
     check_training(config.training, images.train.source)
@@ -128,7 +129,7 @@ def check_landmarks(images: ImageSet) -> None:
     """
     for split in (images.train, images.test):
         if "landmarks" not in split.labels:
-            expected = "images with landmarks (celeba with its list of them, mafl, or synthetic)"
+            expected = "images with landmarks (celeba or a folder with a list of them, mafl, or synthetic)"
             raise InputError("--data.kind", expected, f"{images.name} without any")
     people = images.train.labels.get("subject", range(len(images.train.source)))
     if len(np.unique(people)) < 2:

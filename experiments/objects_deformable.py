@@ -37,7 +37,14 @@ from facedis_jax.learners import AbpConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.reports.images.objects import Digits, ObjectResults, TransferredDeformations, write_objects_report
 from facedis_jax.runs.command_line import RunOptions, chosen_devices, device_label, run_experiment, say
-from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, loaded_images, train_images
+from facedis_jax.runs.images import (
+    ImageDataConfig,
+    TrainedImages,
+    load_image_set,
+    loaded_images,
+    train_images,
+    with_channels,
+)
 from facedis_jax.runs.pixels import (
     Examples,
     ModelRun,
@@ -263,7 +270,7 @@ def numbers_of(
 
 def learner_of(config: ObjectsConfig, images: ImageSet) -> AbpConfig:
     """The learner of faces and of cars, for images of this size."""
-    return replace(config.learner, model=replace(config.learner.model, size=images.size))
+    return with_channels(replace(config.learner, model=replace(config.learner.model, size=images.size)), images)
 
 
 def load_digits(data: DigitDataConfig, size: int) -> ImageSet:

@@ -144,6 +144,11 @@ class PixelBuilder(PreparedBuilder):
     index_keys: ClassVar[tuple[str, ...]]
 
     @classmethod
+    def settle(cls, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings by name with those that follow from the files where they are not given."""
+        return dict(given)
+
+    @classmethod
     @abstractmethod
     def survey(cls, folder: Path, settings: Any, refusals: Refusals = STRICT) -> PixelSurvey:
         """Lists the files in `folder`, and checks all that can be told without reading their pixels.
@@ -318,6 +323,7 @@ def load_pixels(
     for name in settings:
         if name not in known:
             raise InputError(f"the set {kind}", f"settings among {', '.join(known)}", name)
+    settings = sets[kind].settle(Path(folder), settings)
     return load_prepared_pixels(
         sets[kind], folder, settings_type(**settings), prepared_dir, skip_damaged=skip_damaged, links_out=links_out
     )

@@ -234,14 +234,14 @@ def open_images(
         grey_as_colour = first.mode != "L"
         if framing.channels == 3 and not grey_as_colour:
             probed = [is_grey(path) for path in paths[:_PROBED]]
-            grey_as_colour = 2 * sum(probed) <= len(probed) and len(probed) > 1
+            grey_as_colour = 1 <= probed.count(True) <= probed.count(False)
     framing.pixels(path, first.convert("RGB") if grey_as_colour else first)
     sizes = usual_sizes if first.size in usual_sizes else (first.size,)
     return ImageFiles(paths, framing, first.size, sizes, grey_as_colour, Counter() if rules is None else rules)
 
 
-def is_grey(path: Path) -> bool:
-    """Whether a file's header says that its image has no colours; False where it cannot be told.
+def is_grey(path: Path) -> bool | None:
+    """Whether a file's header says that its image has no colours; None where it cannot be told.
 
     Raises:
       InputError: where the file is not there.
@@ -258,7 +258,7 @@ def is_grey(path: Path) -> bool:
                 return _has_no_colours(Image.open(io.BytesIO(data), formats=FORMATS))
             if len(data) < _HEADER_BYTES:
                 break
-    return False
+    return None
 
 
 def decode_image(path: object, data: bytes) -> Image.Image:

@@ -65,7 +65,7 @@ class ImageDataConfig:
       max_train, max_test: a fixed choice of so many images of a real set's halves; None for all.
       category: of CIFAR-10's objects.
       crop: of a real set's images, see `facedis_jax.formats.images.Framing`; None for the set's own.
-      channels: of a real set's images, 3 or 1; None for the set's own.
+      channels: of a real set's images, 3 or 1; None for the set's own, in a folder the files' own.
       views: of Multi-PIE, in degrees; None for the set's own.
       max_test_per_view: of Multi-PIE, a fixed choice of so many test images of each view; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
@@ -109,6 +109,13 @@ def load_image_set(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     settings = {name: getattr(data, name) for name in names}
     how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out}
     return load_images(data.kind, folder, size=data.size, prepared_dir=data.prepared, **how, **settings)
+
+
+def with_channels(learner: AbpConfig, images: ImageSet) -> AbpConfig:
+    """The learner, whose generator makes grey images where the data are grey; its colours are the preset's else."""
+    if images.channels == 1 and learner.model.channels == 3:
+        return replace(learner, model=replace(learner.model, channels=1))
+    return learner
 
 
 def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:

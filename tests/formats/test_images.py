@@ -270,7 +270,7 @@ def test_headers_tell_grey_from_colour(tmp_path, image, grey):
     image.resize((300, 300)).save(tmp_path / "a.tif")
     assert image_files.is_grey(tmp_path / "a.tif") is grey
     (tmp_path / "a.png").write_bytes(b"no image")
-    assert not image_files.is_grey(tmp_path / "a.png")
+    assert image_files.is_grey(tmp_path / "a.png") is None
 
 
 @pytest.mark.parametrize(

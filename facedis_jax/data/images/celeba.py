@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from facedis_jax.data.images.labels import LANDMARK_COLUMNS, LANDMARKS
 from facedis_jax.data.images.layouts import beside, find_file, find_folder, shown, subfolders
 from facedis_jax.data.images.lists import ImageList, intersect, list_images, match_names, read_list
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
@@ -21,16 +22,12 @@ T = TypeVar("T")
 WHERE_TO_GET_CELEBA = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 WHERE_TO_GET_MAFL = "https://github.com/zhzhanp/TCDCN-face-alignment"
 
-LANDMARKS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
-"""The five points, in their order; left and right are the viewer's."""
-
 _IMAGES = "img_align_celeba"
 _IMAGE_FOLDERS = (_IMAGES, f"{_IMAGES}_png")
 _LIST_FOLDERS = ("anno", "eval", "mafl")
 _AROUND_IMAGES = (*_IMAGE_FOLDERS, "img")
 _PARTITION, _IDENTITY, _LANDMARKS = "list_eval_partition", "identity_CelebA", "list_landmarks_align_celeba"
 _TRAINING, _TESTING = "training", "testing"
-_COLUMNS = [f"{point}_{axis}" for point in LANDMARKS for axis in "xy"]
 _PARTITIONS = {"train": 0, "validation": 1, "test": 2}
 
 
@@ -299,7 +296,7 @@ def _read_landmarks(edition: _Edition, images: ImageFiles) -> ImageList[list[flo
         return numbers
 
     kind = f"{len(LANDMARKS)} points in {width} x {height} pixels"
-    return edition.read(_LANDMARKS, _COLUMNS, parse, kind, counted=True)
+    return edition.read(_LANDMARKS, LANDMARK_COLUMNS, parse, kind, counted=True)
 
 
 def _read_partition(values: Sequence[str]) -> int:

@@ -1,18 +1,23 @@
 """FFHQ (Karras et al., 2019), and any other folder of images without labels."""
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from facedis_jax.data.images.lists import list_images
+from facedis_jax.data.images.labels import LABELS_FILE, find_labels, read_labels
+from facedis_jax.data.images.lists import intersect, list_images
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.refusals import STRICT, Refusals
-from facedis_jax.data.splits import every_tenth
+from facedis_jax.data.splits import EVERY_TENTH, every_tenth
 from facedis_jax.errors import InputError
-from facedis_jax.formats.images import open_images
+from facedis_jax.formats.files import list_files
+from facedis_jax.formats.images import IMAGE_SUFFIXES, is_grey, open_images
 
 WHERE_TO_GET_FFHQ = "https://github.com/NVlabs/ffhq-dataset"
 FFHQ_TRAIN = 60_000
@@ -20,6 +25,9 @@ FFHQ_TRAIN = 60_000
 
 _FFHQ_FOLDERS = {128: "thumbnails128x128", 256: "images256x256", 1024: "images1024x1024"}
 _FFHQ_LAYOUT = f"FFHQ's 00000/00000.png (get it from {WHERE_TO_GET_FFHQ})"
+
+
+_MOST_ENDINGS = 5
 
 
 @dataclass(frozen=True)
@@ -68,14 +76,66 @@ class Ffhq(ImageBuilder):
 
 
 class ImageFolder(ImageBuilder):
-    """Any folder of images of one size, those in its folders included; every tenth by name is tested."""
+    """Any folder of images of one size, those in its folders included, with a `labels.csv` beside them or without.
+
+    The labels "subject", "view", "expression" and "landmarks" are what `labels.csv` knows of persons, views,
+    expressions and five points; see `facedis_jax.data.images.labels.read_labels`. Images of which it says less than of
+    others are not used. Where there are persons, the first tenth of them, rounded up, are tested; else every tenth
+    image by name. Images are grey where all files are, unless `channels` says otherwise.
+    """
 
     name = "folder_images"
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put images of one size in a folder."
 
     @classmethod
+    def settle(cls, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+        if "channels" in given:
+            return dict(given)
+        return {**given, "channels": 3 if _any_colour(list_images(folder, "images", deep=True)) else 1}
+
+    @classmethod
     def survey(cls, folder: Path, settings: ImageSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         paths = list_images(folder, "images", deep=True)
+        mixed = settings.channels == 3 and _any_colour(paths)
+        images = open_images(paths, settings.framing, grey_as_colour=mixed)
+        path = find_labels(folder, paths)
+        data_files = {"images": f"{len(paths):,}", "split": EVERY_TENTH, "labels": f"none ({LABELS_FILE} is not there)"}
+        labels: Mapping[str, np.ndarray] = {}
+        classes: Mapping[str, Sequence[str]] = {}
+        if path is not None:
+            found = read_labels(path, images.size, refusals)
+            kept, counted = intersect(found.names(paths), [found.lines], folder, folder)
+            paths = [paths[i] for i in kept]
+            images = replace(images, paths=paths)
+            labels, classes = found.arrays(paths, images)
+            data_files |= {"labels": found.summary(folder), **counted}
         names = [path.relative_to(folder).as_posix() for path in paths]
-        images = open_images(paths, settings.framing)
-        return survey_images(f"folder/{folder.resolve().name}", images, names, every_tenth(names), settings)
+        is_test = every_tenth(names)
+        if len(people := classes.get("subject", ())) > 1:
+            is_test = np.isin(labels["subject"], np.arange(-(-len(people) // 10)))
+            data_files["split"] = f"by person: {labels['subject'][is_test].max() + 1} of {len(people)} are tested"
+        data_files |= _not_read(folder)
+        return survey_images(
+            f"folder/{folder.resolve().name}",
+            images,
+            names,
+            is_test,
+            settings,
+            lists=[] if path is None else [path],
+            labels=labels,
+            classes=classes,
+            refused=refusals.lines,
+            data_files=data_files,
+        )
+
+
+def _any_colour(paths: Sequence[Path]) -> bool:
+    return any(is_grey(path) is False for path in paths)
+
+
+def _not_read(folder: Path) -> dict[str, str]:
+    """How many files of a folder are no images, by the endings of their names, for a set's `data_files`."""
+    others = [path for path in list_files(folder) if path.suffix.lower() not in IMAGE_SUFFIXES]
+    endings = Counter(path.suffix.lower() or "no ending" for path in others if path.name.lower() != LABELS_FILE)
+    text = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(_MOST_ENDINGS))
+    return {"not read": text} if text else {}

@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 _LONGEST_LINE = 1 << 12
 _MOST_BLANK = 1000
-_SHOWN = 100  # letters of what is wrong
+SHOWN = 100
+"""How many letters of what is wrong an error has."""
 
 
 def list_images(folder: Path, layout: str, *, deep: bool = False) -> list[Path]:
@@ -137,7 +138,7 @@ def read_list(
       InputError: where the list cannot be read, names no image, or one twice or by a path, or has wrong values for one;
         names the line.
     """
-    lines = _rows(path)
+    lines = read_rows(path)
     count, order = None, list(range(1, len(columns) + 1))
     width = len(order) + 1
     first = next(lines, None)
@@ -153,7 +154,7 @@ def read_list(
         if not name:
             raise InputError(where, f"an image's name and {kind}", "an empty line")
         if "/" in name or "\\" in name:
-            raise InputError(where, "the name of an image that is there, without a folder", repr(name[:_SHOWN]))
+            raise InputError(where, "the name of an image that is there, without a folder", repr(name[:SHOWN]))
         if name in found:
             raise InputError(where, "each image once", f"{name} again")
         with refusals.of(name):
@@ -163,7 +164,7 @@ def read_list(
             try:
                 found[name] = parse(values)
             except ValueError:
-                raise InputError(where, f"an image's name and {kind}", repr(" ".join(values)[:_SHOWN])) from None
+                raise InputError(where, f"an image's name and {kind}", repr(" ".join(values)[:SHOWN])) from None
     if not found:
         raise InputError(path, f"a list of images with {kind}", "none")
     if count is not None and count < len(found):
@@ -200,14 +201,14 @@ def intersect(
             lacking.append(f"{(~known).sum():,} that are not in {shown(one.path, folder)}")
         if len(one.values) > listed:
             listed, there = len(one.values), int(known.sum())
-    where = shown(images, folder)
-    text = f"{len(names):,} in {where}"
+    where = "" if images == folder else f" in {shown(images, folder)}"
+    text = f"{len(names):,}{where}"
     if there < listed:
-        text = f"{there:,} of {listed:,} listed images are there, in {where}"
+        text = f"{there:,} of {listed:,} listed images are there{where and ','}{where}"
     return np.flatnonzero(kept).tolist(), {"images": text} | ({"not used": ", ".join(lacking)} if lacking else {})
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """A line of a list: its number, its fields, and whether they are separated by more than white space."""
 
     number: int
@@ -215,7 +216,12 @@ class _Row(NamedTuple):
     separated: bool
 
 
-def _rows(path: Path) -> Iterator[_Row]:
+def read_rows(path: Path) -> Iterator[Row]:
+    """The lines of a list one after another; see `read_list` for what separates their fields.
+
+    Raises:
+      InputError: as `read_lines`, and where quotes or lines in them are longer than lists have.
+    """
     lines = read_lines(path)
     first = next(lines, None)
     if first is None:
@@ -223,38 +229,38 @@ def _rows(path: Path) -> Iterator[_Row]:
     lines = chain([first], lines)
     if "," not in first and path.suffix.lower() != ".csv":
         for number, line in enumerate(lines, 1):
-            yield _Row(number, line.split(), False)
+            yield Row(number, line.split(), False)
         return
     # Where the comma is the decimal sign, spreadsheets separate by semicolons.
     reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
     try:
         for fields in reader:
-            yield _Row(reader.line_num, [field.strip() for field in fields], True)
+            yield Row(reader.line_num, [field.strip() for field in fields], True)
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}", "values separated by commas", str(error)) from None
 
 
-def _columns_of(path: Path, header: _Row, columns: Sequence[str]) -> list[int]:
+def _columns_of(path: Path, header: Row, columns: Sequence[str]) -> list[int]:
     """Which fields hold some columns, by their names; a single column may have any name."""
     known = [field.lower() for field in header.fields]
     if len(columns) == 1 and columns[0] not in known and len(known) == 2:
         return [1]
     missing = [column for column in columns if column not in known]
     if missing:
-        found = repr(",".join(header.fields)[:_SHOWN])
+        found = repr(",".join(header.fields)[:SHOWN])
         raise InputError(f"{path}, line {header.number}", f"a name for images and {', '.join(columns)}", found)
     return [known.index(column) for column in columns]
 
 
-def _count_of(path: Path, first: _Row, second: _Row | None, columns: Sequence[str]) -> int:
+def _count_of(path: Path, first: Row, second: Row | None, columns: Sequence[str]) -> int:
     """How many images a list says that it has, on its first line; the second has the names of its columns."""
     try:
         (count,) = map(int, first.fields)
     except ValueError:
-        found = repr(" ".join(first.fields)[:_SHOWN])
+        found = repr(" ".join(first.fields)[:SHOWN])
         raise InputError(f"{path}, line 1", "the number of images", found) from None
     if second is None or list(second.fields) != list(columns):
-        found = repr("" if second is None else " ".join(second.fields)[:_SHOWN])
+        found = repr("" if second is None else " ".join(second.fields)[:SHOWN])
         raise InputError(f"{path}, line 2", " ".join(columns), found)
     return count
 
