@@ -2,6 +2,18 @@
 
 import os
 
+# What decoders raise when damage leads them astray; their texts are about code.
+_ASTRAY = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    NameError,
+    RecursionError,
+    TypeError,
+)
+
 
 class InputError(Exception):
     """Input from outside (a file, a folder, an option) that cannot be used.
@@ -88,3 +100,17 @@ def check_utf8(path: os.PathLike[str], what: str) -> None:
 def reason(error: Exception) -> str:
     """Why something failed, without the number and the file that an OSError puts around it."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def damage(error: Exception) -> str:
+    """What an error of a decoder says of a damaged file, in words of files and not of code.
+
+    Example:
+      >>> damage(OSError(5, "Input/output error"))
+      'Input/output error'
+      >>> damage(AttributeError("'NoneType' object has no attribute 'name'"))
+      'its parts do not fit together'
+    """
+    is_of_code = isinstance(error, _ASTRAY) and not getattr(error, "strerror", None)
+    text = "" if is_of_code else ascii(reason(error)[:200])[1:-1]
+    return text or "its parts do not fit together"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from facedis_jax.errors import InputError, check_power_of_two
+from facedis_jax.errors import InputError, check_power_of_two, damage
 from facedis_jax.formats.files import file_size, read_bytes
 from facedis_jax.formats.image_headers import check_directory, check_image_headers
 
@@ -304,8 +304,7 @@ def decode_image(path: object, data: bytes) -> Image.Image:
         raise InputError(path, f"an image of at most {_MOST_PIXELS:,} pixels", "one that promises more") from None
     except Exception as error:
         # Pillow's decoders let through whatever their parsers stumble upon, from struct.error to IndexError.
-        found = ascii(str(error)[:200])[1:-1] or type(error).__name__
-        raise InputError(path, "a whole image", f"a truncated or damaged one ({found})") from None
+        raise InputError(path, "a whole image", f"a truncated or damaged one ({damage(error)})") from None
 
 
 def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, damage
 
 # Deflate can make a thousand bytes of one; of weights and faces, zeros included, it makes about two. Small files may
 # expand freely. Readers take up to four times as much while they work.
@@ -49,8 +49,7 @@ def read_npz(path: str | os.PathLike, expected: str, wanted: Collection[str] | N
         raise
     except Exception as error:
         # zipfile and NumPy raise more kinds of errors for damaged files than they document.
-        found = ascii(f"{type(error).__name__}: {error}"[:200])[1:-1]
-        raise InputError(path, expected, found) from error
+        raise InputError(path, expected, f"a damaged file ({damage(error)})") from error
 
 
 def _read(path: Path, expected: str, file: BinaryIO, wanted: Collection[str] | None) -> dict[str, np.ndarray]:

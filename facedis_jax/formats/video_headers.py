@@ -10,22 +10,38 @@ from facedis_jax.errors import InputError
 _BYTES_PER_SAMPLE = 36
 _ALWAYS_ALLOWED = 350_000
 _TABLES = re.compile(rb"(?:stsz(?=.{8}(.{4}))|trun(?=.{4}(.{4})))|elst(?=.{4}(.{4}))", re.DOTALL)
+_MAGIC = {
+    b"RIFF": "avi",
+    b"\x1aE\xdf\xa3": "matroska",
+    b"\0\0\1\xba": "mpeg",
+    b"\0\0\1\xb3": "mpegvideo",
+    b"0&\xb2u": "asf",
+    b"FLV\1": "flv",
+    b"OggS": "ogg",
+}
+# The packets of a transport stream, and those of cameras with four bytes more before each.
+_SYNC, _TRANSPORT_PACKETS = 0x47, ((0, 188), (4, 192))
+
+CONTAINERS = (*_MAGIC.values(), "mpegts", "mov")
+"""The names of FFmpeg's demuxers for the files that are read."""
+
 _PACKED = re.compile(rb"cmov(?=.{4}dcom)", re.DOTALL)
 
 
 def check_container(path: object, file: BinaryIO, size: int) -> str:
-    """The FFmpeg demuxer that reads a file that is not empty: "mov", "avi" or "matroska".
+    """The FFmpeg demuxer that reads a file that is not empty, one of `CONTAINERS`, by how the file begins.
 
     Raises:
       InputError: where an MP4 or QuickTime file promises far more samples than it can hold, or compresses its
         header.
     """
-    start = file.read(4)
+    start = file.read(200)
     file.seek(0)
-    if start == b"RIFF":
-        return "avi"
-    if start == b"\x1aE\xdf\xa3":
-        return "matroska"
+    if start[:4] in _MAGIC:
+        return _MAGIC[start[:4]]
+    for first, length in _TRANSPORT_PACKETS:
+        if len(start) > first + length and start[first] == start[first + length] == _SYNC:
+            return "mpegts"
     samples = edits = 0
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for first, last in _header_boxes(data):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, damage
 from facedis_jax.file_owners import allow_unknown_owners
 from facedis_jax.formats.json_files import read_json, to_jsonable, write_json
 from facedis_jax.learners.learner import State
@@ -241,7 +241,7 @@ def _with_typed_keys(state: State, abstract_state: State) -> State:
 
 def _one_line(error: Exception) -> str:
     """What went wrong, in as few words as there are: of a full disk, what the system calls it."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or damage(error)
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
         if os.strerror(number) in text:
             return os.strerror(number)

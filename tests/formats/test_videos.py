@@ -1,3 +1,4 @@
+import re
 import shutil
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import file_digest
 from facedis_jax.formats.images import Framing
-from facedis_jax.formats.videos import read_video
+from facedis_jax.formats.videos import VIDEO_SUFFIXES, even_times, read_video
 
 _COUNT = 30
 _KINDS = {
@@ -29,15 +30,36 @@ def _scene(count=_COUNT, width=32, height=32):
     return (image + np.linspace(20, 110, count)[:, None, None, None]).round().astype(np.uint8)
 
 
-def _write(path, frames, codec="libx264", pixels="yuv420p", options=None, *, degrees=0, sound=False, left_out=()):
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=25, width=frames.shape[2], height=frames.shape[1], pix_fmt=pixels)
+def _write(
+    path,
+    frames,
+    codec="libx264",
+    pixels="yuv420p",
+    options=None,
+    *,
+    degrees=0,
+    flips=None,
+    aspect=None,
+    sound=False,
+    left_out=(),
+    times=None,
+    rate=25,
+    container=None,
+    encoder=None,
+):
+    kinds = {".mts": "mpegts", ".ts": "mpegts", ".mkv": "matroska"}
+    with av.open(str(path), "w", container or kinds.get(path.suffix), options=options or {}) as container:
+        stream = container.add_stream(codec, rate=rate, width=frames.shape[2], height=frames.shape[1], pix_fmt=pixels)
         if codec == "libx264":
             stream.options = {"crf": "12"}
-        if codec == "mpeg4":
+        if codec in ("mpeg4", "mpeg1video", "mpeg2video", "wmv2", "libvpx"):
             stream.bit_rate = 4_000_000  # by default so few that a frame may repeat the one before
-        if degrees:
-            stream.set_display_rotation(degrees)
+        if encoder:
+            stream.options = encoder
+        if aspect:
+            stream.sample_aspect_ratio = aspect
+        if degrees or flips:
+            stream.set_display_rotation(degrees, **(flips or {}))
         if sound:
             voice = container.add_stream("aac", rate=16000, layout="mono")
             silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -48,7 +70,7 @@ def _write(path, frames, codec="libx264", pixels="yuv420p", options=None, *, deg
             if i in left_out:
                 continue
             shown = av.VideoFrame.from_ndarray(frame, format="rgb24" if frame.ndim == 3 else "gray")
-            shown.pts, shown.time_base = i, Fraction(1, 25)
+            shown.pts, shown.time_base = i if times is None else times[i], 1 / Fraction(rate)
             container.mux(stream.encode(shown))
         container.mux(stream.encode())
     return path
@@ -111,6 +133,159 @@ def test_a_video_is_turned_as_its_file_says(tmp_path):
     expected = np.rot90(frames, axes=(1, 2)).astype(int)
     assert np.abs(upright - expected).mean() < 8
     assert np.abs(upright - frames.astype(int)).mean() > 12
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize("flips", [{"hflip": True}, {"vflip": True}, {"hflip": True, "vflip": True}])
+def test_a_video_is_mirrored_as_its_file_says(tmp_path, degrees, flips):
+    frames = _scene(3, width=48)
+    path = _write(tmp_path / "a.mp4", frames, degrees=degrees, flips=flips)
+    expected = np.rot90(frames, degrees // 90, axes=(1, 2))
+    expected = expected[:, :: -1 if "vflip" in flips else 1, :: -1 if "hflip" in flips else 1].astype(int)
+    inside = slice(8, 40)
+    expected = expected[:, inside] if degrees % 180 else expected[:, :, inside]
+    assert np.abs(read_video(path, Framing(32)) - expected).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [("mp4", "libx264"), ("mov", "libx264"), ("mkv", "libx264"), ("avi", "mpeg4"), ("mts", "libx264")],
+)
+@pytest.mark.parametrize(("width", "aspect"), [(48, "2/3"), (16, "2/1"), (24, "4/3")])
+def test_frames_have_the_shape_in_which_they_are_shown(tmp_path, kind, codec, width, aspect):
+    """Pixels are not square on DVDs and in many cameras' files; the frames here are shown as squares."""
+    path = _write(tmp_path / f"a.{kind}", _scene(3, width=width), codec, aspect=Fraction(aspect))
+    frames = read_video(path, Framing(32, crop="none"))
+    assert np.abs(frames - _scene(3).astype(int)).mean() < 8
+
+
+def test_turned_frames_are_widened_before(tmp_path):
+    path = _write(tmp_path / "a.mp4", _scene(3, width=16), degrees=90, aspect=Fraction(4))
+    with pytest.raises(InputError, match=r"a square image .* found 32 x 64"):
+        read_video(path, Framing(32, crop="none"))
+
+
+def test_pixels_of_absurd_shape_are_refused(tmp_path):
+    path = _write(tmp_path / "a.mkv", _scene(3), aspect=Fraction(20))
+    with pytest.raises(InputError, match=r"pixels at most 8 times as wide as high, .* found 20:1"):
+        read_video(path, Framing(32))
+
+
+_UNEVEN = [*range(10), *range(12, 52, 2)]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mov", "mkv", "avi", "webm", "ts"])
+def test_frames_of_a_variable_rate_are_taken_at_even_times(tmp_path, kind):
+    """Ten frames at 25 in a second, then twenty at 12.5: a scene that grows brighter at an even rate."""
+    scene = _scene(_UNEVEN[-1] + 1)[_UNEVEN]
+    path = _write(tmp_path / f"a.{kind}", scene, *_KINDS.get(kind, ()), times=_UNEVEN)
+    frames = read_video(path, Framing(32))
+    assert len(frames) == len(_UNEVEN)
+    # The last frame is shown for two, as most are.
+    shown = np.searchsorted(_UNEVEN, (np.arange(30) + 0.5) * (_UNEVEN[-1] + 2) / 30, side="right") - 1
+    assert np.abs(frames.mean((1, 2, 3)) - scene[shown].mean((1, 2, 3))).max() < 2
+    np.testing.assert_array_equal(read_video(path, Framing(32), most=7), frames[:7])
+    np.testing.assert_array_equal(read_video(path, Framing(32), most=8), frames[:8])
+
+
+@pytest.mark.parametrize(
+    "rate", [Fraction(30000, 1001), Fraction(24000, 1001), Fraction(30), Fraction(15), Fraction(60)]
+)
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "mts"])
+def test_frames_of_a_constant_rate_are_those_of_the_file(tmp_path, rate, kind):
+    """Times are rounded to milliseconds in Matroska and to 1/90,000 of a second in MPEG streams."""
+    path = _write(tmp_path / f"a.{kind}", _scene(), *(_KINDS[kind][:2] if kind in _KINDS else ()), rate=rate)
+    with av.open(str(path)) as container:
+        decoded = np.stack([np.asarray(frame.to_image()) for frame in container.decode(video=0)])
+    np.testing.assert_array_equal(read_video(path, Framing(32)), decoded)
+
+
+def test_even_times_keep_the_number_and_the_order():
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        times = np.cumsum(random.choice([0.03, 0.04, 0.2, 3.0], random.integers(1, 40))) + random.uniform(-9, 9)
+        shown = even_times(times)
+        assert shown.sum() == len(shown) == len(times)
+    for times in (np.arange(30) / 25, np.zeros(5), np.array([0.0, 1.0]), np.array([]), np.array([0.0, 2.0, 1.0, 3.0])):
+        np.testing.assert_array_equal(even_times(times), 1)
+
+
+_OTHERS = {
+    "a.mpg": ("mpeg2video", "yuv420p", "vob"),
+    "b.MPEG": ("mpeg1video", "yuv420p", "mpeg"),
+    "c.m2v": ("mpeg2video", "yuv420p", "mpeg2video"),
+    "d.ts": ("mpeg2video", "yuv420p", "mpegts"),
+    "e.MTS": ("libx264", "yuv420p", "mpegts"),
+    "f.wmv": ("wmv2", "yuv420p", "asf"),
+    "g.flv": ("libx264", "yuv420p", "flv"),
+    "h.3gp": ("mpeg4", "yuv420p", "3gp"),
+    "i.ogv": ("libvpx", "yuv420p", "ogg"),
+    "j.MP4": ("libx264", "yuv444p", "mp4"),
+    "k.m4v": ("mpeg4", "yuv420p", "ipod"),
+    "l.MOV": ("libx264", "yuv422p10le", "mov"),
+    "m.AVI": ("rawvideo", "yuyv422", "avi"),
+    "n.mkv": ("ffv1", "gbrp16le", "matroska"),
+    "o.mkv": ("ffv1", "yuva420p", "matroska"),
+}
+
+
+@pytest.mark.parametrize("name", _OTHERS)
+def test_files_of_cameras_and_their_pixel_formats_are_read(tmp_path, name):
+    codec, pixels, container = _OTHERS[name]
+    path = _write(tmp_path / name, _scene(), codec, pixels, container=container)
+    assert path.suffix.lower() in VIDEO_SUFFIXES
+    frames = read_video(path, Framing(32))
+    assert len(frames) == _COUNT
+    assert np.abs(frames - _scene().astype(int)).mean() < 8
+    assert (np.diff(frames.mean((1, 2, 3))) > 0).all()
+
+
+def test_packets_of_cameras_are_read(tmp_path):
+    """AVCHD has four bytes of time before each packet of a transport stream."""
+    stream = _write(tmp_path / "a.ts", _scene()).read_bytes()
+    path = tmp_path / "a.m2ts"
+    path.write_bytes(b"".join(bytes(4) + stream[i : i + 188] for i in range(0, len(stream), 188)))
+    np.testing.assert_array_equal(read_video(path, Framing(32)), read_video(tmp_path / "a.ts", Framing(32)))
+
+
+def test_interlaced_frames_are_read(tmp_path):
+    options = {"flags": "+ildct+ilme", "top": "1"}
+    path = _write(tmp_path / "a.mpg", _scene(), "mpeg2video", container="vob", encoder=options)
+    frames = read_video(path, Framing(32))
+    assert len(frames) == _COUNT
+    assert np.abs(frames - _scene().astype(int)).mean() < 8
+
+
+@pytest.mark.parametrize("size", [(33, 35), (47, 31)])
+def test_odd_sizes_are_read(tmp_path, size):
+    scene = _scene(3, *size)
+    frames = read_video(_write(tmp_path / "a.mkv", scene, "ffv1", "bgr0"), Framing(16))
+    side = min(size)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    square = scene[:, top : top + side, left : left + side].astype(float)
+    assert np.abs(frames.mean((1, 2)) - square.mean((1, 2))).max() < 3
+
+
+_NAMES_OF_CODE = re.compile(r"\b[A-Z]\w*(Error|Exception|Warning)\b|NoneType|object has no|Traceback")
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_damaged_files_give_a_reason_in_words(videos, tmp_path, kind):
+    data, random = videos[kind].read_bytes(), np.random.default_rng(0)
+    path = tmp_path / f"a.{kind}"
+    reasons = set()
+    for share in np.linspace(0.01, 0.9, 10):
+        damaged = bytearray(data)
+        place = random.integers(0, min(len(data), 1200))
+        damaged[place : place + 4] = random.bytes(4)
+        for content in (data[: int(share * len(data))], data[: int(1000 * share)], bytes(damaged)):
+            path.write_bytes(content)
+            try:
+                read_video(path, Framing(8))
+            except InputError as error:
+                reasons.add(error.found)
+    assert reasons
+    assert not [reason for reason in reasons if _NAMES_OF_CODE.search(reason)]
 
 
 def test_sound_is_left_out_and_sound_alone_is_no_video(tmp_path):

@@ -223,6 +223,18 @@ def videos() -> Seeds:
         video("libx264", "yuv420p", "mp4", 1000, 64, noisy=False),
         video("mjpeg", "yuvj444p", "mov", 2, 2048, noisy=False),
         video("ffv1", "bgr0", "matroska", 2, 1024, noisy=False),
+        video("mpeg2video", "yuv420p", "vob", 3, 1024, noisy=False),
+        video("mpeg2video", "yuv420p", "vob", 2, 4080, noisy=False),
+        video("mpeg2video", "yuv420p", "mpegts", 2, 4080, noisy=False),
+        video("mpeg1video", "yuv420p", "mpeg1video", 2, 4080, noisy=False),
+        video("libx264", "yuv420p", "mpegts", 2, 4080, noisy=False),
+        video("libx264", "yuv420p", "flv", 3, 2048, noisy=False),
+        video("wmv2", "yuv420p", "asf", 3, 2040, noisy=False),
+        video("libx264", "yuv420p", "mp4", 1000, 64, noisy=False, times=[i * i for i in range(1000)]),
+        video("libx264", "yuv420p", "matroska", 1000, 64, noisy=False, times=[*range(999), 10**6]),
+        *(start + bytes(_SIZE) for start in (b"\0\0\1\xba", b"\0\0\1\xb3", b"0&\xb2u", b"FLV\1", b"OggS")),
+        _full(b"G" + bytes(187)),
+        _full(bytes(4) + b"G" + bytes(187)),
     ]
     small = video("libx264", "yuv420p", "mp4", 4, 64)
     for count in (1 << 20, 1 << 25):

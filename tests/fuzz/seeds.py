@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import struct
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -200,8 +201,10 @@ def vertex_lists(folder: Path) -> Seeds:
     return [("landmarks.txt", b"3 14 15\n92 6\r\n")]
 
 
-def video(codec: str, pixels: str, kind: str, count: int, side: int, *, noisy: bool = True) -> bytes:
-    """A video of square frames."""
+def video(
+    codec: str, pixels: str, kind: str, count: int, side: int, *, noisy: bool = True, times: Sequence[int] = ()
+) -> bytes:
+    """A video of square frames, 25 in a second or at some of these times."""
     import av
 
     stream_bytes = io.BytesIO()
@@ -212,7 +215,7 @@ def video(codec: str, pixels: str, kind: str, count: int, side: int, *, noisy: b
                 _RANDOM.integers(0, 256, (side, side, 3), np.uint8) if noisy else np.zeros((side, side, 3), np.uint8)
             )
             shown = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            shown.pts, shown.time_base = i, Fraction(1, 25)
+            shown.pts, shown.time_base = times[i] if times else i, Fraction(1, 25)
             container.mux(stream.encode(shown))
         container.mux(stream.encode())
     return stream_bytes.getvalue()
@@ -226,8 +229,15 @@ def videos(folder: Path) -> Seeds:
         ("libvpx", "yuv420p", "webm"),
         ("ffv1", "bgr0", "matroska"),
         ("mjpeg", "yuvj420p", "mov"),
+        ("mpeg2video", "yuv420p", "vob"),
+        ("mpeg1video", "yuv420p", "mpeg1video"),
+        ("libx264", "yuv420p", "mpegts"),
+        ("wmv2", "yuv420p", "asf"),
+        ("libx264", "yuv420p", "flv"),
+        ("libvpx", "yuv420p", "ogg"),
     )
-    return [("a.mp4", video(*way, 4, 16)) for way in ways]
+    uneven = video("libx264", "yuv420p", "mp4", 4, 16, times=(0, 1, 5, 6))
+    return [("a.mp4", content) for content in (*(video(*way, 4, 16) for way in ways), uneven)]
 
 
 def configs(folder: Path) -> Seeds:

@@ -91,6 +91,7 @@ class Bu3dfe(FaceBuilder):
     """
 
     name = "bu3dfe"
+    VERSION = tfds.core.Version("1.1.0")  # from 1.1.0 on where the transformations of VRML put vertices
     BUILDER_CONFIGS = [Bu3dfeConfig(name=split, split=split) for split in SPLITS]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for BU-3DFE at {WHERE_TO_GET_IT}."
 

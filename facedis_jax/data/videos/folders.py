@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from facedis_jax.data.images.lists import list_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
@@ -73,11 +74,12 @@ class FrameFolders(ClipBuilder):
 class VideoFiles(ClipBuilder):
     """Videos as files `<subject>/<expression>/<take>.mp4` in the manual directory.
 
-    MP4, QuickTime, AVI, WebM and Matroska, with any codec that FFmpeg decodes. Sound is skipped. Where the clip ends
-    before the file does, the rest of the file is not checked.
+    MP4, QuickTime, AVI, WebM, Matroska, MPEG program and transport streams, ASF, FLV and Ogg, with any codec that
+    FFmpeg decodes. Sound is skipped. Where the clip ends before the file does, the rest of the file is not checked.
     """
 
     name = "video_files"
+    VERSION = tfds.core.Version("1.1.0")  # from 1.1.0 on in the shape, and at the times, in which frames are shown
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put video files in folders, by their subjects and expressions."
 
     @classmethod

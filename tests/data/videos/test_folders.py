@@ -256,6 +256,35 @@ def test_video_files_give_what_folders_of_frames_give(load, load_files, options)
             np.testing.assert_array_equal(one.labels[label], other.labels[label])
 
 
+def test_video_files_lie_in_sessions_and_end_in_capitals(load_files):
+    folder, load = load_files
+    plain = load()
+    path = folder / "002/happiness/take001.mkv"
+    path = path if path.exists() else path.with_suffix(".avi")
+    (folder / "002/Session 2/happiness").mkdir(parents=True)
+    path.rename(folder / "002/Session 2/happiness" / path.name.upper())
+    videos = load()
+    assert videos.test.names == ("002/happiness/Session 2/TAKE001", "002/happiness/take000")
+    assert _shades(videos.test.source) == _shades(plain.test.source)[::-1]
+
+
+def test_video_files_that_cannot_be_used_are_skipped(load_files):
+    folder, load = load_files
+    path = folder / "001/sadness/take000.avi"
+    path.write_bytes(path.read_bytes()[:3000])
+    shutil.copy(folder / "003/anger/take000.mkv", folder / "003/anger/take000.mov")
+    shutil.copy(folder / "003/anger/take000.mkv", folder / "003/take000.mkv")
+    videos = load(frames=9, skip_damaged=True, test_subjects=("001",))
+    assert list(videos.skipped) == [
+        "001/sadness/take000",
+        "002/happiness/take000",
+        "003/anger/take000",
+        "003/anger/take000.mov",
+        "003/take000.mkv",
+    ]
+    assert (videos.train.names, videos.test.names) == (("002/happiness/take001",), ("001/happiness/take000",))
+
+
 def test_files_that_cannot_be_used_are_named(load_files):
     folder, load = load_files
     with pytest.raises(InputError, match=r"take000\.\w+: expected at least 9 frames for a clip of 9, found 8"):
