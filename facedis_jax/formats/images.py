@@ -132,7 +132,7 @@ class Framing:
           InputError: as `box`, and where the image is grey and colour is asked for.
         """
         if self.channels == 3 and image.mode == "L":
-            raise InputError(where, "a colour image (RGB), where channels=1 reads grey ones", "a greyscale one")
+            raise InputError(where, "a colour image (RGB)", "a greyscale one, where channels=1 reads grey ones")
         left, top, side = self.box(where, *image.size)
         square = image
         if image.size != (side, side):

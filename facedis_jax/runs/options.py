@@ -38,7 +38,8 @@ def in_options(error: InputError, known: Sequence[str], typed: Collection[str] =
     """An error of library code, which names arguments and fields, in terms of the options that set them.
 
     Args:
-      error: its `where` may be the name of a field, and what it expected may have such as "align=True" or "channels=1".
+      error: its `where` may be the name of a field, and what it expected may have such as "align=True" or "channels=1";
+        so may what it found, after ", where ".
       known: the options that there are.
       typed: the options that were given; of several that set fields of one name, these are meant.
 
@@ -59,4 +60,6 @@ def in_options(error: InputError, known: Sequence[str], typed: Collection[str] =
         return " or ".join(f"{option}{value}" for option in options_of(match[1])) or match[0]
 
     expected = re.sub(r"\b(\w+)=(\w+)\b", typed_as, error.expected)
-    return InputError(where, expected, error.found)
+    # What was found may be anything; only a hint is translated.
+    found = re.sub(r"(?<=, where )(\w+)=(\w+)\b", typed_as, error.found)
+    return InputError(where, expected, found)

@@ -247,7 +247,7 @@ def test_grey_images_among_colour_ones_are_read_and_counted(tmp_path):
 
 def test_a_grey_set_is_no_colour_set_with_an_exception(tmp_path):
     paths = _write_images(tmp_path, [_GREY, _GREY, _RGB])
-    with pytest.raises(InputError, match=r"00.png: expected a colour image .RGB., where channels=1 reads grey ones"):
+    with pytest.raises(InputError, match=r"a colour image .RGB., found a greyscale one, where channels=1 reads"):
         open_images(paths, Framing(16))
     assert open_images(paths, Framing(16, channels=1)).read(2)[0].shape == (16, 16, 1)
     assert open_images(paths, Framing(16), grey_as_colour=True).read(0)[0].shape == (16, 16, 3)
