@@ -11,8 +11,11 @@ from facedis_jax.errors import InputError
 SPLITS = ("paper", "sequence", "subject")
 """The names that `split_indices` knows."""
 
-EVERY_TENTH = "every tenth image is tested (a person may be in both halves)"
+EVERY_TENTH = "every tenth image is tested"
 """What a set says of its halves where `every_tenth` made them."""
+
+EVERY_TENTH_FACE = f"{EVERY_TENTH} (a person may be in both halves)"
+"""The same of faces."""
 
 
 def split_indices(split: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from facedis_jax.data.images.lists import ImageList, intersect, list_images, mat
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.refusals import STRICT, Refusals
-from facedis_jax.data.splits import EVERY_TENTH, every_tenth
+from facedis_jax.data.splits import EVERY_TENTH_FACE, every_tenth
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import ImageFiles, open_images
 
@@ -76,7 +76,7 @@ class Celeba(ImageBuilder):
         faces = _label(edition, edition.paths, settings, [] if partition is None else [partition])
         is_test, is_train = every_tenth(faces.names), None
         if partition is None:
-            split = f"{EVERY_TENTH}, since there is no {_PARTITION}"
+            split = f"{EVERY_TENTH_FACE}, since there is no {_PARTITION}"
         else:
             split = shown(partition.path, folder)
             half = np.array(partition.of(faces.names))
@@ -85,7 +85,7 @@ class Celeba(ImageBuilder):
                 is_test, is_train = tested, trained
             else:
                 lacking = "test" if trained.any() else "train on"
-                split = f"{EVERY_TENTH}, since {split} has none of these to {lacking}"
+                split = f"{EVERY_TENTH_FACE}, since {split} has none of these to {lacking}"
         return faces.survey("celeba", settings, is_test, is_train, {"split": split})
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from facedis_jax.data.images.layouts import find_file, find_home, shown
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, choose
 from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.refusals import STRICT, Refusals
-from facedis_jax.data.splits import every_tenth
+from facedis_jax.data.splits import EVERY_TENTH, every_tenth
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import file_size
 
@@ -20,6 +21,7 @@ CATEGORIES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "h
 
 _TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST_FILE = "test_batch.bin"
+_FOLDER = "cifar-10-batches-bin"
 _SIDE = 32
 _RECORD = 1 + 3 * _SIDE**2
 
@@ -44,7 +46,8 @@ class Cifar10(ImageBuilder):
     | --- | --- | --- |
     | 60,000, 6,000 of each category | 50,000 / 10,000 | 32 x 32, RGB |
 
-    Some of the training files may be missing. Without the test file, every tenth image of those kept is tested.
+    They may lie in a folder of it. Some of the training files may be missing. Without the test file, every tenth image
+    of those kept is tested.
     """
 
     name = "cifar10_images"
@@ -55,10 +58,12 @@ class Cifar10(ImageBuilder):
     def survey(cls, folder: Path, settings: Cifar10Settings, refusals: Refusals = STRICT) -> PixelSurvey:
         if settings.category not in (None, *CATEGORIES):
             raise InputError("category", f"one of {', '.join(CATEGORIES)}", repr(settings.category))
-        files = [folder / name for name in (*_TRAIN_FILES, _TEST_FILE) if (folder / name).is_file()]
-        if not files or files[0].name == _TEST_FILE:
-            expected = f"CIFAR-10's {_TRAIN_FILES[0]} in it (get it from {WHERE_TO_GET_IT})"
-            raise InputError(folder, expected, "no such file" if folder.is_dir() else "no such folder")
+        home = find_home(folder, _TRAIN_FILES, called=_FOLDER)
+        if home is None:
+            expected = f"CIFAR-10's {_TRAIN_FILES[0]} in it (get it from {WHERE_TO_GET_IT}, the binary version)"
+            raise InputError(folder, expected, _what_is_there(folder))
+        there = [find_file([home], [name]) for name in (*_TRAIN_FILES, _TEST_FILE)]
+        files = [path for path in there if path is not None]
         batches = [read_cifar_batch(path) for path in files]
         kept = CATEGORIES.index(settings.category) if settings.category else None
         rows = [
@@ -66,12 +71,13 @@ class Cifar10(ImageBuilder):
             for batch, records in enumerate(batches)
             for row in np.flatnonzero((records[:, 0] == kept) | (kept is None)).tolist()
         ]
-        names = [f"{files[batch].stem}/{row:05d}" for batch, row in rows]
+        names = [f"{files[batch].stem.lower()}/{row:05d}" for batch, row in rows]
         if not names:
             raise InputError(folder, f"images of the category {settings.category}", "none")
-        is_test = every_tenth(names)
-        if files[-1].name == _TEST_FILE:
-            is_test = np.array([files[batch].name == _TEST_FILE for batch, _ in rows])
+        is_test, split = every_tenth(names), f"{EVERY_TENTH}, since there is no {_TEST_FILE}"
+        if there[-1] is not None:
+            is_test, split = np.array([batch == len(files) - 1 for batch, _ in rows]), shown(files[-1], folder)
+        found = sum(path is not None for path in there[:-1])
         framing, title = settings.framing, "cifar10" if kept is None else f"cifar10/{settings.category}"
 
         def read(index: int) -> tuple[np.ndarray, bytes]:
@@ -88,7 +94,21 @@ class Cifar10(ImageBuilder):
             read,
             labels={"category": np.array([batches[batch][row, 0] for batch, row in rows], np.int32)},
             classes={"category": CATEGORIES},
+            data_files={
+                "images": f"{len(names):,} in {shown(home, folder)}",
+                "split": split,
+                "files to train on": f"{found} of {len(_TRAIN_FILES)}",
+            },
         )
+
+
+def _what_is_there(folder: Path) -> str:
+    """What stands in the place of the binary version."""
+    if not folder.is_dir():
+        return "no such folder"
+    # Pickles may run code.
+    pickled = find_home(folder, [name.removesuffix(".bin") for name in _TRAIN_FILES], called="cifar-10-batches-py")
+    return "no such file" if pickled is None else f"the Python version in {shown(pickled, folder)}, which is not read"
 
 
 def read_cifar_batch(path: Path) -> np.ndarray:

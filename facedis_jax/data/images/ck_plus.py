@@ -1,11 +1,14 @@
 """CK+ (Lucey et al., 2010): 593 sequences of 123 people, from a neutral face to the peak of an expression."""
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from facedis_jax.data.images.layouts import beside, folders_in, shown, subfolders
 from facedis_jax.data.images.lists import list_images, read_lines
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
@@ -21,6 +24,9 @@ EXPRESSIONS = ("unlabelled", "anger", "contempt", "disgust", "fear", "happiness"
 """A sequence's emotion by its number in the folder `Emotion`; 266 of the 593 have none."""
 
 _LAYOUT = f"CK+'s S005/001/S005_001_00000001.png (ask for it at {WHERE_TO_GET_IT})"
+EMOTIONS = "Emotion"
+_IMAGE_FOLDERS = ("cohn-kanade-images", "extended-cohn-kanade-images")
+_EMOTION_FOLDERS = ("emotion", "emotion_labels", "emotions")
 _SIZES = ((640, 490), (640, 480))
 
 
@@ -38,8 +44,8 @@ class CkPlus(ImageBuilder):
     | --- | --- | --- |
     | 10,708 | 640 x 490 and 640 x 480, most of them grey; or all cropped to one size | 110 / 13 people |
 
-    All frames of a sequence have its emotion for their "expression", though the first is neutral. Without the folder
-    `Emotion` there is no such label.
+    All frames of a sequence have its emotion for their "expression", though the first is neutral. The folder
+    `Emotion` may lie in `Emotion_labels`, or around the manual directory; without it there is no such label.
     """
 
     name = "ck_plus_images"
@@ -48,28 +54,40 @@ class CkPlus(ImageBuilder):
 
     @classmethod
     def survey(cls, folder: Path, settings: CkPlusSettings, refusals: Refusals = STRICT) -> PixelSurvey:
-        frames = folder / "cohn-kanade-images"
+        frames = _find_frames(folder)
+        lists = _find_emotions(folder, frames)
+        emotion: dict[str, int] = {}
+        for path in lists:
+            with refusals.of(shown(path, folder)):
+                emotion[_sequence(path)] = -1
+                emotion[_sequence(path)] = _emotion(path)
         paths = []
         for path in list_images(frames, _LAYOUT, deep=True):
             with refusals.of(path.relative_to(frames).as_posix()):
                 sequence = path.relative_to(frames).parent.as_posix()
-                if sequence.count("/") != 1 or not path.stem.startswith(sequence.replace("/", "_") + "_"):
+                start = f"{sequence.replace('/', '_')}_".lower()
+                if sequence.count("/") != 1 or not path.stem.lower().startswith(start):
                     raise InputError(path, f"a name as in {_LAYOUT}", path.relative_to(frames).as_posix())
-                paths.append(path)
+                if emotion.get(_sequence(path), 0) >= 0:
+                    paths.append(path)
         if not paths:
             raise InputError(frames, f"{_LAYOUT} in it", f"none{refusals.note}")
         names = [path.relative_to(frames).as_posix() for path in paths]
-        people = sorted({name.split("/")[0] for name in names})
-        labels = {"subject": np.array([people.index(name.split("/")[0]) for name in names], np.int32)}
+        subjects = [name.split("/")[0].upper() for name in names]
+        people = sorted(set(subjects))
+        labels = {"subject": np.array([people.index(subject) for subject in subjects], np.int32)}
         classes: dict[str, tuple[str, ...]] = {"subject": tuple(people)}
-        emotions = folder / "Emotion"
-        lists = list_files(emotions, ("_emotion.txt",), depth=2) if emotions.is_dir() else []
-        if lists:
-            emotion = {path.relative_to(emotions).parent.as_posix(): _emotion(path) for path in lists}
-            labels["expression"] = np.array([emotion.get(name.rsplit("/", 1)[0], 0) for name in names], np.int32)
+        sequences = {_sequence(path) for path in paths}
+        labelled = len(sequences & emotion.keys())
+        data_files = {"expression": f"none ({EMOTIONS} is not there)"}
+        if labelled:
+            labels["expression"] = np.array([emotion.get(_sequence(path), 0) for path in paths], np.int32)
             classes["expression"] = EXPRESSIONS
+            where = shown(lists[0].parents[2], folder)
+            data_files = {"expression": f"{where}, of {labelled:,} of {len(sequences):,} sequences"}
         is_test = np.zeros(len(names), bool)
-        is_test[split_indices("subject", names)[1]] = True
+        is_test[split_indices("subject", [f"{subject}/" for subject in subjects])[1]] = True
+        tested = len({subjects[i] for i in np.flatnonzero(is_test)})
         images = open_images(paths, settings.framing, usual_sizes=_SIZES)
         return survey_images(
             "ck_plus",
@@ -81,7 +99,42 @@ class CkPlus(ImageBuilder):
             labels=labels,
             classes=classes,
             refused=refusals.lines,
+            data_files={
+                "images": f"{len(names):,} in {shown(frames, folder)}",
+                "split": f"by person: {tested} of {len(people)} are tested",
+                **data_files,
+            },
         )
+
+
+def _find_frames(folder: Path) -> Path:
+    """The folder of the people's folders."""
+    for found in folders_in(folder) if folder.is_dir() else ():
+        name = found.resolve().name if found == folder else found.name
+        if name.lower() in _IMAGE_FOLDERS and _has_people(found):
+            return found
+    return folder if folder.is_dir() and _has_people(folder) else folder / _IMAGE_FOLDERS[0]
+
+
+def _has_people(folder: Path) -> bool:
+    return any(re.fullmatch(r"s\d{3}", found.name, re.IGNORECASE) for found in list(folders_in(folder, 1))[1:])
+
+
+def _find_emotions(folder: Path, frames: Path) -> list[Path]:
+    """The files of emotions, in a folder beside the images or around them."""
+    inside = [parent for parent in frames.parents if parent.is_relative_to(folder)]
+    for root in [*inside, *beside(folder / "..", _IMAGE_FOLDERS)]:
+        # What lies around the folder may be anybody's.
+        with suppress(InputError):
+            for emotions in subfolders(root, _EMOTION_FOLDERS):
+                if lists := list_files(emotions, ("_emotion.txt",), depth=4):
+                    return lists
+    return []
+
+
+def _sequence(path: Path) -> str:
+    """The sequence that a file is of, by its folders."""
+    return "/".join(path.parts[-3:-1]).upper()
 
 
 def _emotion(path: Path) -> int:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from facedis_jax.data.images.labels import LABELS_FILE, find_labels, read_labels
+from facedis_jax.data.images.layouts import folders_in, shown, subfolders
 from facedis_jax.data.images.lists import intersect, list_images
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.refusals import STRICT, Refusals
-from facedis_jax.data.splits import EVERY_TENTH, every_tenth
+from facedis_jax.data.splits import EVERY_TENTH_FACE, every_tenth
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import list_files
 from facedis_jax.formats.images import IMAGE_SUFFIXES, is_grey, open_images
@@ -44,8 +45,8 @@ class Ffhq(ImageBuilder):
     | --- | --- | --- |
     | 70,000 | 60,000 / 10,000, by number | 1024 x 1024, 256 x 256 or 128 x 128, RGB |
 
-    Of those three folders, the smallest is read whose images have enough pixels. Where all images have numbers below
-    60,000, or none has, every tenth is tested.
+    Of those three folders, which may lie in another, the smallest is read whose images have enough pixels. Where all
+    images have numbers below 60,000, or none has, every tenth is tested.
     """
 
     name = "ffhq_images"
@@ -54,9 +55,7 @@ class Ffhq(ImageBuilder):
 
     @classmethod
     def survey(cls, folder: Path, settings: FfhqSettings, refusals: Refusals = STRICT) -> PixelSurvey:
-        there = [size for size, name in _FFHQ_FOLDERS.items() if (folder / name).is_dir()]
-        enough = [size for size in there if size >= settings.size]
-        images = folder / _FFHQ_FOLDERS[(enough or there)[0 if enough else -1]] if there else folder
+        images = _ffhq_images(folder, settings.size)
         found: dict[str, Path] = {}
         for path in list_images(images, _FFHQ_LAYOUT, deep=True):
             with refusals.of(path.relative_to(images).as_posix()):
@@ -68,11 +67,25 @@ class Ffhq(ImageBuilder):
         if not found:
             raise InputError(images, f"{_FFHQ_LAYOUT} in it", f"none{refusals.note}")
         names, paths = list(found), list(found.values())
-        is_test = np.array([int(path.stem) >= FFHQ_TRAIN for path in paths])
+        is_test, split = np.array([int(path.stem) >= FFHQ_TRAIN for path in paths]), "by number"
         if is_test.all() or not is_test.any():
-            is_test = every_tenth(names)
+            lacking = "train on" if is_test.all() else "test"
+            is_test, split = (
+                every_tenth(names),
+                f"{EVERY_TENTH_FACE}, since none has the number of an image to {lacking}",
+            )
+        data_files = {"images": f"{len(paths):,} in {shown(images, folder)}", "split": split}
         files = open_images(paths, settings.framing)
-        return survey_images("ffhq", files, names, is_test, settings, refused=refusals.lines)
+        return survey_images("ffhq", files, names, is_test, settings, refused=refusals.lines, data_files=data_files)
+
+
+def _ffhq_images(folder: Path, size: int) -> Path:
+    """The smallest of FFHQ's folders whose images have enough pixels, or the largest; `folder` where there is none."""
+    for home in folders_in(folder, 2) if folder.is_dir() else ():
+        there = {pixels: found for pixels, name in _FFHQ_FOLDERS.items() for found in subfolders(home, [name])[:1]}
+        if there:
+            return there[min((pixels for pixels in there if pixels >= size), default=max(there))]
+    return folder
 
 
 class ImageFolder(ImageBuilder):
@@ -99,7 +112,11 @@ class ImageFolder(ImageBuilder):
         mixed = settings.channels == 3 and _any_colour(paths)
         images = open_images(paths, settings.framing, grey_as_colour=mixed)
         path = find_labels(folder, paths)
-        data_files = {"images": f"{len(paths):,}", "split": EVERY_TENTH, "labels": f"none ({LABELS_FILE} is not there)"}
+        data_files = {
+            "images": f"{len(paths):,}",
+            "split": EVERY_TENTH_FACE,
+            "labels": f"none ({LABELS_FILE} is not there)",
+        }
         labels: Mapping[str, np.ndarray] = {}
         classes: Mapping[str, Sequence[str]] = {}
         if path is not None:

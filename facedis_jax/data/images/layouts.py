@@ -72,6 +72,32 @@ def find_file(folders: Iterable[Path], names: Collection[str]) -> Path | None:
     return None
 
 
+def find_home(folder: Path, names: Collection[str], *, called: str) -> Path | None:
+    """The nearest folder that has a file of some names, itself or in a folder of its name; None where there is none.
+
+    Args:
+      folder: where to look, also at itself.
+      names: in small letters; capitals do not matter.
+      called: of several such folders, in small letters the name of the set, which only the right one has in its path.
+
+    Raises:
+      InputError: where there are several, and the name does not tell them apart.
+    """
+    homes: list[Path] = []
+    for home in folders_in(folder) if folder.is_dir() else ():
+        if homes and len(home.parts) > len(homes[0].parts):
+            break
+        if find_file([home, *subfolders(home, names)], names):
+            homes.append(home)
+    if len(homes) > 1:
+        named = [home for home in homes if called in [part.lower() for part in home.relative_to(folder).parts]]
+        if len(named) != 1:
+            found = f"{len(homes)}, such as {homes[0]} and {homes[1]}"
+            raise InputError(folder, f"one folder with {min(names)} in it", found)
+        return named[0]
+    return homes[0] if homes else None
+
+
 def subfolders(folder: Path, names: Collection[str]) -> list[Path]:
     """The folders in a folder that have some names, given in small letters; capitals do not matter."""
     if not folder.is_dir():

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from facedis_jax.data.images.layouts import find_file, find_home, shown, subfolders
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, choose
 from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.refusals import STRICT, Refusals
+from facedis_jax.data.splits import EVERY_TENTH, every_tenth
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import file_size
 
@@ -21,6 +23,7 @@ CATEGORIES = tuple("0123456789")
 
 _SIDE, _MARGIN = 28, 2
 _HALVES = ("train", "t10k")
+_IMAGES, _LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
 # Digits compress to a fifth or a sixth, and sorted labels to next to nothing. A file that expands to more than both of
 # these was made to fill the memory.
 _MOST_TIMES_COMPRESSED = 8
@@ -47,6 +50,9 @@ class Mnist(ImageBuilder):
     | images | train / test | pixels |
     | --- | --- | --- |
     | 70,000 | 60,000 / 10,000 | 28 x 28, grey, with two rows of black around them 32 x 32 |
+
+    They may lie in a folder of it, such as torchvision's `MNIST/raw`. Without both test files, every tenth image of
+    those kept is tested.
     """
 
     name = "mnist_images"
@@ -58,8 +64,10 @@ class Mnist(ImageBuilder):
         if settings.category not in (None, *CATEGORIES):
             raise InputError("category", f"one of {', '.join(CATEGORIES)}", repr(settings.category))
         files, names, digits, labels = [], [], [], []
-        for half in _HALVES:
-            files += [_file(folder, f"{half}-images-idx3-ubyte"), _file(folder, f"{half}-labels-idx1-ubyte")]
+        home = find_home(folder, _variants(_IMAGES.format("train")), called="mnist") or folder
+        halves = _HALVES if any(_find(home, name.format("t10k")) for name in (_IMAGES, _LABELS)) else _HALVES[:1]
+        for half in halves:
+            files += [_file(home, name.format(half)) for name in (_IMAGES, _LABELS)]
             half_digits, half_labels = (read_idx(path) for path in files[-2:])
             if half_digits.shape[1:] != (_SIDE, _SIDE):
                 raise InputError(files[-2], f"images of {_SIDE} x {_SIDE}", f"an array of {half_digits.shape}")
@@ -75,7 +83,9 @@ class Mnist(ImageBuilder):
         np.concatenate(digits, out=pixels[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN])
         categories = np.concatenate(labels)
         framing, title = settings.framing, f"mnist/{settings.category}" if settings.category else "mnist"
-        is_test = np.repeat([False, True], [len(half) for half in labels])
+        is_test, split = every_tenth(names), f"{EVERY_TENTH}, since there is no {_IMAGES.format('t10k')}"
+        if len(halves) == len(_HALVES):
+            is_test, split = np.repeat([False, True], [len(half) for half in labels]), shown(files[-2], folder)
 
         def read(index: int) -> tuple[np.ndarray, bytes]:
             # The category is part of the content, since runs may take it for the appearance code.
@@ -90,6 +100,7 @@ class Mnist(ImageBuilder):
             read,
             labels={"category": categories.astype(np.int32)},
             classes={"category": CATEGORIES},
+            data_files={"images": f"{len(names):,} in {shown(home, folder)}", "split": split},
         )
 
 
@@ -103,7 +114,7 @@ def read_idx(path: Path) -> np.ndarray:
     """
     most = max(file_size(path) * _MOST_TIMES_COMPRESSED, _ALWAYS_READ)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             magic = file.read(4)
             if len(magic) < 4 or magic[:3] != b"\0\0\x08" or not 1 <= magic[3] <= 4:
                 raise InputError(path, "an idx file of bytes", f"one that starts with {magic.hex() or 'nothing'}")
@@ -122,10 +133,19 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _file(folder: Path, name: str) -> Path:
-    """The file of that name, plain or compressed; some copies have a dot in place of the second dash."""
-    candidates = [folder / f"{stem}{end}" for stem in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
-    for path in candidates:
-        if path.is_file():
-            return path
-    found = "no such file" if folder.is_dir() else "no such folder"
-    raise InputError(folder, f"MNIST's {name} or {name}.gz in it (see {WHERE_TO_GET_IT})", found)
+    """The file of that name, plain or compressed."""
+    path = _find(folder, name)
+    if path is None:
+        found = "no such file" if folder.is_dir() else "no such folder"
+        raise InputError(folder, f"MNIST's {name} or {name}.gz in it (see {WHERE_TO_GET_IT})", found)
+    return path
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """As `_file`; in the folder, or in one of its name in it, as Kaggle has them."""
+    return find_file([folder, *subfolders(folder, _variants(name))], _variants(name))
+
+
+def _variants(name: str) -> list[str]:
+    """The names that a file may have; some copies have a dot in place of the second dash."""
+    return [f"{stem}{end}" for stem in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]

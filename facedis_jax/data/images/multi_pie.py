@@ -80,9 +80,11 @@ class MultiPie(ImageBuilder):
             raise InputError("views", f"degrees of Multi-PIE's cameras ({', '.join(map(str, VIEWS.values()))})", found)
         paths, subjects, recordings, views = [], [], [], []
         seen: dict[str, Path] = {}
+        other_names = 0
         for path in list_images(folder, _LAYOUT, deep=True):
             stem = _STEM.fullmatch(path.stem)
             if not stem:
+                other_names += 1
                 continue
             camera = f"{stem[4]}_{stem[5]}"
             with refusals.of(path.relative_to(folder).as_posix()):
@@ -106,6 +108,7 @@ class MultiPie(ImageBuilder):
         names = [path.relative_to(folder).as_posix() for path in paths]
         is_test = np.zeros(len(names), bool)
         is_test[split_indices("subject", [f"{subject}/" for subject in subjects])[1]] = True
+        tested = len({subjects[i] for i in np.flatnonzero(is_test)})
         is_train, most = ~is_test, settings.max_test_per_view
         if most is not None and most < 1:
             raise InputError("max_test_per_view", "at least 1", str(most))
@@ -126,4 +129,9 @@ class MultiPie(ImageBuilder):
             },
             classes={"subject": tuple(people), "expression": tuple(expressions)},
             refused=refusals.lines,
+            data_files={
+                "images": f"{len(names):,}",
+                "split": f"by person: {tested} of {len(people)} are tested",
+                "not used": f"{len(seen) - len(names):,} of other views or lights, {other_names:,} with other names",
+            },
         )

@@ -62,6 +62,30 @@ def test_without_the_test_file_every_tenth_is_tested(folder, load):
     images = load()
     assert (len(images.train.source), len(images.test.source)) == (45, 5)
     assert not set(images.train.names) & set(images.test.names)
+    assert images.data_files == {
+        "images": "50 in .",
+        "split": "every tenth image is tested, since there is no test_batch.bin",
+        "files to train on": "2 of 5",
+    }
+
+
+@pytest.mark.parametrize("rename", [str, str.upper])
+def test_the_files_may_lie_in_a_folder_and_in_capitals(folder, load, rename):
+    expected = load()
+    (folder / "cifar-10-batches-bin").mkdir()
+    for path in folder.glob("*.bin"):
+        path.rename(folder / "cifar-10-batches-bin" / rename(path.name))
+    found = load()
+    assert found.train.names == expected.train.names
+    assert found.content_hash == expected.content_hash
+    assert found.data_files["split"] == f"cifar-10-batches-bin/{rename('test_batch.bin')}"
+
+
+def test_the_python_version_is_named_and_not_read(folder, load):
+    for path in folder.glob("*.bin"):
+        path.rename(path.with_suffix(""))
+    with pytest.raises(InputError, match=r"the binary version\), found the Python version in \., which is not read"):
+        load()
 
 
 def test_smaller_images_are_made_from_larger_ones(load):

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facedis_jax.data.images.ck_plus import CkPlus, CkPlusSettings
 from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.images.load import load_images
+from facedis_jax.data.refusals import Refusals
 from facedis_jax.errors import InputError
 
 _SEQUENCES = (("S005", "001"), ("S010", "001"), ("S010", "002"), ("S999", "003"))
@@ -51,7 +53,58 @@ def test_grey_faces_with_their_people_and_emotions(load):
 def test_emotions_may_be_missing(folder, load):
     for path in (folder / "Emotion").glob("*/*/*"):
         path.unlink()
-    assert "expression" not in load().train.labels
+    faces = load()
+    assert "expression" not in faces.train.labels
+    assert faces.data_files["expression"] == "none (Emotion is not there)"
+
+
+def _zips_unpacked(folder):
+    (folder / "Emotion_labels").mkdir()
+    (folder / "Emotion").rename(folder / "Emotion_labels" / "Emotion")
+    (folder / "extended-cohn-kanade-images").mkdir()
+    (folder / "cohn-kanade-images").rename(folder / "extended-cohn-kanade-images" / "cohn-kanade-images")
+    return folder
+
+
+def _small_letters(folder):
+    for path in sorted(folder.rglob("*"), key=lambda path: len(path.parts), reverse=True):
+        path.rename(path.with_name(path.name.lower()))
+    return folder
+
+
+def _one_folder_beside(folder):
+    (folder / "images").mkdir()
+    (folder / "cohn-kanade-images").rename(folder / "images" / "cohn-kanade-images")
+    return folder / "images"
+
+
+_EDITIONS = {
+    "archives unpacked": _zips_unpacked,
+    "archives unpacked, the images": lambda folder: _zips_unpacked(folder) / "extended-cohn-kanade-images",
+    "the images' folder": lambda folder: folder / "cohn-kanade-images",
+    "emotions one folder beside": _one_folder_beside,
+    "a folder around it": lambda folder: folder.parent,
+    "small letters": _small_letters,
+}
+
+
+@pytest.mark.parametrize("edition", _EDITIONS)
+def test_editions_are_read_alike(folder, edition):
+    expected = CkPlus.survey(folder, CkPlusSettings())
+    found = CkPlus.survey(_EDITIONS[edition](folder), CkPlusSettings())
+    assert [name.upper() for name in found.names] == [name.upper() for name in expected.names]
+    np.testing.assert_array_equal(found.labels["expression"], expected.labels["expression"])
+    assert found.classes == expected.classes
+    assert found.data_files["expression"].endswith(", of 2 of 4 sequences")
+    assert found.data_files["split"] == "by person: 1 of 3 are tested"
+
+
+def test_a_sequence_with_a_damaged_emotion_can_be_skipped(folder):
+    next((folder / "Emotion").glob("S999/*/*")).write_text("happy")
+    refusals = Refusals(skip=True)
+    found = CkPlus.survey(folder, CkPlusSettings(), refusals)
+    assert "S999" not in found.classes["subject"]
+    assert list(refusals.lines) == ["Emotion/S999/003/S999_003_00000003_emotion.txt"]
 
 
 def test_colour_is_not_made_from_grey(load):

@@ -31,11 +31,20 @@ def test_ffhq_is_split_by_number(load, tmp_path):
     assert faces.name == "ffhq"
     assert list(faces.train.names) == ["00000.png", "00001.png", "59999.png"]
     assert list(faces.test.names) == ["60000.png", "69999.png"]
+    assert faces.data_files == {"images": "5 in images256x256", "split": "by number"}
 
 
 def test_a_part_of_ffhq_or_a_flat_folder_has_every_tenth_tested(load, tmp_path):
     faces = load("ffhq", _fill(tmp_path / "ffhq", [f"{n:05d}.png" for n in range(12)], 16))
     assert list(faces.test.names) == ["00000.png", "00010.png"]
+    assert faces.data_files["split"].endswith(
+        "(a person may be in both halves), since none has the number of an image to test"
+    )
+
+
+def test_ffhqs_folders_may_lie_in_another(load, tmp_path):
+    folder = _fill(tmp_path / "data", [f"ffhq/Images256x256/00000/{n:05d}.PNG" for n in range(12)], 16)
+    assert load("ffhq", folder).data_files["images"] == "12 in ffhq/Images256x256"
 
 
 def test_the_smallest_folder_with_enough_pixels_is_read(load, tmp_path):

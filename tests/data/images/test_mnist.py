@@ -61,6 +61,56 @@ def test_plain_files_and_files_with_a_dot_in_their_names_are_read(folder, load, 
     assert load().content_hash == expected
 
 
+def _as_torchvision(folder):
+    """With another set of the same files beside."""
+    for name in ("FashionMNIST", "MNIST"):
+        (folder / name / "raw").mkdir(parents=True)
+    for path in folder.glob("*.gz"):
+        (folder / "FashionMNIST" / "raw" / path.name).write_bytes(b"other clothes")
+        path.rename(folder / "MNIST" / "raw" / path.name)
+        (folder / "MNIST" / "raw" / path.stem).write_bytes(_FILES[path.stem])
+
+
+def _as_kaggle(folder):
+    for path in folder.glob("*.gz"):
+        (folder / path.stem).mkdir()
+        (folder / path.stem / path.stem).write_bytes(_FILES[path.stem])
+        path.unlink()
+
+
+def _in_capitals(folder):
+    for path in folder.glob("*.gz"):
+        path.rename(folder / path.name.upper())
+
+
+@pytest.mark.parametrize("arrange", [_as_torchvision, _as_kaggle, _in_capitals])
+def test_editions_are_read_alike(folder, load, arrange):
+    expected = load().content_hash
+    arrange(folder)
+    digits = load()
+    assert digits.content_hash == expected
+    assert digits.data_files["images"].startswith("30 in ")
+    assert "t10k" in digits.data_files["split"].lower()
+
+
+def test_several_sets_in_one_folder_are_told_apart_or_refused(folder, load):
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+    for path in folder.glob("*.gz"):
+        (folder / "a" / path.name).write_bytes(path.read_bytes())
+        path.rename(folder / "b" / path.name)
+    with pytest.raises(InputError, match=r"expected one folder with train-images.* found 2, such as .*a and .*b$"):
+        load()
+
+
+def test_without_the_test_files_every_tenth_is_tested(folder, load):
+    for path in folder.glob("t10k*"):
+        path.unlink()
+    digits = load()
+    assert list(digits.test.names) == ["train/00000", "train/00010"]
+    assert digits.data_files["split"] == "every tenth image is tested, since there is no t10k-images-idx3-ubyte"
+
+
 def test_the_same_images_under_other_labels_are_another_set(folder, load):
     """Codes of digits follow from their labels, and chains from both."""
     expected = load().content_hash

@@ -45,6 +45,11 @@ def test_the_papers_five_views_by_default(load):
     assert (len(faces.train.source), len(faces.test.source)) == (2 * 3 * 5 * 2, 3 * 5 * 2)
     assert set(faces.train.labels["view"].tolist()) == {-30.0, -15.0, 0.0, 15.0, 30.0}
     assert faces.train.labels["view"].dtype == np.float32
+    assert faces.data_files == {
+        "images": "90",
+        "split": "by person: 1 of 3 are tested",
+        "not used": "36 of other views or lights, 1 with other names",
+    }
     assert stack_images(faces.test.source).shape == (30, 16, 16, 3)
     for split in (faces.train, faces.test):
         for i, name in enumerate(split.names):

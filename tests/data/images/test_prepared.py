@@ -112,13 +112,13 @@ def test_a_bad_image_is_named_and_nothing_is_left_behind(folder, tmp_path, which
     assert not _leftovers(tmp_path / "cache")
 
 
-def test_another_size_grey_or_a_missing_file_is_named(folder, tmp_path):
+def test_another_size_kind_of_pixels_or_a_missing_file_is_named(folder, tmp_path):
     whole = (folder / "08.png").read_bytes()
     Image.new("RGB", (16, 18)).save(folder / "08.png")
     with pytest.raises(InputError, match=r"08\.png: expected 16 x 16 pixels, .* found 16 x 18"):
         _load(folder, tmp_path / "cache")
-    Image.new("L", (16, 16)).save(folder / "08.png")
-    with pytest.raises(InputError, match=r"08\.png: expected a colour image"):
+    Image.new("F", (16, 16)).save(folder / "08.png", "TIFF")
+    with pytest.raises(InputError, match=r"08\.png: expected an RGB .* found floating-point pixels"):
         _load(folder, tmp_path / "cache")
     (folder / "08.png").unlink()
     (folder / "08.png").symlink_to("nowhere")
