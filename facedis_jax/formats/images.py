@@ -18,7 +18,7 @@ from facedis_jax.formats.files import file_size, read_bytes
 from facedis_jax.formats.image_headers import check_directory, check_image_headers
 
 # Files that are probed before a set is refused, since the first ones may be damaged and the others whole.
-_PROBED = 10
+_PROBED, _MOST_PROBED = 10, 1000
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
 """What `decode_image` reads, in Pillow's names; "PPM" stands for PBM and PGM too."""
@@ -167,7 +167,7 @@ class ImageFiles:
     Attributes:
       paths: the files.
       framing: how the images are cropped and resampled.
-      size: width and height of the first whole image.
+      size: width and height of the first whole image of the usual size.
       sizes: the widths and heights that are accepted.
       grey_as_colour: whether grey images get three equal channels where colour is asked for.
       rules: how many images were read by each of the rules that this module names; grows while they are read.
@@ -208,7 +208,7 @@ def open_images(
     grey_as_colour: bool | None = None,
     rules: Counter[str] | None = None,
 ) -> ImageFiles:
-    """The files of a set's images, all of which must have the size of the first whole one.
+    """The files of a set's images, all of which must have the size that most of the first whole ones have.
 
     Args:
       paths: the files, at least one.
@@ -219,17 +219,10 @@ def open_images(
       rules: counts what `ImageFiles.rules` does; a new counter if None.
 
     Raises:
-      InputError: where none of the first ten files is whole, or the first whole one does not suit `framing`.
+      InputError: where none of the first thousand files is whole, or the first whole one of the set's size does not
+        suit `framing`.
     """
-    refused: list[InputError] = []
-    for path in paths[:_PROBED]:
-        try:
-            first = decode_image(path, read_bytes(path))
-            break
-        except InputError as error:
-            refused.append(error)
-    else:
-        raise refused[0]
+    path, first = _typical(paths, usual_sizes)
     if grey_as_colour is None:
         grey_as_colour = first.mode != "L"
         if framing.channels == 3 and not grey_as_colour:
@@ -238,6 +231,50 @@ def open_images(
     framing.pixels(path, first.convert("RGB") if grey_as_colour else first)
     sizes = usual_sizes if first.size in usual_sizes else (first.size,)
     return ImageFiles(paths, framing, first.size, sizes, grey_as_colour, Counter() if rules is None else rules)
+
+
+def _typical(paths: Sequence[Path], usual_sizes: Collection[tuple[int, int]]) -> tuple[Path, Image.Image]:
+    """The first whole image of the size that most of the first ten whole ones have; `usual_sizes` count as one."""
+    problem: InputError | None = None
+    sizes: Counter[tuple[int, int]] = Counter()
+    first: dict[tuple[int, int], Path] = {}
+    likely: tuple[int, int] | None = None
+    kept: Image.Image | None = None
+    for number, path in enumerate(paths[:_MOST_PROBED]):
+        if sizes.total() == _PROBED or (sizes and number >= _PROBED):
+            break
+        # Headers are quick to read; images are decoded where they differ.
+        if likely is not None and _header_size(path) == likely:
+            sizes[next(iter(first))] += 1
+            continue
+        try:
+            image = decode_image(path, read_bytes(path))
+        except InputError as error:
+            problem = problem or error
+            continue
+        if kept is None:
+            likely, kept = _header_size(path), image
+        size = min(usual_sizes) if image.size in usual_sizes else image.size
+        sizes[size] += 1
+        first.setdefault(size, path)
+    if kept is None:
+        assert problem is not None
+        raise problem
+    path = first[sizes.most_common(1)[0][0]]
+    return path, kept if path == next(iter(first.values())) else decode_image(path, read_bytes(path))
+
+
+def _header_size(path: Path) -> tuple[int, int] | None:
+    """The width and height in the header of a file, before it is turned; None where there are none."""
+    with suppress(OSError, InputError):
+        file_size(path)
+        with path.open("rb") as file:
+            data = file.read(_HEADER_BYTES)
+        with suppress(Exception), warnings.catch_warnings(), _silence_stderr(data):
+            warnings.simplefilter("ignore")
+            check_image_headers(path, data)
+            return Image.open(io.BytesIO(data), formats=FORMATS).size
+    return None
 
 
 def is_grey(path: Path) -> bool | None:

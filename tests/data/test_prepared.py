@@ -175,6 +175,28 @@ def test_damaged_images_are_skipped(tmp_path, damaged):
     assert len(images.train.names) + len(images.test.names) == 19
 
 
+@pytest.mark.parametrize("odd", ["000.png", "003.png", "013.png"])
+@pytest.mark.parametrize("size", [(16, 18), (4, 4), (32, 32)])
+def test_images_of_another_size_than_most_are_skipped(tmp_path, odd, size):
+    write_images(tmp_path / "faces", 20)
+    Image.new("RGB", size).save(tmp_path / "faces" / odd)
+    arguments = {"size": 8, "prepared_dir": tmp_path / "prepared"}
+    with pytest.raises(InputError, match=rf"{odd}: expected 16 x 16 pixels, as its neighbours, found {size[0]} x"):
+        load_images("folder", tmp_path / "faces", **arguments)
+    images = load_images("folder", tmp_path / "faces", **arguments, skip_damaged=True)
+    assert list(images.skipped) == [odd]
+    assert len(images.train.names) + len(images.test.names) == 19
+
+
+def test_a_set_may_begin_with_many_damaged_images(tmp_path):
+    write_images(tmp_path / "faces", 22)
+    for number in range(12):
+        cut_short(tmp_path / "faces" / f"{number:03d}.png")
+    images = load_images("folder", tmp_path / "faces", size=8, prepared_dir=tmp_path / "prepared", skip_damaged=True)
+    assert len(images.skipped) == 12
+    assert len(images.train.names) + len(images.test.names) == 10
+
+
 def test_a_half_of_which_nothing_is_left_is_an_error(tmp_path):
     write_images(tmp_path / "faces", 20)
     arguments = {"size": 8, "prepared_dir": tmp_path / "prepared"}
