@@ -199,6 +199,7 @@ _left_out(
     "weight_decays",
     why="chosen among by people who are held out",
 )
+_stated("LandmarksConfig", XING + "5.5, with MAFL", generator_images="celeba")
 _left_out("LandmarksConfig", "codes", "samples", why="codes inferred anew, once, for images to learn from and to test")
 _left_out("landmarks:ImageDataConfig", "max_train", why="all of CelebA")
 

@@ -6,9 +6,10 @@ Data       Synthetic photographs of the embedded face (or of `--data.face-model`
 Command    python -m experiments.landmarks                              (demo, two CPU cores, no data set)
            python -m experiments.landmarks --data.kind celeba --data.folder CELEBA
            python -m experiments.landmarks --preset paper --data.kind mafl --data.folder CELEBA
-Method     The deformable generator learns the training images without their landmarks. A two-layer perceptron then
-           learns the landmarks from the deformation field of each; beside it the same one from the codes, and from raw
-           pixels, and the mean shape.
+Method     The deformable generator learns the training images without their landmarks; for MAFL, the paper preset's
+           learns all of CelebA but MAFL's test images. A two-layer perceptron then learns the landmarks from the
+           deformation field of each training image; beside it the same one from the codes, and from raw pixels, and
+           the mean shape.
 Output     report.html with Figure 14 and Table 2, results.json, figures/, and the model's folder.
 Presets    tiny: the whole path in under a minute, nothing is learned well. demo: three minutes on two cores.
            paper: section 5.5, on an accelerator.
@@ -55,6 +56,8 @@ class LandmarksConfig:
       data: the images, with their landmarks.
       learner: the deformable generator and how it is learned.
       training: for how long.
+      generator_images: what the generator learns: the "data", or where these are MAFL's, all images of "celeba" but
+        MAFL's test images; the regressors learn from MAFL's training images then. Of other data it is the data.
       codes: of the training images, from which the regressor learns: "inferred" anew as those of unseen ones are,
         so that both come from one distribution, or the last ones of their "chains", which cost nothing.
       samples: how often codes are inferred for an image; what the regressor sees is the mean over them, with less
@@ -66,6 +69,7 @@ class LandmarksConfig:
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
     learner: AbpConfig = field(default_factory=AbpConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    generator_images: Literal["data", "celeba"] = "data"
     codes: Literal["inferred", "chains"] = "inferred"
     samples: int = 1
     regression: RegressionConfig = field(default_factory=RegressionConfig)
@@ -90,7 +94,7 @@ TINY = replace(
     regression=RegressionConfig(hidden=8, epochs=3, batch_size=10, weight_decays=(0.3, 3.0)),
 )
 
-PRESETS = {"tiny": TINY, "demo": DEMO, "paper": LandmarksConfig()}
+PRESETS = {"tiny": TINY, "demo": DEMO, "paper": LandmarksConfig(generator_images="celeba")}
 
 
 def main(config: LandmarksConfig, options: RunOptions) -> int:
@@ -99,25 +103,40 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
     images = load_image_set(config.data)
     config = replace(config, learner=with_channels(config.learner, images))
     check_landmarks(images)
+    learned = load_generator_images(config, images)
     check_model(config.learner.model, images)
-    check_training(config.training, images.train.source)
+    check_training(config.training, learned.train.source)
     run = open_model_run(
         "landmarks",
         config,
         options,
         trainings=[config.training],
-        data=images,
-        sources=[images.train.source],
+        data=images if learned is images else {"images": images, "generator": learned},
+        sources=[learned.train.source],
     )
-    model = train_images(run, "deformable", config.learner, config.training, Examples.of(images))
+    model = train_images(run, "deformable", config.learner, config.training, Examples.of(learned))
     if jax.process_index() == 0:
         results = evaluate(run, config, images, model, lambda line: say(options, line))
+        results.numbers["images"]["generator"] = len(learned.train.source)
         report_run(
             run,
             results.numbers,
             lambda command: write_landmark_report(run.folder, images, results, command=command),
         )
     return 0
+
+
+def load_generator_images(config: LandmarksConfig, images: ImageSet) -> ImageSet:
+    """What the generator learns; `images` themselves unless `LandmarksConfig.generator_images` says otherwise.
+
+    Raises:
+      InputError: it learns others, and codes of the images are to come from its chains; or they cannot be used.
+    """
+    if config.generator_images == "data" or config.data.kind != "mafl":
+        return images
+    if config.codes == "chains":
+        raise InputError("--codes", "inferred, where the generator learns other images", "chains")
+    return load_image_set(replace(config.data, kind="celeba_without_mafl"))
 
 
 def check_landmarks(images: ImageSet) -> None:

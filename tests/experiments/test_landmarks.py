@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import landmarks
+from facedis_jax.data.images.labels import LANDMARK_COLUMNS
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.inference.codecs import ImageCodec
@@ -135,6 +137,36 @@ def test_landmarks_are_checked_before_anything_is_trained():
     points[3, 0] = points[3, 1]
     with pytest.raises(InputError, match=re.escape(images.test.names[3])):
         landmarks.check_landmarks(replace(images, test=replace(images.test, labels={"landmarks": points})))
+
+
+@pytest.fixture
+def mafl(tmp_path):
+    """CelebA with eight images, of which MAFL has five."""
+    folder = tmp_path / "celeba"
+    (folder / "img_align_celeba").mkdir(parents=True)
+    points = " ".join(map(str, range(10, 20)))
+    names = [f"{number}.png" for number in range(8)]
+    for number, name in enumerate(names):
+        Image.new("RGB", (178, 218), (number, 0, 0)).save(folder / "img_align_celeba" / name)
+    lines = ["8", " ".join(LANDMARK_COLUMNS), *(f"{name} {points}" for name in names)]
+    (folder / "list_landmarks_align_celeba.txt").write_text("\n".join(lines))
+    (folder / "training.txt").write_text("\n".join(names[2:5]))
+    (folder / "testing.txt").write_text("\n".join(names[6:]))
+    data = ImageDataConfig("mafl", folder, 8, prepared=tmp_path / "prepared")
+    return replace(landmarks.PRESETS["paper"], data=data)
+
+
+def test_with_mafl_the_generator_of_the_paper_learns_all_of_celeba_but_its_test_images(mafl):
+    images = load_image_set(mafl.data)
+    assert images.train.names == ("2.png", "3.png", "4.png")
+    learned = landmarks.load_generator_images(mafl, images)
+    assert learned.train.names == tuple(f"{number}.png" for number in range(6))
+    assert learned.test.names == images.test.names
+    assert landmarks.load_generator_images(replace(mafl, generator_images="data"), images) is images
+    celeba = replace(mafl, data=replace(mafl.data, kind="celeba"))
+    assert landmarks.load_generator_images(celeba, images) is images
+    with pytest.raises(InputError, match="--codes: expected inferred"):
+        landmarks.load_generator_images(replace(mafl, codes="chains"), images)
 
 
 def test_the_presets():
