@@ -93,6 +93,9 @@ class FakeFaces(FaceBuilder):
     name = "fake_faces"
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Nothing to get: the faces are made up."
 
+    def named_files(self, folder: Path) -> dict[str, Path]:
+        return {}
+
     def survey(self, folder: Path) -> FaceSurvey:
         config = self.builder_config
         mean_face = fake_face(config.num_vertices)
@@ -138,7 +141,8 @@ class FakeImages(ImageBuilder):
             return pixels, pixels.tobytes()
 
         images = np.arange(settings.num_images)
-        return PixelSurvey("fake images", [f"{i:06d}" for i in images], images, images[:1], [], read)
+        names = [f"{i:06d}" for i in images]
+        return PixelSurvey("fake images", names, images, images[:1], [], read, lambda index: read(index)[1])
 
 
 def fake_face_set(folder: Path, num_faces: int, num_vertices: int) -> FaceSet:

@@ -64,6 +64,7 @@ class PixelSet(Generic[Example]):
       skipped: damaged examples that are not in the set, by name, with what is wrong with them.
       data_files: what was found of the set's files: how many "images", where the "split" and each of the labels come
         from, and what is not used. Empty for made-up sets.
+      older_copies: prepared copies that changes of the folder have left behind, with their bytes.
     """
 
     name: str
@@ -74,6 +75,7 @@ class PixelSet(Generic[Example]):
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     data_files: Mapping[str, str] = field(default_factory=dict)
+    older_copies: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

@@ -1,24 +1,35 @@
 """Prepared copies of data sets: read once, kept as ArrayRecord files in a cache, from then on open to random access."""
 
+import errno
 import hashlib
 import json
-import os
-import sys
+import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import rich.console
-import rich.progress
 import tensorflow_datasets as tfds
 
-from facedis_jax.errors import InputError, check_utf8, reason
+from facedis_jax.data.ahead import track
+from facedis_jax.data.cache import (
+    Card,
+    Copy,
+    Listing,
+    ReadLock,
+    cache_dir,
+    copies,
+    place_of,
+    remove_unfinished,
+    superseded,
+    writing,
+)
+from facedis_jax.errors import InputError, check_utf8
 from facedis_jax.file_owners import allow_unknown_owners
 from facedis_jax.formats.whole import write_text
 
 allow_unknown_owners()
 
-T = TypeVar("T")
 Builder = TypeVar("Builder", bound="PreparedBuilder")
 
 
@@ -56,48 +67,149 @@ class PreparedBuilder(tfds.core.ShardBasedBuilder):
         """See `_log_download_bytes`."""
 
 
+@dataclass(frozen=True)
+class Sources:
+    """The files that a copy is prepared from.
+
+    Attributes:
+      folder: where they are.
+      files: all that the builder reads.
+      content: reads them all and gives the hash of the set's content, as the builder's metadata have it.
+      room: bytes that the copy will take, as far as that is known.
+    """
+
+    folder: Path
+    files: Sequence[Path]
+    content: Callable[[], str]
+    room: int = 0
+
+
 def open_prepared(
-    make_builder: Callable[[Path], Builder], folder: Path, files: Iterable[Path], prepared_dir: str | Path | None
-) -> Builder:
+    make_builder: Callable[[Path], Builder],
+    sources: Sources,
+    prepared_dir: str | Path | None,
+    *,
+    verify: bool = False,
+) -> tuple[Builder, ReadLock]:
     """Opens the prepared copy of a data set, and prepares it first where there is none.
 
-    A copy belongs to a folder and to the names, sizes and times of its files: a start with a prepared copy need not
-      read
-    the files, and after a change of them a new copy is prepared. A copy appears only when it is whole.
+    A copy belongs to its content. Files with the names, sizes and times of those that it was made from are taken for
+    the same, wherever they lie, and need not be read. If the times differ, they are read to compare their content.
+    After a change of it a new copy is prepared. A copy appears only when it is whole.
 
     Args:
       make_builder: gives the builder that prepares in, or reads from, a folder of prepared data.
-      folder: where the source files are.
-      files: all source files that the builder reads.
+      sources: the files.
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
+      verify: read the files in any case, and take no copy of other content.
 
     Returns:
-      The builder, ready to be read.
+      The builder, ready to be read, and a lock to be kept while it is; see `facedis_jax.data.cache.ReadLock`.
 
     Raises:
       InputError: where the files cannot be used or the cache cannot be written.
+      OSError: ENOSPC, where there is no room for the copy.
     """
     base = Path(prepared_dir) if prepared_dir is not None else cache_dir()
     check_utf8(base, "prepared data")
-    data_dir = base / _listing_hash(folder, files)[:16]
+    listing = Listing.of(sources.folder, sources.files)
     try:
-        builder = make_builder(data_dir)
-        if not _is_prepared(builder):
-            config = tfds.download.DownloadConfig(manual_dir=folder, try_download_gcs=False)
-            try:
-                builder.download_and_prepare(download_config=config, file_format="array_record")
-            except OSError:
-                # Another process may have been first to rename its copy into place.
-                builder = make_builder(data_dir)
-                if not _is_prepared(builder):
-                    raise
+        builder = _known(make_builder, sources, listing, base, verify) or _prepared(
+            make_builder, sources, listing, base
+        )
     except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
         raise InputError(base, "a folder for prepared data that can be written", str(error)) from None
     missing = [path for split in builder.info.splits.values() for path in split.filepaths if not path.exists()]
     if missing:
         expected = "a whole prepared copy (delete it to prepare anew)"
         raise InputError(builder.data_path, expected, f"no {missing[0].name}")
+    return builder, ReadLock(Path(builder.data_path))
+
+
+def older_copies(builder: PreparedBuilder) -> dict[str, int]:
+    """Other copies of the same folder's set with the same settings, left by changes of its files: places and bytes."""
+    own = Path(builder.data_path)
+    found = copies(own.parents[3])
+    card = next((copy.card for copy in found if copy.folder == own), None)
+    others = [copy for copy in superseded(found) if card and copy.card and copy.card.source == card.source]
+    return {str(copy.folder): copy.size for copy in others if copy.what == "/".join(own.parts[-3:])}
+
+
+def _known(
+    make_builder: Callable[[Path], Builder], sources: Sources, listing: Listing, base: Path, verify: bool
+) -> Builder | None:
+    """The builder of a copy that holds these files' content, if there is one."""
+    place = make_builder(base / listing.stamp[:_KEY])
+    what = "/".join(Path(place.data_path).parts[-3:])
+    candidates = [(copy, copy.card) for copy in copies(base) if copy.what == what and copy.card is not None]
+    content = None
+    for copy, card in sorted(candidates, key=lambda each: listing.stamp not in each[1].stamps):
+        stamped = listing.stamp in card.stamps
+        if verify or not stamped:
+            if card.outline != listing.outline:
+                continue
+            content = content or sources.content()
+            if content != card.content:
+                if stamped:
+                    copy.write_card(card.without(listing))
+                continue
+        if not stamped or card.source != place_of(sources.folder):
+            copy.write_card(card.seen(sources.folder, listing))
+        copy.touch()
+        return make_builder(copy.folder.parents[2])
+    return None
+
+
+def _prepared(make_builder: Callable[[Path], Builder], sources: Sources, listing: Listing, base: Path) -> Builder:
+    """The builder of a new copy, or of one that another process has made in the meantime."""
+    remove_unfinished(base)
+    key = listing.stamp[:_KEY]
+    if _is_whole(make_builder(base / key)):
+        # Of files with the same names, sizes and times, but other content.
+        key = hashlib.sha256(f"{listing.stamp}{sources.content()}".encode()).hexdigest()[:_KEY]
+    with writing(base, key) as others_first:
+        builder = make_builder(base / key)
+        if not (others_first and _is_whole(builder)):
+            _check_room(base, sources.room)
+            config = tfds.download.DownloadConfig(manual_dir=sources.folder, try_download_gcs=False)
+            try:
+                builder.download_and_prepare(download_config=config, file_format="array_record")
+            except RuntimeError as error:
+                if "No space left" in str(error) or "quota" in str(error):
+                    raise _no_room(base, sources.room) from None
+                raise
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    raise _no_room(base, sources.room) from None
+                raise
+            card = Card.new(sources.folder, listing, builder.info.metadata["content_hash"])
+            Copy(Path(builder.data_path), None).write_card(card)
     return builder
+
+
+_KEY = 16  # letters of a hash in the name of a folder
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _check_room(base: Path, room: int) -> None:
+    if shutil.disk_usage(base).free < room:
+        raise _no_room(base, room)
+
+
+def _no_room(base: Path, room: int) -> OSError:
+    free = _megabytes(shutil.disk_usage(base).free)
+    needed = f"about {_megabytes(room)}" if room else "more"
+    return OSError(errno.ENOSPC, f"no room for prepared data: {needed} needed, {free} free", str(base))
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
+
+
+def _is_whole(builder: PreparedBuilder) -> bool:
+    return (builder.data_path / "dataset_info.json").exists()
 
 
 def find_damaged(
@@ -107,6 +219,8 @@ def find_damaged(
     folder: Path,
     files: Iterable[Path],
     prepared_dir: str | Path | None,
+    *,
+    verify: bool = False,
 ) -> dict[str, str]:
     """Reads every example of a data set once, and returns those that cannot be read.
 
@@ -116,7 +230,8 @@ def find_damaged(
       what: names the set and the settings on which its examples depend.
       names: of the examples.
       read: reads an example by its index, and raises an InputError where it is damaged.
-      folder, files, prepared_dir: as of `open_prepared`.
+      folder, files: where the set is, and all of its files.
+      prepared_dir, verify: as of `open_prepared`.
 
     Returns:
       For each damaged example its name and what is wrong with it, in the order of the names.
@@ -125,9 +240,11 @@ def find_damaged(
       InputError: where all examples are damaged, or the cache cannot be written.
     """
     base = Path(prepared_dir) if prepared_dir is not None else cache_dir()
-    key = hashlib.sha256(f"{_listing_hash(folder, files)}\0{what}".encode(errors="surrogateescape")).hexdigest()[:16]
+    key = hashlib.sha256(f"{Listing.of(folder, files).stamp}\0{what}".encode(errors="surrogateescape")).hexdigest()[
+        :_KEY
+    ]
     found = base / f"damaged-{key}.json"
-    if found.exists():
+    if found.exists() and not verify:
         return json.loads(found.read_text(encoding="utf-8"))
     damaged: dict[str, str] = {}
     for index, name in enumerate(track(names, "Looking for damaged files")):
@@ -148,39 +265,3 @@ def find_damaged(
 def names_hash(names: Sequence[str]) -> str:
     """A short hash of a list of names."""
     return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()[:12]
-
-
-def cache_dir() -> Path:
-    """The folder of prepared data by default: `facedis_jax` in $XDG_CACHE_HOME or in ~/.cache.
-
-    Raises:
-      InputError: this user has no home.
-    """
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facedis_jax"
-    except RuntimeError:
-        expected = "a folder for prepared data, or $HOME or $XDG_CACHE_HOME for the default one"
-        raise InputError("prepared", expected, "none") from None
-
-
-def track(items: Sequence[T], description: str) -> Iterable[T]:
-    """The items, with a progress bar on standard error where that is a terminal."""
-    console = rich.console.Console(stderr=True)
-    return rich.progress.track(items, description, console=console, transient=True, disable=not sys.stderr.isatty())
-
-
-def _is_prepared(builder: PreparedBuilder) -> bool:
-    return (builder.data_path / "dataset_info.json").exists()
-
-
-def _listing_hash(folder: Path, files: Iterable[Path]) -> str:
-    digest = hashlib.sha256(os.fsencode(folder.resolve()))
-    for path in files:
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise InputError(path, "a file that can be read", reason(error)) from None
-        digest.update(
-            f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
-        )
-    return digest.hexdigest()

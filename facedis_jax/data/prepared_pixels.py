@@ -14,8 +14,17 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from facedis_jax.data.ahead import read_ahead, track
+from facedis_jax.data.cache import ReadLock, cache_dir
 from facedis_jax.data.pixel_set import PixelSet, Split, pixel_example
-from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, find_damaged, open_prepared, track
+from facedis_jax.data.prepared import (
+    PreparedBuilder,
+    PreparedInfo,
+    Sources,
+    find_damaged,
+    older_copies,
+    open_prepared,
+)
 from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.files import refuse_links_out
@@ -74,7 +83,8 @@ class PixelSurvey:
       names: [files], sorted.
       train, test: indices into the names, ascending.
       files: all that is read.
-      read: gives the arguments of `PixelBuilder.examples` for a file, by its index.
+      read: gives a file's pixels, which `PixelBuilder.examples` takes, and its content, by its index.
+      content: gives the content alone, without decoding it.
       labels: arrays [files, ...] by name, as in `Split`.
       classes: the names that integer labels index.
       refused: files that are none of these, by name, with what is wrong with them; see `Refusals`.
@@ -88,6 +98,7 @@ class PixelSurvey:
     test: np.ndarray
     files: Sequence[Path]
     read: Callable[[int], tuple[np.ndarray, bytes]]
+    content: Callable[[int], bytes]
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -159,8 +170,33 @@ class PixelBuilder(PreparedBuilder):
 
     @staticmethod
     @abstractmethod
-    def examples(pixels: np.ndarray, content: bytes) -> tuple[np.ndarray, bytes]:
-        """The pixels [examples, ...] of a file, and what stands for it in the content's hash."""
+    def examples(pixels: np.ndarray) -> np.ndarray:
+        """The examples [examples, ...] that a file's pixels give."""
+
+    @staticmethod
+    @abstractmethod
+    def hashed(content: bytes) -> bytes:
+        """What stands for a file's content in the hash of the set's."""
+
+    def chosen(self, folder: Path) -> PixelSurvey:
+        """The survey of the files that the settings ask for."""
+        settings = self.builder_config.settings
+        # What the survey refuses is among the names to skip, or an error.
+        refusals = Refusals(skip=bool(settings.without))
+        return self.survey(folder, settings, refusals).without(settings.without)
+
+    def content_hash(self, folder: Path) -> str:
+        """The hash of the content that a copy of the folder would have, for which all chosen files are read."""
+        survey, digest = self.chosen(folder), self._new_digest()
+        for split, indices in (("train", survey.train.tolist()), ("test", survey.test.tolist())):
+            for index, content in zip(
+                track(indices, "Reading again"), read_ahead(survey.content, indices), strict=True
+            ):
+                _add_to_hash(digest, split, survey.names[index], self.hashed(content))
+        return digest.hexdigest()
+
+    def _new_digest(self) -> Any:
+        return hashlib.sha256(repr(self.builder_config.settings.processing).encode())
 
     def _info(self) -> PreparedInfo:
         pixels = tfds.features.Tensor(
@@ -179,10 +215,7 @@ class PixelBuilder(PreparedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
         settings = self.builder_config.settings
-        # What the survey refuses is among the names to skip, or an error.
-        refusals = Refusals(skip=bool(settings.without))
-        survey = self.survey(Path(dl_manager.manual_dir), settings, refusals).without(settings.without)
-        digest = hashlib.sha256(repr(settings.processing).encode())
+        survey, digest = self.chosen(Path(dl_manager.manual_dir)), self._new_digest()
         per_shard = max(1, _SHARD_BYTES // (math.prod(settings.shape) * settings.examples_per_file))
         return {
             split: [
@@ -196,9 +229,10 @@ class PixelBuilder(PreparedBuilder):
         self, survey: PixelSurvey, split: str, indices: np.ndarray, digest: Any
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         metadata, key = self.info.metadata, 0
-        for index in track(indices.tolist(), f"Reading {split} {self.what}"):
-            examples, content = self.examples(*survey.read(index))
-            digest.update(f"{split}\0{survey.names[index]}\0".encode(errors="surrogateescape") + content)
+        files = track(indices.tolist(), f"Reading {split} {self.what}")
+        for index, (decoded, content) in zip(files, read_ahead(survey.read, indices.tolist()), strict=True):
+            examples = self.examples(decoded)
+            _add_to_hash(digest, split, survey.names[index], self.hashed(content))
             if self.builder_config.settings.examples_per_file != 1:
                 metadata.setdefault("clips", {}).setdefault(split, []).append(len(examples))
             for window, pixels in enumerate(examples):
@@ -209,6 +243,10 @@ class PixelBuilder(PreparedBuilder):
         metadata["rules"] = dict(survey.rules)
 
 
+def _add_to_hash(digest: Any, split: str, name: str, content: bytes) -> None:
+    digest.update(f"{split}\0{name}\0".encode(errors="surrogateescape") + content)
+
+
 @dataclass(frozen=True)
 class PreparedPixels:
     """The examples of one half of a prepared copy, which are read as they are asked for.
@@ -216,10 +254,12 @@ class PreparedPixels:
     Attributes:
       records: the split's data source.
       key: the field that holds the pixels.
+      lock: of the copy, see `facedis_jax.data.cache.ReadLock`.
     """
 
     records: Sequence[Mapping[str, Any]]
     key: str
+    lock: ReadLock | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -236,6 +276,7 @@ def load_prepared_pixels(
     *,
     skip_damaged: bool = False,
     links_out: bool = True,
+    verify: bool = False,
 ) -> Any:
     """Opens the prepared copy of a set of images or clips, and prepares it first where there is none.
 
@@ -246,6 +287,7 @@ def load_prepared_pixels(
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
       skip_damaged: skip files that cannot be used, and list them in the set's `skipped`.
       links_out: follow links that lead out of the folder; refuse them if False.
+      verify: read all files again, where a prepared copy is there, and prepare anew if their content differs.
 
     Returns:
       The set, of the builder's `set_type`.
@@ -259,14 +301,20 @@ def load_prepared_pixels(
     survey = builder_type.survey(folder, settings, Refusals(skip=skip_damaged))
     skipped: dict[str, str] = {}
     if skip_damaged:
-        skipped = dict(sorted({**survey.refused, **_damaged(survey, settings, folder, prepared_dir)}.items()))
+        skipped = dict(sorted({**survey.refused, **_damaged(survey, settings, folder, prepared_dir, verify)}.items()))
         settings = dataclasses.replace(settings, without=tuple(skipped))
         survey = survey.without(settings.without)
 
     def make_builder(data_dir: Path) -> PixelBuilder:
         return builder_type(config=PixelConfig.of(settings), data_dir=data_dir, file_format="array_record")
 
-    builder = open_prepared(make_builder, folder, survey.files, prepared_dir)
+    sources = Sources(
+        folder,
+        survey.files,
+        content=lambda: make_builder(cache_dir()).content_hash(folder),
+        room=(len(survey.train) + len(survey.test)) * math.prod(settings.shape),
+    )
+    builder, lock = open_prepared(make_builder, sources, prepared_dir, verify=verify)
 
     def split(name: str, indices: np.ndarray) -> Split:
         names = [survey.names[i] for i in indices]
@@ -275,7 +323,7 @@ def load_prepared_pixels(
             names = [f"{of}#{window}" for of, count in zip(names, counts, strict=True) for window in range(count)]
             indices = np.repeat(indices, counts)
         return Split(
-            source=PreparedPixels(builder.as_data_source(split=name), builder_type.key),
+            source=PreparedPixels(builder.as_data_source(split=name), builder_type.key, lock),
             names=tuple(names),
             labels={label: values[indices] for label, values in survey.labels.items()},
         )
@@ -291,6 +339,7 @@ def load_prepared_pixels(
         classes={label: tuple(map(printable, names)) for label, names in survey.classes.items()},
         skipped=skipped,
         data_files={**survey.data_files, **({"by rule": by_rule} if by_rule else {})},
+        older_copies=older_copies(builder),
     )
 
 
@@ -303,13 +352,14 @@ def load_pixels(
     prepared_dir: str | Path | None,
     skip_damaged: bool,
     links_out: bool = True,
+    verify: bool = False,
 ) -> Any:
     """`load_prepared_pixels` of a set by its name, with settings by theirs.
 
     Args:
       sets: the builder of each set.
       kind: one of them.
-      folder, prepared_dir, skip_damaged, links_out: as of `load_prepared_pixels`.
+      folder, prepared_dir, skip_damaged, links_out, verify: as of `load_prepared_pixels`.
       given: settings of the builder's `settings_type`; None stands for the set's own value.
 
     Raises:
@@ -325,12 +375,18 @@ def load_pixels(
             raise InputError(f"the set {kind}", f"settings among {', '.join(known)}", name)
     settings = sets[kind].settle(Path(folder), settings)
     return load_prepared_pixels(
-        sets[kind], folder, settings_type(**settings), prepared_dir, skip_damaged=skip_damaged, links_out=links_out
+        sets[kind],
+        folder,
+        settings_type(**settings),
+        prepared_dir,
+        skip_damaged=skip_damaged,
+        links_out=links_out,
+        verify=verify,
     )
 
 
 def _damaged(
-    survey: PixelSurvey, settings: PixelSettings, folder: Path, prepared_dir: str | Path | None
+    survey: PixelSurvey, settings: PixelSettings, folder: Path, prepared_dir: str | Path | None, verify: bool
 ) -> dict[str, str]:
     """The chosen files of a survey that cannot be read, with what is wrong with them; see `find_damaged`."""
     chosen = np.union1d(survey.train, survey.test)
@@ -341,4 +397,5 @@ def _damaged(
         folder,
         survey.files,
         prepared_dir,
+        verify=verify,
     )

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -160,6 +161,10 @@ class Framing:
         return ((points - [left, top] + 0.5) * (self.size / side) - 0.5).astype(np.float32)
 
 
+# Images are read by several threads, and two of them may add to a count at once.
+_COUNTING = threading.Lock()
+
+
 @dataclass(frozen=True)
 class ImageFiles:
     """The files of a set's images, read one at a time.
@@ -193,11 +198,15 @@ class ImageFiles:
             expected = " or ".join(_by(*size) for size in sorted(self.sizes))
             raise InputError(path, f"{expected} pixels, as its neighbours", _by(*image.size))
         if RULE in image.info:
-            self.rules[image.info[RULE]] += 1
+            self._count(image.info[RULE])
         if self.grey_as_colour and self.framing.channels == 3 and image.mode == "L":
-            self.rules[GREY_AMONG_COLOUR] += 1
+            self._count(GREY_AMONG_COLOUR)
             image = image.convert("RGB")
         return self.framing.pixels(path, image), data
+
+    def _count(self, rule: str) -> None:
+        with _COUNTING:
+            self.rules[rule] += 1
 
 
 def open_images(

@@ -237,6 +237,13 @@ def report_skipped(folder: RunFolder, options: RunOptions, skipped: Mapping[str,
     say(options, f"skipped {len(skipped)} damaged examples, such as {next(iter(skipped.values()))}")
 
 
+def report_copies(options: RunOptions, older: Mapping[str, int]) -> None:
+    """Says that prepared copies are kept that changes of the data have left behind, by place, and their bytes."""
+    if older:
+        count = f"{len(older)} older prepared cop{'y' if len(older) == 1 else 'ies'} of this data"
+        say(options, f"{count} kept, {sum(older.values()) / 1e6:,.1f} MB (facedis cache --prune removes what is old)")
+
+
 def chosen_devices(count: int, divide: Sequence[int] = ()) -> list[jax.Device]:
     """The devices that take part: the first `count`; for 0 all, or on a CPU as many as divide some numbers.
 

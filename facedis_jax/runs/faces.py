@@ -31,6 +31,7 @@ from facedis_jax.runs.command_line import (
     RunOptions,
     chosen_devices,
     device_label,
+    report_copies,
     report_skipped,
     say,
     typed_command,
@@ -69,6 +70,7 @@ class FaceDataConfig:
     prepared: Path | None = None
     skip_damaged: bool = False
     links_out: bool = True
+    verify: bool = False
     synthetic: SyntheticFaceConfig = field(default_factory=SyntheticFaceConfig)
 
 
@@ -114,7 +116,7 @@ def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
         raise InputError("--data.landmarks", "the folder of BU-3DFE, whose faces they register", "other faces")
     if data.folder is not None:
         where: dict[str, Any] = {"split": data.split, "prepared_dir": data.prepared, "skip_damaged": data.skip_damaged}
-        where["links_out"] = data.links_out
+        where |= {"links_out": data.links_out, "verify": data.verify}
         if arrangement == "coma":
             return load_coma(data.folder, **where)
         chosen = None if data.landmarks is None else read_landmarks(data.landmarks)
@@ -216,6 +218,7 @@ def open_face_run(
     workdir = options.workdir or Path("runs") / name
     folder = RunFolder.open(workdir, made_by, elsewhere=elsewhere, new_key=new_key)
     report_skipped(folder, options, face_set.skipped)
+    report_copies(options, face_set.older_copies)
     constants = constants_of(face_set, config.learner.model.encoder.features)
     return FaceRun(config, options, face_set, constants, devices, folder, loop)
 

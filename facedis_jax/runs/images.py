@@ -88,6 +88,7 @@ class ImageDataConfig:
     prepared: Path | None = None
     skip_damaged: bool = False
     links_out: bool = True
+    verify: bool = False
     face_model: Path | None = None
     synthetic: SyntheticImageConfig = field(default_factory=SyntheticImageConfig)
 
@@ -107,7 +108,7 @@ def load_image_set(data: ImageDataConfig, option: str = "--data") -> ImageSet:
         return synthetic_images(load_face_model(data.face_model), data.synthetic, size=data.size)
     names = ("max_train", "max_test", "category", "crop", "channels", "views", "max_test_per_view")
     settings = {name: getattr(data, name) for name in names}
-    how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out}
+    how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out, "verify": data.verify}
     return load_images(data.kind, folder, size=data.size, prepared_dir=data.prepared, **how, **settings)
 
 

@@ -23,6 +23,7 @@ from facedis_jax.runs.command_line import (
     RunInterrupted,
     RunOptions,
     chosen_devices,
+    report_copies,
     report_skipped,
     say,
     typed_command,
@@ -241,6 +242,7 @@ def open_model_run(
     made_by = {"experiment": name, "data": content, **settings}
     folder = RunFolder.open(workdir, made_by, elsewhere=elsewhere, new_key=new_key)
     report_skipped(folder, options, {name: why for one in sets for name, why in one.skipped.items()})
+    report_copies(options, {copy: size for one in sets for copy, size in one.older_copies.items()})
     data_files = {one.name: one.data_files for one in sets if one.data_files}
     for set_name, found in data_files.items():
         say(options, f"{set_name}: {'; '.join(f'{what}: {text}' for what, text in found.items())}")

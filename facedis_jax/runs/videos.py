@@ -65,6 +65,7 @@ class VideoDataConfig:
     prepared: Path | None = None
     skip_damaged: bool = False
     links_out: bool = True
+    verify: bool = False
     face_model: Path | None = None
     synthetic: SyntheticClipConfig = field(default_factory=SyntheticClipConfig)
 
@@ -87,7 +88,7 @@ def load_clip_set(data: VideoDataConfig, option: str = "--data") -> ClipSet:
         return synthetic_clips(load_face_model(data.face_model), synthetic, size=data.size)
     names = ("size", "frames", "crop", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")
     settings: dict[str, Any] = {name: getattr(data, name) for name in names}
-    how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out}
+    how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out, "verify": data.verify}
     return load_videos(data.kind, folder, prepared_dir=data.prepared, **how, **settings)
 
 

@@ -23,7 +23,7 @@ def test_the_version(capsys):
 def test_an_unknown_command_is_one_line_and_code_2(words, capsys):
     assert main(words) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith("error: command: expected one of edit")
+    assert printed.err.startswith(f"error: command: expected one of {', '.join(COMMANDS)}, found ")
     assert printed.err.count("\n") == 1
     assert not printed.out
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from facedis_jax.data.ahead import read_ahead, track
 from facedis_jax.data.faces.alignment import align, align_to_mean, steady_vertices
 from facedis_jax.data.faces.face_set import FaceSet
-from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
-from facedis_jax.data.prepared import find_damaged, names_hash, track
+from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
+from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
 from facedis_jax.errors import InputError
@@ -95,10 +96,16 @@ class Bu3dfe(FaceBuilder):
     BUILDER_CONFIGS = [Bu3dfeConfig(name=split, split=split) for split in SPLITS]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for BU-3DFE at {WHERE_TO_GET_IT}."
 
-    def survey(self, folder: Path) -> FaceSurvey:
+    def named_files(self, folder: Path) -> dict[str, Path]:
+        return {face.name: face.path for face in self._faces(folder)}
+
+    def _faces(self, folder: Path) -> list[FaceFile]:
         without = self.builder_config.without
         # What the names refuse is among those to skip, or an error.
-        faces = [face for face in bu3dfe_files(folder, Refusals(skip=bool(without))) if face.name not in without]
+        return [face for face in bu3dfe_files(folder, Refusals(skip=bool(without))) if face.name not in without]
+
+    def survey(self, folder: Path) -> FaceSurvey:
+        faces = self._faces(folder)
         subjects = sorted({face.subject for face in faces})
         subject = np.array([subjects.index(face.subject) for face in faces], np.int32)
         codes = sorted({face.code for face in faces})
@@ -172,6 +179,7 @@ def load_bu3dfe(
     prepared_dir: str | Path | None = None,
     skip_damaged: bool = False,
     links_out: bool = True,
+    verify: bool = False,
 ) -> FaceSet:
     """BU-3DFE as a face set in mm, rigidly registered; prepared at the first call, opened at once from then on.
 
@@ -189,6 +197,7 @@ def load_bu3dfe(
       skip_damaged: skip faces that cannot be used, and list them in the set's `skipped`; without a neutral face, all
         of a subject. The topology is the most common one of the first faces that can be read.
       links_out: follow links that lead out of the folder; refuse them if False.
+      verify: read all files again, where a prepared copy is there, and prepare anew if their content differs.
 
     Returns:
       The face set, of scale 156; a subject's neutral target is its registered neutral face.
@@ -216,12 +225,13 @@ def load_bu3dfe(
             folder,
             files,
             prepared_dir,
+            verify=verify,
         )
         damaged = _with_their_neutrals(folder, faces, damaged)
         skipped = dict(sorted({**refusals.lines, **damaged}.items()))
     make_builder = partial(_builder, split, chosen, tuple(skipped))
     return load_prepared_faces(
-        make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE, skipped=skipped
+        make_builder, f"bu3dfe/{split}", folder, files, prepared_dir, scale=_SCALE, skipped=skipped, verify=verify
     )
 
 
@@ -277,10 +287,13 @@ def _read(faces: Sequence[FaceFile], folder: Path) -> tuple[np.ndarray, np.ndarr
     digest = hashlib.sha256()
     vertices: list[np.ndarray] = []
     triangles: np.ndarray | None = None
-    for face in track(faces, "Reading BU-3DFE"):
+
+    def read(face: FaceFile) -> tuple[bytes, Mesh]:
         data = read_mesh_bytes(face.path)
-        digest.update(f"{face.name}\0{len(data)}\0".encode(errors="surrogateescape") + data)
-        mesh = parse_mesh(face.path, data)
+        return data, parse_mesh(face.path, data)
+
+    for face, (data, mesh) in zip(track(faces, "Reading BU-3DFE"), read_ahead(read, faces), strict=True):
+        add_to_hash(digest, face.name, data)
         triangles = mesh.triangles if triangles is None else triangles
         _checked(face.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
         vertices.append(mesh.vertices.astype(np.float32))

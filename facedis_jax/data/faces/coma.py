@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from facedis_jax.data.ahead import read_ahead, track
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.levels import NeutralMeans, sequence_levels
-from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
-from facedis_jax.data.prepared import find_damaged, names_hash, track
+from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
+from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import Refusals
 from facedis_jax.data.splits import SPLITS, split_indices
 from facedis_jax.errors import InputError
@@ -55,17 +56,25 @@ class Coma(FaceBuilder):
     BUILDER_CONFIGS = [ComaConfig(name=split, split=split) for split in SPLITS]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Register at {WHERE_TO_GET_IT} and unpack the meshes."
 
+    def named_files(self, folder: Path) -> dict[str, Path]:
+        without = self.builder_config.without
+        # What the names refuse is among those to skip, or an error.
+        there = {_name(folder, path): path for path in _frames(folder, Refusals(skip=bool(without)))}
+        return {name: path for name, path in there.items() if name not in without}
+
     def survey(self, folder: Path) -> FaceSurvey:
         config = self.builder_config
-        # What the names refuse is among those to skip, or an error.
-        there = _frames(folder, Refusals(skip=bool(config.without)))
-        paths = [path for path in there if _name(folder, path) not in config.without]
-        names = [_name(folder, path) for path in paths]
+        named = self.named_files(folder)
+        names, paths = list(named), list(named.values())
         subjects = sorted({name.split("/")[0] for name in names})
         expressions = sorted({name.split("/")[1] for name in names})
         subject = np.array([subjects.index(name.split("/")[0]) for name in names], np.int32)
         expression = np.array([expressions.index(name.split("/")[1]) for name in names], np.int32)
         train, test = split_indices(config.split, names)
+
+        def read(i: int) -> tuple[bytes, np.ndarray]:
+            data = read_mesh_bytes(paths[i])
+            return data, _checked(paths[i], parse_mesh(paths[i], data), first).vertices.astype(np.float32)
 
         digest = hashlib.sha256()
         first = read_mesh(paths[0])
@@ -74,10 +83,9 @@ class Coma(FaceBuilder):
         sequences = [list(group) for _, group in groupby(range(len(paths)), key=lambda i: paths[i].parent)]
         for number, sequence in enumerate(track(sequences, "Reading CoMA")):
             frames = []
-            for i in sequence:
-                data = read_mesh_bytes(paths[i])
-                digest.update(f"{names[i]}\0{len(data)}\0".encode(errors="surrogateescape") + data)
-                frames.append(_checked(paths[i], parse_mesh(paths[i], data), first).vertices.astype(np.float32))
+            for i, (data, frame) in zip(sequence, read_ahead(read, sequence), strict=True):
+                add_to_hash(digest, names[i], data)
+                frames.append(frame)
             vertices = np.stack(frames)
             levels.append(sequence_levels(vertices))
             neutrals.add(int(subject[sequence[0]]), vertices, levels[-1])
@@ -122,6 +130,7 @@ def load_coma(
     prepared_dir: str | Path | None = None,
     skip_damaged: bool = False,
     links_out: bool = True,
+    verify: bool = False,
 ) -> FaceSet:
     """CoMA as a face set in mm, prepared at the first call (a minute or two) and opened at once from then on.
 
@@ -132,6 +141,7 @@ def load_coma(
       skip_damaged: skip meshes that cannot be used, and list them in the set's `skipped`. The topology is the most
         common one of the first meshes that can be read.
       links_out: follow links that lead out of the folder; refuse them if False.
+      verify: read all files again, where a prepared copy is there, and prepare anew if their content differs.
 
     Returns:
       The face set, of scale 260, whose faces are read from disk as they are asked for.
@@ -157,11 +167,12 @@ def load_coma(
             folder,
             paths,
             prepared_dir,
+            verify=verify,
         )
         skipped = dict(sorted({**refusals.lines, **damaged}.items()))
     make_builder = partial(_builder, split, tuple(skipped))
     return load_prepared_faces(
-        make_builder, f"coma/{split}", folder, paths, prepared_dir, scale=_SCALE, skipped=skipped
+        make_builder, f"coma/{split}", folder, paths, prepared_dir, scale=_SCALE, skipped=skipped, verify=verify
     )
 
 

@@ -91,6 +91,7 @@ class FaceSet:
       truth: the factors of which each face is made, for synthetic sets.
       content_hash: sha256 over what the set was made from; part of a run's identity.
       skipped: damaged examples that are not in the set, by name, with what is wrong with them.
+      older_copies: prepared copies that changes of the folder have left behind, with their bytes.
     """
 
     name: str
@@ -106,6 +107,7 @@ class FaceSet:
     landmarks: Mapping[str, int] = field(default_factory=dict)
     truth: FaceTruth | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
+    older_copies: Mapping[str, int] = field(default_factory=dict)
 
 
 def stack(source: FaceSource) -> ArraySource:

@@ -1,5 +1,6 @@
 """Sets of registered faces as prepared copies: what a builder must find out, and how copies are written and read."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from facedis_jax.data.ahead import read_ahead, track
+from facedis_jax.data.cache import ReadLock, cache_dir
 from facedis_jax.data.faces.face_set import Face, FaceSet
-from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, open_prepared
-from facedis_jax.errors import printable
-from facedis_jax.formats.meshes import UNITS
+from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, Sources, older_copies, open_prepared
+from facedis_jax.errors import InputError, printable
+from facedis_jax.formats.meshes import UNITS, read_mesh, read_mesh_bytes
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class FaceSurvey:
 
 class FaceBuilder(PreparedBuilder):
     """A TFDS builder of registered faces, with the splits `train`, `test` and `neutrals`."""
+
+    @abstractmethod
+    def named_files(self, folder: Path) -> dict[str, Path]:
+        """The files in `folder` by the names of their faces, in the order of the survey."""
 
     @abstractmethod
     def survey(self, folder: Path) -> FaceSurvey:
@@ -104,10 +111,12 @@ class PreparedFaces:
     Attributes:
       records: the split's data source.
       millimetres: the unit of the records' vertices, in mm.
+      lock: of the copy, see `facedis_jax.data.cache.ReadLock`.
     """
 
     records: Sequence[Mapping[str, Any]]
     millimetres: float
+    lock: ReadLock | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -132,6 +141,7 @@ def load_prepared_faces(
     *,
     scale: float,
     skipped: Mapping[str, str] | None = None,
+    verify: bool = False,
 ) -> FaceSet:
     """Opens the prepared copy of a set of faces, and prepares it first where there is none.
 
@@ -143,15 +153,28 @@ def load_prepared_faces(
       prepared_dir: holds the prepared copies; a folder in the user's cache if None.
       scale: the face set's scale.
       skipped: see `FaceSet`.
+      verify: as of `open_prepared`.
 
     Raises:
-      InputError: as `open_prepared`.
+      InputError, OSError: as `open_prepared`.
     """
-    builder = open_prepared(make_builder, folder, files, prepared_dir)
+    files = list(files)
+
+    def content() -> str:
+        named = make_builder(cache_dir()).named_files(folder)
+        digest = hashlib.sha256()
+        for face, data in zip(
+            track(list(named), "Reading again"), read_ahead(read_mesh_bytes, named.values()), strict=True
+        ):
+            add_to_hash(digest, face, data)
+        return digest.hexdigest()
+
+    sources = Sources(folder, files, content, room=_room(files))
+    builder, lock = open_prepared(make_builder, sources, prepared_dir, verify=verify)
     metadata = builder.info.metadata
 
     def source(split: str) -> PreparedFaces:
-        return PreparedFaces(builder.as_data_source(split=split), UNITS[metadata["unit"]])
+        return PreparedFaces(builder.as_data_source(split=split), UNITS[metadata["unit"]], lock)
 
     neutrals = source("neutrals")
     return FaceSet(
@@ -166,7 +189,23 @@ def load_prepared_faces(
         scale=scale,
         content_hash=metadata["content_hash"],
         skipped=skipped or {},
+        older_copies=older_copies(builder),
     )
+
+
+def add_to_hash(digest: Any, name: str, data: bytes) -> None:
+    """Adds a face's name and its file's bytes to the hash of a set's content."""
+    digest.update(f"{name}\0{len(data)}\0".encode(errors="surrogateescape") + data)
+
+
+def _room(files: Sequence[Path]) -> int:
+    """Bytes of the vertices of so many faces as the first file has; 0 where it cannot be read, which is found later."""
+    if not files:
+        return 0
+    try:
+        return len(files) * read_mesh(files[0]).vertices.size * 4
+    except InputError:
+        return 0
 
 
 def _shards(survey: FaceSurvey, indices: np.ndarray) -> list[np.ndarray]:
@@ -175,11 +214,11 @@ def _shards(survey: FaceSurvey, indices: np.ndarray) -> list[np.ndarray]:
 
 
 def _face_records(survey: FaceSurvey, indices: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-    for index in indices.tolist():
+    for index, vertices in zip(indices.tolist(), read_ahead(survey.read, indices.tolist()), strict=True):
         yield (
             index,
             {
-                "vertices": survey.read(index).astype(np.float32),
+                "vertices": vertices.astype(np.float32),
                 "subject": survey.subject[index],
                 "expression": survey.expression[index],
                 "level": survey.level[index],

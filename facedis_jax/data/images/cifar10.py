@@ -92,6 +92,7 @@ class Cifar10(ImageBuilder):
             *choose(title, names, is_test, settings),
             files,
             read,
+            lambda index: read(index)[1],
             labels={"category": np.array([batches[batch][row, 0] for batch, row in rows], np.int32)},
             classes={"category": CATEGORIES},
             data_files={

@@ -35,6 +35,7 @@ def load_images(
     prepared_dir: str | Path | None = None,
     skip_damaged: bool = False,
     links_out: bool = True,
+    verify: bool = False,
     **settings: Any,
 ) -> ImageSet:
     """A set of real images, prepared at the first call and opened at once from then on.
@@ -54,6 +55,7 @@ def load_images(
         None.
       skip_damaged: skip images that cannot be read, and list them in the set's `skipped`.
       links_out: follow links that lead out of the folder; refuse them if False.
+      verify: read all files again, where a prepared copy is there, and prepare anew if their content differs.
       **settings: others of the set's `settings_type`: `channels`, `crop`, `max_train`, `max_test`, and its own. None
         stands for the set's own value.
 
@@ -65,5 +67,12 @@ def load_images(
     """
     given = {"size": size, **settings}
     return load_pixels(
-        IMAGE_SETS, kind, folder, given, prepared_dir=prepared_dir, skip_damaged=skip_damaged, links_out=links_out
+        IMAGE_SETS,
+        kind,
+        folder,
+        given,
+        prepared_dir=prepared_dir,
+        skip_damaged=skip_damaged,
+        links_out=links_out,
+        verify=verify,
     )

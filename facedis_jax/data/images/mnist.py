@@ -98,6 +98,7 @@ class Mnist(ImageBuilder):
             *choose(title, names, is_test, settings),
             files,
             read,
+            lambda index: read(index)[1],
             labels={"category": categories.astype(np.int32)},
             classes={"category": CATEGORIES},
             data_files={"images": f"{len(names):,} in {shown(home, folder)}", "split": split},

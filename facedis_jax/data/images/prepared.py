@@ -10,6 +10,7 @@ from facedis_jax.data.images.image_set import ImageSet
 from facedis_jax.data.prepared_pixels import PixelBuilder, PixelSettings, PixelSurvey
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.errors import InputError
+from facedis_jax.formats.files import read_bytes
 from facedis_jax.formats.images import ImageFiles
 
 
@@ -35,9 +36,14 @@ class ImageBuilder(PixelBuilder):
     index_keys = ("index",)
 
     @staticmethod
-    def examples(pixels: np.ndarray, content: bytes) -> tuple[np.ndarray, bytes]:
-        """An image's pixels [1, size, size, channels], and its file's length and bytes."""
-        return pixels[None], f"{len(content)}\0".encode() + content
+    def examples(pixels: np.ndarray) -> np.ndarray:
+        """An image's pixels [1, size, size, channels]."""
+        return pixels[None]
+
+    @staticmethod
+    def hashed(content: bytes) -> bytes:
+        """A file's length and bytes."""
+        return f"{len(content)}\0".encode() + content
 
 
 def survey_images(
@@ -79,6 +85,7 @@ def survey_images(
         test,
         files,
         images.read,
+        lambda index: read_bytes(images.paths[index]),
         labels or {},
         classes or {},
         refused=refused or {},

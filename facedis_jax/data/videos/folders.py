@@ -20,7 +20,7 @@ from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import file_digest, is_clutter, list_files
+from facedis_jax.formats.files import file_digest, is_clutter, list_files, read_bytes
 from facedis_jax.formats.images import open_images
 from facedis_jax.formats.videos import VIDEO_SUFFIXES, read_video
 
@@ -68,7 +68,11 @@ class FrameFolders(ClipBuilder):
             paths = takes[names[index]]
             return _read_frames(paths[0].parent, paths, settings, rules)
 
-        return replace(_survey(folder, takes, read, settings, refusals), rules=rules)
+        def content(index: int) -> bytes:
+            paths = takes[names[index]]
+            return _digest(read_bytes(paths[i]) for i in _wanted(paths[0].parent, len(paths), settings)[0])
+
+        return replace(_survey(folder, takes, read, content, settings, refusals), rules=rules)
 
 
 class VideoFiles(ClipBuilder):
@@ -99,7 +103,10 @@ class VideoFiles(ClipBuilder):
             frames = read_video(path, settings.framing, most=cutting.span if cutting.cut == "first" else None)
             return frames[cutting.frame_indices(path, len(frames))], file_digest(path)
 
-        return _survey(folder, takes, read, settings, refusals)
+        def content(index: int) -> bytes:
+            return file_digest(takes[names[index]][0])
+
+        return _survey(folder, takes, read, content, settings, refusals)
 
 
 def _list_videos(folder: Path) -> list[Path]:
@@ -159,15 +166,25 @@ def _in_order(take: Path, paths: Iterable[Path]) -> list[Path]:
 def _read_frames(
     take: Path, paths: Sequence[Path], settings: ClipSettings, rules: Counter[str]
 ) -> tuple[np.ndarray, bytes]:
-    indices = settings.cutting.frame_indices(take, len(paths))
-    wanted = np.unique(indices)
+    wanted, places = _wanted(take, len(paths), settings)
     images = open_images([paths[i] for i in wanted], settings.framing, rules=rules)
-    frames, digest = [], hashlib.sha256()
-    for i in range(len(wanted)):
-        pixels, data = images.read(i)
+    frames, contents = zip(*map(images.read, range(len(wanted))), strict=True)
+    return np.stack(frames)[places], _digest(contents)
+
+
+def _wanted(take: Path, count: int, settings: ClipSettings) -> tuple[np.ndarray, np.ndarray]:
+    """The frames of a take that are in its clips, each once, and for each frame of each clip which of these it is."""
+    indices = settings.cutting.frame_indices(take, count)
+    wanted = np.unique(indices)
+    return wanted, np.searchsorted(wanted, indices)
+
+
+def _digest(contents: Iterable[bytes]) -> bytes:
+    """The sha256 of several files."""
+    digest = hashlib.sha256()
+    for data in contents:
         digest.update(f"{len(data)}\0".encode() + data)
-        frames.append(pixels)
-    return np.stack(frames)[np.searchsorted(wanted, indices)], digest.digest()
+    return digest.digest()
 
 
 def _of_expressions(names: Sequence[str], settings: ClipSettings) -> list[str]:
@@ -183,6 +200,7 @@ def _survey(
     folder: Path,
     takes: Mapping[str, Sequence[Path]],
     read: Callable[[int], tuple[np.ndarray, bytes]],
+    content: Callable[[int], bytes],
     settings: ClipSettings,
     refusals: Refusals,
 ) -> PixelSurvey:
@@ -204,6 +222,7 @@ def _survey(
         test=test,
         files=[path for i in np.union1d(train, test) for path in takes[names[i]]],
         read=read,
+        content=content,
         labels={
             "subject": np.array([people.index(each) for each in subject], np.int32),
             "expression": np.array([expressions.index(each) for each in expression], np.int32),

@@ -21,6 +21,7 @@ def load_videos(
     prepared_dir: str | Path | None = None,
     skip_damaged: bool = False,
     links_out: bool = True,
+    verify: bool = False,
     **settings: Any,
 ) -> ClipSet:
     """The clips of a set of real videos, prepared at the first call and opened at once from then on.
@@ -40,6 +41,7 @@ def load_videos(
         cache if None.
       skip_damaged: skip recordings that cannot be read, and list them in the set's `skipped`.
       links_out: follow links that lead out of the folder; refuse them if False.
+      verify: read all files again, where a prepared copy is there, and prepare anew if their content differs.
       **settings: others of `ClipSettings`. None stands for the value there.
 
     Returns:
@@ -50,5 +52,12 @@ def load_videos(
     """
     given = {"size": size, "frames": frames, **settings}
     return load_pixels(
-        VIDEO_SETS, kind, folder, given, prepared_dir=prepared_dir, skip_damaged=skip_damaged, links_out=links_out
+        VIDEO_SETS,
+        kind,
+        folder,
+        given,
+        prepared_dir=prepared_dir,
+        skip_damaged=skip_damaged,
+        links_out=links_out,
+        verify=verify,
     )

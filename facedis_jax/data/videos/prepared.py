@@ -79,6 +79,11 @@ class ClipBuilder(PixelBuilder):
     index_keys = ("take", "window")
 
     @staticmethod
-    def examples(pixels: np.ndarray, content: bytes) -> tuple[np.ndarray, bytes]:
-        """A recording's clips [clips, frames, size, size, channels], and the sha256 of its bytes."""
-        return pixels, content
+    def examples(pixels: np.ndarray) -> np.ndarray:
+        """A recording's clips [clips, frames, size, size, channels]."""
+        return pixels
+
+    @staticmethod
+    def hashed(content: bytes) -> bytes:
+        """The sha256 of a recording's bytes, which is its content here."""
+        return content

@@ -227,18 +227,25 @@ def test_a_prepared_copy_with_a_missing_file_is_named(original, tmp_path):
         load_coma(original, prepared_dir=tmp_path)
 
 
-def test_two_preparations_at_once_both_succeed(original, tmp_path, monkeypatch):
-    both = threading.Barrier(2)
-    coma_files = coma.coma_files
+def test_of_two_preparations_at_once_one_waits_for_the_other(original, tmp_path, monkeypatch, capsys):
+    both, thread, surveys = threading.Barrier(2), threading.local(), []
+    coma_files, survey = coma.coma_files, coma.Coma.survey
 
     def together(folder):
-        if threading.current_thread() is not threading.main_thread():
-            both.wait(timeout=30)
+        # Where each begins, and before either has prepared anything.
+        if not hasattr(thread, "began"):
+            thread.began = both.wait(timeout=30)
         return coma_files(folder)
 
+    def counted(*args):
+        surveys.append(args)
+        return survey(*args)
+
     monkeypatch.setattr(coma, "coma_files", together)
+    monkeypatch.setattr(coma.Coma, "survey", counted)
     with ThreadPoolExecutor(2) as pool:
         sets = list(pool.map(lambda _: load_coma(original, prepared_dir=tmp_path), range(2)))
+    assert len(surveys) == 1
     assert sets[0].content_hash == sets[1].content_hash
     np.testing.assert_array_equal(sets[0].test[0]["vertices"], sets[1].test[0]["vertices"])
 
