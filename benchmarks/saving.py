@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
-import tyro
 
 from experiments.coma_ib import DEMO
 from facedis_jax.data.pipeline import train_batches
 from facedis_jax.runs.command_line import RunOptions, exit_with
 from facedis_jax.runs.faces import AXIS, open_face_run
+from facedis_jax.runs.options import parse_options
 from facedis_jax.training import Checkpoints, data_parallel
 
 
@@ -34,7 +34,7 @@ class Saving:
 
 
 def _main() -> int:
-    config = tyro.cli(Saving, prog="python -m benchmarks.saving", description=__doc__)
+    config = parse_options(Saving, prog="python -m benchmarks.saving", description=__doc__)
     with tempfile.TemporaryDirectory() as folder:
         run = open_face_run(
             "coma_ib", replace(DEMO, precompute=False), RunOptions(workdir=Path(folder) / "run", quiet=True), "coma"

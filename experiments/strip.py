@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.errors import InputError
@@ -20,6 +19,7 @@ from facedis_jax.reports.grids import grid_figure
 from facedis_jax.runs.command_line import exit_with
 from facedis_jax.runs.faces import FaceDataConfig, load_face_set
 from facedis_jax.runs.finished import load_run
+from facedis_jax.runs.options import parse_options
 from facedis_jax.training import RunFolder
 
 SIZE = (270, 300)  # pixels of one face as it is rendered
@@ -73,4 +73,4 @@ def _strongest(faces: FaceSet, held_out: Predictions, subject: str, expression: 
 
 
 if __name__ == "__main__":
-    exit_with(lambda: draw_strip(tyro.cli(StripConfig, prog="python -m experiments.strip", description=__doc__)))
+    exit_with(lambda: draw_strip(parse_options(StripConfig, prog="python -m experiments.strip", description=__doc__)))

@@ -11,6 +11,7 @@ import tyro
 from facedis_jax.data.cache import Copy, cache_dir, copies, remove, remove_unfinished, superseded, unfinished
 from facedis_jax.errors import InputError, printable
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.options import parse_options
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     """Runs the command, and exits with its code."""
     exit_with(
         lambda: cache(
-            tyro.cli(
+            parse_options(
                 CacheOptions,
                 args=arguments,
                 prog="facedis cache",

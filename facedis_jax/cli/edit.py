@@ -27,6 +27,7 @@ from facedis_jax.reports.faces.edited import EditedFaces, check_output, write_ed
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
 from facedis_jax.runs.finished import load_run
+from facedis_jax.runs.options import parse_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +185,8 @@ def main(arguments: Sequence[str]) -> NoReturn:
     kinds = (Neutral, Expression, Transfer, Between, Sample)
     names = {"from_label", "from_label_level", *(field.name for kind in kinds for field in fields(kind))}
     exit_with(
-        lambda: edit(tyro.cli(EditOptions, args=arguments, prog="facedis edit", description=__doc__, config=flags)),
+        lambda: edit(
+            parse_options(EditOptions, args=arguments, prog="facedis edit", description=__doc__, config=flags)
+        ),
         [f"--{name.replace('_', '-')}" for name in sorted(names)],
     )

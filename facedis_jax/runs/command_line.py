@@ -19,7 +19,7 @@ from facedis_jax.commands import end_command
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.runs.back_end import check_back_end
-from facedis_jax.runs.options import in_options, option_names, typed_options
+from facedis_jax.runs.options import in_options, option_names, parse_options, typed_options
 from facedis_jax.runs.renamed import check_renamed
 from facedis_jax.stopping import leave, wait_if_leaving
 from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
@@ -107,7 +107,7 @@ def run_experiment(
 
     def command() -> int:
         check_renamed(typed_options(sys.argv[1:]), known)
-        parsed: Any = tyro.cli(  # type: ignore[call-overload]
+        parsed: Any = parse_options(
             _Command[type(default)],  # type: ignore[misc]
             prog=f"python -m experiments.{name}",
             description=_as_written(card),

@@ -1,9 +1,14 @@
 """Names of command-line options, and errors of the library in their terms."""
 
+import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from facedis_jax.errors import InputError
 
@@ -27,6 +32,33 @@ def option_names(config: Any) -> list[str]:
         else:
             names.append(f"--{name}")
     return names
+
+
+def parse_options(kind: Any, **how: Any) -> Any:
+    """What a command line says, as `tyro.cli` reads it; a home stands in the place of "~" in every path.
+
+    Shells put it there only where a word begins with "~", which that of `--workdir=~/run` does not.
+
+    Args:
+      kind: a dataclass of options.
+      **how: of `tyro.cli`.
+    """
+    registry = ConstructorRegistry()
+    registry.primitive_rule(_path)
+    return tyro.cli(kind, registry=registry, **how)
+
+
+def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """How a path is read from the command line."""
+    if info.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: Path(os.path.expanduser(words[0])),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def typed_options(arguments: Sequence[str]) -> list[str]:

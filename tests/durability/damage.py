@@ -17,11 +17,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tyro
 from jax.sharding import SingleDeviceSharding
 
 from facedis_jax.errors import InputError
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.options import parse_options
 from facedis_jax.training import Checkpoints
 from tests.durability.small_runs import host_array
 
@@ -143,7 +143,7 @@ def _restored(folder: Path, abstract: Any) -> str:
 
 
 def _main() -> int:
-    config = tyro.cli(Damage, prog="python -m tests.durability.damage", description=__doc__)
+    config = parse_options(Damage, prog="python -m tests.durability.damage", description=__doc__)
     logging.getLogger("facedis_jax").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         outcomes = damage_checkpoints(Path(folder), config.count, config.seed)

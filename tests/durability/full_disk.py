@@ -12,10 +12,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from facedis_jax.errors import InputError
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.options import parse_options
 from facedis_jax.training import Checkpoints
 
 # A command that fills a disk should not be pointed at a real one by mistake.
@@ -55,7 +54,7 @@ def train_on_full_disk(folder: Path, room: int) -> tuple[int, str, int | None, i
 
 
 def _main() -> int:
-    config = tyro.cli(FullDisk, prog="python -m tests.durability.full_disk", description=__doc__)
+    config = parse_options(FullDisk, prog="python -m tests.durability.full_disk", description=__doc__)
     if not config.folder.is_dir():
         raise InputError(config.folder, "a folder on a small file system", "no such folder")
     if (total := shutil.disk_usage(config.folder).total) > _LARGEST:

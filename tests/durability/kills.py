@@ -16,9 +16,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.options import parse_options
 from tests.durability.small_runs import STATE_FILE, Model, state_bytes
 
 # Longer than any of these runs takes to compile on a busy machine.
@@ -140,7 +139,7 @@ def _what_it_left(workdir: Path) -> tuple[list[bytes], bytes]:
 
 
 def _main() -> int:
-    config = tyro.cli(Kills, prog="python -m tests.durability.kills", description=__doc__)
+    config = parse_options(Kills, prog="python -m tests.durability.kills", description=__doc__)
     ok = True
     for model in config.models:
         with tempfile.TemporaryDirectory() as folder:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.options import parse_options
 from facedis_jax.runs.processes import commands, launch
 from tests.durability.small_runs import Model
 
@@ -92,7 +92,7 @@ def moved_losses(model: Model, folder: Path, shapes: tuple[Shape, ...]) -> Itera
 
 
 def _main() -> int:
-    config = tyro.cli(Machines, prog="python -m tests.durability.machines", description=__doc__)
+    config = parse_options(Machines, prog="python -m tests.durability.machines", description=__doc__)
     ok = True
     for model in config.models:
         with tempfile.TemporaryDirectory() as folder:

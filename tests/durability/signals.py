@@ -20,9 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.options import parse_options
 
 _PATIENCE = 600.0
 # Of `experiments.faces_deformable --preset tiny`; two models, so that one ends and another begins.
@@ -164,7 +163,7 @@ def _what_it_left(workdir: Path) -> dict[str, Any]:
 
 
 def _main() -> int:
-    config = tyro.cli(Signals, prog="python -m tests.durability.signals", description=__doc__)
+    config = parse_options(Signals, prog="python -m tests.durability.signals", description=__doc__)
     step = (config.last - config.first) / max(config.count - 1, 1)
     instants = [config.first + i * step for i in range(config.count)]
     wrong = 0

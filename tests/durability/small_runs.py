@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
 
 from facedis_jax.data.faces.face_set import ArraySource
 from facedis_jax.data.images.image_set import ArrayImages
@@ -31,6 +30,7 @@ from facedis_jax.learners import (
 from facedis_jax.models import FaceVaeConfig, GeneratorConfig, PctConfig, PointFeatureConfig
 from facedis_jax.runs.batches import training_batches
 from facedis_jax.runs.command_line import RunOptions, chosen_devices, exit_with, join_processes
+from facedis_jax.runs.options import parse_options
 from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, fit
 from facedis_jax.training.parallel import Method
 
@@ -165,7 +165,7 @@ def _abp() -> tuple[Callable[..., Learner], ArrayImages, None, Any]:
 
 
 def _main() -> int:
-    run = tyro.cli(SmallRun, prog="python -m tests.durability.small_runs", description=__doc__)
+    run = parse_options(SmallRun, prog="python -m tests.durability.small_runs", description=__doc__)
     join_processes(run.coordinator, run.num_processes, run.process_id)
     # The programs run for milliseconds and would compile for seconds.
     jax.config.update("jax_disable_most_optimizations", True)

@@ -1,9 +1,11 @@
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from facedis_jax.errors import InputError
-from facedis_jax.runs.options import in_options, option_names, typed_options
+from facedis_jax.runs.faces import FaceDataConfig
+from facedis_jax.runs.options import in_options, option_names, parse_options, typed_options
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,20 @@ def test_a_value_that_an_error_suggests_is_an_option_with_it():
     error = InputError("a.png", "a colour image", "channels=1, where channels=1 reads grey ones")
     assert in_options(error, ["--data.channels"]).found == "channels=1, where --data.channels 1 reads grey ones"
     assert in_options(error, []).expected == error.expected
+
+
+@dataclass(frozen=True)
+class _Places:
+    workdir: Path | None = None
+    data: FaceDataConfig = field(default_factory=FaceDataConfig)
+
+
+def test_homes_stand_in_every_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    words = ["--workdir=~/run", "--data.folder=~/x", "--data.prepared", "~", "--data.landmarks=./~/a~b"]
+    places = parse_options(_Places, args=words)
+    assert places.workdir == Path("/home/anna/run")
+    assert (places.data.folder, places.data.prepared) == (Path("/home/anna/x"), Path("/home/anna"))
+    # A folder can have that name.
+    assert places.data.landmarks == Path("./~/a~b")
+    assert parse_options(_Places, args=["--workdir=None"]).workdir is None
