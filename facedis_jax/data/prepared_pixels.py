@@ -155,6 +155,11 @@ class PixelBuilder(PreparedBuilder):
     index_keys: ClassVar[tuple[str, ...]]
 
     @classmethod
+    def home(cls, folder: Path) -> Path:
+        """The folder that the survey is made of: the one that was given, or one in it."""
+        return folder
+
+    @classmethod
     def settle(cls, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         """Settings by name with those that follow from the files where they are not given."""
         return dict(given)
@@ -298,6 +303,7 @@ def load_prepared_pixels(
     folder = Path(folder)
     if not links_out:
         refuse_links_out(folder)
+    folder = builder_type.home(folder)
     survey = builder_type.survey(folder, settings, Refusals(skip=skip_damaged))
     skipped: dict[str, str] = {}
     if skip_damaged:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from facedis_jax.errors import InputError, reason
@@ -20,6 +20,7 @@ _CLUTTER = frozenset(
 )
 
 
+_MOST_WRAPPERS = 3
 _MOST_VISITS = 1000
 """Links from each of many folders to all others lead to a folder by more ways than can be listed."""
 
@@ -75,6 +76,35 @@ def list_files(folder: Path, endings: Sequence[str] = (), *, depth: int | None =
             elif entry.name.lower().endswith(wanted) and (endings or not is_folder):
                 found.append(entry.path)
     return [Path(path) for path in sorted(found, key=lambda path: path.replace(os.sep, "/"))]
+
+
+def unwrap(folder: Path, fits: Callable[[Path], bool]) -> Path:
+    """The folder where a set's files lie as they should: the one given, or the only one in it, and so on.
+
+    Archives are often unpacked into a folder more than there should be.
+
+    Args:
+      folder: that was given.
+      fits: whether a folder has files of the set where they should be.
+
+    Returns:
+      The first that fits; `folder` where none does.
+
+    Raises:
+      InputError: where a folder cannot be read.
+    """
+    home = folder
+    for _ in range(_MOST_WRAPPERS):
+        if not home.is_dir() or fits(home):
+            return home
+        try:
+            inner = [entry for entry in home.iterdir() if not is_clutter(entry.name) and entry.is_dir()]
+        except OSError as error:
+            raise InputError(home, "a folder that can be read", reason(error)) from None
+        if len(inner) != 1:
+            break
+        home = inner[0]
+    return home if home.is_dir() and fits(home) else folder
 
 
 def file_size(path: Path, expected: str = "a file that can be read") -> int:

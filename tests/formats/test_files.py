@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import list_files, read_bytes, refuse_links_out
+from facedis_jax.formats.files import list_files, read_bytes, refuse_links_out, unwrap
 
 
 def _listed(folder, *args, **kwargs):
@@ -103,3 +103,16 @@ def test_links_out_are_found_where_they_lie(tmp_path):
 def test_a_folder_that_cannot_be_listed_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="expected a folder that can be read, found No such file"):
         list_files(tmp_path / "missing")
+
+
+def test_a_set_in_a_folder_of_its_own_is_found_unless_there_are_several(tmp_path):
+    def has_face(home):
+        return bool(list_files(home, (".ply",), depth=0))
+
+    _write(tmp_path, "a/b/face.ply", "a/readme.txt", "__MACOSX/a/face.ply", ".git/config")
+    assert unwrap(tmp_path, has_face) == tmp_path / "a" / "b"
+    assert unwrap(tmp_path / "a" / "b", has_face) == tmp_path / "a" / "b"
+    assert unwrap(tmp_path, lambda home: False) == tmp_path
+    assert unwrap(tmp_path / "nowhere", has_face) == tmp_path / "nowhere"
+    _write(tmp_path, "other/face.txt")
+    assert unwrap(tmp_path, has_face) == tmp_path

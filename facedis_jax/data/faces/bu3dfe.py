@@ -18,7 +18,7 @@ from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import file_size, list_files, refuse_links_out
+from facedis_jax.formats.files import file_size, list_files, refuse_links_out, unwrap
 from facedis_jax.formats.meshes import (
     MESH_SUFFIXES,
     Mesh,
@@ -148,10 +148,7 @@ def bu3dfe_files(folder: Path, refusals: Refusals = STRICT) -> list[FaceFile]:
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_LAYOUT} {source}", "no such folder")
     faces: dict[tuple[str, str, int], FaceFile] = {}
-    for path in list_files(folder, MESH_SUFFIXES, depth=1):
-        stem = _STEM.fullmatch(_stem(path))
-        if not stem or stem[0].upper().endswith("_RAW"):
-            continue
+    for path, stem in _meshes(folder):
         face = FaceFile(path, stem[1].upper(), stem[2].upper(), int(stem[3]))
         key = (face.subject, face.code, face.level)
         with refusals.of(path.relative_to(folder).as_posix()):
@@ -165,6 +162,11 @@ def bu3dfe_files(folder: Path, refusals: Refusals = STRICT) -> list[FaceFile]:
     if not faces:
         raise InputError(folder, f"{_LAYOUT} in it {source}", f"no such file{refusals.note}")
     return [faces[key] for key in sorted(faces)]
+
+
+def _meshes(folder: Path) -> list[tuple[Path, re.Match[str]]]:
+    stems = ((path, _STEM.fullmatch(_stem(path))) for path in list_files(folder, MESH_SUFFIXES, depth=1))
+    return [(path, stem) for path, stem in stems if stem and not stem[0].upper().endswith("_RAW")]
 
 
 def _stem(path: Path) -> str:
@@ -187,8 +189,8 @@ def load_bu3dfe(
     The whole set is in memory while it is prepared.
 
     Args:
-      folder: holds the meshes, flat or in a folder for each subject. They must share one topology, which the F3D meshes
-        as distributed do not: register them to a template first, as the paper did.
+      folder: holds the meshes, flat or in a folder for each subject, or a folder that does, alone. They must share one
+        topology, which the F3D meshes as distributed do not: register them to a template first, as the paper did.
       split: "paper" tests F0001 to F0010; or "sequence" or "subject" of `facedis_jax.data.splits`.
       landmarks: indices of vertices that expressions do not move (13 in the paper, section 4, which does not list
         them). If None, neutrals are registered by all vertices, and expressions by the quarter of the vertices that
@@ -212,6 +214,7 @@ def load_bu3dfe(
     chosen = None if landmarks is None else tuple(int(index) for index in landmarks)
     if not links_out:
         refuse_links_out(folder)
+    folder = unwrap(folder, lambda home: bool(_meshes(home)))
     refusals = Refusals(skip=skip_damaged)
     faces = bu3dfe_files(folder, refusals)
     files = [face.path for face in faces]

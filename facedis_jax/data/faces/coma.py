@@ -18,7 +18,7 @@ from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import Refusals
 from facedis_jax.data.splits import SPLITS, split_indices
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import list_files, refuse_links_out
+from facedis_jax.formats.files import list_files, refuse_links_out, unwrap
 from facedis_jax.formats.meshes import (
     Mesh,
     check_topology,
@@ -116,11 +116,15 @@ def coma_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_LAYOUT} (get it from {WHERE_TO_GET_IT})", "no such folder")
-    paths = [path for path in list_files(folder, (".ply",), depth=2) if len(path.relative_to(folder).parts) == 3]
+    paths = _meshes(folder)
     if not paths:
         expected = f"{_LAYOUT} in it (get it from {WHERE_TO_GET_IT})"
         raise InputError(folder, expected, "no such file")
     return paths
+
+
+def _meshes(folder: Path) -> list[Path]:
+    return [path for path in list_files(folder, (".ply",), depth=2) if len(path.relative_to(folder).parts) == 3]
 
 
 def load_coma(
@@ -135,7 +139,7 @@ def load_coma(
     """CoMA as a face set in mm, prepared at the first call (a minute or two) and opened at once from then on.
 
     Args:
-      folder: holds `<subject>/<expression>/<expression>.NNNNNN.ply`, in metres.
+      folder: holds `<subject>/<expression>/<expression>.NNNNNN.ply`, in metres; or a folder that does, alone.
       split: one of `facedis_jax.data.splits.SPLITS`.
       prepared_dir: holds the prepared copy, 1.1 GB for all of CoMA; a folder in the user's cache if None.
       skip_damaged: skip meshes that cannot be used, and list them in the set's `skipped`. The topology is the most
@@ -155,6 +159,7 @@ def load_coma(
         raise InputError("split", f"one of {', '.join(SPLITS)}", repr(split))
     if not links_out:
         refuse_links_out(folder)
+    folder = unwrap(folder, lambda home: bool(_meshes(home)))
     refusals = Refusals(skip=skip_damaged)
     paths = _frames(folder, refusals)
     skipped: dict[str, str] = {}

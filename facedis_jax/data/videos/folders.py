@@ -20,8 +20,8 @@ from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import file_digest, is_clutter, list_files, read_bytes
-from facedis_jax.formats.images import open_images
+from facedis_jax.formats.files import file_digest, is_clutter, list_files, read_bytes, unwrap
+from facedis_jax.formats.images import IMAGE_SUFFIXES, open_images
 from facedis_jax.formats.videos import VIDEO_SUFFIXES, read_video
 
 WHERE_TO_GET_MUG = "https://mug.ee.auth.gr/fed/"
@@ -44,6 +44,12 @@ class FrameFolders(ClipBuilder):
 
     name = "frame_folders"
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for MUG at {WHERE_TO_GET_MUG}."
+
+    @classmethod
+    def home(cls, folder: Path) -> Path:
+        return unwrap(
+            folder, lambda home: any(_is_take(home, path.parent) for path in list_files(home, IMAGE_SUFFIXES))
+        )
 
     @classmethod
     def survey(cls, folder: Path, settings: ClipSettings, refusals: Refusals = STRICT) -> PixelSurvey:
@@ -85,6 +91,10 @@ class VideoFiles(ClipBuilder):
     name = "video_files"
     VERSION = tfds.core.Version("1.1.0")  # from 1.1.0 on in the shape, and at the times, in which frames are shown
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put video files in folders, by their subjects and expressions."
+
+    @classmethod
+    def home(cls, folder: Path) -> Path:
+        return unwrap(folder, lambda home: any(_is_take(home, path) for path in list_files(home, VIDEO_SUFFIXES)))
 
     @classmethod
     def survey(cls, folder: Path, settings: ClipSettings, refusals: Refusals = STRICT) -> PixelSurvey:
@@ -134,6 +144,13 @@ def _take_name(folder: Path, take: Path, path: Path, layout: str) -> str:
     if len(parts) != 3 or _SESSION.fullmatch(parts[1]):
         raise InputError(path, f"a path as {layout}", path.relative_to(folder).as_posix())
     return "/".join(parts)
+
+
+def _is_take(folder: Path, take: Path) -> bool:
+    """Whether a take's folder or file lies where takes do."""
+    parts = take.relative_to(folder).parts
+    in_session = len(parts) > 1 and bool(_SESSION.fullmatch(parts[1]))
+    return len(parts) == 3 + in_session
 
 
 def _take_folders(folder: Path) -> list[Path]:
@@ -229,6 +246,10 @@ def _survey(
         },
         classes={"subject": tuple(people), "expression": tuple(expressions)},
         refused=refusals.lines,
+        data_files={
+            "takes": f"{len(names):,} of {len(people)} people",
+            "split": f"by person: {len(tested)} of {len(people)} are tested",
+        },
     )
 
 

@@ -84,6 +84,13 @@ def test_levels_and_neutrals_follow_the_rule(original, prepared):
     assert prepared.neutrals.dtype == np.float32
 
 
+def test_a_set_may_lie_in_a_folder_of_its_own(original, prepared, tmp_path):
+    (tmp_path / "unpacked").mkdir()
+    (tmp_path / "unpacked" / "coma").symlink_to(original)
+    found = load_coma(tmp_path / "unpacked", prepared_dir=tmp_path / "prepared")
+    assert (found.content_hash, found.name) == (prepared.content_hash, prepared.name)
+
+
 @pytest.mark.parametrize(("split", "tested"), [("sequence", 3 * _FRAMES), ("subject", 3 * _FRAMES)])
 def test_other_splits(original, tmp_path, split, tested):
     faces = load_coma(original, split=split, prepared_dir=tmp_path)

@@ -52,6 +52,16 @@ def _shades(clips):
     return stack_clips(clips)[:, :, 5, 5, 0].tolist()
 
 
+def test_a_set_may_lie_in_a_folder_of_its_own(folder, load):
+    expected = load()
+    shutil.move(folder, folder.parent / "inside")
+    shutil.move(folder.parent / "inside", folder / "mug")
+    (folder / "readme.txt").write_text("about MUG")
+    found = load()
+    assert (found.content_hash, found.name) == (expected.content_hash, expected.name)
+    assert found.data_files == {"takes": "5 of 3 people", "split": "by person: 1 of 3 are tested"}
+
+
 def test_clips_have_their_frames_people_and_expressions(load):
     videos = load()
     assert (videos.name, videos.frames, videos.size, videos.channels) == ("videos of mug", 4, 16, 3)
