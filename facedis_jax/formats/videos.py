@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -80,7 +81,8 @@ def read_video(path: Path, framing: Framing, *, most: int | None = None) -> np.n
                 file.seek(0)
                 return av.open(_QuietFile(file), "r", kind, options=_CONTAINER)
 
-            shown = _times_shown(path, opened, most_bytes)
+            # Streams without a container have no times.
+            shown = None if kind == "mpegvideo" else _times_shown(path, opened, most_bytes)
             with opened() as container:
                 return _frames(path, container, framing, most_bytes, most, shown)
     except InputError:
@@ -129,7 +131,7 @@ def even_times(times: np.ndarray) -> np.ndarray:
 def _times_shown(path: Path, opened: Callable[[], InputContainer], most_bytes: int) -> np.ndarray | None:
     """`even_times` of the frames of a video; None where each is shown once, or times are unknown."""
     with opened() as container:
-        packets = _packet_times(container)
+        packets = _packet_times(path, container)
     if (even_times(np.sort(packets)) == 1).all():
         return None
     # Some packets hold no frame that is shown.
@@ -138,11 +140,12 @@ def _times_shown(path: Path, opened: Callable[[], InputContainer], most_bytes: i
     return None if (shown == 1).all() else shown
 
 
-def _packet_times(container: InputContainer) -> np.ndarray:
+def _packet_times(path: Path, container: InputContainer) -> np.ndarray:
     times = array("d")
+    stream = _first_video(path, container)
     # Damage is found where frames are decoded, unless it lies behind what is asked for.
     with suppress(Exception):
-        for packet in container.demux(video=0):
+        for packet in container.demux(stream):
             if packet.pts is not None and packet.time_base is not None:
                 times.append(float(packet.pts * packet.time_base))
     return np.array(times)
@@ -160,11 +163,17 @@ def _frame_times(path: Path, container: InputContainer, most_bytes: int) -> arra
     return times
 
 
+def _first_video(path: Path, container: InputContainer) -> VideoStream:
+    """The first video stream that is no picture of a cover."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise InputError(path, "a video stream", f"{len(container.streams)} other streams")
+
+
 def _video_stream(path: Path, container: InputContainer, most_bytes: int) -> VideoStream:
     """The first video stream, once its frames are known to fit into memory; its decoder stops at damage."""
-    if not container.streams.video:
-        raise InputError(path, "a video stream", f"{len(container.streams)} other streams")
-    stream = container.streams.video[0]
+    stream = _first_video(path, container)
     context = stream.codec_context
     if context is None:
         raise InputError(path, "a video whose codec FFmpeg decodes", "another one, or a damaged header")

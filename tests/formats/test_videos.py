@@ -240,6 +240,29 @@ def test_files_of_cameras_and_their_pixel_formats_are_read(tmp_path, name):
     assert (np.diff(frames.mean((1, 2, 3))) > 0).all()
 
 
+def test_streams_without_a_container_have_no_times(tmp_path):
+    for rate in (25, Fraction(30000, 1001)):
+        path = _write(tmp_path / "a.m2v", _scene(), "mpeg1video", container="mpeg1video", rate=rate)
+        frames = read_video(path, Framing(32))
+        assert (np.diff(frames.mean((1, 2, 3))) > 0).all()
+
+
+def test_a_picture_of_the_cover_is_no_video(tmp_path, videos):
+    path = tmp_path / "a.mp4"
+    with av.open(str(videos["mp4"])) as source, av.open(str(path), "w") as target:
+        cover = target.add_stream("png", width=64, height=64, pix_fmt="rgb24")
+        cover.disposition = av.stream.Disposition.attached_pic
+        copied = target.add_stream_from_template(source.streams.video[0])
+        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        target.mux(cover.encode(picture))
+        target.mux(cover.encode())
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copied
+                target.mux(packet)
+    np.testing.assert_array_equal(read_video(path, Framing(32)), read_video(videos["mp4"], Framing(32)))
+
+
 def test_packets_of_cameras_are_read(tmp_path):
     """AVCHD has four bytes of time before each packet of a transport stream."""
     stream = _write(tmp_path / "a.ts", _scene()).read_bytes()
