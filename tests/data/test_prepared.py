@@ -2,6 +2,7 @@
 
 import gzip
 import pwd
+import shutil
 
 import numpy as np
 import pytest
@@ -267,6 +268,28 @@ def test_takes_that_the_survey_refuses_are_skipped(tmp_path, take, change, found
     assert found in clips.skipped[name]
     assert len(clips.train.names) + len(clips.test.names) == 3
     assert set(clips.classes["expression"]) == {"happiness"}
+
+
+@pytest.mark.parametrize("around", ["MUG", "archive/MUG"])
+def test_sets_lie_in_the_folders_that_archives_leave(tmp_path, around):
+    options = {"prepared_dir": tmp_path / "prepared", "skip_damaged": True}
+    home = tmp_path / "all" / around
+    _mug(home, "{subject}/session0/happiness/take000")
+    (tmp_path / "all" / "read me.txt").write_text("left by its makers")
+    (tmp_path / "all" / "__MACOSX").mkdir()
+    clips = load_videos("folders", tmp_path / "all", size=8, frames=4, **options)
+    assert len(clips.train.names) + len(clips.test.names) == 4
+    assert clips.train.names[0].endswith("/happiness/session0/take000")
+    shutil.rmtree(home)
+    for subject in "ab":
+        for frame in range(3):
+            path = home / subject / "smile" / f"smile.{frame:06d}.ply"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_mesh(path, mesh(frame))
+    assert load_coma(tmp_path / "all", split="subject", **options).subjects == ("a", "b")
+    shutil.rmtree(home)
+    write_scans(home)
+    assert len(load_bu3dfe(tmp_path / "all", landmarks=(0, 1, 2), **options).names) == 12
 
 
 def test_stray_frames_are_skipped(tmp_path):
