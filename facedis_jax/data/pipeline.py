@@ -1,5 +1,6 @@
 """Batches of examples, made with Grain: shuffled, sharded by process, resumable."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import grain
@@ -81,7 +82,7 @@ def evaluation_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = 0,
-) -> grain.IterDataset:
+) -> "EvaluationBatches":
     """Batches of one size that hold every example once, in order.
 
     Args:
@@ -110,8 +111,25 @@ def evaluation_batches(
 
     num_elements = -(-len(source) // batch_size) * batch_size
     batches = grain.MapDataset.range(num_elements).map(element).batch(batch_size // process_count)
-    batches = batches[process_index::process_count]
-    return batches.to_iter_dataset(_read_options(num_threads))
+    return EvaluationBatches(batches[process_index::process_count], num_threads)
+
+
+class EvaluationBatches:
+    """Batches whose number is known, to be iterated any number of times.
+
+    Args:
+      batches: by their number.
+      num_threads: as of `evaluation_batches`.
+    """
+
+    def __init__(self, batches: grain.MapDataset, num_threads: int):
+        self._batches, self._num_threads = batches, num_threads
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._batches.to_iter_dataset(_read_options(self._num_threads)))
 
 
 def _endless(examples: grain.MapDataset, seed: int) -> grain.MapDataset:

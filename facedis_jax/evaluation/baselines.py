@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
+_FACES_AT_A_TIME = 256
+
 
 @dataclass(frozen=True)
 class PcaModel:
@@ -33,13 +35,14 @@ class PcaModel:
         return self.decode(self.encode(faces))
 
 
-def fit_pca(faces: np.ndarray, components: int, *, seed: int = 0) -> PcaModel:
+def fit_pca(faces: np.ndarray, components: int, *, seed: int = 0, overwrite: bool = False) -> PcaModel:
     """The PCA of faces, by a randomised SVD, whose cost grows with faces x vertices x components.
 
     Args:
       faces: [faces, vertices, 3].
       components: how many directions; at most one fewer than faces, since no more exist.
       seed: of the random projection.
+      overwrite: whether the memory of the faces may be used, which are lost then; it saves a copy of them.
 
     Raises:
       ValueError: for fewer than two faces.
@@ -47,7 +50,9 @@ def fit_pca(faces: np.ndarray, components: int, *, seed: int = 0) -> PcaModel:
     if len(faces) < 2:
         raise ValueError(f"principal components need at least two faces, got {len(faces)}")
     components = min(components, len(faces) - 1)
-    pca = PCA(components, svd_solver="randomized", random_state=seed).fit(_flat(faces))
+    # By itself it would make two copies.
+    flat = _flat(faces) if overwrite else np.array(_flat(faces))
+    pca = PCA(components, svd_solver="randomized", random_state=seed, copy=False).fit(flat)
     shape = faces.shape[1:]
     return PcaModel(
         mean=pca.mean_.reshape(shape),
@@ -123,10 +128,16 @@ def fit_linear_model(
       ValueError: for faces of fewer than two subjects.
     """
     identity = fit_pca(neutrals[np.unique(subjects)], identity_components, seed=seed)
-    offsets = faces - neutrals[subjects]
-    expression = fit_pca(offsets, expression_components, seed=seed)
-    rest = offsets - expression.reconstruct(offsets)
-    return LinearModel(identity, expression, noise=float(np.mean(np.square(rest))))
+    offsets = np.empty_like(faces)
+    for offset, face, subject in zip(offsets, faces, subjects, strict=True):
+        np.subtract(face, neutrals[subject], out=offset)
+    expression = fit_pca(offsets, expression_components, seed=seed, overwrite=True)
+    del offsets
+    squares = 0.0
+    for rows in np.array_split(np.arange(len(faces)), -(-len(faces) // _FACES_AT_A_TIME)):
+        offset = faces[rows] - neutrals[subjects[rows]]
+        squares += float(np.square(offset - expression.reconstruct(offset)).sum(dtype=np.float64))
+    return LinearModel(identity, expression, noise=squares / faces.size)
 
 
 def _flat(faces: np.ndarray) -> np.ndarray:

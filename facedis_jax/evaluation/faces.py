@@ -1,6 +1,6 @@
 """Measures of a trained face model: errors in mm, information in nats, scores, and linear models to compare with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from facedis_jax.metrics import (
     self_intersections,
     vertex_distance,
 )
+from facedis_jax.training.progress import track
 
 _FACES_AT_A_TIME = 256
 
@@ -61,7 +62,7 @@ def evenly_spaced_faces(source: FaceSource, count: int) -> ArraySource:
     rows = evenly_spaced(len(source), count)
     if isinstance(source, ArraySource):
         return source.take(rows)
-    return _stacked([source[int(row)] for row in rows])
+    return _stacked(source, rows.tolist())
 
 
 def predict(codec: FaceCodec, source: FaceSource, neutrals: np.ndarray, *, batch_size: int = 64) -> Predictions:
@@ -73,24 +74,59 @@ def predict(codec: FaceCodec, source: FaceSource, neutrals: np.ndarray, *, batch
       neutrals: [subjects, vertices, 3] mm, such as `FaceSet.neutrals`.
       batch_size: how many faces the model gets at a time.
     """
-    batches, outputs = [], []
-    for start in range(0, len(source), batch_size):
-        batch = _stacked([source[i] for i in range(start, min(start + batch_size, len(source)))])
+    faces, shape, width = len(source), neutrals.shape[1:], codec.identity_latents + codec.expression_latents
+    made = Predictions(
+        vertices=np.empty((faces, *shape), np.float32),
+        neutral_target=np.empty((faces, *shape), np.float32),
+        reconstruction=np.empty((faces, *shape), np.float32),
+        neutral=np.empty((faces, *shape), np.float32),
+        mean=np.empty((faces, width), np.float32),
+        logvar=np.empty((faces, width), np.float32),
+        subject=np.empty(faces, np.int32),
+        expression=np.empty(faces, np.int32),
+        level=np.empty(faces, np.float32),
+        index=np.empty(faces, np.int32),
+    )
+    split = codec.identity_latents
+    for start in track(range(0, faces, batch_size), "predicting test faces"):
+        rows = slice(start, min(start + batch_size, faces))
+        batch = _stacked(source, range(rows.start, rows.stop))
         labels = codec.labels(batch.expression, batch.level)
         mean, logvar = codec.encode(batch.vertices, labels)
-        split = codec.identity_latents
-        outputs.append((*codec.decode(mean[:, :split], mean[:, split:], labels), mean, logvar))
-        batches.append(batch)
-    faces = {key: np.concatenate([getattr(b, key) for b in batches]) for key in Face.__annotations__}
-    reconstruction, neutral, mean, logvar = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-    return Predictions(
-        **faces,
-        neutral_target=neutrals[faces["subject"]],
-        reconstruction=reconstruction,
-        neutral=neutral,
-        mean=mean,
-        logvar=logvar,
-    )
+        full, neutral = codec.decode(mean[:, :split], mean[:, split:], labels)
+        parts = {"reconstruction": full, "neutral": neutral, "mean": mean, "logvar": logvar}
+        parts |= {"neutral_target": neutrals[batch.subject]}
+        parts |= {name: getattr(batch, name) for name in Face.__annotations__}
+        for name, part in parts.items():
+            getattr(made, name)[rows] = part
+    return made
+
+
+@dataclass(frozen=True)
+class EncodedFaces:
+    """Posteriors of faces, and their labels.
+
+    Attributes:
+      mean, logvar: [faces, latents], identity latents first.
+      subject, expression, level: [faces], as in `Face`.
+    """
+
+    mean: np.ndarray
+    logvar: np.ndarray
+    subject: np.ndarray
+    expression: np.ndarray
+    level: np.ndarray
+
+
+def encode_faces(codec: FaceCodec, source: FaceSource, count: int, *, batch_size: int = 64) -> EncodedFaces:
+    """At most `count` faces of a source, evenly spaced, of which a batch is in memory at a time."""
+    rows = evenly_spaced(len(source), count).tolist()
+    encoded = []
+    for start in track(range(0, len(rows), batch_size), "encoding training faces"):
+        faces = _stacked(source, rows[start : start + batch_size])
+        posterior = codec.encode(faces.vertices, codec.labels(faces.expression, faces.level))
+        encoded.append((*posterior, faces.subject, faces.expression, faces.level))
+    return EncodedFaces(*(np.concatenate(parts) for parts in zip(*encoded, strict=True)))
 
 
 def register(predictions: Predictions) -> Predictions:
@@ -118,6 +154,16 @@ def register(predictions: Predictions) -> Predictions:
         reconstruction=all_moved(predictions.reconstruction, predictions.vertices),
         neutral=all_moved(predictions.neutral, predictions.neutral_target),
     )
+
+
+def _parts(faces: np.ndarray) -> list[np.ndarray]:
+    return [faces[i : i + _FACES_AT_A_TIME] for i in range(0, len(faces), _FACES_AT_A_TIME)]
+
+
+def _distances_of(function: Callable[[np.ndarray], np.ndarray], faces: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Distances [faces, vertices] of what a function makes of faces, some of them at a time."""
+    made = zip(_parts(faces), _parts(target), strict=True)
+    return np.concatenate([vertex_distances(function(part), goal) for part, goal in made])
 
 
 def vertex_distances(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -167,7 +213,7 @@ def evaluate(
     }
     if face_set.truth is not None:
         results["truth"] = _against_truth(predictions, face_set.truth)
-    results.update(_codes(codec, evenly_spaced_faces(face_set.train, code_faces), seed))
+    results.update(_codes(codec, encode_faces(codec, face_set.train, code_faces), seed))
     fitted_to = evenly_spaced_faces(face_set.train, baseline_faces)
     results["baselines"] = _baselines(fitted_to, face_set.neutrals, predictions, codec, seed)
     return results
@@ -182,8 +228,16 @@ def face_errors(predictions: Predictions) -> dict[str, dict[str, float]]:
     }
 
 
-def _stacked(faces: list[Face]) -> ArraySource:
-    return ArraySource(*(np.stack([face[key] for face in faces]) for key in Face.__annotations__))  # type: ignore[literal-required]
+def _stacked(source: FaceSource, rows: Sequence[int]) -> ArraySource:
+    """Some faces of a source in memory, read one after the other."""
+    arrays: dict[str, np.ndarray] = {}
+    for place, row in enumerate(rows):
+        for name, value in source[row].items():
+            array = np.asarray(value)
+            if not place:
+                arrays[name] = np.empty((len(rows), *array.shape), array.dtype)
+            arrays[name][place] = array
+    return ArraySource(**{name: arrays[name] for name in Face.__annotations__})
 
 
 def _errors(name: str, distances: np.ndarray) -> dict[str, dict[str, float]]:
@@ -227,24 +281,24 @@ def _posteriors(mean: ArrayLike, logvar: ArrayLike, split: int) -> dict[str, dic
 
 def _against_truth(predictions: Predictions, truth: FaceTruth) -> dict[str, float]:
     """Mean vertex distances to faces without noise, of the predictions and of the faces themselves."""
-    clean, neutral = truth.clean[predictions.index], truth.neutrals[predictions.subject]
 
-    def mean(faces: np.ndarray, target: np.ndarray) -> float:
-        return float(vertex_distances(faces, target).mean(dtype=np.float64))
+    def mean(faces: np.ndarray, targets: np.ndarray, index: np.ndarray) -> float:
+        parts = zip(_parts(faces), _parts(index), strict=True)
+        return float(
+            np.concatenate([vertex_distances(part, targets[rows]) for part, rows in parts]).mean(dtype=np.float64)
+        )
 
     return {
-        "reconstruction_mm": mean(predictions.reconstruction, clean),
-        "input_noise_mm": mean(predictions.vertices, clean),
-        "neutral_mm": mean(predictions.neutral, neutral),
-        "neutral_target_noise_mm": mean(predictions.neutral_target, neutral),
+        "reconstruction_mm": mean(predictions.reconstruction, truth.clean, predictions.index),
+        "input_noise_mm": mean(predictions.vertices, truth.clean, predictions.index),
+        "neutral_mm": mean(predictions.neutral, truth.neutrals, predictions.subject),
+        "neutral_target_noise_mm": mean(predictions.neutral_target, truth.neutrals, predictions.subject),
     }
 
 
-def _codes(codec: FaceCodec, faces: ArraySource, seed: int) -> dict[str, Any]:
+def _codes(codec: FaceCodec, faces: EncodedFaces, seed: int) -> dict[str, Any]:
     """Mutual information, scores and probes of the codes of some faces."""
-    batches = [faces.take(np.arange(i, min(i + 64, len(faces)))) for i in range(0, len(faces), 64)]
-    encoded = [codec.encode(b.vertices, codec.labels(b.expression, b.level)) for b in batches]
-    mean, logvar = (np.concatenate(parts) for parts in zip(*encoded, strict=True))
+    mean, logvar = faces.mean, faces.logvar
     noise = np.random.default_rng(seed).standard_normal(mean.shape, np.float32)
     drawn, means, logvars = (jnp.asarray(a) for a in (mean + noise * np.exp(0.5 * logvar), mean, logvar))
     split = codec.identity_latents
@@ -254,13 +308,13 @@ def _codes(codec: FaceCodec, faces: ArraySource, seed: int) -> dict[str, Any]:
         return float(jnp.mean(nats))
 
     factors = {"subject": faces.subject, "expression": faces.expression, "level": faces.level}
-    scored = len(faces) > 9 and mean.shape[1] > 1 and sum(np.ptp(f) > 0 for f in factors.values()) > 1
+    scored = len(mean) > 9 and mean.shape[1] > 1 and sum(np.ptp(f) > 0 for f in factors.values()) > 1
     return {
-        "code_faces": len(faces),
+        "code_faces": len(mean),
         "mutual_information_nats": {
             "identity": information(np.s_[:split]),
             "expression": information(np.s_[split:]),
-            "upper_bound": float(np.log(len(faces))),
+            "upper_bound": float(np.log(len(mean))),
         },
         "latent_scores": latent_scores(mean, factors, seed=seed) if scored else None,
         "probes": leakage(mean[:, :split], mean[:, split:], faces.subject, faces.expression, faces.level, seed=seed),
@@ -273,7 +327,7 @@ def _baselines(
     """A PCA with as many components, and a linear identity + expression model with as many of each."""
     components = codec.identity_latents + codec.expression_latents
     pca = fit_pca(train.vertices, components, seed=seed)
-    rebuilt = vertex_distances(pca.reconstruct(predictions.vertices), predictions.vertices)
+    rebuilt = _distances_of(pca.reconstruct, predictions.vertices, predictions.vertices)
     rivals: dict[str, Any] = {
         "faces": len(train),
         "pca": {"components": len(pca.directions), **_errors("reconstruction", rebuilt)},
@@ -288,8 +342,8 @@ def _baselines(
             expression_components=codec.expression_latents,
             seed=seed,
         )
-        rebuilt = vertex_distances(model.reconstruct(predictions.vertices), predictions.vertices)
-        neutral = model.neutralise(predictions.vertices)
+        rebuilt = _distances_of(model.reconstruct, predictions.vertices, predictions.vertices)
+        neutral = np.concatenate([model.neutralise(part) for part in _parts(predictions.vertices)])
         rivals["linear"] = {
             **_errors("reconstruction", rebuilt),
             **_errors("neutral", vertex_distances(neutral, predictions.neutral_target)),

@@ -14,6 +14,7 @@ from facedis_jax.metrics import (
     separated_attribute_predictability,
     squared_correlation,
 )
+from facedis_jax.training.progress import track
 
 
 def latent_scores(
@@ -52,7 +53,7 @@ def latent_scores(
     deviation = codes.std(axis=0)
     codes = (codes - codes.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
     importance, informativeness, scores = [], [], []
-    for column in columns:
+    for column in track(columns, "scoring the codes"):
         continuous = np.issubdtype(column.dtype, np.floating)
         boosting = GradientBoostingRegressor if continuous else GradientBoostingClassifier
         trees = boosting(n_estimators=30, random_state=seed).fit(codes[fit], column[fit])

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from facedis_jax.training.progress import track
+
 
 def in_chunks(function: Callable[..., Any], arrays: tuple[Any, ...], size: int) -> Any:
     """The results of a function for all examples, called on chunks of one size so that it compiles once.
@@ -25,7 +27,7 @@ def in_chunks(function: Callable[..., Any], arrays: tuple[Any, ...], size: int) 
     """
     results = []
     num_examples = len(jax.tree.leaves(arrays)[0])
-    for first in range(0, num_examples, size):
+    for first in track(range(0, num_examples, size), "inferring"):
         chunk = jax.tree.map(lambda x, first=first: np.asarray(x[first : first + size]), arrays)
         length = min(size, num_examples - first)
         padded = jax.tree.map(

@@ -165,9 +165,12 @@ def squared_errors(images: np.ndarray, predictions: np.ndarray) -> np.ndarray:
       >>> squared_errors(np.full([1, 2, 2, 1], 255, np.uint8), np.full([1, 2, 2, 1], 0.5))
       array([1.])
     """
-    if images.dtype == np.uint8:
-        images = images / np.float32(255)
-    return np.square(images.astype(np.float64) - predictions).sum(axis=(1, 2, 3))
+    errors = np.empty(len(images))
+    # One at a time: in float64 all of them would take eight times the memory of their bytes.
+    for i, (image, prediction) in enumerate(zip(images, predictions, strict=True)):
+        pixels = image / np.float32(255) if image.dtype == np.uint8 else image
+        errors[i] = np.square(pixels.astype(np.float64) - prediction).sum()
+    return errors
 
 
 def _codec(

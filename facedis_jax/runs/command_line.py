@@ -24,6 +24,7 @@ from facedis_jax.runs.renamed import check_renamed
 from facedis_jax.stopping import leave, wait_if_leaving
 from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
 from facedis_jax.training.parallel import Method, dividing_prefix
+from facedis_jax.training.progress import showing_progress
 
 Config = TypeVar("Config")
 
@@ -119,7 +120,8 @@ def run_experiment(
         join_processes(options.coordinator, options.num_processes, options.process_id)
         check_back_end()
         workdir = options.workdir or Path("runs") / f"{name}-{options.preset}"
-        return main(parsed.config, replace(options, workdir=workdir))
+        with showing_progress(quiet=options.quiet or jax.process_index() > 0):
+            return main(parsed.config, replace(options, workdir=workdir))
 
     exit_with(command, known)
 

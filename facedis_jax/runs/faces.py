@@ -18,7 +18,7 @@ from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_bu3dfe, synthetic_coma
 from facedis_jax.errors import InputError
-from facedis_jax.evaluation.faces import evaluate, evenly_spaced_faces, face_errors, predict, register
+from facedis_jax.evaluation.faces import encode_faces, evaluate, face_errors, predict, register
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.trained_faces import TrainedFaces
@@ -319,14 +319,14 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
 
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:
     """Codes, names and topology of the training faces, for editing; of a large set, of 5,000 faces evenly spaced."""
-    faces = evenly_spaced_faces(face_set.train, 5000)
+    faces = encode_faces(codec, face_set.train, 5000)
     return TrainedFaces(
         constants=constants,
         triangles=face_set.triangles,
         subjects=face_set.subjects,
         expressions=face_set.expressions,
         neutrals=face_set.neutrals,
-        codes=codec.encode(faces.vertices, codec.labels(faces.expression, faces.level))[0],
+        codes=faces.mean,
         subject=faces.subject,
         expression=faces.expression,
         level=faces.level,

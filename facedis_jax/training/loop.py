@@ -5,9 +5,10 @@ run that was interrupted repeats the one that was not, bit for bit.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -143,7 +144,7 @@ def fit(
 
         step, previous, unread, stopped_by = first_step, None, None, None
         if _is_not_evaluated(step, config, folder):
-            values = _evaluate(evaluate, state, test_batches, interruption)
+            values = _evaluate(evaluate, state, test_batches, interruption, partial(record.progress.evaluated, step))
             if values is None:
                 stopped_by = interruption.signal
             else:
@@ -178,7 +179,8 @@ def fit(
                     unread = None
             # Lines come before the checkpoint of their step, so that none is missing after it.
             if evaluate_now and (stopped_by is None or jax.process_count() > 1):
-                values = _evaluate(evaluate, state, test_batches, interruption)
+                show = partial(record.progress.evaluated, step)
+                values = _evaluate(evaluate, state, test_batches, interruption, show)
                 if values is None:
                     stopped_by, save_now = interruption.signal, True
                 else:
@@ -234,11 +236,17 @@ def _so_far(batches: Any, seconds: float, window: Metrics | None, folder: RunFol
 
 
 def _evaluate(
-    evaluate: DataParallel, state: State, batches: Iterable[Batch], interruption: Interruption
+    evaluate: DataParallel,
+    state: State,
+    batches: Iterable[Batch],
+    interruption: Interruption,
+    show: Callable[[int, int | None], None],
 ) -> dict[str, float] | None:
     """Means over all batches; None where a signal came before the last, in a run of one process."""
     total = None
-    for batch in batches:
+    count = len(batches) if isinstance(batches, Sized) else None
+    for number, batch in enumerate(batches):
+        show(number, count)
         if interruption.signal is not None and jax.process_count() == 1:
             return None
         metrics = evaluate(state, batch)

@@ -1,12 +1,20 @@
 import dataclasses
 import json
 import math
+import weakref
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from facedis_jax.evaluation.faces import evaluate, evenly_spaced_faces, predict, register, vertex_distances
+from facedis_jax.evaluation.faces import (
+    encode_faces,
+    evaluate,
+    evenly_spaced_faces,
+    predict,
+    register,
+    vertex_distances,
+)
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.metrics import disentanglement_error
 
@@ -203,3 +211,29 @@ def test_registration_takes_the_pose_away_and_nothing_else(predictions):
     after = distances(register(predictions).reconstruction, predictions.vertices)
     assert np.square(after).sum() <= np.square(before).sum()
     assert after.mean() > 0.5 * before.mean()
+
+
+def test_faces_are_encoded_a_batch_at_a_time(face_set, codec):
+    """Of a set on disk, no more than a batch is in memory."""
+    alive, most = set(), []
+
+    class Vertices(np.ndarray):
+        pass
+
+    class Read(Listed):
+        def __getitem__(self, index):
+            vertices = super().__getitem__(index)["vertices"].view(Vertices)
+            alive.add(id(vertices))
+            weakref.finalize(vertices, alive.discard, id(vertices))
+            return {**super().__getitem__(index), "vertices": vertices}
+
+    def encode(vertices, labels):
+        most.append((len(alive), len(vertices)))
+        return codec.encode(vertices, labels)
+
+    found = encode_faces(dataclasses.replace(codec, encode=encode), Read(face_set.train), 20, batch_size=8)
+    assert max(faces for faces, _ in most) <= 2
+    assert [batch for _, batch in most] == [8, 8, 4]
+    faces = evenly_spaced_faces(face_set.train, 20)
+    np.testing.assert_allclose(found.mean, codec.encode(faces.vertices, None)[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found.subject, faces.subject)

@@ -1,7 +1,8 @@
 """The page of a face model, with its figures as files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from facedis_jax.reports.figures import error_histogram, metric_names
 from facedis_jax.reports.page import Fact, IllustratedPage
 from facedis_jax.reports.sections import show_training_curves
 from facedis_jax.training import RunFolder
+from facedis_jax.training.progress import track
 
 
 @dataclass(frozen=True)
@@ -52,26 +54,34 @@ def write_face_report(folder: RunFolder, results: FaceResults, *, title: str, su
     page = IllustratedPage(title, subtitle, folder.figures)
     numbers, conditional = results.numbers, bool(results.codec.label_names)
     scene = Scene.of(results.codec, results.face_set, results.predictions)
-    _glance(page, numbers, conditional=conditional)
-    page.command(command)
-    _reconstructions(page, scene)
-    _codes(page, scene, numbers)
-    if conditional:
-        _named_expressions(page, scene, numbers)
-    else:
-        _expressions(page, scene)
-    _recombinations(page, scene)
-    page.heading("Results")
-    _result_table(page, results)
-    page.command(command)
-    _errors(page, results)
+    expressions = (
+        partial(_named_expressions, page, scene, numbers) if conditional else partial(_expressions, page, scene)
+    )
+    parts: list[Callable[[], None]] = [
+        partial(_glance, page, numbers, conditional=conditional),
+        partial(page.command, command),
+        partial(_reconstructions, page, scene),
+        partial(_codes, page, scene, numbers),
+        expressions,
+        partial(_recombinations, page, scene),
+        partial(page.heading, "Results"),
+        partial(_result_table, page, results),
+        partial(page.command, command),
+        partial(_errors, page, results),
+        partial(_training, page, results),
+        partial(page.heading, "Data"),
+        lambda: page.table(tables.data_rows(results.face_set)),
+    ]
+    for draw in track(parts, "drawing the report"):
+        draw()
+    page.write(folder.report_file)
+
+
+def _training(page: IllustratedPage, results: FaceResults) -> None:
     if metric_names(results.rows):
         page.heading("Training")
         caption = "Metrics over the steps of training, from metrics.jsonl."
         show_training_curves(page, results.rows, model="face model", caption=caption)
-    page.heading("Data")
-    page.table(tables.data_rows(results.face_set))
-    page.write(folder.report_file)
 
 
 def _glance(page: IllustratedPage, numbers: Mapping[str, Any], *, conditional: bool) -> None:
