@@ -6,8 +6,8 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -279,8 +279,7 @@ def _header_size(path: Path) -> tuple[int, int] | None:
         file_size(path)
         with path.open("rb") as file:
             data = file.read(_HEADER_BYTES)
-        with suppress(Exception), warnings.catch_warnings(), _silence_stderr(data):
-            warnings.simplefilter("ignore")
+        with suppress(Exception), _quiet(data):
             check_image_headers(path, data)
             return Image.open(io.BytesIO(data), formats=FORMATS).size
     return None
@@ -298,8 +297,7 @@ def is_grey(path: Path) -> bool | None:
             data = file.read(size)
             file.seek(0)
             # What is wrong with a file is named by whoever decodes it; a TIFF's directory may stand at its end.
-            with suppress(Exception), warnings.catch_warnings(), _silence_stderr(data):
-                warnings.simplefilter("ignore")
+            with suppress(Exception), _quiet(data):
                 check_image_headers(path, data)
                 return _has_no_colours(Image.open(io.BytesIO(data), formats=FORMATS))
             if len(data) < _HEADER_BYTES:
@@ -329,10 +327,7 @@ def decode_image(path: object, data: bytes) -> Image.Image:
         raise InputError(path, "an image", "an empty file")
     check_image_headers(path, data)
     try:
-        with warnings.catch_warnings(), _silence_stderr(data):
-            # Pillow warns of small blemishes, such as a damaged EXIF block; of huge images it only warns too.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _quiet(data):
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             _check_header(path, image, len(data))
             image.load()
@@ -424,12 +419,40 @@ def _has_no_colours(image: Image.Image) -> bool:
     return bool((colours == colours[:, :1]).all())
 
 
+class _Shared:
+    """A context of the whole process, which several threads may be in: the first enters it, and the last leaves it.
+
+    Args:
+      make: makes the context.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]):
+        self._make, self._lock, self._threads, self._entered = make, threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._threads:
+                self._entered.enter_context(self._make())
+            self._threads += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                self._entered.close()
+
+
 @contextmanager
-def _silence_stderr(data: bytes) -> Iterator[None]:
-    """Drops what libtiff prints to standard error of a damaged TIFF file; the error that is raised says it as well."""
-    if not data.startswith((b"II", b"MM")):
+def _ignore_warnings() -> Iterator[None]:
+    """Pillow warns of small blemishes, such as a damaged EXIF block; of huge images it only warns too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
-        return
+
+
+@contextmanager
+def _silence_stderr() -> Iterator[None]:
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -439,6 +462,17 @@ def _silence_stderr(data: bytes) -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+# Files are read by several threads at once.
+_WITHOUT_WARNINGS, _WITHOUT_STDERR = _Shared(_ignore_warnings), _Shared(_silence_stderr)
+
+
+@contextmanager
+def _quiet(data: bytes) -> Iterator[None]:
+    """Drops what Pillow, and libtiff on standard error, say of a damaged file; the error that is raised says it too."""
+    with _WITHOUT_WARNINGS, _WITHOUT_STDERR if data.startswith((b"II", b"MM")) else nullcontext():
+        yield
 
 
 def _by(width: int, height: int) -> str:

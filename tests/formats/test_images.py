@@ -1,8 +1,11 @@
 import io
+import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -389,3 +392,23 @@ def test_promised_dimensions_take_no_memory():
     ran = subprocess.run([sys.executable, "-c", _PROMISES], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) < 20_000
+
+
+def test_images_may_be_read_in_several_threads():
+    """Nothing of the process, such as standard error, stays as it is while a file is read; all rules are counted."""
+    before = (os.fstat(2).st_dev, os.fstat(2).st_ino), list(warnings.filters)
+    damaged = bytearray(_encoded(_NOISE, "TIFF", compression="tiff_deflate"))
+    damaged[40:44] = b"\xff\xff\xff\xff"
+    for _ in range(20):
+        with ThreadPoolExecutor(8) as pool:
+            read = list(pool.map(lambda data: _outcome(data), [bytes(damaged), _WHOLE["tiff"], _WHOLE["jpeg"]] * 16))
+    assert set(read) == {"refused", "read"}
+    assert ((os.fstat(2).st_dev, os.fstat(2).st_ino), list(warnings.filters)) == before
+
+
+def _outcome(data):
+    try:
+        decode_image("x", data)
+    except InputError:
+        return "refused"
+    return "read"
