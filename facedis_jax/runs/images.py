@@ -69,7 +69,7 @@ class ImageDataConfig:
       views: of Multi-PIE, in degrees; None for the set's own.
       max_test_per_view: of Multi-PIE, a fixed choice of so many test images of each view; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
-      skip_damaged: skip images of a real set that cannot be read; `skipped.json` lists them.
+      skip_damaged: skip images of a real set that cannot be used; `skipped.json` lists them.
       links_out: follow links that lead out of a real set\'s folder; with the option\'s opposite they are refused.
       face_model: what synthetic images show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       synthetic: who synthetic images show, and how.

@@ -45,7 +45,8 @@ class VideoDataConfig:
       num_test_subjects: how many people of a real set are tested; None for a tenth.
       max_train, max_test: a fixed choice of so many recordings of a real set's halves; None for all.
       prepared: where prepared copies of real sets are kept; None for a cache in the user's home.
-      skip_damaged: skip recordings of a real set that cannot be read; `skipped.json` lists them.
+      skip_damaged: skip recordings of a real set that cannot be used (damaged, short, empty, with gaps);
+        `skipped.json` lists them.
       links_out: follow links that lead out of a real set\'s folder; with the option\'s opposite they are refused.
       face_model: what synthetic clips show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       synthetic: who performs what in synthetic clips; `frames` above holds, not its own.

@@ -239,7 +239,7 @@ def load_bu3dfe(
 
 
 def read_landmarks(path: str | Path) -> tuple[int, ...]:
-    """Vertex indices from a text file, counted from 0 and separated by white space.
+    """Vertex indices from a text file, counted from 0 and separated by white space or commas.
 
     Raises:
       InputError: where the file cannot be read or holds anything else.
@@ -248,7 +248,7 @@ def read_landmarks(path: str | Path) -> tuple[int, ...]:
     if file_size(Path(path), expected) > _LONGEST_LIST:
         raise InputError(path, f"{expected} of at most {_LONGEST_LIST >> 20} MiB", "a longer one")
     try:
-        return tuple(int(word) for word in Path(path).read_text(encoding="utf-8").split())
+        return tuple(int(word) for word in Path(path).read_text(encoding="utf-8-sig").replace(",", " ").split())
     except (OSError, ValueError) as error:
         raise InputError(path, expected, ascii(str(error)[:200])[1:-1]) from None
 

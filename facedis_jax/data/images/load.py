@@ -53,7 +53,7 @@ def load_images(
       size: height and width of the images, a power of two from 8.
       prepared_dir: holds the prepared copies, size * size * channels bytes an image; a folder in the user's cache if
         None.
-      skip_damaged: skip images that cannot be read, and list them in the set's `skipped`.
+      skip_damaged: skip images that cannot be used, and list them in the set's `skipped`.
       links_out: follow links that lead out of the folder; refuse them if False.
       verify: read all files again, where a prepared copy is there, and prepare anew if their content differs.
       **settings: others of the set's `settings_type`: `channels`, `crop`, `max_train`, `max_test`, and its own. None

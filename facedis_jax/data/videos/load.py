@@ -39,7 +39,7 @@ def load_videos(
       frames: of a clip.
       prepared_dir: holds the prepared copies, frames * size * size * channels bytes a clip; a folder in the user's
         cache if None.
-      skip_damaged: skip recordings that cannot be read, and list them in the set's `skipped`.
+      skip_damaged: skip recordings that cannot be used, and list them in the set's `skipped`.
       links_out: follow links that lead out of the folder; refuse them if False.
       verify: read all files again, where a prepared copy is there, and prepare anew if their content differs.
       **settings: others of `ClipSettings`. None stands for the value there.

@@ -154,6 +154,8 @@ def test_landmarks_are_read_from_text(tmp_path):
     path = tmp_path / "landmarks.txt"
     path.write_text("3 1\n4\n")
     assert read_landmarks(path) == (3, 1, 4)
+    path.write_bytes(b"\xef\xbb\xbf3,1,\r\n4")
+    assert read_landmarks(path) == (3, 1, 4)
     path.write_text("3 nose")
     with pytest.raises(InputError, match=r"landmarks\.txt"):
         read_landmarks(path)
