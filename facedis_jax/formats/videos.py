@@ -38,6 +38,7 @@ _FRAMES_KEPT = {"intra": 2, "inter": 12}
 _BYTES_PER_IMAGE_PIXEL = 14
 _BYTES_PER_RESIZED_PIXEL = 8
 _SLACK = 0.2  # seconds by which a container may exaggerate how long it plays
+_GREY = ("gray", "mono", "ya8", "ya16")  # FFmpeg's names of pixel formats without colours begin with one of these
 _MOST_STRETCHED = 8  # wider or narrower pixels are damage
 
 
@@ -287,7 +288,7 @@ class _TakenFrames:
 
 def _image(frame: av.VideoFrame, aspect: Fraction) -> Image.Image:
     """A frame as an image of mode "RGB" or "L", with pixels of that aspect made square, turned as its file says."""
-    if frame.format.name.startswith("gray"):
+    if frame.format.name.startswith(_GREY):
         image = Image.fromarray(frame.to_ndarray(format="gray"))
     else:
         image = frame.to_image()

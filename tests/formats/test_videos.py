@@ -120,9 +120,12 @@ def test_frames_are_cropped_resampled_and_made_grey(tmp_path):
         read_video(path, Framing(64))
 
 
-def test_grey_is_no_colour(tmp_path):
-    path = _write(tmp_path / "a.mkv", _scene()[..., 0], "ffv1", "gray")
-    np.testing.assert_array_equal(read_video(path, Framing(32, channels=1))[..., 0], _scene()[..., 0])
+@pytest.mark.parametrize("pixels", ["gray", "gray10le", "gray16le", "ya8"])
+def test_grey_is_no_colour(tmp_path, pixels):
+    path = _write(tmp_path / "a.mkv", _scene()[..., 0], "ffv1", pixels)
+    np.testing.assert_allclose(
+        read_video(path, Framing(32, channels=1))[..., 0], _scene()[..., 0], atol=pixels != "gray"
+    )
     with pytest.raises(InputError, match=r"frame 0: expected a colour image \(RGB\), found a greyscale one"):
         read_video(path, Framing(32))
 
