@@ -231,6 +231,12 @@ def say(options: RunOptions, line: str) -> None:
         print(line, flush=True)
 
 
+def report_data_files(options: RunOptions, data_files: Mapping[str, Mapping[str, str]]) -> None:
+    """Prints a line for each set of what was found of its files."""
+    for name, found in data_files.items():
+        say(options, f"{name}: {'; '.join(f'{what}: {text}' for what, text in found.items())}")
+
+
 def report_skipped(folder: RunFolder, options: RunOptions, skipped: Mapping[str, str]) -> None:
     """Prints how many damaged examples a run skips, with one of them, and lists all in `skipped.json`."""
     if not skipped:

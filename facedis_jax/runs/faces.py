@@ -32,6 +32,7 @@ from facedis_jax.runs.command_line import (
     chosen_devices,
     device_label,
     report_copies,
+    report_data_files,
     report_skipped,
     say,
     typed_command,
@@ -123,6 +124,19 @@ def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
         return load_bu3dfe(data.folder, landmarks=chosen, **where)
     make = synthetic_coma if arrangement == "coma" else synthetic_bu3dfe
     return make(load_face_model(data.face_model), data.synthetic, split=data.split)
+
+
+def data_files(data: FaceDataConfig, face_set: FaceSet) -> dict[str, dict[str, str]]:
+    """What was found of a real set's files, by the set's name; empty for a synthetic one."""
+    if data.folder is None:
+        return {}
+    found = {
+        "faces": f"{len(face_set.train) + len(face_set.test):,} of {len(face_set.subjects)} people",
+        "split": f"{data.split}, {len(face_set.test):,} are tested",
+    }
+    if data.landmarks is not None:
+        found["landmarks"] = data.landmarks.name
+    return {face_set.name: found}
 
 
 def constants_of(face_set: FaceSet, features: PointFeatureConfig) -> FaceConstants:
@@ -219,6 +233,7 @@ def open_face_run(
     folder = RunFolder.open(workdir, made_by, elsewhere=elsewhere, new_key=new_key)
     report_skipped(folder, options, face_set.skipped)
     report_copies(options, face_set.older_copies)
+    report_data_files(options, data_files(config.data, face_set))
     constants = constants_of(face_set, config.learner.model.encoder.features)
     return FaceRun(config, options, face_set, constants, devices, folder, loop)
 
@@ -285,10 +300,12 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
     if run.config.register_predictions:
         results["registered"] = face_errors(register(predictions))
     device = run.devices[0]
+    found = data_files(run.config.data, face_set)
     write_json(
         folder.results_file,
         {
             **results,
+            **({"data_files": found} if found else {}),
             "command": typed_command(),
             "seed": run.config.seed,
             "steps": result.step,

@@ -24,6 +24,7 @@ from facedis_jax.runs.command_line import (
     RunOptions,
     chosen_devices,
     report_copies,
+    report_data_files,
     report_skipped,
     say,
     typed_command,
@@ -243,9 +244,11 @@ def open_model_run(
     folder = RunFolder.open(workdir, made_by, elsewhere=elsewhere, new_key=new_key)
     report_skipped(folder, options, {name: why for one in sets for name, why in one.skipped.items()})
     report_copies(options, {copy: size for one in sets for copy, size in one.older_copies.items()})
-    data_files = {one.name: one.data_files for one in sets if one.data_files}
-    for set_name, found in data_files.items():
-        say(options, f"{set_name}: {'; '.join(f'{what}: {text}' for what, text in found.items())}")
+    data_files: dict[str, Mapping[str, str]] = {}
+    for role, one in ({one.name: one for one in sets} if isinstance(data, PixelSet) else data).items():
+        if one is not None and one.data_files:
+            data_files[one.name if one.name not in data_files else f"{one.name} ({role})"] = one.data_files
+    report_data_files(options, data_files)
     return ModelRun(name, options, config.seed, devices, folder, data_files)
 
 

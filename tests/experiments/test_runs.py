@@ -70,6 +70,8 @@ def test_the_main_job_on_a_coma_folder(coma_folder, tmp_path, capsys):
     for name in ("reconstruction_mm", "neutral_mm", "disentanglement_mm"):
         assert 0 < results[name]["mean"] < 100
     assert results["baselines"]["pca"]["reconstruction_mm"]["mean"] > 0
+    ((name, found),) = results["data_files"].items()
+    assert (name, found["split"].split(",")[0]) == ("coma/paper", "paper")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     # The loop's own evaluation and the report's agree.
     assert lines[-1]["split"] == "test"

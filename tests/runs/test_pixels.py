@@ -34,9 +34,10 @@ def test_a_run_tells_what_was_found_of_its_data_at_its_start_and_in_its_results(
     faces = ImageSet("faces", split, split, (8, 8, 3), "hash", data_files=found)
     made_up = ImageSet("made-up faces", split, split, (8, 8, 3), "hash")
     options = RunOptions(workdir=tmp_path / "run", devices=1)
-    data = {"images": faces, "views": made_up, "others": None}
+    data = {"images": faces, "views": made_up, "others": None, "target": faces}
     run = open_model_run("x", _Config(), options, trainings=[], data=data, sources=[])
-    assert capsys.readouterr().out == "faces: images: 9 of 10 listed images are there, in img; split: none\n"
+    line = "images: 9 of 10 listed images are there, in img; split: none"
+    assert capsys.readouterr().out == f"faces: {line}\nfaces (target): {line}\n"
     report_run(run, {"error": 1.0}, lambda command: None)
     results = json.loads(run.folder.results_file.read_text())
-    assert results["data_files"] == {"faces": found}
+    assert results["data_files"] == {"faces": found, "faces (target)": found}

@@ -86,6 +86,10 @@ class Celeba(ImageBuilder):
             else:
                 lacking = "test" if trained.any() else "train on"
                 split = f"{EVERY_TENTH_FACE}, since {split} has none of these to {lacking}"
+        if is_train is None and "subject" in faces.labels:
+            people = faces.labels["subject"]
+            tested = np.unique(people[is_test])
+            split += f"; {np.isin(tested, people[~is_test]).sum():,} of {len(tested):,} people are in both"
         return faces.survey("celeba", settings, is_test, is_train, {"split": split})
 
 

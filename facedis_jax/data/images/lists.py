@@ -139,18 +139,19 @@ def read_list(
         names the line.
     """
     lines = read_rows(path)
-    count, order = None, list(range(1, len(columns) + 1))
+    count, name_at, order = None, 0, list(range(1, len(columns) + 1))
     width = len(order) + 1
     first = next(lines, None)
     if first is not None and first.separated and first.fields and not _is_image_name(first.fields[0]):
-        order, width = _columns_of(path, first, columns), len(first.fields)
+        name_at, *order = _columns_of(path, first, columns)
+        width = len(first.fields)
         first = None
     elif first is not None and not first.separated and counted:
         count, first = _count_of(path, first, next(lines, None), columns), None
     found: dict[str, T] = {}
     for row in lines if first is None else chain([first], lines):
         where = f"{path}, line {row.number}"
-        name = row.fields[0] if row.fields else ""
+        name = row.fields[name_at] if len(row.fields) > name_at else ""
         if not name:
             raise InputError(where, f"an image's name and {kind}", "an empty line")
         if "/" in name or "\\" in name:
@@ -241,15 +242,19 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _columns_of(path: Path, header: Row, columns: Sequence[str]) -> list[int]:
-    """Which fields hold some columns, by their names; a single column may have any name."""
+    """Which fields hold the images' names, in the first one or where Kaggle's column is, and some columns.
+
+    A single column may have any name.
+    """
     known = [field.lower() for field in header.fields]
+    name_at = known.index("image_id") if "image_id" in known else 0
     if len(columns) == 1 and columns[0] not in known and len(known) == 2:
-        return [1]
+        return [name_at, 1 - name_at]
     missing = [column for column in columns if column not in known]
     if missing:
         found = repr(",".join(header.fields)[:SHOWN])
         raise InputError(f"{path}, line {header.number}", f"a name for images and {', '.join(columns)}", found)
-    return [known.index(column) for column in columns]
+    return [name_at, *(known.index(column) for column in columns)]
 
 
 def _count_of(path: Path, first: Row, second: Row | None, columns: Sequence[str]) -> int:

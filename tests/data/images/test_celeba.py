@@ -165,6 +165,15 @@ def _as_kaggle(folder):
     return folder
 
 
+def _as_pandas_writes(folder):
+    """With a column of numbers before, and columns in another order."""
+    lines = (folder / "list_eval_partition.txt").read_text().splitlines()
+    rows = [f"{i},{line.split()[1]},{line.split()[0]}" for i, line in enumerate(lines)]
+    _write(folder, "list_eval_partition.csv", [",partition,image_id", *rows])
+    (folder / "list_eval_partition.txt").unlink()
+    return folder
+
+
 def _as_png(folder):
     (folder / "img_align_celeba").rename(folder / "img_align_celeba_png")
     for path in folder.glob("*.txt"):
@@ -189,6 +198,7 @@ _EDITIONS = {
     "Kaggle's": _as_kaggle,
     "Kaggle's, the images' folder": lambda folder: _as_kaggle(folder) / "img_align_celeba",
     "a folder around it": lambda folder: folder.parent,
+    "pandas'": _as_pandas_writes,
     "PNG": _as_png,
     "Windows'": _as_windows,
 }
@@ -217,6 +227,7 @@ def test_the_run_is_told_which_lists_there_are(folder, load):
         "landmarks": "list_landmarks_align_celeba.txt",
     }
     (folder / "list_eval_partition.txt").unlink()
+    assert load().data_files["split"].endswith("there is no list_eval_partition; 2 of 2 people are in both")
     (folder / "identity_CelebA.txt").unlink()
     found = load().data_files
     assert found["split"] == (
@@ -258,7 +269,7 @@ def test_a_part_without_images_to_test_says_that_it_is_split_otherwise(folder, l
         (folder / "img_align_celeba" / name).unlink()
     faces = load()
     assert list(faces.test.names) == [_NAMES[0]]
-    assert faces.data_files["split"].endswith("since list_eval_partition.txt has none of these to test")
+    assert "since list_eval_partition.txt has none of these to test" in faces.data_files["split"]
 
 
 def test_mafl_names_its_images_in_two_lists(folder, load):
