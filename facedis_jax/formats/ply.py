@@ -78,7 +78,9 @@ def parse_ply(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
     faces, strips = _lists(columns.get("face", {})), _lists(columns.get("tristrips", {}))
     if strips is None:
         if faces is None:
-            raise InputError(path, "a PLY file with faces or tristrips", "no list of vertex_indices")
+            is_scan = any(element.name == "range_grid" for element in elements)
+            found = "a range_grid, which is no surface yet" if is_scan else "no list of vertex_indices"
+            raise InputError(path, "a PLY file with faces or tristrips", found)
         return vertices, *faces
     triangles = cut_strips(path, *strips, num_bytes=len(data))
     lengths = np.full(len(triangles), 3, np.int32)

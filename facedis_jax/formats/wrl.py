@@ -4,11 +4,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.ascii_numbers import parse_numbers
+
+T = TypeVar("T")
 
 # Strings first, since a texture's name may hold a number sign; the optional ends make every match succeed
 # where it starts, so that the time stays linear in the file.
@@ -88,6 +91,7 @@ class _Scene:
         self.path, self.text = path, text
         self.open = [_Node()]
         self.named: dict[bytes, tuple[slice | None, list[_Shape]]] = {}
+        self.prototypes: dict[bytes, list[_Shape]] = {}
         self.position = 0
 
     def shapes(self) -> list[_Shape]:
@@ -109,8 +113,9 @@ class _Scene:
             elif token == b"USE":
                 self._use(next(tokens, b""))
             elif token in (b"PROTO", b"EXTERNPROTO"):
+                name = next(tokens, b"") if token == b"PROTO" else None
                 self._skip_interface(tokens)
-                node.words = (b"", b"PROTO" if token == b"PROTO" else b"")
+                node.words = (b"", token)
             elif token != b"]":
                 self._word(node, token)
         # A file may lack its last brackets.
@@ -142,14 +147,21 @@ class _Scene:
 
     def _end(self) -> None:
         node = self.open.pop()
-        shapes = _shown(self.path, node)
+        if node.kind == b"PROTO" and node.name is not None and node.shapes:
+            # It is shown where there is a node of its name.
+            self._remember(self.prototypes, node.name, [shape for _, shape in node.shapes])
+            return
+        shapes = [*_shown(self.path, node), *self.prototypes.get(node.kind, [])]
         points = node.points if node.kind == b"Coordinate" else None
         if node.name is not None and (points or shapes):
-            self.named[node.name] = points, shapes
-            if len(self.named) > _MOST_NAMES:
-                raise InputError(self.path, f"at most {_MOST_NAMES:,} names of what is shown", "more")
+            self._remember(self.named, node.name, (points, shapes))
         if not node.is_proxy:
             self._attach(points, shapes)
+
+    def _remember(self, names: dict[bytes, T], name: bytes, value: T) -> None:
+        names[name] = value
+        if len(names) > _MOST_NAMES:
+            raise InputError(self.path, f"at most {_MOST_NAMES:,} names of what is shown", "more")
 
     def _use(self, name: bytes) -> None:
         node = self.open[-1]
@@ -203,7 +215,7 @@ class _Scene:
             node.corners = slice(start, end)
 
     def _skip_interface(self, tokens: Iterator[bytes]) -> None:
-        """Skips the name and the list of fields of a prototype."""
+        """Skips the list of fields of a prototype."""
         depth = 0
         for token in tokens:
             depth += (token == b"[") - (token == b"]")

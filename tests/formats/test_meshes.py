@@ -266,6 +266,8 @@ _HALF_TURN = b"rotation 0 0 1 3.141592653589793"
         ([b"LOD { range [ 1 2 ] level [ FACES Shape { geometry Box { size 1 2 3 } } FACES ] }"], lambda v: v),
         ([b"Collision { collide TRUE proxy FACES children [ FACES ] }"], lambda v: v),
         ([b"PROTO Face [ exposedField SFNode a NULL field MFFloat b [ 0 1 ] ] { FACES }", b"FACES"], lambda v: v),
+        ([b"PROTO Face [ ] { FACES }", b"Transform { scale 2 2 2 children [ Face { } ] }"], lambda v: 2 * v),
+        ([b'EXTERNPROTO Other [ field SFNode a ] "other.wrl"', b"Other { } FACES"], lambda v: v),
         (
             [
                 b'DEF view Viewpoint { position 0 0 9 description "Shape { geometry" } FACES',
@@ -385,6 +387,10 @@ _BAD = {
     "no_end.ply": (b"ply\nformat ascii 1.0\nelement vertex 3\n", "end_header"),
     "format.ply": (b"ply\nformat middle_endian 1.0\nend_header\n", "middle_endian"),
     "no_faces.ply": (_lying(3).replace(b"element face 1", b"element face 0"), "no list of vertex_indices"),
+    "scan.ply": (
+        _lying(3).replace(b"element face 1", b"element range_grid 1"),
+        "a PLY file with faces or tristrips, found a range_grid, which is no surface yet",
+    ),
     "long_list.ply": (_lying(1, rest=b"\0" * 12 + b"\xff" + b"\0" * 20), "ends before"),
     "words.ply": (_ply(True)[:-4] + b"two\n", "numbers, found 'two'"),
     "far.ply": (_ply(False, faces=[[0, 1, 5]]), "corners from 0 to 4, found 5"),
