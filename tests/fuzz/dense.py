@@ -206,7 +206,13 @@ def lists() -> Seeds:
     pieces = (b"\n", b"ab\n", b"a \n", b"a", b"0 ", "\U0001f600".encode(), b"000001.jpg 0\n", b"\0", b"\r", b"\xff\n")
     files = ("list_landmarks_align_celeba.txt", "list_eval_partition.txt", "training.txt")
     emotion = "Emotion/S005/001/S005_001_00000001_emotion.txt"
-    return [(name, _full(piece)) for piece in pieces for name in (*files, emotion)]
+    texts = [(name, _full(piece)) for piece in pieces for name in (*files, emotion)]
+    names = "".join(f"{number:x} 0\n" for number in range(_SIZE // 8))
+    alike = "file,view\n" + "".join(f"1.{number:x},0\n" for number in range(_SIZE // 9))
+    quoted = 'file,person\n"' + "1.png\n" * (_SIZE // 6)
+    rows = "file,person\n" + "1.png,\n" * (_SIZE // 7)
+    own = [("own/labels.csv", text.encode()) for text in (alike, quoted, rows)]
+    return [*texts, ("list_eval_partition.txt", names.encode()), *own]
 
 
 def vertex_lists() -> Seeds:

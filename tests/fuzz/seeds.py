@@ -176,12 +176,17 @@ def lists(folder: Path) -> Seeds:
     for name in ("img_align_celeba/000001.jpg", "img_align_celeba/000002.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (178, 218)).save(folder / name)
+    for name in ("own/1.png", "own/a/2.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (64, 64)).save(folder / name)
     for name in ("S005/001/S005_001_00000001.png", "S010/002/S010_002_00000001.png"):
         path = folder / "cohn-kanade-images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (64, 64)).save(path)
     points = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
     rows = [f"00000{i}.jpg 69 109 106 113 77 142 73 152 108 154\n" for i in (1, 2)]
+    # As a spreadsheet writes it.
+    columns = f"\ufefffile;person;age;view;{';'.join(points.split())}"
     texts = {
         "list_landmarks_align_celeba.txt": f"2\n{points}\n{''.join(rows)}",
         "identity_CelebA.txt": "000001.jpg 2880\n000002.jpg 2937\n",
@@ -189,6 +194,8 @@ def lists(folder: Path) -> Seeds:
         "training.txt": "000001.jpg\n",
         "testing.txt": "000002.jpg\n",
         "Emotion/S005/001/S005_001_00000001_emotion.txt": "   3.0000000e+00\n",
+        "csv/list_eval_partition.csv": "image_id,partition\n000001.jpg,0\n000002.jpg,2\n",
+        "own/labels.csv": f'{columns}\n1.png;a;3;-30{";9" * 10}\na\\2.png;"b\nc";3;0{";8" * 10}\n',
     }
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from facedis_jax.data.images.labels import LANDMARK_COLUMNS, LANDMARKS
 from facedis_jax.data.images.layouts import beside, find_file, find_folder, shown, subfolders
-from facedis_jax.data.images.lists import ImageList, intersect, list_images, match_names, read_list
+from facedis_jax.data.images.lists import ImageList, ImageNames, intersect, list_images, match_names, read_list
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
 from facedis_jax.data.refusals import STRICT, Refusals
@@ -140,20 +140,18 @@ class Mafl(ImageBuilder):
     @classmethod
     def survey(cls, folder: Path, settings: MaflSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         edition = _Edition.find(folder, refusals)
-        training, testing = halves = [edition.read_half(name) for name in (_TRAINING, _TESTING)]
-        if both := training.values.keys() & testing.values.keys():
-            raise InputError(testing.path, "other images than in training.txt", min(both))
+        halves = [edition.read_half(name) for name in (_TRAINING, _TESTING)]
+        if both := halves[0].values.keys() & halves[1].values.keys():
+            raise InputError(halves[1].path, "other images than in training.txt", min(both))
         if edition.list_path(_LANDMARKS) is None:
             raise InputError(folder / f"{_LANDMARKS}.txt", "CelebA's landmarks, which MAFL needs", "no such file")
         names = [path.name for path in edition.paths]
         matches = [match_names(names, half.values) for half in halves]
         chosen = [path for path, *of_half in zip(edition.paths, *matches, strict=True) if any(of_half)]
-        if not chosen:
-            raise InputError(training.path, f"some of the {len(names)} images in {edition.images}", "none of them")
         faces = _label(edition, chosen, settings)
         in_half = [np.array([name is not None for name in match_names(faces.names, half.values)]) for half in halves]
         there = [
-            f"{each.sum():,} of {len(half.values):,} in {shown(half.path, folder)}"
+            f"{each.sum():,} of {half.listed:,} in {shown(half.path, folder)}"
             for each, half in zip(in_half, halves, strict=True)
         ]
         split = {"images": f"{len(chosen):,} in {shown(edition.images, folder)}", "split": ", ".join(there)}
@@ -167,6 +165,7 @@ class _Edition:
     Attributes:
       folder: of the set; `images`: the folder in it where the images lie.
       paths: of the images.
+      names: theirs.
       list_folders: where lists may lie, the first before the others.
       refusals: whether images with wrong lines are skipped.
     """
@@ -174,6 +173,7 @@ class _Edition:
     folder: Path
     images: Path
     paths: Sequence[Path]
+    names: ImageNames
     list_folders: Sequence[Path]
     refusals: Refusals
 
@@ -184,7 +184,7 @@ class _Edition:
         inside = [parent for parent in images.parents if parent != folder and parent.is_relative_to(folder)]
         roots = [*beside(folder, _AROUND_IMAGES), *inside]
         list_folders = [found for root in roots for found in (root, *subfolders(root, _LIST_FOLDERS))]
-        return _Edition(folder, images, paths, list_folders, refusals)
+        return _Edition(folder, images, paths, ImageNames(path.name for path in paths), list_folders, refusals)
 
     def list_path(self, name: str) -> Path | None:
         """The list of that name; None where there is none."""
@@ -201,7 +201,9 @@ class _Edition:
     ) -> ImageList[T] | None:
         """The list of that name, as by `read_list`; None where there is none."""
         path = self.list_path(name)
-        return None if path is None else read_list(path, columns, parse, kind, self.refusals, counted=counted)
+        return (
+            None if path is None else read_list(path, self.names, columns, parse, kind, self.refusals, counted=counted)
+        )
 
     def read_half(self, name: str) -> ImageList[None]:
         """One of MAFL's two lists."""
@@ -210,7 +212,7 @@ class _Edition:
         if path is None:
             where = folders[0] / f"{name}.txt"
             raise InputError(where, f"a list of MAFL (get it from {WHERE_TO_GET_MAFL})", "no such file")
-        return read_list(path, [], lambda _: None, "no more")
+        return read_list(path, self.names, [], lambda _: None, "no more")
 
 
 @dataclass(frozen=True)

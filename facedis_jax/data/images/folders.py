@@ -120,7 +120,7 @@ class ImageFolder(ImageBuilder):
         labels: Mapping[str, np.ndarray] = {}
         classes: Mapping[str, Sequence[str]] = {}
         if path is not None:
-            found = read_labels(path, images.size, refusals)
+            found = read_labels(path, paths, images.size, refusals)
             kept, counted = intersect(found.names(paths), [found.lines], folder, folder)
             paths = [paths[i] for i in kept]
             images = replace(images, paths=paths)

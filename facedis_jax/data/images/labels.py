@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from facedis_jax.data.images.layouts import find_file, shown
-from facedis_jax.data.images.lists import SHOWN, ImageList, read_rows
+from facedis_jax.data.images.lists import SHOWN, ImageList, ImageNames, check_any, check_endings, read_rows
 from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import ImageFiles
@@ -42,10 +42,8 @@ class Labels:
 
     def names(self, paths: Sequence[Path]) -> list[str]:
         """By what names images may be in the list: their paths from its folder, or their names where it has no more."""
-        paths_here = [Path(os.path.relpath(path, self.lines.path.parent)).as_posix() for path in paths]
-        files = [path.name for path in paths]
-        plain = len(set(files)) == len(files) and not any("/" in name for name in self.lines.values)
-        return files if plain else paths_here
+        places, files = _names_of(self.lines.path, paths)
+        return files if files and not any("/" in name for name in self.lines.values) else places
 
     def summary(self, folder: Path) -> str:
         """What it has and what of it is not used, in a few words."""
@@ -83,7 +81,7 @@ def find_labels(folder: Path, paths: Sequence[Path]) -> Path | None:
     return find_file([folder, *reversed(between)], [LABELS_FILE])
 
 
-def read_labels(path: Path, size: tuple[int, int], refusals: Refusals = STRICT) -> Labels:
+def read_labels(path: Path, paths: Sequence[Path], size: tuple[int, int], refusals: Refusals = STRICT) -> Labels:
     """What a `labels.csv` says: a line for each image, and the columns' names on the first.
 
     Columns, in any order and with any others between them: "file", the image's path from the list's folder; and one or
@@ -92,12 +90,13 @@ def read_labels(path: Path, size: tuple[int, int], refusals: Refusals = STRICT) 
 
     Args:
       path: the list.
+      paths: of the images that are there.
       size: width and height of the images.
       refusals: whether images with wrong values are skipped.
 
     Raises:
-      InputError: where the list cannot be read or lacks a column, names an image twice, or has wrong values for one;
-        names the line.
+      InputError: where the list cannot be read or lacks a column, names none of the images, or one twice, or has wrong
+        values for one; names the line.
     """
     rows = read_rows(path)
     header = next(rows, None)
@@ -105,6 +104,8 @@ def read_labels(path: Path, size: tuple[int, int], refusals: Refusals = STRICT) 
     known = _known_columns(path, list(columns))
     values: dict[str, Mapping[str, str]] = {}
     incomplete: set[str] = set()
+    images = ImageNames(name for names in _names_of(path, paths) for name in names)
+    listed, example = 0, ""
     for row in rows:
         where = f"{path}, line {row.number}"
         if not any(row.fields):
@@ -116,19 +117,26 @@ def read_labels(path: Path, size: tuple[int, int], refusals: Refusals = STRICT) 
             raise InputError(where, "the name of a file", "none")
         if name in values or name in incomplete:
             raise InputError(where, "each image once", f"{name[:SHOWN]} again")
-        with refusals.of(name):
-            groups = {label: {one: row.fields[columns[one]] for one in _GROUPS[label]} for label in known}
-            if any(not any(group.values()) for group in groups.values()):
-                incomplete.add(name)
-                continue
-            values[name] = _checked(
-                where, {one: text for group in groups.values() for one, text in group.items()}, size
-            )
-    if not values:
-        raise InputError(path, "a line with all its labels for one image or more", "none")
+        check_endings(where, images, max(values, incomplete, key=len))
+        of_image = {one: row.fields[columns[one]] for label in known for one in _GROUPS[label]}
+        complete = all(any(of_image[one] for one in _GROUPS[label]) for label in known)
+        listed, example = listed + complete, example or name
+        if name in images and complete:
+            with refusals.of(name):
+                values[name] = _checked(where, of_image, size)
+        elif name in images:
+            incomplete.add(name)
+    check_any(path, images, values, example)
     used = {FILE, *(column for label in known for column in _GROUPS[label])}
     unused = [name for name in reversed(columns) if name and name not in used]
-    return Labels(ImageList(path, values), known, unused, len(incomplete))
+    return Labels(ImageList(path, values, listed), known, unused, len(incomplete))
+
+
+def _names_of(path: Path, paths: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """The paths of images from a list's folder, and their names alone, or none where two have the same."""
+    places = [Path(os.path.relpath(image, path.parent)).as_posix() for image in paths]
+    files = [image.name for image in paths]
+    return places, files if len(set(files)) == len(files) else []
 
 
 def _known_columns(path: Path, columns: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import csv
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -19,6 +19,7 @@ from facedis_jax.formats.images import IMAGE_SUFFIXES
 T = TypeVar("T")
 
 _LONGEST_LINE = 1 << 12
+_MOST_ENDINGS = 4
 _MOST_BLANK = 1000
 SHOWN = 100
 """How many letters of what is wrong an error has."""
@@ -71,17 +72,37 @@ def read_lines(path: Path) -> Iterator[str]:
         raise InputError(path, expected, str(error)) from None
 
 
+class ImageNames:
+    """The names of images that are there, and of which a list may know by `match_names`; of others nothing is kept.
+
+    Args:
+      names: of the images.
+    """
+
+    def __init__(self, names: Iterable[str]):
+        self._names = set(names)
+        self._alike = {_without_ending(name) for name in self._names}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names or _without_ending(name) in self._alike
+
+
 @dataclass(frozen=True)
 class ImageList(Generic[T]):
     """What a list says of images.
 
     Attributes:
       path: the list.
-      values: by the images' names as they stand in the list, in its order.
+      values: of those that are there, by their names as they stand in the list, in its order.
+      listed: how many images it names, whether they are there or not.
     """
 
     path: Path
     values: Mapping[str, T]
+    listed: int
 
     def of(self, names: Sequence[str]) -> list[T | None]:
         """What it says of each of some images, by `match_names`; None of one that it does not name."""
@@ -114,6 +135,7 @@ def match_names(names: Sequence[str], listed: Collection[str]) -> list[str | Non
 
 def read_list(
     path: Path,
+    images: ImageNames,
     columns: Sequence[str],
     parse: Callable[[Sequence[str]], T],
     kind: str,
@@ -128,6 +150,7 @@ def read_list(
 
     Args:
       path: the list.
+      images: those that are there.
       columns: the names of the values.
       parse: makes one value of them; raises a ValueError where they are wrong.
       kind: what they are, for errors ("5 points").
@@ -135,8 +158,8 @@ def read_list(
       counted: whether a list without commas begins with the number of its images and the names of its columns.
 
     Raises:
-      InputError: where the list cannot be read, names no image, or one twice or by a path, or has wrong values for one;
-        names the line.
+      InputError: where the list cannot be read, names none of the images, or one twice or by a path, or has wrong
+        values for one; names the line.
     """
     lines = read_rows(path)
     count, name_at, order = None, 0, list(range(1, len(columns) + 1))
@@ -149,6 +172,7 @@ def read_list(
     elif first is not None and not first.separated and counted:
         count, first = _count_of(path, first, next(lines, None), columns), None
     found: dict[str, T] = {}
+    listed, example = 0, ""
     for row in lines if first is None else chain([first], lines):
         where = f"{path}, line {row.number}"
         name = row.fields[name_at] if len(row.fields) > name_at else ""
@@ -158,6 +182,10 @@ def read_list(
             raise InputError(where, "the name of an image that is there, without a folder", repr(name[:SHOWN]))
         if name in found:
             raise InputError(where, "each image once", f"{name} again")
+        listed, example = listed + 1, example or name
+        if name not in images:
+            continue
+        check_endings(where, images, found)
         with refusals.of(name):
             if len(row.fields) != width:
                 raise InputError(where, f"an image's name and {kind}", f"{len(row.fields) - 1} values")
@@ -166,12 +194,33 @@ def read_list(
                 found[name] = parse(values)
             except ValueError:
                 raise InputError(where, f"an image's name and {kind}", repr(" ".join(values)[:SHOWN])) from None
-    if not found:
-        raise InputError(path, f"a list of images with {kind}", "none")
-    if count is not None and count < len(found):
+    if count is not None and count < listed:
         # A list that was cut off has fewer.
-        raise InputError(f"{path}, line 1", f"the number of images, {len(found)}", repr(str(count)))
-    return ImageList(path, found)
+        raise InputError(f"{path}, line 1", f"the number of images, {listed}", repr(str(count)))
+    check_any(path, images, found, example)
+    return ImageList(path, found, listed)
+
+
+def check_endings(where: str, images: ImageNames, found: Collection[str]) -> None:
+    """Raises an InputError where a list has named each image with many endings, which would fill the memory."""
+    if len(found) > _MOST_ENDINGS * len(images):
+        raise InputError(where, f"at most {_MOST_ENDINGS} endings of each image's name", "more")
+
+
+def check_any(path: Path, images: ImageNames, found: Collection[str], example: str) -> None:
+    """Checks that a list names images that are there.
+
+    Args:
+      path: the list.
+      images: those that are there.
+      found: those that it names.
+      example: an image that it names, there or not; empty where it names none.
+
+    Raises:
+      InputError: it does not.
+    """
+    if not found:
+        raise InputError(path, f"some of the {len(images)} images that are there", f"{example[:SHOWN]}, others or none")
 
 
 def intersect(
@@ -188,20 +237,16 @@ def intersect(
       Their indices, and for a set's `data_files` under "images" how many there are, and under "not used" how many each
       list does not have.
 
-    Raises:
-      InputError: where a list has none of them.
     """
     kept = np.ones(len(names), bool)
     lacking, listed, there = [], 0, 0
     for one in lists:
         known = np.array([name is not None for name in match_names(names, one.values)])
-        if not known.any():
-            raise InputError(one.path, f"some of the {len(names)} images in {images}", f"{min(one.values)} and others")
         kept &= known
         if not known.all():
             lacking.append(f"{(~known).sum():,} that are not in {shown(one.path, folder)}")
-        if len(one.values) > listed:
-            listed, there = len(one.values), int(known.sum())
+        if one.listed > listed:
+            listed, there = one.listed, int(known.sum())
     where = "" if images == folder else f" in {shown(images, folder)}"
     text = f"{len(names):,}{where}"
     if there < listed:
