@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from facedis_jax.errors import InputError, printable, reason
+from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.whole import write_text
 
 try:
@@ -41,18 +41,17 @@ class Listing:
     def of(folder: Path, files: Iterable[Path]) -> "Listing":
         """The listing of some files of a folder; the folder's own place is no part of it.
 
-        Raises:
-          InputError: one of them is not there.
+        What is wrong with a file that cannot be found is said by whoever reads it, or it is skipped.
         """
         outline, stamp = hashlib.sha256(), hashlib.sha256()
         for path in files:
-            try:
+            size = time = -1
+            with suppress(OSError):
                 status = path.stat()
-            except OSError as error:
-                raise InputError(path, "a file that can be read", reason(error)) from None
-            line = os.fsencode(f"{path.relative_to(folder)}\0{status.st_size}\n")
+                size, time = status.st_size, status.st_mtime_ns
+            line = os.fsencode(f"{path.relative_to(folder)}\0{size}\n")
             outline.update(line)
-            stamp.update(line + f"{status.st_mtime_ns}\n".encode())
+            stamp.update(line + f"{time}\n".encode())
         return Listing(outline.hexdigest(), stamp.hexdigest())
 
 

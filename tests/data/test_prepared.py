@@ -292,6 +292,32 @@ def test_sets_lie_in_the_folders_that_archives_leave(tmp_path, around):
     assert len(load_bu3dfe(tmp_path / "all", landmarks=(0, 1, 2), **options).names) == 12
 
 
+def test_links_that_lead_nowhere_are_skipped(tmp_path):
+    """As of DVC and git-annex, where the content of some files was not fetched."""
+    options = {"prepared_dir": tmp_path / "prepared", "skip_damaged": True}
+
+    def lose(path):
+        path.unlink()
+        path.symlink_to("nowhere")
+
+    write_images(tmp_path / "faces", 20)
+    _mug(tmp_path / "MUG")
+    write_scans(tmp_path / "BU")
+    for name in ("faces/005.png", "MUG/b/happiness/take000/img_0002.png", "BU/F0012_HA01WH_F3D.ply"):
+        lose(tmp_path / name)
+    images = load_images("folder", tmp_path / "faces", size=8, **options)
+    clips = load_videos("folders", tmp_path / "MUG", size=8, frames=4, **options)
+    scans = load_bu3dfe(tmp_path / "BU", landmarks=(0, 1, 2), **options)
+    assert [list(each.skipped) for each in (images, clips, scans)] == [
+        ["005.png"],
+        ["b/happiness/take000"],
+        ["F0012/HA/F0012_HA01WH_F3D"],
+    ]
+    assert all("a link to nowhere" in line for each in (images, clips, scans) for line in each.skipped.values())
+    with pytest.raises(InputError, match=r"005\.png: .* a link to nowhere"):
+        load_images("folder", tmp_path / "faces", size=8, prepared_dir=tmp_path / "prepared")
+
+
 def test_stray_frames_are_skipped(tmp_path):
     _mug(tmp_path / "MUG")
     write_images(tmp_path / "MUG" / "a", 1, "cover.png")
