@@ -14,7 +14,7 @@ PACKAGE = ROOT / "facedis_jax"
 # From the ground up; what stands on one floor does not import its neighbours, unless FLOOR_MATES says so.
 FLOORS = (
     {"stopping"},
-    {"commands", "errors", "extras", "file_owners"},
+    {"commands", "errors", "extras", "file_owners", "progress"},
     {"formats", "geometry", "losses", "metrics", "sampling"},
     {"rendering", "models"},
     {"learners", "data"},

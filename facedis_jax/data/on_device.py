@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from facedis_jax.data.faces.features import FeatureSource
+from facedis_jax.data.shared_memory import shareable_array
 from facedis_jax.data.sources import Source
+from facedis_jax.progress import track
 
 
 class DeviceDataset(NamedTuple):
@@ -29,18 +32,22 @@ class DeviceDataset(NamedTuple):
 
 
 def device_dataset(source: Source[Any], neutrals: np.ndarray | None = None) -> DeviceDataset:
-    """Reads a whole source into host arrays that can be put on devices.
+    """Reads a whole source into host arrays that can be put on devices; CPU devices use them as they are.
 
     Args:
-      source: faces, images or clips.
+      source: faces, images or clips; features of faces, which are in memory already, are not copied.
       neutrals: [subjects, vertices, 3], for faces.
     """
-    first = dict(source[0])
-    example = _shapes_of(first)
-    fields = jax.tree.map(lambda one: np.empty((len(source), *one.shape), one.dtype), example)
-    for index in range(len(source)):
-        for array, value in zip(jax.tree.leaves(fields), jax.tree.leaves(dict(source[index])), strict=True):
+    example = _shapes_of(dict(source[0]))
+    read, computed = (
+        (source.source, {"features": source.features}) if isinstance(source, FeatureSource) else (source, {})
+    )
+    shapes = _shapes_of(dict(read[0]))
+    fields = jax.tree.map(lambda one: shareable_array((len(source), *one.shape), one.dtype), shapes)
+    for index in track(range(len(source)), "reading training examples"):
+        for array, value in zip(jax.tree.leaves(fields), jax.tree.leaves(dict(read[index])), strict=True):
             array[index] = value
+    fields |= computed
     arrays = {"fields": jax.tree.map(_as_rows, fields)}
     neutral = None
     if neutrals is not None:

@@ -24,7 +24,7 @@ from facedis_jax.metrics import (
     self_intersections,
     vertex_distance,
 )
-from facedis_jax.training.progress import track
+from facedis_jax.progress import track
 
 _FACES_AT_A_TIME = 256
 

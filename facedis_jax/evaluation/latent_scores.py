@@ -14,7 +14,7 @@ from facedis_jax.metrics import (
     separated_attribute_predictability,
     squared_correlation,
 )
-from facedis_jax.training.progress import track
+from facedis_jax.progress import track
 
 
 def latent_scores(

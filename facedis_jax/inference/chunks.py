@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from facedis_jax.training.progress import track
+from facedis_jax.progress import track
 
 
 def in_chunks(function: Callable[..., Any], arrays: tuple[Any, ...], size: int) -> Any:

@@ -18,13 +18,13 @@ import tyro
 from facedis_jax.commands import end_command
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.progress import showing_progress
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.options import in_options, option_names, parse_options, typed_options
 from facedis_jax.runs.renamed import check_renamed
 from facedis_jax.stopping import leave, wait_if_leaving
 from facedis_jax.training import FitResult, RunFolder, SaveFailed, TrainingDiverged
 from facedis_jax.training.parallel import Method, dividing_prefix
-from facedis_jax.training.progress import showing_progress
 
 Config = TypeVar("Config")
 
@@ -40,8 +40,8 @@ class RunOptions:
         device of each core, and 0 is as many of these as divide the batches.
       parallel: how the devices share the work.
       keep_on_device: keep all training examples in the memory of every device, and send only their indices: for
-        accelerators that train on more examples a second than the host reads. They stay in the host's memory as well.
-        CoMA has 1.1 GB, and 1.9 more with --precompute.
+        accelerators that train on more examples a second than the host reads. They stay in the host's memory as well,
+        which the devices of a CPU share. CoMA has 1.1 GB, and 1.9 more with --precompute.
       tensorboard: also write TensorBoard's event files.
       quiet: no progress bar.
       coordinator: of a run over several processes, the first one's address, "host:port"; "auto" on TPU VMs, under SLURM

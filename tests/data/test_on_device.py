@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facedis_jax.data.faces.face_set import ArraySource
-from facedis_jax.data.faces.features import FeatureSource
+from facedis_jax.data.faces.features import FeatureSource, map_vertices
 from facedis_jax.data.images.image_set import ArrayImages
 from facedis_jax.data.on_device import dataset_bytes, device_dataset
 from facedis_jax.data.pipeline import index_batches, train_batches
@@ -84,3 +84,23 @@ def test_an_iterator_of_either_kind_continues_the_other():
 def test_batches_that_cannot_be_filled_are_refused(batch_size, processes):
     with pytest.raises(InputError, match="batch_size"):
         index_batches(11, batch_size=batch_size, seed=0, process_count=processes)
+
+
+@pytest.mark.parametrize("name", ["faces with features", "photographs"])
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_a_processors_devices_have_no_copies_of_their_own(name, num_devices):
+    source, neutrals = SOURCES[name]
+    if name == "faces with features":
+        source = FeatureSource(FACES, map_vertices(lambda vertices: {"doubled": 2 * vertices}, FACES))
+    fields = device_dataset(source, neutrals).arrays["fields"]
+    devices = jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), ("devices",))
+    sharding = jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec())
+    for array in jax.tree.leaves(fields):
+        shards = jax.device_put(array, sharding).addressable_shards
+        assert {shard.data.unsafe_buffer_pointer() for shard in shards} == {array.ctypes.data}
+
+
+def test_features_that_are_in_memory_are_not_copied():
+    source = FeatureSource(FACES, map_vertices(lambda vertices: {"doubled": 2 * vertices}, FACES))
+    found = device_dataset(source, NEUTRALS).arrays["fields"]["features"]["doubled"]
+    assert np.shares_memory(found, source.features["doubled"])

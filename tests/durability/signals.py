@@ -24,7 +24,7 @@ from facedis_jax.runs.command_line import exit_with
 from facedis_jax.runs.options import parse_options
 
 _PATIENCE = 600.0
-# Of `experiments.faces_deformable --preset tiny`; two models, so that one ends and another begins.
+# Of `experiments.faces_deformable --preset tiny`; three models, so that one ends and another begins.
 SMALL = ("--data.synthetic.train-subjects", "4", "--data.synthetic.test-subjects", "2", "--training.epochs", "2")
 
 

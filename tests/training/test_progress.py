@@ -48,54 +48,15 @@ def test_quiet_says_nothing(file):
     assert file.getvalue() == ""
 
 
-class Clock:
-    """Time that passes by `step` seconds at every look."""
-
-    def __init__(self, step):
-        self.now, self.step = 0.0, step
-
-    def monotonic(self):
-        self.now += self.step
-        return self.now
-
-
-def tracked(monkeypatch, *, step, items=range(4), **options):
-    monkeypatch.setattr(progress_module, "time", Clock(step))
+def test_an_evaluation_that_takes_long_is_told_of(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: clock[0])
     file = io.StringIO()
-    with progress_module.showing_progress(file=file, **options):
-        assert list(progress_module.track(items, "encoding")) == list(items)
-    return file.getvalue().splitlines()
-
-
-def test_a_long_loop_tells_how_much_time_is_left(monkeypatch):
-    # The first item is looked at after 20 s, the others every 20 s.
-    assert tracked(monkeypatch, step=20.0) == ["encoding: 0 done", "encoding: 2 of 4, 0:01:00 left"]
-
-
-@pytest.mark.parametrize("options", [{"step": 0.1}, {"step": 20.0, "quiet": True}])
-def test_a_short_loop_and_a_quiet_run_tell_nothing(monkeypatch, options):
-    assert tracked(monkeypatch, **options) == []
-
-
-def test_a_loop_inside_of_another_tells_nothing(monkeypatch):
-    monkeypatch.setattr(progress_module, "time", Clock(20.0))
-    file = io.StringIO()
-    with progress_module.showing_progress(file=file):
-        for _ in progress_module.track(range(2), "outer"):
-            assert list(progress_module.track(range(5), "inner")) == list(range(5))
-    assert "inner" not in file.getvalue()
-    assert "outer" in file.getvalue()
-
-
-def test_a_loop_shows_a_bar_on_a_terminal(monkeypatch):
-    monkeypatch.setattr(progress_module, "time", Clock(3.0))
-    file = Terminal()
-    with progress_module.showing_progress(file=file):
-        list(progress_module.track(range(6), "encoding"))
-    assert "encoding" in file.getvalue()
-    assert "/6" in file.getvalue()
-
-
-def test_nothing_is_told_where_nobody_asked_for_it(capsys):
-    assert list(progress_module.track(range(3), "encoding")) == [0, 1, 2]
-    assert capsys.readouterr() == ("", "")
+    with ProgressReport(100, file=file) as progress:
+        for batch in range(5):
+            progress.evaluated(50, batch, 5)
+            clock[0] += 20
+    assert file.getvalue().splitlines() == [
+        "step 50/100  evaluating: batch 2 of 5",
+        "step 50/100  evaluating: batch 4 of 5",
+    ]

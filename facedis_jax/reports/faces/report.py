@@ -11,6 +11,7 @@ from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.faces import Predictions, vertex_distances
 from facedis_jax.inference.faces import FaceCodec
+from facedis_jax.progress import track
 from facedis_jax.reports.faces import figures, named_expressions, tables
 from facedis_jax.reports.faces.figures import Scene
 from facedis_jax.reports.faces.published import DATA_NAMES, Paper
@@ -18,7 +19,6 @@ from facedis_jax.reports.figures import error_histogram, metric_names
 from facedis_jax.reports.page import Fact, IllustratedPage
 from facedis_jax.reports.sections import show_training_curves
 from facedis_jax.training import RunFolder
-from facedis_jax.training.progress import track
 
 
 @dataclass(frozen=True)
