@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from facedis_jax.data.images.image_set import ImageSet
 from facedis_jax.data.prepared_pixels import PixelBuilder, PixelSettings, PixelSurvey
@@ -29,6 +30,7 @@ class ImageSettings(PixelSettings):
 class ImageBuilder(PixelBuilder):
     """A TFDS builder of images: each file gives one."""
 
+    VERSION = tfds.core.Version("1.1.0")  # from 1.1.0 on with what is see-through shown over white
     settings_type = ImageSettings
     set_type = ImageSet
     what = "images"

@@ -43,6 +43,7 @@ class FrameFolders(ClipBuilder):
     """
 
     name = "frame_folders"
+    VERSION = tfds.core.Version("1.1.0")  # from 1.1.0 on with what is see-through shown over white
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Ask for MUG at {WHERE_TO_GET_MUG}."
 
     @classmethod
