@@ -24,7 +24,7 @@ WHERE_TO_GET_MAFL = "https://github.com/zhzhanp/TCDCN-face-alignment"
 
 _IMAGES = "img_align_celeba"
 _IMAGE_FOLDERS = (_IMAGES, f"{_IMAGES}_png")
-_LIST_FOLDERS = ("anno", "eval", "mafl")
+_LIST_FOLDERS = ("anno", "annotations", "eval", "lists", "mafl")
 _AROUND_IMAGES = (*_IMAGE_FOLDERS, "img")
 _PARTITION, _IDENTITY, _LANDMARKS = "list_eval_partition", "identity_CelebA", "list_landmarks_align_celeba"
 _TRAINING, _TESTING = "training", "testing"

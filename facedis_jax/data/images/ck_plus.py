@@ -24,7 +24,7 @@ EXPRESSIONS = ("unlabelled", "anger", "contempt", "disgust", "fear", "happiness"
 """A sequence's emotion by its number in the folder `Emotion`; 266 of the 593 have none."""
 
 _LAYOUT = f"CK+'s S005/001/S005_001_00000001.png (ask for it at {WHERE_TO_GET_IT})"
-EMOTIONS = "Emotion"
+_EMOTIONS = "Emotion"
 _IMAGE_FOLDERS = ("cohn-kanade-images", "extended-cohn-kanade-images")
 _EMOTION_FOLDERS = ("emotion", "emotion_labels", "emotions")
 _SIZES = ((640, 490), (640, 480))
@@ -79,11 +79,13 @@ class CkPlus(ImageBuilder):
         classes: dict[str, tuple[str, ...]] = {"subject": tuple(people)}
         sequences = {_sequence(path) for path in paths}
         labelled = len(sequences & emotion.keys())
-        data_files = {"expression": f"none ({EMOTIONS} is not there)"}
+        data_files = {"expression": f"none ({_EMOTIONS} is not there)"}
+        where = shown(lists[0].parents[2], folder) if lists else ""
+        if lists and not labelled:
+            data_files = {"expression": f"none ({where} has none of these sequences)"}
         if labelled:
             labels["expression"] = np.array([emotion.get(_sequence(path), 0) for path in paths], np.int32)
             classes["expression"] = EXPRESSIONS
-            where = shown(lists[0].parents[2], folder)
             data_files = {"expression": f"{where}, of {labelled:,} of {len(sequences):,} sequences"}
         is_test = np.zeros(len(names), bool)
         is_test[split_indices("subject", [f"{subject}/" for subject in subjects])[1]] = True

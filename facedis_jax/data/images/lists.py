@@ -236,7 +236,6 @@ def intersect(
     Returns:
       Their indices, and for a set's `data_files` under "images" how many there are, and under "not used" how many each
       list does not have.
-
     """
     kept = np.ones(len(names), bool)
     lacking, listed, there = [], 0, 0

@@ -8,6 +8,12 @@ from facedis_jax.data.images.load import load_images
 from facedis_jax.data.refusals import Refusals
 from facedis_jax.errors import InputError
 
+
+def _write(path, text):
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
 _SEQUENCES = (("S005", "001"), ("S010", "001"), ("S010", "002"), ("S999", "003"))
 
 
@@ -56,6 +62,10 @@ def test_emotions_may_be_missing(folder, load):
     faces = load()
     assert "expression" not in faces.train.labels
     assert faces.data_files["expression"] == "none (Emotion is not there)"
+    _write(folder / "Emotion/S123/001/S123_001_00000003_emotion.txt", "3")
+    assert CkPlus.survey(folder, CkPlusSettings()).data_files["expression"] == (
+        "none (Emotion has none of these sequences)"
+    )
 
 
 def _zips_unpacked(folder):
