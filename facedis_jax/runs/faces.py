@@ -21,6 +21,7 @@ from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import encode_faces, evaluate, face_errors, predict, register
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import FaceCodec, codec_of
+from facedis_jax.inference.kept_codes import KeptCodes
 from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
 from facedis_jax.models import PointFeatureConfig, fourier_moments, point_features
@@ -41,10 +42,12 @@ from facedis_jax.runs.command_line import (
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.settings import identity
 from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, check_batch_size, fit
+from facedis_jax.training.arrays import weights_hash
 from facedis_jax.training.logs import read_metrics
 
 AXIS = "devices"
 MODEL_FILE = "model.npz"
+CODES_FILE = "evaluation.npz"
 # Root mean square length of a cloud's centred moments as the encoder sees them; 1 and 3 train equally well.
 MOMENT_LENGTH = 3.0
 
@@ -248,9 +251,9 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
     """
     config, face_set = run.config, run.face_set
     functions = face_functions(config.learner, run.constants)
-    train, test = (
-        _with_features(source, functions.features, config.precompute) for source in (face_set.train, face_set.test)
-    )
+    # A run whose evaluation was stopped needs no features of its training faces again.
+    precompute = config.precompute and not (run.folder.checkpoints / str(run.loop.num_steps)).exists()
+    train, test = (_with_features(source, functions.features, precompute) for source in (face_set.train, face_set.test))
     batches, dataset = training_batches(
         run.options,
         train,
@@ -289,8 +292,12 @@ def train_faces(name: str, config: FaceRunConfig, options: RunOptions, arrangeme
     if jax.process_index() == 0:
         say(options, "evaluating")
         codec = codec_of(config.learner, run.constants, result.state, run.face_set.expressions)
+        model = weights_hash({"params": result.state.params, "batch_stats": result.state.batch_stats})
+        kept = KeptCodes(run.folder.path / CODES_FILE, model)
+        codec = kept.codec(codec)
         trained_faces(codec, run.constants, run.face_set).save(run.folder.path / MODEL_FILE)
         report_faces(run, codec, result, arrangement, title=title)
+        kept.remove()
     return 0
 
 

@@ -1,5 +1,6 @@
 """Arrays in one plain file, for use without the run that made them."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from itertools import pairwise
@@ -35,6 +36,15 @@ def load_arrays(path: str | os.PathLike, expected: str) -> dict[str, np.ndarray]
 def save_weights(path: str | os.PathLike, params: Any) -> None:
     """Writes nested dictionaries of arrays, named by their keys with slashes."""
     save_arrays(path, {key: np.asarray(value) for key, value in flatten_dict(params, sep="/").items()})
+
+
+def weights_hash(params: Any) -> str:
+    """A name for weights: sha256 over nested dictionaries of arrays, in the order of their names."""
+    digest = hashlib.sha256()
+    for key, value in sorted(flatten_dict(params, sep="/").items()):
+        array = np.ascontiguousarray(value)
+        digest.update(f"{key} {array.dtype} {array.shape}\0".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def load_weights(path: str | os.PathLike, like: Any = None) -> Any:
