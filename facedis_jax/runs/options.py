@@ -89,7 +89,10 @@ def in_options(error: InputError, known: Sequence[str], typed: Collection[str] =
 
     def typed_as(match: re.Match[str]) -> str:
         value = "" if match[2] == "True" else f" {match[2]}"
-        return " or ".join(f"{option}{value}" for option in options_of(match[1])) or match[0]
+        options = options_of(match[1])
+        # Of data and of a generator alike: generators follow the data.
+        of_data = [option for option in options if ".model." not in option] or options
+        return " or ".join(f"{option}{value}" for option in of_data) or match[0]
 
     expected = re.sub(r"\b(\w+)=(\w+)\b", typed_as, error.expected)
     # What was found may be anything; only a hint is translated.

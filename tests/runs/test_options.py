@@ -55,7 +55,8 @@ def test_a_value_that_an_error_suggests_is_an_option_with_it():
     error = InputError("a.png", "a colour image, where channels=1 reads grey ones", "a greyscale one")
     assert in_options(error, ["--data.channels"]).expected == "a colour image, where --data.channels 1 reads grey ones"
     error = InputError("a.png", "a colour image", "channels=1, where channels=1 reads grey ones")
-    assert in_options(error, ["--data.channels"]).found == "channels=1, where --data.channels 1 reads grey ones"
+    for known in (["--data.channels"], ["--data.channels", "--learner.model.channels"]):
+        assert in_options(error, known).found == "channels=1, where --data.channels 1 reads grey ones"
     assert in_options(error, []).expected == error.expected
 
 
