@@ -52,6 +52,8 @@ CELEBA_SIZE = (178, 218)
 """Width and height of CelebA's aligned images."""
 
 _HEADER_BYTES = 1 << 16
+# Of 16 bits the upper 8 are kept; what is darker than this becomes black but for four bits.
+_LEAST_DEEP = 1 << 12
 _DEEP = "16 bits a channel"
 _MOST_PIXELS = 2**26
 # Flat images compress a thousandfold, so that a small file could ask for all memory. An image of a real scene has a few
@@ -333,7 +335,7 @@ def decode_image(path: object, data: bytes) -> Image.Image:
             image.load()
             check_directory(path, image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
             turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            plain, rule = _to_plain(image)
+            plain, rule = _to_plain(path, image)
             upright = plain if turn is None else plain.transpose(turn)
             upright.info = {} if rule is None else {RULE: rule}
             return upright
@@ -382,13 +384,20 @@ def _check_header(path: object, image: Image.Image, num_bytes: int) -> None:
         raise InputError(path, "an RGB or a greyscale image of 8 or 16 bits a channel", found)
 
 
-def _to_plain(image: Image.Image) -> tuple[Image.Image, str | None]:
-    """An image as "RGB" or "L", and the rule by which it became so, if anything of it was lost."""
+def _to_plain(path: object, image: Image.Image) -> tuple[Image.Image, str | None]:
+    """An image as "RGB" or "L", and the rule by which it became so, if anything of it was lost.
+
+    Raises:
+      InputError: where its upper bits are not used, so that next to nothing would be left.
+    """
     # Pillow reads 16-bit RGB as 8-bit; only the decoder's arguments, which loading forgets, tell.
     rule = UPPER_BITS if image.info.pop(_DEEP, False) else None
     see_through = image.info.get("transparency")
     if image.mode.startswith("I"):
         values = np.asarray(image)
+        if 0 < values.max(initial=0) < _LEAST_DEEP:
+            found = f"values of up to {values.max()}, as 12-bit cameras and 8-bit data have them"
+            raise InputError(path, "16 bits a channel that are all used (scale the values to 65535)", found)
         upper = Image.fromarray((values >> 8).astype(np.uint8))
         if isinstance(see_through, int):
             alpha = Image.fromarray(np.where(values == see_through, 0, 255).astype(np.uint8))

@@ -148,6 +148,8 @@ _ANIMATION = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "re
         (_WHOLE["jpeg"][:-40], "truncated"),
         (_WHOLE["png"][:-40], "truncated"),
         (_encoded(Image.new("I", (16, 16)), "TIFF"), "integers of 32 bits"),
+        (_png16(1, 0xFFF), "values of up to 4095, as 12-bit cameras"),
+        (_encoded(Image.new("I;16", (16, 16), 255), "TIFF"), "values of up to 255"),
         (_encoded(Image.new("F", (16, 16)), "TIFF"), "floating-point"),
         (_encoded(Image.new("RGB", (16, 16)), **_ANIMATION), "several frames"),
         (_encoded(Image.new("RGB", (16, 16)), "TIFF", **_ANIMATION), "several frames"),
