@@ -35,6 +35,14 @@ def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
+def leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a folder or a link to one; a link to itself, or to what is locked, is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def list_files(folder: Path, endings: Sequence[str] = (), *, depth: int | None = None) -> list[Path]:
     """The files in a folder and its folders, sorted by their paths.
 
@@ -70,7 +78,7 @@ def list_files(folder: Path, endings: Sequence[str] = (), *, depth: int | None =
             raise InputError(parent, "a folder that can be read", reason(error)) from None
         enter = depth is None or len(above) < depth
         for entry in listed:
-            is_folder = entry.is_dir()
+            is_folder = leads_to_folder(entry)
             if is_folder and enter:
                 pending.append((entry.path, (*above, here)))
             elif entry.name.lower().endswith(wanted) and (endings or not is_folder):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from facedis_jax.data.images.layouts import find_file, folders_in
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import list_files, read_bytes, refuse_links_out, unwrap
 
@@ -116,3 +117,22 @@ def test_a_set_in_a_folder_of_its_own_is_found_unless_there_are_several(tmp_path
     assert unwrap(tmp_path / "nowhere", has_face) == tmp_path / "nowhere"
     _write(tmp_path, "other/face.txt")
     assert unwrap(tmp_path, has_face) == tmp_path
+
+
+def test_links_to_themselves_are_files_that_cannot_be_read(tmp_path):
+    _write(tmp_path, "a.png")
+    for name, target in (("b.png", "b.png"), ("c.png", "d"), ("d", "c.png")):
+        (tmp_path / name).symlink_to(target)
+    assert _listed(tmp_path, (".png",)) == ["a.png", "b.png", "c.png"]
+    assert [path.name for path in folders_in(tmp_path)] == [tmp_path.name]
+    assert find_file([tmp_path], ["b.png"]) == tmp_path / "b.png"
+    with pytest.raises(InputError, match=r"a link to b\.png: Too many levels"):
+        read_bytes(tmp_path / "b.png")
+
+
+def test_folders_that_are_all_linked_in_each_other_are_searched_once(tmp_path):
+    for number in range(50):
+        (tmp_path / f"{number}").mkdir()
+        for other in range(50):
+            (tmp_path / f"{number}" / f"to{other}").symlink_to(tmp_path / f"{other}")
+    assert len(list(folders_in(tmp_path))) == 51

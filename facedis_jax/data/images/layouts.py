@@ -5,14 +5,14 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from facedis_jax.errors import InputError, reason
-from facedis_jax.formats.files import is_clutter
+from facedis_jax.formats.files import is_clutter, leads_to_folder
 from facedis_jax.formats.images import IMAGE_SUFFIXES
 
 _DEEPEST = 3
 
 
 def folders_in(folder: Path, depth: int = _DEEPEST) -> Iterator[Path]:
-    """The folder and those in it, the nearest first, as far as they are asked for; links are followed.
+    """The folder and those in it, the nearest first, as far as they are asked for; links are followed, each once.
 
     Args:
       folder: where to begin.
@@ -21,11 +21,24 @@ def folders_in(folder: Path, depth: int = _DEEPEST) -> Iterator[Path]:
     Raises:
       InputError: where one cannot be read.
     """
-    level = [folder]
+    level, seen = [folder], set[tuple[int, int]]()
     for deeper in range(depth + 1):
         yield from level
         if deeper < depth:
-            level = [parent / entry.name for parent in level for entry in _entries(parent) if entry.is_dir()]
+            inside = [parent / entry.name for parent in level for entry in _entries(parent) if leads_to_folder(entry)]
+            level = [found for found in inside if _is_new(found, seen)]
+
+
+def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder can be entered and was not seen by another way; adds it to those that were."""
+    # Locked ones are not the set's.
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return False
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    is_new = here not in seen
+    seen.add(here)
+    return is_new
 
 
 def has_images(folder: Path) -> bool:
@@ -65,7 +78,7 @@ def find_file(folders: Iterable[Path], names: Collection[str]) -> Path | None:
     for folder in folders:
         if not folder.is_dir():
             continue
-        there = {entry.name.lower(): folder / entry.name for entry in _entries(folder) if not entry.is_dir()}
+        there = {entry.name.lower(): folder / entry.name for entry in _entries(folder) if not leads_to_folder(entry)}
         for name in names:
             if name in there:
                 return there[name]
@@ -102,7 +115,8 @@ def subfolders(folder: Path, names: Collection[str]) -> list[Path]:
     """The folders in a folder that have some names, given in small letters; capitals do not matter."""
     if not folder.is_dir():
         return []
-    return [folder / entry.name for entry in _entries(folder) if entry.name.lower() in names and entry.is_dir()]
+    there = [entry for entry in _entries(folder) if entry.name.lower() in names]
+    return [folder / entry.name for entry in there if leads_to_folder(entry)]
 
 
 def beside(folder: Path, part_names: Collection[str]) -> list[Path]:
