@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from facedis_jax.data.images.labels import LANDMARK_COLUMNS, LANDMARKS
-from facedis_jax.data.images.layouts import beside, find_file, find_folder, shown, subfolders
+from facedis_jax.data.images.layouts import (
+    beside,
+    find_file,
+    find_folder,
+    folders_in,
+    has_images,
+    shown,
+    subfolders,
+)
 from facedis_jax.data.images.lists import ImageList, ImageNames, intersect, list_images, match_names, read_list
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
@@ -179,7 +187,7 @@ class _Edition:
 
     @staticmethod
     def find(folder: Path, refusals: Refusals) -> "_Edition":
-        images = find_folder(folder, _IMAGE_FOLDERS) or folder / _IMAGES
+        images = find_folder(folder, _IMAGE_FOLDERS) or _other_images(folder) or folder / _IMAGES
         paths = list_images(images, f"CelebA's aligned images (get them from {WHERE_TO_GET_CELEBA})")
         inside = [parent for parent in images.parents if parent != folder and parent.is_relative_to(folder)]
         roots = [*beside(folder, _AROUND_IMAGES), *inside]
@@ -213,6 +221,15 @@ class _Edition:
             where = folders[0] / f"{name}.txt"
             raise InputError(where, f"a list of MAFL (get it from {WHERE_TO_GET_MAFL})", "no such file")
         return read_list(path, self.names, [], lambda _: None, "no more")
+
+
+def _other_images(folder: Path) -> Path | None:
+    """The only folder of images beside one of CelebA's lists, whatever its name; None where there is none."""
+    lists = [f"{name.lower()}{ending}" for name in (_PARTITION, _IDENTITY, _LANDMARKS) for ending in (".txt", ".csv")]
+    if find_file([folder, *subfolders(folder, _LIST_FOLDERS)], lists) is None:
+        return None
+    found = [inside for inside in folders_in(folder, 1) if has_images(inside)]
+    return found[0] if len(found) == 1 else None
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,7 @@ _EDITIONS = {
     "Kaggle's": _as_kaggle,
     "Kaggle's, the images' folder": lambda folder: _as_kaggle(folder) / "img_align_celeba",
     "a folder around it": lambda folder: folder.parent,
+    "another name": lambda folder: (folder / "img_align_celeba").rename(folder / "images").parent,
     "pandas'": _as_pandas_writes,
     "PNG": _as_png,
     "Windows'": _as_windows,
