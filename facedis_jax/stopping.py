@@ -60,7 +60,7 @@ class _Command:
         self.unfinished: set[str] = set()
         self.first_signal: float | None = None
         self.has_begun_line = False
-        self.is_leaving = False
+        self.leaving = threading.Lock()
         self._wakeups, self._sender = socket.socketpair()
 
     def listen(self) -> None:
@@ -97,7 +97,8 @@ class _Command:
 
     def leave(self, code: int, line: str) -> None:
         """Prints the line and ends the process; in any thread."""
-        self.is_leaving = True
+        if not self.leaving.acquire(blocking=False):
+            wait_if_leaving()  # Another thread is about to end the process.
         _say(f"{'' if self.has_begun_line else _to_line_start()}{line}\n{_SHOW_CURSOR if _is_terminal() else ''}")
         flushing = threading.Thread(target=_flush, daemon=True)
         flushing.start()
@@ -173,7 +174,7 @@ def leave(code: int, line: str) -> None:
 
 def wait_if_leaving() -> None:
     """Does not return while a signal ends the process: what fails in the main thread meanwhile is not to be told."""
-    while _command is not None and _command.is_leaving:
+    while _command is not None and _command.leaving.locked():
         time.sleep(1)
 
 

@@ -102,3 +102,8 @@ runpy._run_module_as_main("{module}")
     assert done.returncode == 130
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("SIGINT: stopped")
+
+
+def test_two_threads_that_end_the_process_say_one_line():
+    program = "import threading; [threading.Thread(target=leave, args=(130, 'the end')).start() for _ in range(5)]"
+    assert run(f"{program}; leave(130, 'the end')", code=130) == ("", "the end\n")

@@ -6,13 +6,17 @@ import jax
 
 from facedis_jax.errors import InputError
 
+_TRANSFERS = (None, "allow", "log", "log_explicit")
 # JAX's settings under which the commands do not run, with the values that they do; each is also an environment variable
 # in capitals. Broadcasting, mixed types and transfers where a program is set up are meant, and the settings are for
 # finding those that are not.
 _SUPPORTED = {
     "jax_numpy_rank_promotion": ("allow", "warn"),
     "jax_numpy_dtype_promotion": ("standard",),
-    "jax_transfer_guard": (None, "allow", "log"),
+    "jax_transfer_guard": _TRANSFERS,
+    "jax_transfer_guard_host_to_device": _TRANSFERS,
+    "jax_transfer_guard_device_to_host": _TRANSFERS,
+    "jax_transfer_guard_device_to_device": _TRANSFERS,
     "jax_disable_jit": (False,),
     "jax_no_tracing": (False,),
     "jax_no_execution": (False,),

@@ -18,7 +18,12 @@ def test_the_settings_of_these_tests_are_supported():
     [
         ("jax_numpy_rank_promotion", "raise", "JAX_NUMPY_RANK_PROMOTION: expected allow or warn, found raise"),
         ("jax_numpy_dtype_promotion", "strict", "JAX_NUMPY_DTYPE_PROMOTION: expected standard, found strict"),
-        ("jax_transfer_guard", "disallow", "JAX_TRANSFER_GUARD: expected unset or allow or log, found disallow"),
+        ("jax_transfer_guard", "disallow", "JAX_TRANSFER_GUARD: expected unset or allow or log or log_explicit"),
+        (
+            "jax_transfer_guard_host_to_device",
+            "disallow_explicit",
+            "JAX_TRANSFER_GUARD_HOST_TO_DEVICE: expected unset or",
+        ),
         ("jax_disable_jit", True, "JAX_DISABLE_JIT: expected false, found true"),
     ],
 )
@@ -30,7 +35,8 @@ def test_a_setting_that_is_not_supported_is_named(name, value, said):
             check_back_end()
     finally:
         jax.config.update(name, before)
-    assert str(error.value) == said
+    assert str(error.value).startswith(said)
+    assert str(error.value).endswith(f", found {str(value).lower()}")
 
 
 @pytest.mark.parametrize(
