@@ -1,14 +1,10 @@
-"""Work on many files: ahead of whoever wants it, on all cores, and in sight of whoever waits."""
+"""Work on many files ahead of whoever wants it, on all cores."""
 
 import os
-import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
-
-import rich.console
-import rich.progress
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,9 +33,3 @@ def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 def num_cores() -> int:
     """How many of the CPU's cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def track(items: Sequence[T], description: str) -> Iterable[T]:
-    """The items, with a progress bar on standard error where that is a terminal."""
-    console = rich.console.Console(stderr=True)
-    return rich.progress.track(items, description, console=console, transient=True, disable=not sys.stderr.isatty())

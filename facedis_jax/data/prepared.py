@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import tensorflow_datasets as tfds
 
-from facedis_jax.data.ahead import track
 from facedis_jax.data.cache import (
     Card,
     Copy,
@@ -27,6 +26,7 @@ from facedis_jax.data.cache import (
 from facedis_jax.errors import InputError, check_utf8
 from facedis_jax.file_owners import allow_unknown_owners
 from facedis_jax.formats.whole import write_text
+from facedis_jax.progress import track
 
 allow_unknown_owners()
 
@@ -247,7 +247,7 @@ def find_damaged(
     if found.exists() and not verify:
         return json.loads(found.read_text(encoding="utf-8"))
     damaged: dict[str, str] = {}
-    for index, name in enumerate(track(names, "Looking for damaged files")):
+    for index, name in enumerate(track(names, "looking for damaged files")):
         try:
             read(index)
         except InputError as error:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from facedis_jax.data.ahead import read_ahead, track
+from facedis_jax.data.ahead import read_ahead
 from facedis_jax.data.cache import ReadLock, cache_dir
 from facedis_jax.data.pixel_set import PixelSet, Split, pixel_example
 from facedis_jax.data.prepared import (
@@ -29,6 +29,7 @@ from facedis_jax.data.refusals import STRICT, Refusals
 from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.files import refuse_links_out
 from facedis_jax.formats.images import Framing
+from facedis_jax.progress import track
 
 # A shard is in memory while it is written.
 _SHARD_BYTES = 2**26
@@ -195,7 +196,7 @@ class PixelBuilder(PreparedBuilder):
         survey, digest = self.chosen(folder), self._new_digest()
         for split, indices in (("train", survey.train.tolist()), ("test", survey.test.tolist())):
             for index, content in zip(
-                track(indices, "Reading again"), read_ahead(survey.content, indices), strict=True
+                track(indices, "reading again"), read_ahead(survey.content, indices), strict=True
             ):
                 _add_to_hash(digest, split, survey.names[index], self.hashed(content))
         return digest.hexdigest()
@@ -234,7 +235,7 @@ class PixelBuilder(PreparedBuilder):
         self, survey: PixelSurvey, split: str, indices: np.ndarray, digest: Any
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         metadata, key = self.info.metadata, 0
-        files = track(indices.tolist(), f"Reading {split} {self.what}")
+        files = track(indices.tolist(), f"reading {split} {self.what}")
         for index, (decoded, content) in zip(files, read_ahead(survey.read, indices.tolist()), strict=True):
             examples = self.examples(decoded)
             _add_to_hash(digest, split, survey.names[index], self.hashed(content))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from facedis_jax.data.ahead import read_ahead, track
+from facedis_jax.data.ahead import read_ahead
 from facedis_jax.data.faces.alignment import align, align_to_mean, steady_vertices
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
@@ -30,6 +30,7 @@ from facedis_jax.formats.meshes import (
     read_mesh,
     read_mesh_bytes,
 )
+from facedis_jax.progress import track
 
 WHERE_TO_GET_IT = "https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html"
 EXPRESSIONS = {
@@ -295,7 +296,7 @@ def _read(faces: Sequence[FaceFile], folder: Path) -> tuple[np.ndarray, np.ndarr
         data = read_mesh_bytes(face.path)
         return data, parse_mesh(face.path, data)
 
-    for face, (data, mesh) in zip(track(faces, "Reading BU-3DFE"), read_ahead(read, faces), strict=True):
+    for face, (data, mesh) in zip(track(faces, "reading BU-3DFE"), read_ahead(read, faces), strict=True):
         add_to_hash(digest, face.name, data)
         triangles = mesh.triangles if triangles is None else triangles
         _checked(face.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)

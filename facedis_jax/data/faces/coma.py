@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from facedis_jax.data.ahead import read_ahead, track
+from facedis_jax.data.ahead import read_ahead
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.levels import NeutralMeans, sequence_levels
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
@@ -28,6 +28,7 @@ from facedis_jax.formats.meshes import (
     read_mesh,
     read_mesh_bytes,
 )
+from facedis_jax.progress import track
 
 WHERE_TO_GET_IT = "https://coma.is.tue.mpg.de"
 _LAYOUT = "CoMA's <subject>/<expression>/<expression>.NNNNNN.ply"
@@ -81,7 +82,7 @@ class Coma(FaceBuilder):
         neutrals = NeutralMeans(subjects)
         levels, shard = [], []
         sequences = [list(group) for _, group in groupby(range(len(paths)), key=lambda i: paths[i].parent)]
-        for number, sequence in enumerate(track(sequences, "Reading CoMA")):
+        for number, sequence in enumerate(track(sequences, "reading CoMA")):
             frames = []
             for i, (data, frame) in zip(sequence, read_ahead(read, sequence), strict=True):
                 add_to_hash(digest, names[i], data)

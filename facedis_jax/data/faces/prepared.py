@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from facedis_jax.data.ahead import read_ahead, track
+from facedis_jax.data.ahead import read_ahead
 from facedis_jax.data.cache import ReadLock, cache_dir
 from facedis_jax.data.faces.face_set import Face, FaceSet
 from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, Sources, older_copies, open_prepared
 from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.meshes import UNITS, read_mesh, read_mesh_bytes
+from facedis_jax.progress import track
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def load_prepared_faces(
         named = make_builder(cache_dir()).named_files(folder)
         digest = hashlib.sha256()
         for face, data in zip(
-            track(list(named), "Reading again"), read_ahead(read_mesh_bytes, named.values()), strict=True
+            track(list(named), "reading again"), read_ahead(read_mesh_bytes, named.values()), strict=True
         ):
             add_to_hash(digest, face, data)
         return digest.hexdigest()
