@@ -16,6 +16,7 @@ import jax
 import tyro
 
 from facedis_jax.commands import end_command
+from facedis_jax.data.ahead import num_cores
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.progress import showing_progress
@@ -186,11 +187,6 @@ def one_device_per_core() -> None:
     is_set = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
     if not is_set:
         jax.config.update("jax_num_cpu_devices", num_cores())
-
-
-def num_cores() -> int:
-    """How many of the CPU's cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def join_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
