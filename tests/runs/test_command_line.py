@@ -147,7 +147,8 @@ def test_devices_that_were_asked_for_are_not_made_fewer():
 
 def test_a_device_for_each_core_unless_told_otherwise():
     code = (
-        "import jax; from facedis_jax.runs.command_line import num_cores, one_device_per_core;"
+        "import jax; from facedis_jax.data.ahead import num_cores; "
+        "from facedis_jax.runs.command_line import one_device_per_core; "
         "one_device_per_core(); print(jax.device_count(), num_cores())"
     )
 
