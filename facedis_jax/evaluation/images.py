@@ -6,9 +6,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from facedis_jax.inference.codecs import ImageCodec, VideoCodec, squared_errors
+from facedis_jax.inference.codecs import DecodedImages, ImageCodec, VideoCodec, squared_errors
 from facedis_jax.metrics import view_covariance
 from facedis_jax.models import Latents
+from facedis_jax.progress import track
+
+# As many as a codec decodes at once.
+_IMAGES_AT_A_TIME = 50
 
 
 def to_unit_range(pixels: np.ndarray) -> np.ndarray:
@@ -83,23 +87,33 @@ def pose_difference(images: np.ndarray, canonical: np.ndarray, subjects: np.ndar
     return {**means, "ratio": means["canonical"] / means["input"]}
 
 
-def sharpness(images: np.ndarray) -> np.ndarray:
+def sharpness(images: np.ndarray | DecodedImages) -> np.ndarray:
     """Root mean square of each image's Laplacian, [images], which falls first where an image is blurred.
 
     Args:
       images: [images, size, size, channels], uint8 or in [0, 1].
     """
-    images = to_unit_range(images)
-    inner = images[:, 1:-1, 1:-1]
-    neighbours = images[:, :-2, 1:-1] + images[:, 2:, 1:-1] + images[:, 1:-1, :-2] + images[:, 1:-1, 2:]
-    return np.sqrt(np.square(neighbours - 4 * inner).mean(axis=(1, 2, 3)))
+
+    def of_some(images: np.ndarray) -> np.ndarray:
+        images = to_unit_range(images)
+        inner = images[:, 1:-1, 1:-1]
+        neighbours = images[:, :-2, 1:-1] + images[:, 2:, 1:-1] + images[:, 1:-1, :-2] + images[:, 1:-1, 2:]
+        return np.sqrt(np.square(neighbours - 4 * inner).mean(axis=(1, 2, 3)))
+
+    return np.concatenate([of_some(images[rows]) for rows in _parts(len(images))])
 
 
-def reconstructions(codec: ImageCodec, images: np.ndarray) -> tuple[Latents, np.ndarray, np.ndarray]:
+def reconstructions(codec: ImageCodec, images: np.ndarray) -> tuple[Latents, DecodedImages, np.ndarray]:
     """Inferred codes of images, their reconstructions in [0, 1], and squared errors per image [images]."""
     latents = codec.infer(images)
-    predictions = codec.decode(latents)
-    return latents, predictions, squared_errors(images, predictions)
+    predictions = DecodedImages(codec, latents)
+    parts = track(_parts(len(images)), "measuring reconstructions")
+    errors = np.concatenate([squared_errors(images[rows], predictions[rows]) for rows in parts])
+    return latents, predictions, errors
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(first, first + _IMAGES_AT_A_TIME) for first in range(0, count, _IMAGES_AT_A_TIME)]
 
 
 def zero_latents(codec: ImageCodec | VideoCodec) -> Latents:

@@ -154,6 +154,29 @@ def mocogan_codes(
     return sampled_inference(codes, params, jax.random.key(seed), chunk=_CLIPS, devices=devices)
 
 
+class DecodedImages:
+    """The images [n, size, size, channels] of some latents, in [0, 1], made when they are asked for by their rows.
+
+    All of a test set in float32 would take four times the memory of its bytes.
+
+    Args:
+      codec: of the model.
+      latents: [n, latents].
+    """
+
+    def __init__(self, codec: ImageCodec, latents: Latents):
+        self._codec, self._latents = codec, latents
+
+    def __len__(self) -> int:
+        return len(self._latents.appearance)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        return self._codec.decode(jax.tree.map(lambda z: z[rows], self._latents))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
 def squared_errors(images: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Squared error per image [n], summed over pixels and channels, for pixels in [0, 1] (Table 1's measure).
 

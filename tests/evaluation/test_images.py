@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,6 +8,7 @@ from facedis_jax.evaluation.images import (
     pose_difference,
     reconstruction_by_view,
     reconstructions,
+    sharpness,
     strongest_dimensions,
     summary,
     traversal,
@@ -121,3 +123,19 @@ def test_a_traversal_sets_one_dimension_and_leaves_the_others():
         geometry = np.where(np.arange(4) == 2, value, BASE.geometry)
         np.testing.assert_allclose(image, decode(Latents(BASE.appearance[None], geometry[None]))[0])
     np.testing.assert_array_equal(np.concatenate(BASE), np.concatenate(before))
+
+
+def test_of_many_reconstructions_some_are_in_memory_at_a_time():
+    sizes = []
+
+    def counted(latents):
+        sizes.append(len(latents.appearance))
+        return decode(latents)
+
+    codec = dataclasses.replace(CODEC, decode=counted)
+    images = decode(Latents(RNG.normal(size=(120, 3)), RNG.normal(size=(120, 4))))
+    _, predictions, errors = reconstructions(codec, images)
+    assert (sum(sizes), max(sizes), len(errors), len(predictions)) == (120, 50, 120, 120)
+    np.testing.assert_allclose(predictions[np.array([3, 110])], images[[3, 110]], atol=1e-8)
+    np.testing.assert_array_equal(sharpness(predictions)[100:], sharpness(predictions[100:]))
+    assert max(sizes) == 50

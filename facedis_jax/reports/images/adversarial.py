@@ -8,7 +8,7 @@ import numpy as np
 
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import to_unit_range
-from facedis_jax.inference.codecs import ImageCodec
+from facedis_jax.inference.codecs import DecodedImages, ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.figures import grid_overlays, image_grid
 from facedis_jax.reports.images.sections import UNSEEN, show_recombinations, show_traversals
@@ -36,7 +36,7 @@ class AdversarialResults:
     codecs: Mapping[str, ImageCodec]
     images: np.ndarray
     latents: Mapping[str, Latents]
-    predictions: Mapping[str, np.ndarray]
+    predictions: Mapping[str, np.ndarray | DecodedImages]
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from facedis_jax.data.images.image_set import ImageSet
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import to_unit_range, zero_latents
-from facedis_jax.inference.codecs import ImageCodec
+from facedis_jax.inference.codecs import DecodedImages, ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.figures import (
     Traversal,
@@ -52,7 +52,7 @@ class DeformableResults:
     codec: ImageCodec
     images: np.ndarray
     latents: Latents
-    predictions: np.ndarray
+    predictions: np.ndarray | DecodedImages
     canonical: np.ndarray
     covariances: Mapping[str, Any] | None
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
