@@ -2,6 +2,8 @@
 
 import os
 import stat
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -11,10 +13,11 @@ def allow_unknown_owners() -> None:
     It looks the name up for every file, and ends with a KeyError where the system knows the number alone. From here on
     the number, as text, stands for the name there.
     """
-    from etils.epath import backend, stat_utils
-
-    # A private name: other versions of the library may have another, and no such look-up.
-    local: Any = getattr(backend, "_OsPathBackend", None)
+    # It comes with those two. A private name: other versions of it may have another, and no such look-up.
+    if find_spec("etils") is None:
+        return
+    local: Any = getattr(import_module("etils.epath.backend"), "_OsPathBackend", None)
+    result: Any = import_module("etils.epath.stat_utils").StatResult
     look_up = getattr(local, "stat", None)
     if look_up is None or getattr(look_up, "allows_unknown_owners", False):
         return
@@ -24,7 +27,7 @@ def allow_unknown_owners() -> None:
             return look_up(self, path)
         except KeyError:
             found = os.stat(path)
-            return stat_utils.StatResult(
+            return result(
                 is_directory=stat.S_ISDIR(found.st_mode),
                 length=found.st_size,
                 mtime=int(found.st_mtime),

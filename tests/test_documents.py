@@ -19,7 +19,7 @@ LINES_OF_README, WIDTH, CELL, PARAGRAPH = 130, 120, 90, 4
 PATH = re.compile(r"[\w./-]+(?:\.(?:py|md|sh|png|cff|lock|toml|npz)|/)")
 # What a run, a data set or an example of a command has, and the repository has not.
 ELSEWHERE = re.compile(
-    r"runs/.*|(checkpoints|figures)/|(model|ict_face|face|smile|new)\.(npz|ply|obj|glb)|(faces|images|videos|metrics)/"
+    r"runs/.*|(checkpoints|figures)/|(model|evaluation|ict_face|face|smile|new)\.(npz|ply|obj|glb)|(faces|images|videos|metrics)/"
     r"|(fuzz|durability)/|images\d+x\d+|.*MAFL.*"
 )
 MODULE = re.compile(r"python -m ([\w.]+)")
