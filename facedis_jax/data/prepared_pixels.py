@@ -318,7 +318,7 @@ def load_prepared_pixels(
     sources = Sources(
         folder,
         survey.files,
-        content=lambda: make_builder(cache_dir()).content_hash(folder),
+        content=lambda: make_builder(Path(prepared_dir or cache_dir())).content_hash(folder),
         room=(len(survey.train) + len(survey.test)) * math.prod(settings.shape),
     )
     builder, lock = open_prepared(make_builder, sources, prepared_dir, verify=verify)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from facedis_jax.errors import InputError
+from facedis_jax.formats.files import file_size, lost_folders
 
 
 class Refusals:
@@ -45,3 +47,19 @@ class Refusals:
 
 STRICT = Refusals()
 """Raises whatever is refused."""
+
+
+def refuse_lost_folders(folder: Path, refusals: Refusals, *, depth: int | None = None) -> None:
+    """Refuses each link that seems to have led to a folder of the set and leads nowhere, so that nothing vanishes.
+
+    Args:
+      folder: of the set.
+      refusals: whether they are skipped.
+      depth: how many folders to enter, one in another; None for all.
+
+    Raises:
+      InputError: for one that `refusals` does not skip.
+    """
+    for path in lost_folders(folder, depth=depth):
+        with refusals.of(path.relative_to(folder).as_posix()):
+            file_size(path, "a folder of the set")

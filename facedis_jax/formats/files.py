@@ -20,7 +20,7 @@ _CLUTTER = frozenset(
 )
 
 
-_MOST_WRAPPERS = 3
+_MOST_WRAPPERS, _MOST_BESIDE_A_SET = 3, 8
 _MOST_VISITS = 1000
 """Links from each of many folders to all others lead to a folder by more ways than can be listed."""
 
@@ -86,8 +86,23 @@ def list_files(folder: Path, endings: Sequence[str] = (), *, depth: int | None =
     return [Path(path) for path in sorted(found, key=lambda path: path.replace(os.sep, "/"))]
 
 
+def lost_folders(folder: Path, *, depth: int | None = None) -> list[Path]:
+    """Links in a folder and its folders that lead nowhere and whose names, without an ending, are a folder's.
+
+    Such are the folders of a disk that is not there. Clutter is left out.
+
+    Args:
+      folder, depth: as of `list_files`.
+
+    Raises:
+      InputError: as `list_files`.
+    """
+    paths = list_files(folder, depth=depth) if folder.is_dir() else []
+    return [path for path in paths if "." not in path.name and path.is_symlink() and not os.path.exists(path)]
+
+
 def unwrap(folder: Path, fits: Callable[[Path], bool]) -> Path:
-    """The folder where a set's files lie as they should: the one given, or the only one in it, and so on.
+    """The folder where a set's files lie as they should: the one given, or the only such one in it, and so on.
 
     Archives are often unpacked into a folder more than there should be.
 
@@ -96,23 +111,32 @@ def unwrap(folder: Path, fits: Callable[[Path], bool]) -> Path:
       fits: whether a folder has files of the set where they should be.
 
     Returns:
-      The first that fits; `folder` where none does.
+      The nearest that fits; `folder` where none does, or where too many folders lie beside each other to be wrappers.
 
     Raises:
-      InputError: where a folder cannot be read.
+      InputError: where a folder cannot be read, or several beside each other fit.
     """
-    home = folder
-    for _ in range(_MOST_WRAPPERS):
-        if not home.is_dir() or fits(home):
-            return home
-        try:
-            inner = [entry for entry in home.iterdir() if not is_clutter(entry.name) and entry.is_dir()]
-        except OSError as error:
-            raise InputError(home, "a folder that can be read", reason(error)) from None
-        if len(inner) != 1:
+    level = [folder]
+    for _ in range(_MOST_WRAPPERS + 1):
+        fitting = [home for home in level if home.is_dir() and fits(home)]
+        if len(fitting) > 1:
+            found = f"{len(fitting)}, such as {fitting[0]} and {fitting[1]}"
+            raise InputError(folder, "the set in one folder", found)
+        if fitting:
+            return fitting[0]
+        level = [inner for home in level if home.is_dir() for inner in _folders_in(home)]
+        if len(level) > _MOST_BESIDE_A_SET:
             break
-        home = inner[0]
-    return home if home.is_dir() and fits(home) else folder
+    return folder
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not is_clutter(entry.name) and leads_to_folder(entry)]
+    except OSError as error:
+        raise InputError(folder, "a folder that can be read", reason(error)) from None
+    return [folder / name for name in sorted(names)]
 
 
 def file_size(path: Path, expected: str = "a file that can be read") -> int:

@@ -120,6 +120,17 @@ def mesh_ending(path: str | Path) -> str | None:
     return max((ending for ending in MESH_SUFFIXES if name.endswith(ending)), key=len, default=None)
 
 
+def mesh_stem(path: str | Path) -> str:
+    """A file's name without its `mesh_ending`.
+
+    Example:
+      >>> mesh_stem("S1/smile/smile.000001.ply.gz")
+      'smile.000001'
+    """
+    name = Path(path).name
+    return name[: len(name) - len(mesh_ending(path) or "")]
+
+
 def write_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> None:
     """Writes a mesh as `.ply` (little endian), `.obj` or `.glb`, whole or not at all.
 

@@ -14,6 +14,7 @@ from facedis_jax.errors import InputError
 
 # Splitting a longer line would take too much memory.
 _LONGEST_LINE = 1 << 16
+_CONTINUED = (b"\\\n", b"\\\r\n")
 
 
 def parse_obj(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -22,10 +23,13 @@ def parse_obj(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
     if data.count(b"\r") > data.count(b"\r\n"):
         # Lines of old Macs end in a carriage return alone.
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    lines = io.BytesIO(data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" "))
+    lines = io.BytesIO(data)
     number = 0
     while line := lines.readline():
         number += 1
+        if line.endswith(_CONTINUED):
+            line, more = _continued(line, lines)
+            number += more
         start = line[:2] if line[:1] in (b"v", b"f") else line.lstrip()[:2]
         if start[:1] not in (b"v", b"f") or not start[1:].isspace():
             continue
@@ -44,6 +48,15 @@ def parse_obj(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
             raise InputError(path, "a vertex or face of an OBJ file", f"{shown!r} in line {number}") from None
     vertices = np.frombuffer(coordinates, np.float64).reshape(-1, 3)
     return vertices, np.frombuffer(corners, np.int32), np.frombuffer(lengths, np.int32)
+
+
+def _continued(line: bytes, lines: io.BytesIO) -> tuple[bytes, int]:
+    """A line with those in which it goes on, and how many these are; a backslash in a comment is part of a name."""
+    parts, length = [line], len(line)
+    while parts[-1].endswith(_CONTINUED) and b"#" not in parts[-1] and length <= _LONGEST_LINE:
+        parts.append(lines.readline())
+        length += len(parts[-1])
+    return b" ".join(part.rstrip(b"\r\n").removesuffix(b"\\") for part in parts), len(parts) - 1
 
 
 def _corner(word: bytes, vertices_so_far: int) -> int:

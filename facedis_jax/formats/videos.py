@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -28,6 +29,8 @@ VIDEO_SUFFIXES = (
 
 # No other containers: FFmpeg would follow a playlist that has the name of a video to other files.
 _CONTAINER = {"format_whitelist": ",".join((*CONTAINERS, "webm"))}
+# Without what a camera's owner has cut off by a list of edits, which leaves the frames in the file.
+_AS_RECORDED = {"ignore_editlist": "1"}
 _MOST_PIXELS = 2**25  # of a frame, just above 8K
 # Flat frames take next to nothing of a file, so that a small one could ask for all memory. The memory that is allowed
 # is in proportion to the file.
@@ -78,14 +81,14 @@ def read_video(path: Path, framing: Framing, *, most: int | None = None) -> np.n
         with file:
             kind = check_container(path, file, size)
 
-            def opened() -> InputContainer:
+            def opened(**options: str) -> InputContainer:
                 file.seek(0)
-                return av.open(_QuietFile(file), "r", kind, options=_CONTAINER)
+                return av.open(_QuietFile(file), "r", kind, options=_CONTAINER | options)
 
             # Streams without a container have no times.
             shown = None if kind == "mpegvideo" else _times_shown(path, opened, most_bytes)
             with opened() as container:
-                return _frames(path, container, framing, most_bytes, most, shown)
+                return _frames(path, container, partial(opened, **_AS_RECORDED), framing, most_bytes, most, shown)
     except InputError:
         raise
     except Exception as error:
@@ -210,6 +213,7 @@ def _pixel_aspect(path: Path, stream: VideoStream) -> Fraction:
 def _frames(
     path: Path,
     container: InputContainer,
+    as_recorded: Callable[[], InputContainer],
     framing: Framing,
     most_bytes: int,
     most: int | None,
@@ -230,7 +234,10 @@ def _frames(
                 return taken.stacked()[:most]
     # The header says how many frames there should be, or for how long they play. AVI counts dropped frames too.
     if packets < stream.frames and end * float(stream.average_rate or 0) < stream.frames - 0.5:
-        raise InputError(path, f"{stream.frames} frames, as its header promises", f"{packets}")
+        with as_recorded() as whole:
+            recorded = len(_packet_times(path, whole))
+        if recorded < stream.frames:
+            raise InputError(path, f"{stream.frames} frames, as its header promises", f"{recorded}")
     length = (container.duration or 0) / av.time_base
     if not stream.frames and end + _SLACK < length:
         raise InputError(path, f"{length:.2f} seconds, as its header promises", f"{end:.2f}")

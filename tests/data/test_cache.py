@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,22 @@ def test_moved_copied_and_touched_files_are_the_same_data(data, tmp_path, monkey
         assert load(again).content_hash == first.content_hash
         assert [copy.folder for copy in copies(base)] == [made.folder]
     assert load(Path("moved")).older_copies == {}
+
+
+def test_users_without_a_home_need_none_for_a_cache_of_their_own(data, monkeypatch):
+    folder, load, base = data
+    load(folder)
+    for path in folder.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))
+
+    def unknown(*_):
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    load(folder)
+    assert len(copies(base)) == 1
 
 
 def test_files_with_known_times_are_not_read(data, monkeypatch):

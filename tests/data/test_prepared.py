@@ -3,6 +3,7 @@
 import gzip
 import pwd
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -316,6 +317,73 @@ def test_links_that_lead_nowhere_are_skipped(tmp_path):
     assert all("a link to nowhere" in line for each in (images, clips, scans) for line in each.skipped.values())
     with pytest.raises(InputError, match=r"005\.png: .* a link to nowhere"):
         load_images("folder", tmp_path / "faces", size=8, prepared_dir=tmp_path / "prepared")
+
+
+@pytest.mark.parametrize("kind", ["faces", "scans", "takes", "files", "folder", "multi_pie", "ck_plus", "ffhq"])
+def test_people_whose_folders_are_links_that_lead_nowhere_do_not_vanish(tmp_path, kind):
+    """As where a disk or a part of a repository of data is not there."""
+    home = tmp_path / "data" / "cohn-kanade-images"
+    write_images(home, 1, "S005/001/S005_001_{:08d}.png")
+    (home / "gone").symlink_to("/mnt/disk/gone")
+    load = {
+        "faces": load_coma,
+        "scans": load_bu3dfe,
+        "takes": partial(load_videos, "folders", size=8, frames=4),
+        "files": partial(load_videos, "files", size=8, frames=4),
+    }.get(kind) or partial(load_images, kind, size=8)
+    with pytest.raises(
+        InputError, match=r"gone: expected a folder of the set, found a link to /mnt/disk/gone: No such"
+    ):
+        load(folder=home, prepared_dir=tmp_path / "prepared")
+
+
+def test_folders_that_are_links_that_lead_nowhere_are_skipped(tmp_path):
+    options = {"prepared_dir": tmp_path / "prepared", "skip_damaged": True}
+    _mug(tmp_path / "MUG")
+    write_images(tmp_path / "faces", 20)
+    write_scans(tmp_path / "BU")
+    for subject in "ab":
+        _write_sequence(tmp_path / "COMA" / subject / "smile")
+    for name in ("MUG/a/happiness/take001", "faces/more", "BU/F0099", "COMA/a/frown"):
+        (tmp_path / name).symlink_to("nowhere")
+    clips = load_videos("folders", tmp_path / "MUG", size=8, frames=4, **options)
+    images = load_images("folder", tmp_path / "faces", size=8, **options)
+    scans = load_bu3dfe(tmp_path / "BU", landmarks=(0, 1, 2), **options)
+    faces = load_coma(tmp_path / "COMA", split="subject", **options)
+    assert [list(each.skipped) for each in (clips, images, scans, faces)] == [
+        ["a/happiness/take001"],
+        ["more"],
+        ["F0099"],
+        ["a/frown"],
+    ]
+    assert len(clips.train.names) + len(clips.test.names) == 4
+
+
+def test_frames_of_coma_are_read_in_every_format_and_once(tmp_path):
+    for subject in "ab":
+        _write_sequence(tmp_path / "COMA" / subject / "smile")
+    sequence = tmp_path / "COMA/a/smile"
+    write_mesh(sequence / "smile.000000.obj", mesh(9))  # beside the PLY file, which is read
+    write_mesh(sequence / "template.obj", mesh(9))
+    write_mesh(sequence / "smile.000001.obj", mesh(1))
+    (sequence / "smile.000001.ply").unlink()
+    packed = gzip.compress((sequence / "smile.000002.ply").read_bytes())
+    (sequence / "smile.000002.ply").unlink()
+    (sequence / "smile.000002.PLY.gz").write_bytes(packed)
+    options = {"split": "subject", "prepared_dir": tmp_path / "prepared"}
+    faces = load_coma(tmp_path / "COMA", **options)
+    assert list(faces.names) == [f"{subject}/smile/smile.{frame:06d}" for subject in "ab" for frame in range(3)]
+    for face in read_all(faces.train) + read_all(faces.test):
+        np.testing.assert_allclose(face["vertices"], 1000 * mesh(int(face["index"]) % 3).vertices, rtol=1e-5, atol=1e-3)
+    shutil.copy(tmp_path / "COMA/b/smile/smile.000001.ply", tmp_path / "COMA/b/smile/SMILE.000001.PLY")
+    with pytest.raises(InputError, match=r"smile\.000001\.ply: expected each frame once, found SMILE\.000001\.PLY too"):
+        load_coma(tmp_path / "COMA", **options)
+
+
+def _write_sequence(folder):
+    folder.mkdir(parents=True)
+    for frame in range(3):
+        write_mesh(folder / f"{folder.name}.{frame:06d}.ply", mesh(frame))
 
 
 def test_stray_frames_are_skipped(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from facedis_jax.data.images.layouts import find_file, folders_in
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import list_files, read_bytes, refuse_links_out, unwrap
+from facedis_jax.formats.files import list_files, lost_folders, read_bytes, refuse_links_out, unwrap
 
 
 def _listed(folder, *args, **kwargs):
@@ -70,6 +70,18 @@ def test_links_are_followed_wherever_they_lead_and_nothing_vanishes(tmp_path):
     assert len(_listed(tmp_path / "there", (".ply",))) == 7
 
 
+def test_links_to_folders_that_are_not_there_are_found(tmp_path):
+    _write(tmp_path, "anna/1.ply", "anna/joy/face", "__MACOSX/ben")
+    (tmp_path / "ben").symlink_to("/mnt/disk/ben")
+    (tmp_path / "anna/pain").symlink_to("pain")
+    (tmp_path / "anna/notes.txt").symlink_to("nowhere")
+    (tmp_path / "carl").symlink_to("anna")
+    found = [path.relative_to(tmp_path).as_posix() for path in lost_folders(tmp_path)]
+    assert found == ["anna/pain", "ben", "carl/pain"]
+    assert lost_folders(tmp_path, depth=0) == [tmp_path / "ben"]
+    assert lost_folders(tmp_path / "nowhere") == []
+
+
 def test_links_that_lead_back_are_entered_once(tmp_path):
     _write(tmp_path, "a/1.ply", "b/2.ply")
     (tmp_path / "a/up").symlink_to("..")
@@ -116,6 +128,11 @@ def test_a_set_in_a_folder_of_its_own_is_found_unless_there_are_several(tmp_path
     assert unwrap(tmp_path, lambda home: False) == tmp_path
     assert unwrap(tmp_path / "nowhere", has_face) == tmp_path / "nowhere"
     _write(tmp_path, "other/face.txt")
+    assert unwrap(tmp_path, has_face) == tmp_path / "a" / "b"
+    _write(tmp_path, "other/b/face.ply")
+    with pytest.raises(InputError, match=r"expected the set in one folder, found 2, such as .*a/b and .*other/b"):
+        unwrap(tmp_path, has_face)
+    _write(tmp_path, *(f"{i}/face.txt" for i in range(10)))
     assert unwrap(tmp_path, has_face) == tmp_path
 
 

@@ -146,6 +146,12 @@ _VARIANTS = {
     "wrl, packed, plain ending": ("a.WRL", gzip.compress(_WRL)),
     "wrz": ("a.wrz", gzip.compress(_WRL)),
     "wrl, packed in two pieces": ("a.wrl", gzip.compress(_WRL[:99]) + gzip.compress(_WRL[99:])),
+    **{
+        f"ply, {words.decode()} in what is not needed": ("a.ply", _ply(True).replace(b" 9", b" " + words))
+        for words in (b"nan", b"-nan(ind)", b"1.#QNAN", b"-1.#IND00", b"1.#INF")
+    },
+    **{f"ply, {end!r} at its end": ("a.ply", _ply(True) + end) for end in (b"\x1a", b"\n\x1a\n", b"\0\0")},
+    "obj, a comment that ends in a backslash": ("a.obj", b"# from C:\\faces\\\n" + _OBJ),
     "ply, other elements, text": ("a.ply", _with_elements(True)),
     "ply, other elements": ("a.PLY", _with_elements(False)),
     "ply, other elements, big": ("a.ply", _with_elements(False, ">")),

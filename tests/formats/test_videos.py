@@ -1,5 +1,6 @@
 import re
 import shutil
+import struct
 from fractions import Fraction
 
 import av
@@ -342,6 +343,24 @@ def test_a_video_that_was_trimmed_without_encoding_is_whole(tmp_path, videos):
                 packet.stream = stream
                 target.mux(packet)
     np.testing.assert_array_equal(read_video(path, Framing(32)), read_video(videos["mp4"], Framing(32))[10:])
+
+
+@pytest.mark.parametrize(("start", "seconds"), [(0, 0.4), (10, 0.8), (5, 0.4)])
+def test_frames_that_a_list_of_edits_cuts_off_are_not_missing(tmp_path, videos, start, seconds):
+    """As cameras trim: all frames stay in the file, and its header says which part is shown."""
+    data = bytearray(videos["mp4"].read_bytes())
+    at = data.index(b"elst") + 12
+    length, first = struct.unpack(">Ii", data[at : at + 8])
+    per_second = (length * 25 // _COUNT, struct.unpack(">I", data[data.index(b"mdhd") + 16 :][:4])[0])
+    edit = round(seconds * per_second[0]), first + start * per_second[1] // 25
+    data[at : at + 8] = struct.pack(">Ii", *edit)
+    path = tmp_path / "trimmed.mp4"
+    path.write_bytes(data)
+    whole = read_video(videos["mp4"], Framing(32))
+    np.testing.assert_array_equal(read_video(path, Framing(32)), whole[start : start + round(25 * seconds)])
+    path.write_bytes(data[: -len(data) // 4])
+    with pytest.raises(InputError, match=r"trimmed\.mp4"):
+        read_video(path, Framing(32))
 
 
 @pytest.mark.parametrize("kind", ["mp4", "avi", "webm"])

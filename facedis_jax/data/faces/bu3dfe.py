@@ -15,7 +15,7 @@ from facedis_jax.data.faces.alignment import align, align_to_mean, steady_vertic
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
 from facedis_jax.data.prepared import find_damaged, names_hash
-from facedis_jax.data.refusals import STRICT, Refusals
+from facedis_jax.data.refusals import STRICT, Refusals, refuse_lost_folders
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import file_size, list_files, refuse_links_out, unwrap
@@ -24,7 +24,7 @@ from facedis_jax.formats.meshes import (
     Mesh,
     check_topology,
     check_unit,
-    mesh_ending,
+    mesh_stem,
     most_common_topology,
     parse_mesh,
     read_mesh,
@@ -72,7 +72,7 @@ class FaceFile:
     @property
     def name(self) -> str:
         """The face's name in a `FaceSet`."""
-        return f"{self.subject}/{self.code}/{_stem(self.path)}"
+        return f"{self.subject}/{self.code}/{mesh_stem(self.path)}"
 
 
 @dataclass(eq=False)
@@ -149,6 +149,7 @@ def bu3dfe_files(folder: Path, refusals: Refusals = STRICT) -> list[FaceFile]:
     if not folder.is_dir():
         raise InputError(folder, f"a folder with {_LAYOUT} {source}", "no such folder")
     faces: dict[tuple[str, str, int], FaceFile] = {}
+    refuse_lost_folders(folder, refusals, depth=0)
     for path, stem in _meshes(folder):
         face = FaceFile(path, stem[1].upper(), stem[2].upper(), int(stem[3]))
         key = (face.subject, face.code, face.level)
@@ -166,12 +167,8 @@ def bu3dfe_files(folder: Path, refusals: Refusals = STRICT) -> list[FaceFile]:
 
 
 def _meshes(folder: Path) -> list[tuple[Path, re.Match[str]]]:
-    stems = ((path, _STEM.fullmatch(_stem(path))) for path in list_files(folder, MESH_SUFFIXES, depth=1))
+    stems = ((path, _STEM.fullmatch(mesh_stem(path))) for path in list_files(folder, MESH_SUFFIXES, depth=1))
     return [(path, stem) for path, stem in stems if stem and not stem[0].upper().endswith("_RAW")]
-
-
-def _stem(path: Path) -> str:
-    return path.name[: len(path.name) - len(mesh_ending(path) or "")]
 
 
 def load_bu3dfe(
@@ -319,8 +316,8 @@ def _register(
 ) -> np.ndarray:
     """The faces [faces, vertices, 3] after both steps of the registration; each subject has one neutral among them."""
     num_vertices = vertices.shape[1]
-    if landmarks is not None and (len(landmarks) < 3 or not all(0 <= i < num_vertices for i in landmarks)):
-        expected = f"three or more vertex indices from 0 to {num_vertices - 1}"
+    if landmarks is not None and (len(set(landmarks)) < 3 or not all(0 <= i < num_vertices for i in landmarks)):
+        expected = f"three or more vertex indices from 0 to {num_vertices - 1} that differ"
         raise InputError("landmarks", expected, " ".join(map(str, landmarks)) or "none")
     aligned = np.empty_like(vertices)
     neutrals = aligned[is_neutral] = align_to_mean(vertices[is_neutral], landmarks)

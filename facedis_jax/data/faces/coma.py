@@ -15,14 +15,17 @@ from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.levels import NeutralMeans, sequence_levels
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
 from facedis_jax.data.prepared import find_damaged, names_hash
-from facedis_jax.data.refusals import Refusals
+from facedis_jax.data.refusals import Refusals, refuse_lost_folders
 from facedis_jax.data.splits import SPLITS, split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import list_files, refuse_links_out, unwrap
 from facedis_jax.formats.meshes import (
+    MESH_SUFFIXES,
     Mesh,
     check_topology,
     check_unit,
+    mesh_ending,
+    mesh_stem,
     most_common_topology,
     parse_mesh,
     read_mesh,
@@ -32,6 +35,7 @@ from facedis_jax.progress import track
 
 WHERE_TO_GET_IT = "https://coma.is.tue.mpg.de"
 _LAYOUT = "CoMA's <subject>/<expression>/<expression>.NNNNNN.ply"
+_FRAME = re.compile(r".*\.\d{6}", re.DOTALL)
 _SCALE = 260.0
 
 
@@ -125,7 +129,16 @@ def coma_files(folder: Path) -> list[Path]:
 
 
 def _meshes(folder: Path) -> list[Path]:
-    return [path for path in list_files(folder, (".ply",), depth=2) if len(path.relative_to(folder).parts) == 3]
+    """Those in sequences' folders; of a frame that lies there in several formats, the first of `MESH_SUFFIXES`."""
+    paths = [path for path in list_files(folder, MESH_SUFFIXES, depth=2) if len(path.relative_to(folder).parts) == 3]
+    # Other files than PLY may be there for other reasons, unless they are named as frames.
+    paths = [path for path in paths if _FRAME.fullmatch(mesh_stem(path)) or path.suffix.lower() == ".ply"]
+    first: dict[Path, Path] = {}
+    for ending in MESH_SUFFIXES:
+        for path in paths:
+            if mesh_ending(path) == ending:
+                first.setdefault(path.with_name(mesh_stem(path)), path)
+    return [path for path in paths if first[path.with_name(mesh_stem(path))] == path]
 
 
 def load_coma(
@@ -184,19 +197,24 @@ def load_coma(
 
 def _frames(folder: Path, refusals: Refusals) -> list[Path]:
     """The meshes that are named after their sequence and a frame; an InputError of others that are not skipped."""
-    paths = []
+    refuse_lost_folders(folder, refusals, depth=1)
+    frames: dict[tuple[Path, str], Path] = {}
     for path in coma_files(folder):
         with refusals.of(path.relative_to(folder).as_posix()):
-            if not re.fullmatch(re.escape(path.parent.name) + r"\.\d{6}\.ply", path.name, re.IGNORECASE):
+            stem = mesh_stem(path).casefold()
+            if not _FRAME.fullmatch(stem) or stem.rpartition(".")[0] != path.parent.name.casefold():
                 raise InputError(path, f"a name as in {_LAYOUT}", path.name)
-            paths.append(path)
+            if (path.parent, stem) in frames:
+                raise InputError(path, "each frame once", f"{frames[path.parent, stem].name} too")
+            frames[path.parent, stem] = path
+    paths = list(frames.values())
     if not paths:
         raise InputError(folder, f"{_LAYOUT} in it", f"none{refusals.note}")
     return paths
 
 
 def _name(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+    return path.relative_to(folder).with_name(mesh_stem(path)).as_posix()
 
 
 def _checked(path: Path, mesh: Mesh, first: Mesh) -> Mesh:

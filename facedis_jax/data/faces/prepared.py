@@ -162,7 +162,7 @@ def load_prepared_faces(
     files = list(files)
 
     def content() -> str:
-        named = make_builder(cache_dir()).named_files(folder)
+        named = make_builder(Path(prepared_dir or cache_dir())).named_files(folder)
         digest = hashlib.sha256()
         for face, data in zip(
             track(list(named), "reading again"), read_ahead(read_mesh_bytes, named.values()), strict=True

@@ -12,7 +12,7 @@ from facedis_jax.data.images.layouts import beside, folders_in, shown, subfolder
 from facedis_jax.data.images.lists import list_images, read_lines
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
-from facedis_jax.data.refusals import STRICT, Refusals
+from facedis_jax.data.refusals import STRICT, Refusals, refuse_lost_folders
 from facedis_jax.data.splits import split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import list_files
@@ -61,6 +61,7 @@ class CkPlus(ImageBuilder):
             with refusals.of(shown(path, folder)):
                 emotion[_sequence(path)] = -1
                 emotion[_sequence(path)] = _emotion(path)
+        refuse_lost_folders(frames, refusals)
         paths = []
         for path in list_images(frames, _LAYOUT, deep=True):
             with refusals.of(path.relative_to(frames).as_posix()):

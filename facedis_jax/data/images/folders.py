@@ -14,7 +14,7 @@ from facedis_jax.data.images.layouts import folders_in, shown, subfolders
 from facedis_jax.data.images.lists import intersect, list_images
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
-from facedis_jax.data.refusals import STRICT, Refusals
+from facedis_jax.data.refusals import STRICT, Refusals, refuse_lost_folders
 from facedis_jax.data.splits import EVERY_TENTH_FACE, every_tenth
 from facedis_jax.errors import InputError
 from facedis_jax.formats.files import list_files
@@ -57,6 +57,7 @@ class Ffhq(ImageBuilder):
     def survey(cls, folder: Path, settings: FfhqSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         images = _ffhq_images(folder, settings.size)
         found: dict[str, Path] = {}
+        refuse_lost_folders(images, refusals)
         for path in list_images(images, _FFHQ_LAYOUT, deep=True):
             with refusals.of(path.relative_to(images).as_posix()):
                 if not re.fullmatch(r"\d{5}", path.stem):
@@ -108,6 +109,7 @@ class ImageFolder(ImageBuilder):
 
     @classmethod
     def survey(cls, folder: Path, settings: ImageSettings, refusals: Refusals = STRICT) -> PixelSurvey:
+        refuse_lost_folders(folder, refusals)
         paths = list_images(folder, "images", deep=True)
         mixed = settings.channels == 3 and _any_colour(paths)
         images = open_images(paths, settings.framing, grey_as_colour=mixed)

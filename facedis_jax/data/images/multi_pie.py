@@ -9,7 +9,7 @@ import numpy as np
 from facedis_jax.data.images.lists import list_images
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings, survey_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
-from facedis_jax.data.refusals import STRICT, Refusals
+from facedis_jax.data.refusals import STRICT, Refusals, refuse_lost_folders
 from facedis_jax.data.splits import first_by_hash, split_indices
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import open_images
@@ -81,6 +81,7 @@ class MultiPie(ImageBuilder):
         paths, subjects, recordings, views = [], [], [], []
         seen: dict[str, Path] = {}
         other_names = 0
+        refuse_lost_folders(folder, refusals)
         for path in list_images(folder, _LAYOUT, deep=True):
             stem = _STEM.fullmatch(path.stem)
             if not stem:

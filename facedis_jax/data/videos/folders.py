@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.images.lists import list_images
 from facedis_jax.data.prepared_pixels import PixelSurvey
-from facedis_jax.data.refusals import STRICT, Refusals
+from facedis_jax.data.refusals import STRICT, Refusals, refuse_lost_folders
 from facedis_jax.data.splits import first_by_hash
 from facedis_jax.data.videos.prepared import ClipBuilder, ClipSettings
 from facedis_jax.errors import InputError
@@ -29,6 +29,7 @@ WHERE_TO_GET_MUG = "https://mug.ee.auth.gr/fed/"
 _FRAMES = "<subject>/<expression>/<take>/img_0000.jpg"
 _FILES = "<subject>/<expression>/<take>.mp4"
 _STEM = re.compile(r"img_(\d{1,9})", re.IGNORECASE)
+_DEEPEST_TAKE = 3  # folders around it: a subject's, a session's, an expression's
 _SESSION = re.compile(r"session[ _-]?\d+", re.IGNORECASE)
 
 
@@ -55,6 +56,7 @@ class FrameFolders(ClipBuilder):
     @classmethod
     def survey(cls, folder: Path, settings: ClipSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         frames: dict[str, list[Path]] = {}
+        refuse_lost_folders(folder, refusals, depth=_DEEPEST_TAKE)
         for path in list_images(folder, _FRAMES, deep=True):
             with refusals.of(path.relative_to(folder).as_posix()):
                 frames.setdefault(_take_name(folder, path.parent, path, _FRAMES), []).append(path)
@@ -100,6 +102,7 @@ class VideoFiles(ClipBuilder):
     @classmethod
     def survey(cls, folder: Path, settings: ClipSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         files: dict[str, list[Path]] = {}
+        refuse_lost_folders(folder, refusals, depth=_DEEPEST_TAKE)
         for path in _list_videos(folder):
             with refusals.of(path.relative_to(folder).as_posix()):
                 take = _take_name(folder, path.with_suffix(""), path, _FILES)

@@ -144,7 +144,7 @@ def test_neutrals_are_registered_by_the_landmarks_too(original, tmp_path):
     np.testing.assert_allclose(shared, np.broadcast_to(shared[0], shared.shape), atol=1e-2)
 
 
-@pytest.mark.parametrize("landmarks", [[0, 1], [0, 1, 52], [-1, 0, 1], []])
+@pytest.mark.parametrize("landmarks", [[0, 1], [0, 1, 52], [-1, 0, 1], [], [4, 4, 4, 7]])
 def test_bad_landmarks_are_refused(original, tmp_path, landmarks):
     with pytest.raises(InputError, match="landmarks: expected three or more vertex indices from 0 to 51"):
         load_bu3dfe(original[0], landmarks=landmarks, prepared_dir=tmp_path)
