@@ -65,6 +65,7 @@ class Card:
       stamps: those of all folders whose files are known to hold this content.
       content: the set's hash of its content.
       made: when, in ISO 8601.
+      records: bytes of the copy's files of records; 0 where that is not known.
     """
 
     source: str
@@ -72,11 +73,12 @@ class Card:
     stamps: tuple[str, ...]
     content: str
     made: str
+    records: int = 0
 
     @staticmethod
-    def new(source: Path, listing: Listing, content: str) -> "Card":
+    def new(source: Path, listing: Listing, content: str, records: int) -> "Card":
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        return Card(place_of(source), listing.outline, (listing.stamp,), content, now)
+        return Card(place_of(source), listing.outline, (listing.stamp,), content, now, records)
 
     def seen(self, source: Path, listing: Listing) -> "Card":
         """The card once the same content was seen in a folder."""
@@ -116,14 +118,18 @@ class Copy:
         card = self.folder / _CARD
         return (card if card.exists() else self.folder).stat().st_mtime
 
-    def write_card(self, card: Card) -> "Copy":
-        """The copy with another card; where the cache cannot be written, only this process knows of it."""
-        try:
-            write_text(self.folder / _CARD, json.dumps(asdict(card), indent=1))
-        except OSError as error:
-            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise
-        return replace(self, card=card)
+    def write_card(self, card: Card) -> None:
+        """Gives the copy another card.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        write_text(self.folder / _CARD, json.dumps(asdict(card), indent=1))
+
+    def note(self, card: Card) -> None:
+        """As `write_card`; where the cache cannot be written, or its disk is full, what was found is not kept."""
+        with suppress(OSError):
+            self.write_card(card)
 
     def touch(self) -> None:
         """Notes that it is used."""
@@ -148,7 +154,7 @@ def cache_dir() -> Path:
 
 def copies(base: Path) -> list[Copy]:
     """The whole copies in a cache, those used last first."""
-    found = [Copy(path.parent, _read_card(path.parent / _CARD)) for path in base.glob("*/*/*/*/dataset_info.json")]
+    found = [Copy(path.parent, read_card(path.parent)) for path in base.glob("*/*/*/*/dataset_info.json")]
     found = [copy for copy in found if ".incomplete" not in copy.folder.name]
     return sorted(found, key=lambda copy: copy.used, reverse=True)
 
@@ -173,7 +179,7 @@ def superseded(found: Iterable[Copy]) -> list[Copy]:
 
 
 def remove(copy: Copy) -> bool:
-    """Removes a copy, and the folders that it leaves empty; False where a process is reading it or writing there."""
+    """Removes a copy, and the folders that it leaves empty; False where it is in use, or not to be removed by us."""
     return _remove(copy.folder, copy.folder / _LOCK, copy.folder.parents[2])
 
 
@@ -188,7 +194,7 @@ def _remove(folder: Path, lock: Path, key_folder: Path) -> bool:
         if mine:
             shutil.rmtree(folder, ignore_errors=True)
             _tidy(key_folder)
-    return mine
+    return mine and not folder.exists()
 
 
 def _tidy(key_folder: Path) -> None:
@@ -256,12 +262,15 @@ def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
         yield held
 
 
-def _read_card(path: Path) -> Card | None:
+def read_card(copy: Path) -> Card | None:
+    """The card in a copy's folder; None where there is none that can be read."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return Card(**{**raw, "stamps": tuple(raw["stamps"])})
+        raw = json.loads((copy / _CARD).read_text(encoding="utf-8"))
+        card = Card(**{**raw, "stamps": tuple(raw["stamps"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+    texts = (card.source, card.outline, *card.stamps, card.content, card.made)
+    return card if all(isinstance(text, str) for text in texts) and isinstance(card.records, int) else None
 
 
 def place_of(folder: Path) -> str:

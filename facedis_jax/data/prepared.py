@@ -5,7 +5,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,11 +21,12 @@ from facedis_jax.data.cache import (
     cache_dir,
     copies,
     place_of,
+    read_card,
     remove_unfinished,
     superseded,
     writing,
 )
-from facedis_jax.errors import InputError, check_utf8
+from facedis_jax.errors import InputError, check_utf8, damage
 from facedis_jax.file_owners import allow_unknown_owners
 from facedis_jax.formats.whole import write_text
 from facedis_jax.progress import track
@@ -113,18 +116,19 @@ def open_prepared(
     base = Path(prepared_dir) if prepared_dir is not None else cache_dir()
     check_utf8(base, "prepared data")
     listing = Listing.of(sources.folder, sources.files)
+    opened = partial(_opened, make_builder)
     try:
-        builder = _known(make_builder, sources, listing, base, verify) or _prepared(
-            make_builder, sources, listing, base
-        )
+        builder = _known(opened, sources, listing, base, verify) or _prepared(opened, sources, listing, base)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
         raise InputError(base, "a folder for prepared data that can be written", str(error)) from None
-    missing = [path for split in builder.info.splits.values() for path in split.filepaths if not path.exists()]
+    missing = [path for path in _records(builder) if not path.exists()]
     if missing:
-        expected = "a whole prepared copy (delete it to prepare anew)"
-        raise InputError(builder.data_path, expected, f"no {missing[0].name}")
+        raise InputError(builder.data_path, _WHOLE, f"no {missing[0].name}")
+    card, there = read_card(Path(builder.data_path)), sum(map(_size, _records(builder)))
+    if card is not None and card.records not in (0, there):
+        raise InputError(builder.data_path, _WHOLE, f"{there:,} bytes of records instead of {card.records:,}")
     return builder, ReadLock(Path(builder.data_path))
 
 
@@ -135,6 +139,17 @@ def older_copies(builder: PreparedBuilder) -> dict[str, int]:
     card = next((copy.card for copy in found if copy.folder == own), None)
     others = [copy for copy in superseded(found) if card and copy.card and copy.card.source == card.source]
     return {str(copy.folder): copy.size for copy in others if copy.what == "/".join(own.parts[-3:])}
+
+
+def _opened(make_builder: Callable[[Path], Builder], place: Path) -> Builder:
+    """The builder of a place; raises an InputError where the copy there cannot be read."""
+    try:
+        return make_builder(place)
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        # TFDS and protobuf raise errors of many kinds.
+        raise InputError(place, _WHOLE, f"a damaged one ({damage(error)})") from None
 
 
 def _known(
@@ -153,10 +168,10 @@ def _known(
             content = content or sources.content()
             if content != card.content:
                 if stamped:
-                    copy.write_card(card.without(listing))
+                    copy.note(card.without(listing))
                 continue
         if not stamped or card.source != place_of(sources.folder):
-            copy.write_card(card.seen(sources.folder, listing))
+            copy.note(card.seen(sources.folder, listing))
         copy.touch()
         return make_builder(copy.folder.parents[2])
     return None
@@ -184,12 +199,14 @@ def _prepared(make_builder: Callable[[Path], Builder], sources: Sources, listing
                 if error.errno in _NO_ROOM:
                     raise _no_room(base, sources.room) from None
                 raise
-            card = Card.new(sources.folder, listing, builder.info.metadata["content_hash"])
+            content = builder.info.metadata["content_hash"]
+            card = Card.new(sources.folder, listing, content, records=sum(map(_size, _records(builder))))
             Copy(Path(builder.data_path), None).write_card(card)
     return builder
 
 
 _KEY = 16  # letters of a hash in the name of a folder
+_WHOLE = "a whole prepared copy (delete it to prepare anew)"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -200,12 +217,22 @@ def _check_room(base: Path, room: int) -> None:
 
 def _no_room(base: Path, room: int) -> OSError:
     free = _megabytes(shutil.disk_usage(base).free)
-    needed = f"about {_megabytes(room)}" if room else "more"
+    # Records take more room than their content.
+    needed = f"about {_megabytes(room)}" if room > shutil.disk_usage(base).free else "more"
     return OSError(errno.ENOSPC, f"no room for prepared data: {needed} needed, {free} free", str(base))
 
 
 def _megabytes(size: float) -> str:
     return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
+
+
+def _records(builder: PreparedBuilder) -> list[Path]:
+    """The files that hold a copy's examples."""
+    return [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 def _is_whole(builder: PreparedBuilder) -> bool:
@@ -237,15 +264,16 @@ def find_damaged(
       For each damaged example its name and what is wrong with it, in the order of the names.
 
     Raises:
-      InputError: where all examples are damaged, or the cache cannot be written.
+      InputError: where all examples are damaged.
     """
     base = Path(prepared_dir) if prepared_dir is not None else cache_dir()
     key = hashlib.sha256(f"{Listing.of(folder, files).stamp}\0{what}".encode(errors="surrogateescape")).hexdigest()[
         :_KEY
     ]
     found = base / f"damaged-{key}.json"
-    if found.exists() and not verify:
-        return json.loads(found.read_text(encoding="utf-8"))
+    known = None if verify else _read_damaged(found)
+    if known is not None:
+        return known
     damaged: dict[str, str] = {}
     for index, name in enumerate(track(names, "looking for damaged files")):
         try:
@@ -254,12 +282,20 @@ def find_damaged(
             damaged[name] = str(error)
     if len(damaged) == len(names):
         raise InputError(folder, "examples that can be read", f"{len(names)} damaged ones, such as {damaged[names[0]]}")
-    try:
+    # Where it cannot be kept, it is looked for again the next time.
+    with suppress(OSError):
         base.mkdir(parents=True, exist_ok=True)
         write_text(found, json.dumps(damaged, indent=2))
-    except OSError as error:
-        raise InputError(base, "a folder for prepared data that can be written", str(error)) from None
     return damaged
+
+
+def _read_damaged(path: Path) -> dict[str, str] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_list = isinstance(found, dict) and all(isinstance(line, str) for line in found.values())
+    return found if is_list else None
 
 
 def names_hash(names: Sequence[str]) -> str:

@@ -226,3 +226,53 @@ def test_a_disk_that_is_full_before_a_preparation_ends_is_one_line(data, monkeyp
         load(folder)
     assert caught.value.errno == errno.ENOSPC
     assert list(base.iterdir()) == []
+
+
+def _first_records(copy: Path) -> Path:
+    return min(copy.glob("*train*array_record*"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        (lambda copy: (copy / "dataset_info.json").write_text(""), "a damaged one"),
+        (lambda copy: (copy / "dataset_info.json").write_text("{{"), "a damaged one"),
+        (lambda copy: os.truncate(_first_records(copy), 100), "bytes of records instead of"),
+        (lambda copy: os.truncate(_first_records(copy), 0), "bytes of records instead of"),
+    ],
+)
+def test_a_damaged_copy_is_named(data, harm, found):
+    """As power that fails, or a cache that was copied in part, leaves it."""
+    folder, load, base = data
+    load(folder)
+    (copy,) = copies(base)
+    harm(copy.folder)
+    with pytest.raises(
+        InputError, match=rf"expected a whole prepared copy \(delete it to prepare anew\), found .*{found}"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"00.png": 3}', '{"source": 1, "stamps": [3]}'])
+def test_notes_in_the_cache_that_are_damaged_are_made_again(data, content):
+    folder, load, base = data
+    first = load(folder, skip_damaged=True)
+    for path in [*base.glob("damaged-*.json"), *base.rglob("copy.json")]:
+        path.write_text(content)
+    assert load(folder, skip_damaged=True).content_hash == first.content_hash
+    assert len(superseded(copies(base))) == 1
+
+
+def test_a_copy_that_is_there_is_opened_whatever_the_disk_has_room_for(data, monkeypatch):
+    folder, load, base = data
+    first = load(folder, skip_damaged=True)
+    for path in folder.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("facedis_jax.data.cache.write_text", full)
+    monkeypatch.setattr("facedis_jax.data.prepared.write_text", full)
+    assert load(folder, skip_damaged=True).content_hash == first.content_hash
+    assert len(copies(base)) == 1
