@@ -22,7 +22,8 @@ except ImportError:  # Windows: several processes then go without locks.
 
 _CARD = "copy.json"
 _LOCK = "lock"
-_UNFINISHED = "*.incomplete*"
+_UNFINISHED = "incomplete"
+"""In the names that TFDS gives to the folders of copies that it writes: `incomplete.AB12CD_1.0.0`."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +156,13 @@ def cache_dir() -> Path:
 def copies(base: Path) -> list[Copy]:
     """The whole copies in a cache, those used last first."""
     found = [Copy(path.parent, read_card(path.parent)) for path in base.glob("*/*/*/*/dataset_info.json")]
-    found = [copy for copy in found if ".incomplete" not in copy.folder.name]
+    found = [copy for copy in found if _UNFINISHED not in copy.folder.name]
     return sorted(found, key=lambda copy: copy.used, reverse=True)
 
 
 def unfinished(base: Path) -> list[Path]:
     """The folders of copies whose preparation was cut short, or is under way."""
-    return sorted(path for path in base.glob(f"*/*/*/{_UNFINISHED}") if path.is_dir())
+    return sorted(path for path in base.glob(f"*/*/*/*{_UNFINISHED}*") if path.is_dir())
 
 
 def superseded(found: Iterable[Copy]) -> list[Copy]:

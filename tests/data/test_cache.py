@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tensorflow_datasets.core.utils.file_utils import _get_incomplete_dir
 
 from facedis_jax.cli.cache import CacheOptions, cache
 from facedis_jax.data import prepared
@@ -149,9 +150,10 @@ def test_what_killed_preparations_leave_is_removed_once_nobody_writes_it(data, t
     folder, load, base = data
     load(folder)
     (copy,) = copies(base)
-    left = base / "0123456789abcdef" / "folder_images" / "8x8x3_0" / "1.0.0.incompleteAB12CD_"
-    left.mkdir(parents=True)
-    (left / "part").write_bytes(b"x" * 100)
+    # As TFDS names them, in the installed version.
+    left = Path(_get_incomplete_dir(base / "0123456789abcdef" / "folder_images" / "8x8x3_0" / "1.0.0"))
+    shutil.copytree(copy.folder, left)  # killed just before the folder gets its name
+    assert [each.folder for each in copies(base)] == [copy.folder]
     lock = base / "0123456789abcdef" / "lock"
     program = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held'); input()"
     with subprocess.Popen(
