@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,10 @@ class RunFolder:
             difference = first_difference(_without(folder.config, elsewhere), _without(config, elsewhere))
         if difference is not None:
             key, old, new = difference
+            hashes = [_HASH.fullmatch(value) for value in (old, new)]
+            if all(hashes):
+                old, new = (f'"{match[1]}..."' for match in hashes if match)
+                old += ", the hash of other content"
             raise InputError(path, f"a run with {key} = {new}", f"{key} = {old}; choose another workdir")
         return folder
 
@@ -187,4 +192,5 @@ def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, str, str] 
     return None if old == new else (key, old, new)
 
 
+_HASH = re.compile(r'"([0-9a-f]{12})[0-9a-f]{52}"')
 _MISSING = object()

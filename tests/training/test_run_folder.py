@@ -1,5 +1,7 @@
+import hashlib
 import json
 import os
+import re
 
 import pytest
 
@@ -45,6 +47,16 @@ def test_another_config_names_the_first_key_that_differs(tmp_path, config, messa
     with pytest.raises(InputError, match=message):
         RunFolder.open(tmp_path / "run", config)
     assert RunFolder.open(tmp_path / "run", CONFIG)
+
+
+def test_other_content_of_files_is_said_in_words(tmp_path):
+    old, new = ({"data": hashlib.sha256(content).hexdigest()} for content in (b"old", b"new"))
+    RunFolder.open(tmp_path / "run", old)
+    message = (
+        f'a run with data = "{new["data"][:12]}...", found data = "{old["data"][:12]}...", the hash of other content;'
+    )
+    with pytest.raises(InputError, match=re.escape(message)):
+        RunFolder.open(tmp_path / "run", new)
 
 
 def test_equal_values_of_other_types_differ():

@@ -12,7 +12,7 @@ import numpy as np
 
 from facedis_jax.data.images.layouts import shown
 from facedis_jax.data.refusals import STRICT, Refusals
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import file_size, list_files
 from facedis_jax.formats.images import IMAGE_SUFFIXES
 
@@ -68,8 +68,11 @@ def read_lines(path: Path) -> Iterator[str]:
                 yield from repeat("", blank)
                 blank = 0
                 yield line.removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, expected, str(error)) from None
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x}, which is of another encoding"
+        raise InputError(path, "a text file in UTF-8", found) from None
+    except OSError as error:
+        raise InputError(path, expected, reason(error)) from None
 
 
 class ImageNames:
@@ -220,7 +223,8 @@ def check_any(path: Path, images: ImageNames, found: Collection[str], example: s
       InputError: it does not.
     """
     if not found:
-        raise InputError(path, f"some of the {len(images)} images that are there", f"{example[:SHOWN]}, others or none")
+        found = f"{example[:SHOWN]}, or others" if example else "none"
+        raise InputError(path, f"some of the {len(images)} images that are there", found)
 
 
 def intersect(

@@ -148,6 +148,26 @@ def test_a_wrong_line_is_named(folder, columns, row, found):
     assert str(caught.value).startswith(str(folder / "labels.csv"))
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (
+            "file,person\nanna/0.png,J\u00f6rg\n".encode("latin-1"),
+            "a text file in UTF-8, found byte 0xf6, which is of an",
+        ),
+        (
+            "file,person\nanna/0.png,anna\n".encode("utf-16"),
+            "a text file in UTF-8, found byte 0xff, which is of another",
+        ),
+        (b"file,person\n", "some of the 9 images that are there, found none"),
+    ],
+)
+def test_texts_of_other_encodings_and_empty_lists_are_named(folder, content, found):
+    (folder / "labels.csv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"labels\.csv: expected {found}"):
+        _survey(folder)
+
+
 def test_an_image_is_listed_once(folder):
     _write(folder, ["file", "view"], [(name, 0) for name in [*_NAMES, _NAMES[1]]])
     with pytest.raises(InputError, match=r"line 11: expected each image once, found anna/1\.png again"):
