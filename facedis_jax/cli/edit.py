@@ -183,7 +183,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     # Options of the command as a whole are understood after the action as well.
     flags = (tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
     kinds = (Neutral, Expression, Transfer, Between, Sample)
-    names = {"from_label", "from_label_level", *(field.name for kind in kinds for field in fields(kind))}
+    names = {"unit", "from_label", "from_label_level", *(field.name for kind in kinds for field in fields(kind))}
     exit_with(
         lambda: edit(
             parse_options(EditOptions, args=arguments, prog="facedis edit", description=__doc__, config=flags)

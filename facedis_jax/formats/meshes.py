@@ -221,10 +221,11 @@ def check_topology(where: object, mesh: Mesh, num_vertices: int, triangles: np.n
     raise InputError(where, f"the topology of the other meshes ({triangles[first].tolist()})", line)
 
 
-def check_unit(where: object, vertices: np.ndarray, expected_unit: str = "mm") -> None:
+def check_unit(where: object, vertices: np.ndarray, expected_unit: str = "mm", *, setting: str | None = None) -> None:
     """Raises an InputError unless vertices [vertices, 3] have the size of a face in the expected unit.
 
-    A face's bounding box measures 120 to 600 mm along its diagonal. The error says in which unit the mesh seems to be.
+    A face's bounding box measures 120 to 600 mm along its diagonal. The error says in which unit the mesh seems to be,
+    and names the `setting` by which that one is expected, if there is one.
     """
     diagonal = float(np.linalg.norm(np.ptp(vertices.astype(np.float64), axis=0)))
 
@@ -235,5 +236,7 @@ def check_unit(where: object, vertices: np.ndarray, expected_unit: str = "mm") -
         return
     likely = [unit for unit, millimetres in UNITS.items() if fits(millimetres)]
     low, high = (limit / UNITS[expected_unit] for limit in _FACE_DIAGONAL)
-    found = f"a diagonal of {diagonal:.4g}" + (f" (looks like {likely[0]})" if likely else "")
+    found = f"a diagonal of {diagonal:.4g}"
+    if likely:
+        found += f" (looks like {likely[0]})" + (f", where {setting}={likely[0]} reads it" if setting else "")
     raise InputError(where, f"a face in {expected_unit} (diagonal {low:g} to {high:g})", found)

@@ -102,7 +102,7 @@ class FaceEditor:
         """
         mesh, mean_face = read_mesh(path), self.trained.constants.mean_face
         check_topology(path, mesh, len(mean_face), self.trained.triangles)
-        check_unit(path, mesh.vertices, self.unit)
+        check_unit(path, mesh.vertices, self.unit, setting="unit")
         vertices = mesh.vertices.astype(np.float64) * UNITS[self.unit]
         pose = _pose(vertices, mean_face)
         distance = float(np.linalg.norm(pose.apply(vertices) - vertices, axis=-1).mean())

@@ -213,8 +213,8 @@ def broken(tmp_path, vertices, triangles):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v, t: (v / 1000, t), "looks like m"),
-        (lambda v, t: (v / 10, t), "looks like cm"),
+        (lambda v, t: (v / 1000, t), r"looks like m\), where unit=m reads it"),
+        (lambda v, t: (v / 10, t), r"looks like cm\), where unit=cm reads it"),
         (lambda v, t: (v * 10, t), "a face in mm"),
         (lambda v, t: (v, t[:, [0, 2, 1]]), "topology"),
         (lambda v, t: (v, t[:-1]), "60 triangles"),
