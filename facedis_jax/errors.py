@@ -31,6 +31,9 @@ class InputError(Exception):
         line = " ".join(f"{self.where}: expected {expected}, found {found}".split())
         super().__init__(printable(line))
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
+        return InputError, (self.where, self.expected, self.found)
+
 
 def printable(text: str) -> str:
     """A text with escapes for what cannot be shown; names of files may hold control sequences and what is no text.

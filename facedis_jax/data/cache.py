@@ -8,12 +8,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.whole import write_text
+from facedis_jax.stopping import removed_when_stopped
 
 try:
     import fcntl
@@ -212,8 +213,10 @@ def writing(base: Path, key: str) -> Iterator[bool]:
       Whether another process was there first.
     """
     lock = base / key / _LOCK
+    # What was there before, copies with other settings, stays where a signal ends the process.
+    stopped = nullcontext() if lock.parent.exists() else removed_when_stopped(lock.parent)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(lock, wait=False) as mine:
+    with _locked(lock, wait=False) as mine, stopped:
         if mine:
             try:
                 yield False

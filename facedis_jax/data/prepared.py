@@ -4,8 +4,9 @@ import errno
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 import tensorflow_datasets as tfds
 
+from facedis_jax.data.ahead import ProcessReader
 from facedis_jax.data.cache import (
     Card,
     Copy,
@@ -33,6 +35,8 @@ from facedis_jax.progress import track
 
 allow_unknown_owners()
 
+T = TypeVar("T")
+R = TypeVar("R")
 Builder = TypeVar("Builder", bound="PreparedBuilder")
 
 
@@ -51,6 +55,8 @@ class PreparedBuilder(tfds.core.ShardBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    # What ends with the preparation; None where TFDS prepares by itself.
+    preparing: ExitStack | None = None
     # Nothing is downloaded, so there are no checksums beside the code; to look for them TFDS would import
     # importlib_resources, on which it does not depend.
     code_path = None
@@ -62,6 +68,13 @@ class PreparedBuilder(tfds.core.ShardBasedBuilder):
         if isinstance(builder_config, tfds.core.BuilderConfig):
             return builder_config
         return super()._create_builder_config(builder_config, version)
+
+    def process_reader(
+        self, read: Callable[[T], R], *, total: int, counts: Counter[str] | None = None
+    ) -> ProcessReader[T, R]:
+        """A `ProcessReader` whose processes end with the preparation."""
+        reader = ProcessReader(read, total=total, counts=counts)
+        return reader if self.preparing is None else self.preparing.enter_context(reader)
 
     def _log_download_bytes(self) -> None:
         """Nothing is downloaded, so nothing is printed about it."""
@@ -190,7 +203,9 @@ def _prepared(make_builder: Callable[[Path], Builder], sources: Sources, listing
             _check_room(base, sources.room)
             config = tfds.download.DownloadConfig(manual_dir=sources.folder, try_download_gcs=False)
             try:
-                builder.download_and_prepare(download_config=config, file_format="array_record")
+                with ExitStack() as stack:
+                    builder.preparing = stack
+                    builder.download_and_prepare(download_config=config, file_format="array_record")
             except RuntimeError as error:
                 if "No space left" in str(error) or "quota" in str(error):
                     raise _no_room(base, sources.room) from None

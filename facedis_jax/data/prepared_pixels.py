@@ -5,7 +5,7 @@ import hashlib
 import math
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -222,21 +222,28 @@ class PixelBuilder(PreparedBuilder):
     ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
         settings = self.builder_config.settings
         survey, digest = self.chosen(Path(dl_manager.manual_dir)), self._new_digest()
+        total = len(survey.train) + len(survey.test)
+        read = self.process_reader(survey.read, total=total, counts=survey.rules)
         per_shard = max(1, _SHARD_BYTES // (math.prod(settings.shape) * settings.examples_per_file))
         return {
             split: [
-                partial(self._records, survey, split, indices[start : start + per_shard], digest)
+                partial(self._records, survey, read, split, indices[start : start + per_shard], digest)
                 for start in range(0, len(indices), per_shard)
             ]
             for split, indices in (("train", survey.train), ("test", survey.test))
         }
 
     def _records(
-        self, survey: PixelSurvey, split: str, indices: np.ndarray, digest: Any
+        self,
+        survey: PixelSurvey,
+        read: Callable[[Iterable[int]], Iterator[tuple[np.ndarray, bytes]]],
+        split: str,
+        indices: np.ndarray,
+        digest: Any,
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         metadata, key = self.info.metadata, 0
         files = track(indices.tolist(), f"reading {split} {self.what}")
-        for index, (decoded, content) in zip(files, read_ahead(survey.read, indices.tolist()), strict=True):
+        for index, (decoded, content) in zip(files, read(indices.tolist()), strict=True):
             examples = self.examples(decoded)
             _add_to_hash(digest, split, survey.names[index], self.hashed(content))
             if self.builder_config.settings.examples_per_file != 1:

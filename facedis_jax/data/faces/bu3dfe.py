@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from facedis_jax.data.ahead import read_ahead
+from facedis_jax.data.ahead import ProcessReader
 from facedis_jax.data.faces.alignment import align, align_to_mean, steady_vertices
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
@@ -288,18 +288,19 @@ def _read(faces: Sequence[FaceFile], folder: Path) -> tuple[np.ndarray, np.ndarr
     digest = hashlib.sha256()
     vertices: list[np.ndarray] = []
     triangles: np.ndarray | None = None
-
-    def read(face: FaceFile) -> tuple[bytes, Mesh]:
-        data = read_mesh_bytes(face.path)
-        return data, parse_mesh(face.path, data)
-
-    for face, (data, mesh) in zip(track(faces, "reading BU-3DFE"), read_ahead(read, faces), strict=True):
-        add_to_hash(digest, face.name, data)
-        triangles = mesh.triangles if triangles is None else triangles
-        _checked(face.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
-        vertices.append(mesh.vertices.astype(np.float32))
+    with ProcessReader(_read_scan, total=len(faces)) as read:
+        for face, (content, mesh) in zip(track(faces, "reading BU-3DFE"), read(faces), strict=True):
+            add_to_hash(digest, face.name, content)
+            triangles = mesh.triangles if triangles is None else triangles
+            _checked(face.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
+            vertices.append(mesh.vertices.astype(np.float32))
     assert triangles is not None
     return np.stack(vertices), triangles, digest.hexdigest()
+
+
+def _read_scan(face: FaceFile) -> tuple[bytes, Mesh]:
+    data = read_mesh_bytes(face.path)
+    return hashlib.sha256(data).digest(), parse_mesh(face.path, data)
 
 
 def _checked(path: Path, mesh: Mesh, num_vertices: int, triangles: np.ndarray) -> None:

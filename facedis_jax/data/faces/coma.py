@@ -2,17 +2,18 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from facedis_jax.data.ahead import read_ahead
 from facedis_jax.data.faces.face_set import FaceSet
-from facedis_jax.data.faces.levels import NeutralMeans, sequence_levels
+from facedis_jax.data.faces.levels import NEUTRAL_LEVEL, NeutralMeans, sequence_levels
 from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
 from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import Refusals, refuse_lost_folders
@@ -37,6 +38,8 @@ WHERE_TO_GET_IT = "https://coma.is.tue.mpg.de"
 _LAYOUT = "CoMA's <subject>/<expression>/<expression>.NNNNNN.ply"
 _FRAME = re.compile(r".*\.\d{6}", re.DOTALL)
 _SCALE = 260.0
+# That a process sends back together, of 60 kB each.
+_FRAMES_AT_ONCE = 32
 
 
 @dataclass(eq=False)
@@ -77,23 +80,19 @@ class Coma(FaceBuilder):
         expression = np.array([expressions.index(name.split("/")[1]) for name in names], np.int32)
         train, test = split_indices(config.split, names)
 
-        def read(i: int) -> tuple[bytes, np.ndarray]:
-            data = read_mesh_bytes(paths[i])
-            return data, _checked(paths[i], parse_mesh(paths[i], data), first).vertices.astype(np.float32)
-
         digest = hashlib.sha256()
         first = read_mesh(paths[0])
         neutrals = NeutralMeans(subjects)
         levels, shard = [], []
         sequences = [list(group) for _, group in groupby(range(len(paths)), key=lambda i: paths[i].parent)]
-        for number, sequence in enumerate(track(sequences, "reading CoMA")):
-            frames = []
-            for i, (data, frame) in zip(sequence, read_ahead(read, sequence), strict=True):
-                add_to_hash(digest, names[i], data)
-                frames.append(frame)
-            vertices = np.stack(frames)
-            levels.append(sequence_levels(vertices))
-            neutrals.add(int(subject[sequence[0]]), vertices, levels[-1])
+        read = self.process_reader(partial(_read, first), total=len(sequences))
+        files = [[paths[i] for i in sequence] for sequence in sequences]
+        tracked = track(sequences, "reading CoMA")
+        for number, (sequence, seen) in enumerate(zip(tracked, read(files), strict=True)):
+            for i, content in zip(sequence, seen.contents, strict=True):
+                add_to_hash(digest, names[i], content)
+            levels.append(seen.levels)
+            neutrals.add(int(subject[sequence[0]]), seen.neutral, np.zeros(len(seen.neutral)))
             shard += [number] * len(sequence)
         return FaceSurvey(
             names=names,
@@ -110,7 +109,33 @@ class Coma(FaceBuilder):
             test=test,
             shard=np.array(shard),
             read=lambda index: read_mesh(paths[index]).vertices,
+            read_all=lambda indices: read((paths[i] for i in indices), at_once=_FRAMES_AT_ONCE),
         )
+
+
+class _Sequence(NamedTuple):
+    """What the survey keeps of a sequence: its files' sha256, levels [frames] and neutral frames [few, vertices, 3]."""
+
+    contents: list[bytes]
+    levels: np.ndarray
+    neutral: np.ndarray
+
+
+def _read(first: Mesh, job: list[Path] | Path) -> Any:
+    """A sequence's `_Sequence` for the survey, or the vertices [vertices, 3] of a frame for its record."""
+    return _read_sequence(first, job) if isinstance(job, list) else read_mesh(job).vertices.astype(np.float32)
+
+
+def _read_sequence(first: Mesh, paths: Sequence[Path]) -> _Sequence:
+    """Reads a sequence, and checks its frames against the set's first mesh."""
+    contents, frames = [], []
+    for path in paths:
+        data = read_mesh_bytes(path)
+        contents.append(hashlib.sha256(data).digest())
+        frames.append(_checked(path, parse_mesh(path, data), first).vertices.astype(np.float32))
+    vertices = np.stack(frames)
+    levels = sequence_levels(vertices)
+    return _Sequence(contents, levels, vertices[levels <= NEUTRAL_LEVEL])
 
 
 def coma_files(folder: Path) -> list[Path]:
@@ -130,15 +155,16 @@ def coma_files(folder: Path) -> list[Path]:
 
 def _meshes(folder: Path) -> list[Path]:
     """Those in sequences' folders; of a frame that lies there in several formats, the first of `MESH_SUFFIXES`."""
-    paths = [path for path in list_files(folder, MESH_SUFFIXES, depth=2) if len(path.relative_to(folder).parts) == 3]
+    depth = len(folder.parts) + 3
+    paths = [path for path in list_files(folder, MESH_SUFFIXES, depth=2) if len(path.parts) == depth]
     # Other files than PLY may be there for other reasons, unless they are named as frames.
     paths = [path for path in paths if _FRAME.fullmatch(mesh_stem(path)) or path.suffix.lower() == ".ply"]
-    first: dict[Path, Path] = {}
-    for ending in MESH_SUFFIXES:
-        for path in paths:
-            if mesh_ending(path) == ending:
-                first.setdefault(path.with_name(mesh_stem(path)), path)
-    return [path for path in paths if first[path.with_name(mesh_stem(path))] == path]
+    stems = [f"{path.parent}/{mesh_stem(path)}" for path in paths]
+    ranks = [MESH_SUFFIXES.index(mesh_ending(path) or "") for path in paths]
+    first: dict[str, int] = {}
+    for stem, rank in zip(stems, ranks, strict=True):
+        first[stem] = min(first.get(stem, rank), rank)
+    return [path for path, stem, rank in zip(paths, stems, ranks, strict=True) if first[stem] == rank]
 
 
 def load_coma(
