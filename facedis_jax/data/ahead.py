@@ -40,7 +40,7 @@ def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 class ProcessReader(Generic[T, R]):
-    """Reads items ahead in processes, one for each core, where it would last long in this one.
+    """Reads items ahead in processes, one for each core up to eight, where it would last long in this one.
 
     Decoding in Python holds Python's lock: threads would not read faster than one of them. The first items are read
     here, and processes are started once these have shown that the rest would take longer than starting does.
@@ -88,7 +88,7 @@ class ProcessReader(Generic[T, R]):
             slow = self._seconds / self._done * self._left > _WORTH_STARTING_S
             if slow and num_cores() > 1 and not self._processes:
                 task = cloudpickle.dumps((self._read, self._counts))
-                self._processes = [_Process(task) for _ in range(num_cores())]
+                self._processes = [_Process(task) for _ in range(min(num_cores(), _MOST_PROCESSES))]
             yield result
         size = at_once or max(1, min(_MOST_AT_ONCE, int(_AT_ONCE_S * self._done / max(self._seconds, 1e-9))))
         asked: deque[tuple[_Process, list[T]]] = deque()
@@ -122,6 +122,8 @@ class ProcessReader(Generic[T, R]):
 
 
 _NONE: Any = object()
+# More would wait for this one, which hashes and writes; each takes 0.2 GB.
+_MOST_PROCESSES = 8
 # Starting takes about a second of each core.
 _WORTH_STARTING_S = 6.0
 # What is sent at once: enough not to wait for pipes, in little memory.
