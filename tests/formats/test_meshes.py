@@ -174,6 +174,7 @@ def test_legitimate_variants_read_the_same(variant):
         (gzip.compress(b""), "an empty file"),
         (_OBJ.decode().encode("utf-16"), "a mesh in ASCII or UTF-8, found text in UTF-16"),
     ],
+    ids=["cut", "noise", "large", "empty", "wide"],
 )
 def test_packed_and_wide_files_that_cannot_be_read_are_named(content, found):
     with pytest.raises(InputError, match=found):
