@@ -50,7 +50,7 @@ def small_face_set() -> FaceSet:
     return synthetic_coma(made_up_face_model(), SYNTHETIC)
 
 
-def small_config(*, conditional: bool, epochs: float = 160.0) -> FaceRunConfig:
+def small_config(*, conditional: bool, epochs: float = 100.0) -> FaceRunConfig:
     """The settings of a small run."""
     learner = IbVaeConfig(model=MODEL, weights=WEIGHTS, conditional=conditional, optimiser=OPTIMISER)
     data = FaceDataConfig(face_model=Path("made-up.npz"), synthetic=SYNTHETIC)

@@ -209,9 +209,15 @@ def _initial_states(
     config: RecognitionConfig, num_classes: int, num_steps: int, inputs: np.ndarray, keys: jax.Array
 ) -> RecognitionState:
     """The initial state of each fold's classifier, [folds, ...]."""
-    init = jax.jit(_fold_learner(config, num_classes, num_steps).init)
-    states = [init(k, {"sequence": inputs[0, :1]}) for k in keys]
+    states = [_initial_state(config, num_classes, num_steps, key, inputs[0, :1]) for key in keys]
     return jax.tree.map(lambda *x: jnp.stack(x), *states)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _initial_state(
+    config: RecognitionConfig, num_classes: int, num_steps: int, key: jax.Array, sequence: jax.Array
+) -> RecognitionState:
+    return _fold_learner(config, num_classes, num_steps).init(key, {"sequence": sequence})
 
 
 def principal_axes(rows: np.ndarray, used: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -186,7 +186,7 @@ def test_lists_read_the_same_with_windows_lines(tmp_path):
         (tmp_path / "list.txt").write_bytes(end.join([*lines, "", " ", ""]).encode())
         assert list(read_lines(tmp_path / "list.txt")) == lines
     (tmp_path / "list.txt").write_bytes(b"1.jpg \xff")
-    with pytest.raises(InputError, match="a text file that can be read"):
+    with pytest.raises(InputError, match="a text file in UTF-8, found byte 0xff"):
         list(read_lines(tmp_path / "list.txt"))
 
 

@@ -148,7 +148,8 @@ def images(folder: Path) -> Seeds:
         (grey.convert("LA"), "PNG", {}),
         (grey.convert("P"), "PNG", {"transparency": 3}),
         (grey.convert("1"), "PNG", {}),
-        (grey.convert("I;16"), "PNG", {"transparency": 3}),
+        # All 16 bits used: others are refused, since their upper 8 alone would be black.
+        (Image.fromarray(noise[..., 0].astype(np.uint16) * 257), "PNG", {"transparency": 3}),
         (colour.convert("CMYK"), "JPEG", {}),
         (colour.convert("RGBA"), "TIFF", {}),
         (colour, "PPM", {}),
