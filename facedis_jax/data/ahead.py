@@ -165,7 +165,7 @@ class _Process:
         """The answer to what was asked first; None if the process is gone."""
         try:
             return pickle.load(self._process.stdout)  # type: ignore[arg-type]
-        except (EOFError, pickle.UnpicklingError):
+        except (EOFError, pickle.UnpicklingError, ValueError):  # The last of a pipe that `end` has closed.
             return None
 
     def end(self) -> None:

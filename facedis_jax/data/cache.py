@@ -135,10 +135,8 @@ class Copy:
 
     def touch(self) -> None:
         """Notes that it is used."""
-        try:
+        with suppress(OSError):  # of a cache that cannot be written
             os.utime(self.folder / _CARD)
-        except OSError:
-            return  # of a cache that cannot be written
 
 
 def cache_dir() -> Path:

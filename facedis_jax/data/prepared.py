@@ -147,11 +147,11 @@ def open_prepared(
 
 def older_copies(builder: PreparedBuilder) -> dict[str, int]:
     """Other copies of the same folder's set with the same settings, left by changes of its files: places and bytes."""
-    own = Path(builder.data_path)
-    found = copies(own.parents[3])
-    card = next((copy.card for copy in found if copy.folder == own), None)
+    own = Copy(Path(builder.data_path), None)
+    found = copies(own.folder.parents[3])
+    card = next((copy.card for copy in found if copy.folder == own.folder), None)
     others = [copy for copy in superseded(found) if card and copy.card and copy.card.source == card.source]
-    return {str(copy.folder): copy.size for copy in others if copy.what == "/".join(own.parts[-3:])}
+    return {str(copy.folder): copy.size for copy in others if copy.what == own.what}
 
 
 def _opened(make_builder: Callable[[Path], Builder], place: Path) -> Builder:
@@ -169,8 +169,7 @@ def _known(
     make_builder: Callable[[Path], Builder], sources: Sources, listing: Listing, base: Path, verify: bool
 ) -> Builder | None:
     """The builder of a copy that holds these files' content, if there is one."""
-    place = make_builder(base / listing.stamp[:_KEY])
-    what = "/".join(Path(place.data_path).parts[-3:])
+    what = Copy(Path(make_builder(base / listing.stamp[:_KEY]).data_path), None).what
     candidates = [(copy, copy.card) for copy in copies(base) if copy.what == what and copy.card is not None]
     content = None
     for copy, card in sorted(candidates, key=lambda each: listing.stamp not in each[1].stamps):
@@ -282,10 +281,8 @@ def find_damaged(
       InputError: where all examples are damaged.
     """
     base = Path(prepared_dir) if prepared_dir is not None else cache_dir()
-    key = hashlib.sha256(f"{Listing.of(folder, files).stamp}\0{what}".encode(errors="surrogateescape")).hexdigest()[
-        :_KEY
-    ]
-    found = base / f"damaged-{key}.json"
+    named = f"{Listing.of(folder, files).stamp}\0{what}".encode(errors="surrogateescape")
+    found = base / f"damaged-{hashlib.sha256(named).hexdigest()[:_KEY]}.json"
     known = None if verify else _read_damaged(found)
     if known is not None:
         return known

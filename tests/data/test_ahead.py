@@ -57,3 +57,13 @@ def test_few_items_are_read_here():
     with ProcessReader(partial(_read, counts), total=20, counts=counts) as reader:
         assert {process for _, process in reader(range(20))} == {os.getpid()}
     assert counts == {"even": 10, "odd": 10}
+
+
+def test_a_loop_that_outlives_its_processes_ends_in_silence(eager):
+    with ProcessReader(abs, total=1000) as reader:
+        next(reader(range(1)))
+        while not all(process.is_ready for process in reader._processes):
+            time.sleep(0.01)
+        loop = reader(range(1000), at_once=1)
+        next(loop)
+    loop.close()
