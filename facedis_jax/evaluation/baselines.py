@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
+from facedis_jax.inference.faces import FaceCodec
+
 _FACES_AT_A_TIME = 256
 
 
@@ -86,16 +88,40 @@ class LinearModel:
         rest = _flat(faces - self.identity.mean - self.expression.mean)
         return np.linalg.solve(normal, (rest @ basis.T).T.astype(np.float64)).T.astype(faces.dtype)
 
+    def decode(self, identity: np.ndarray, expression: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Full and neutral faces [faces, vertices, 3] from codes [faces, components] of both parts."""
+        parts = [
+            np.tensordot(codes, part.directions * part.deviations[:, None, None], axes=1)
+            for codes, part in ((identity, self.identity), (expression, self.expression))
+        ]
+        neutral = self.identity.mean + parts[0]
+        return neutral + (self.expression.mean + parts[1]), neutral
+
+    def codec(self) -> FaceCodec:
+        """The model as a codec whose posteriors have unit variance, so that it is measured as a learned model is."""
+
+        def encode(faces: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+            codes = self.encode(faces)
+            return codes, np.zeros_like(codes)
+
+        return FaceCodec(
+            encode,
+            lambda identity, expression, labels: self.decode(identity, expression),
+            identity_latents=len(self.identity.directions),
+            expression_latents=len(self.expression.directions),
+        )
+
     def reconstruct(self, faces: np.ndarray) -> np.ndarray:
         """The model's reconstructions [faces, vertices, 3] of `faces` [faces, vertices, 3]."""
-        mean = self.identity.mean + self.expression.mean
-        return mean + (self.encode(faces) @ self._basis()).reshape(faces.shape)
+        return self.decode(*self._split(self.encode(faces)))[0]
 
     def neutralise(self, faces: np.ndarray) -> np.ndarray:
         """The neutral faces [faces, vertices, 3] of the people of `faces`, from the identity part alone."""
+        return self.decode(*self._split(self.encode(faces)))[1]
+
+    def _split(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         split = len(self.identity.directions)
-        offset = self.encode(faces)[:, :split] @ self._basis()[:split]
-        return self.identity.mean + offset.reshape(faces.shape)
+        return codes[:, :split], codes[:, split:]
 
     def _basis(self) -> np.ndarray:
         """Both models' directions, one standard deviation long, [components, 3 vertices]."""

@@ -1,6 +1,6 @@
 """Measures of a trained face model: errors in mm, information in nats, scores, and linear models to compare with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +11,13 @@ from jax.typing import ArrayLike
 
 from facedis_jax.data.faces.face_set import ArraySource, Face, FaceSet, FaceSource, FaceTruth
 from facedis_jax.data.splits import evenly_spaced
-from facedis_jax.evaluation.baselines import fit_linear_model, fit_pca
+from facedis_jax.evaluation.baselines import LinearModel, fit_linear_model, fit_pca
+from facedis_jax.evaluation.face_motion import kept_motion
+from facedis_jax.evaluation.face_recognition import rank_1
+from facedis_jax.evaluation.face_transfer import expression_errors, transfer_measures
 from facedis_jax.evaluation.latent_scores import latent_scores
 from facedis_jax.evaluation.probes import leakage
+from facedis_jax.evaluation.true_faces import CodedFaces, TrueFaces
 from facedis_jax.geometry import rigid_registration
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.losses import aggregate_mutual_information, gaussian_kl
@@ -108,7 +112,7 @@ class EncodedFaces:
 
     Attributes:
       mean, logvar: [faces, latents], identity latents first.
-      subject, expression, level: [faces], as in `Face`.
+      subject, expression, level, index: [faces], as in `Face`.
     """
 
     mean: np.ndarray
@@ -116,6 +120,7 @@ class EncodedFaces:
     subject: np.ndarray
     expression: np.ndarray
     level: np.ndarray
+    index: np.ndarray
 
 
 def encode_faces(codec: FaceCodec, source: FaceSource, count: int, *, batch_size: int = 64) -> EncodedFaces:
@@ -125,7 +130,7 @@ def encode_faces(codec: FaceCodec, source: FaceSource, count: int, *, batch_size
     for start in track(range(0, len(rows), batch_size), "encoding training faces"):
         faces = _stacked(source, rows[start : start + batch_size])
         posterior = codec.encode(faces.vertices, codec.labels(faces.expression, faces.level))
-        encoded.append((*posterior, faces.subject, faces.expression, faces.level))
+        encoded.append((*posterior, faces.subject, faces.expression, faces.level, faces.index))
     return EncodedFaces(*(np.concatenate(parts) for parts in zip(*encoded, strict=True)))
 
 
@@ -204,19 +209,93 @@ def evaluate(
       JSON values by name, with units in the names; None where there is nothing to measure.
     """
     split = codec.identity_latents
+    fitted_to = evenly_spaced_faces(face_set.train, baseline_faces)
+    trained_on = np.unique(fitted_to.subject)
+    linear = _fit_linear_model(fitted_to, face_set.neutrals, codec, seed)
+    true, average = true_faces(face_set, predictions), face_set.neutrals[trained_on].mean(axis=0)
+    coded = CodedFaces(codec, predictions.mean, codec.labels(predictions.expression, predictions.level))
     results: dict[str, Any] = {
         "faces": {"train": len(face_set.train), "test": len(predictions)},
+        "people": {
+            "test": len(np.unique(predictions.subject)),
+            "of_them_in_training": len(np.intersect1d(predictions.subject, trained_on)),
+        },
         "latents": {"identity": split, "expression": codec.expression_latents},
         **face_errors(predictions),
+        **_both_ways(coded, true, average, face_set.expressions, seed),
         "self_intersections": _intersections(predictions, face_set.triangles, intersection_faces),
         **_posteriors(predictions.mean, predictions.logvar, split),
     }
     if face_set.truth is not None:
         results["truth"] = _against_truth(predictions, face_set.truth)
-    results.update(_codes(codec, encode_faces(codec, face_set.train, code_faces), seed))
-    fitted_to = evenly_spaced_faces(face_set.train, baseline_faces)
-    results["baselines"] = _baselines(fitted_to, face_set.neutrals, predictions, codec, seed)
+    codes = encode_faces(codec, face_set.train, code_faces)
+    levels = face_set.true_levels(codes.index, codes.level)
+    of_linear = None if linear is None else _linear_codes(linear, face_set, code_faces)
+    offset_codes = None if of_linear is None else of_linear.offset
+    results.update(_codes(replace(codes, level=levels), offset_codes, split, seed))
+    results["baselines"] = _baselines(fitted_to, linear, predictions, codec, seed)
+    if linear is not None and of_linear is not None:
+        mean = np.concatenate([linear.encode(part) for part in _parts(predictions.vertices)])
+        results["baselines"]["linear"] |= {
+            **_both_ways(CodedFaces(linear.codec(), mean), true, average, face_set.expressions, seed),
+            "probes": leakage(
+                *of_linear.parts, codes.subject, codes.expression, levels, offset_codes=offset_codes, seed=seed
+            ),
+        }
     return results
+
+
+def true_faces(face_set: FaceSet, predictions: Predictions) -> TrueFaces:
+    """What the predictions for a set's test faces are measured against."""
+    return TrueFaces(
+        vertices=predictions.vertices,
+        neutral=predictions.neutral_target,
+        subject=predictions.subject,
+        expression=predictions.expression,
+        index=predictions.index,
+        level=face_set.true_levels(predictions.index, predictions.level),
+        truth=face_set.truth,
+    )
+
+
+def _both_ways(
+    model: CodedFaces, true: TrueFaces, average: np.ndarray, expressions: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """What a model keeps of either code without the other: transfers, motion and recognition of people."""
+    return {
+        **transfer_measures(model, true, average, seed=seed),
+        **expression_errors(model, true),
+        "kept_motion": kept_motion(model, true, expressions),
+        "rank_1": rank_1(model, true),
+    }
+
+
+@dataclass(frozen=True)
+class _LinearCodes:
+    """Codes of faces by a linear model.
+
+    Attributes:
+      parts: identity and expression codes, [faces, components] each.
+      offset: principal components [faces, components] of the faces' true offsets from their neutrals.
+    """
+
+    parts: tuple[np.ndarray, np.ndarray]
+    offset: np.ndarray
+
+
+def _linear_codes(model: LinearModel, face_set: FaceSet, count: int, *, batch_size: int = 64) -> _LinearCodes:
+    """Of the faces that `encode_faces` takes."""
+    rows = evenly_spaced(len(face_set.train), count).tolist()
+    codes, offsets = [], []
+    for start in range(0, len(rows), batch_size):
+        faces = _stacked(face_set.train, rows[start : start + batch_size])
+        codes.append(model.encode(faces.vertices))
+        clean, neutrals = faces.vertices, face_set.neutrals
+        if face_set.truth is not None:
+            clean, neutrals = face_set.truth.clean[faces.index], face_set.truth.neutrals
+        offsets.append(model.expression.encode(clean - neutrals[faces.subject]))
+    identity, expression = np.split(np.concatenate(codes), [len(model.identity.directions)], axis=1)
+    return _LinearCodes((identity, expression), np.concatenate(offsets))
 
 
 def face_errors(predictions: Predictions) -> dict[str, dict[str, float]]:
@@ -296,12 +375,11 @@ def _against_truth(predictions: Predictions, truth: FaceTruth) -> dict[str, floa
     }
 
 
-def _codes(codec: FaceCodec, faces: EncodedFaces, seed: int) -> dict[str, Any]:
+def _codes(faces: EncodedFaces, offset_codes: np.ndarray | None, split: int, seed: int) -> dict[str, Any]:
     """Mutual information, scores and probes of the codes of some faces."""
     mean, logvar = faces.mean, faces.logvar
     noise = np.random.default_rng(seed).standard_normal(mean.shape, np.float32)
     drawn, means, logvars = (jnp.asarray(a) for a in (mean + noise * np.exp(0.5 * logvar), mean, logvar))
-    split = codec.identity_latents
 
     def information(part: slice) -> float:
         nats = aggregate_mutual_information(drawn[:, part], means[:, part], logvars[:, part])
@@ -317,14 +395,36 @@ def _codes(codec: FaceCodec, faces: EncodedFaces, seed: int) -> dict[str, Any]:
             "upper_bound": float(np.log(len(mean))),
         },
         "latent_scores": latent_scores(mean, factors, seed=seed) if scored else None,
-        "probes": leakage(mean[:, :split], mean[:, split:], faces.subject, faces.expression, faces.level, seed=seed),
+        "probes": leakage(
+            mean[:, :split],
+            mean[:, split:],
+            faces.subject,
+            faces.expression,
+            faces.level,
+            offset_codes=offset_codes,
+            seed=seed,
+        ),
     }
 
 
+def _fit_linear_model(train: ArraySource, neutrals: np.ndarray, codec: FaceCodec, seed: int) -> LinearModel | None:
+    """The linear model with as many identity and expression components; None for faces of one subject."""
+    if len(np.unique(train.subject)) < 2:
+        return None
+    return fit_linear_model(
+        train.vertices,
+        train.subject,
+        neutrals,
+        identity_components=codec.identity_latents,
+        expression_components=codec.expression_latents,
+        seed=seed,
+    )
+
+
 def _baselines(
-    train: ArraySource, neutrals: np.ndarray, predictions: Predictions, codec: FaceCodec, seed: int
-) -> Mapping[str, Any]:
-    """A PCA with as many components, and a linear identity + expression model with as many of each."""
+    train: ArraySource, model: LinearModel | None, predictions: Predictions, codec: FaceCodec, seed: int
+) -> dict[str, Any]:
+    """Errors of a PCA with as many components, and of the linear identity + expression model."""
     components = codec.identity_latents + codec.expression_latents
     pca = fit_pca(train.vertices, components, seed=seed)
     rebuilt = _distances_of(pca.reconstruct, predictions.vertices, predictions.vertices)
@@ -333,15 +433,7 @@ def _baselines(
         "pca": {"components": len(pca.directions), **_errors("reconstruction", rebuilt)},
         "linear": None,
     }
-    if len(np.unique(train.subject)) > 1:
-        model = fit_linear_model(
-            train.vertices,
-            train.subject,
-            neutrals,
-            identity_components=codec.identity_latents,
-            expression_components=codec.expression_latents,
-            seed=seed,
-        )
+    if model is not None:
         rebuilt = _distances_of(model.reconstruct, predictions.vertices, predictions.vertices)
         neutral = np.concatenate([model.neutralise(part) for part in _parts(predictions.vertices)])
         rivals["linear"] = {

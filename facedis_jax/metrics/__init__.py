@@ -19,12 +19,15 @@ from facedis_jax.metrics.distances import (
 )
 from facedis_jax.metrics.intersections import self_intersections
 from facedis_jax.metrics.landmarks import landmark_error
+from facedis_jax.metrics.recognition import nearest
+from facedis_jax.metrics.shares import LeastSquares
 from facedis_jax.metrics.views import view_covariance
 
 __all__ = [
     "Average",
     "DciScores",
     "DistanceStatistics",
+    "LeastSquares",
     "average_vertex_distance",
     "collapsed_dimensions",
     "dci_from_importance",
@@ -33,6 +36,7 @@ __all__ = [
     "distance_statistics",
     "landmark_error",
     "mutual_information_gap",
+    "nearest",
     "self_intersections",
     "separated_attribute_predictability",
     "squared_correlation",

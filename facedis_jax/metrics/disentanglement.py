@@ -15,7 +15,9 @@ def disentanglement_error(neutrals: np.ndarray, subjects: np.ndarray, *, variant
     - "per_vertex": at each vertex the root of the summed variances of its coordinates, then the mean over the
       vertices (Jiang et al.).
 
-    Both are 0 for a subject with one frame. Tables give the mean and the median over the subjects.
+    Both are 0 for a subject with one frame. Tables give the mean and the median over the subjects. Its twin of Jiang et
+    al. is the same of faces that one identity is given the expressions of many people in: there `subjects` names the
+    expressions, and each varies by what its performers leave in it.
 
     Args:
       neutrals: predicted neutral faces, [frames, vertices, 3].

@@ -346,6 +346,8 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:
     """Codes, names and topology of the training faces, for editing; of a large set, of 5,000 faces evenly spaced."""
     faces = encode_faces(codec, face_set.train, 5000)
+    # Labels are of measured levels, as in training; without labels, levels are there to choose faces by.
+    level = faces.level if codec.label_names else face_set.true_levels(faces.index, faces.level)
     return TrainedFaces(
         constants=constants,
         triangles=face_set.triangles,
@@ -355,7 +357,7 @@ def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet)
         codes=faces.mean,
         subject=faces.subject,
         expression=faces.expression,
-        level=faces.level,
+        level=level,
     )
 
 

@@ -19,10 +19,10 @@ def test_codes_that_say_nothing_are_read_at_chance():
     assert found.accuracy == pytest.approx(0.25, abs=0.06)
 
 
-def test_chance_is_the_share_of_the_most_frequent_class():
-    classes = np.array([0] * 90 + [1] * 10)
-    found = probe(np.random.default_rng(2).normal(size=(100, 2)), classes)
-    assert 0.75 < found.chance < 1
+@pytest.mark.parametrize(("counts", "chance"), [([90, 10], 1 / 2), ([11] * 90, 1 / 90)])
+def test_chance_is_one_over_the_number_of_classes(counts: list[int], chance: float):
+    classes = np.repeat(np.arange(len(counts)), counts)
+    assert probe(np.random.default_rng(2).normal(size=(len(classes), 2)), classes).chance == pytest.approx(chance)
 
 
 @pytest.mark.parametrize("classes", [[0, 0, 0, 0, 0], [0, 1, 2]])
@@ -42,3 +42,17 @@ def test_expressions_are_asked_for_where_they_show():
     assert probes["expression_from_expression"]["accuracy"] == 1
     for leak in ("subject_from_expression", "expression_from_identity"):
         assert probes[leak]["accuracy"] < 0.5
+
+
+def test_offsets_tell_what_people_give_away_by_moving_and_rest_what_the_code_does():
+    rng = np.random.default_rng(4)
+    subject, expression = rng.integers(0, 3, 600), rng.integers(0, 3, 600)
+    level = rng.uniform(size=600)
+    own_ways = np.eye(3)[subject] * level[:, None] + 0.01 * rng.normal(size=(600, 3))
+    nobody = rng.normal(size=(600, 3))
+    probes = leakage(nobody, own_ways * (level > 0.2)[:, None], subject, expression, level, offset_codes=own_ways)
+    assert probes["subject_from_true_offsets"]["accuracy"] > 0.9
+    assert probes["subject_from_expression_at_rest"]["accuracy"] < 0.6
+    few = leakage(nobody[:30], own_ways[:30], np.arange(30) % 10, expression[:30], np.zeros(30))
+    assert few["subject_from_expression_at_rest"] is None
+    assert few["subject_from_true_offsets"] is None

@@ -67,12 +67,29 @@ class FaceTruth:
     Attributes:
       clean: [faces, vertices, 3] float32, mm, before registration noise.
       neutrals: [subjects, vertices, 3] float32, mm, each subject's true neutral.
-      factors: name -> [faces, dims] float32, such as "identity", "expression" and "level".
+      expression_units: [units, vertices, 3] float32, mm, what the weights of the units stand for.
+      factors: name -> [faces, dims] float32, such as "subject", "level", "performed" (the weights of the units that
+        anyone could perform) and "gains" (the subject's own, by which these are multiplied).
     """
 
     clean: np.ndarray
     neutrals: np.ndarray
+    expression_units: np.ndarray
     factors: Mapping[str, np.ndarray]
+
+    def transferred(self, people: np.ndarray, donors: np.ndarray) -> np.ndarray:
+        """The people of some faces performing, in their own way, what other faces perform; without noise.
+
+        Args:
+          people: [pairs] indices of faces.
+          donors: [pairs] indices of faces.
+
+        Returns:
+          [pairs, vertices, 3] float32, mm.
+        """
+        subject = self.factors["subject"][people, 0].astype(int)
+        weights = self.factors["performed"][donors] * self.factors["gains"][people]
+        return self.neutrals[subject] + np.tensordot(weights, self.expression_units, 1)
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,17 @@ class FaceSet:
     truth: FaceTruth | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     older_copies: Mapping[str, int] = field(default_factory=dict)
+
+    def true_levels(self, index: np.ndarray, measured: np.ndarray) -> np.ndarray:
+        """The levels [faces] by which faces are chosen: the true ones where they are known, else the measured ones.
+
+        Registration noise makes the measured level of a weak expression large: a raised brow at a true level below 0.1
+        measures 0.49.
+
+        Args:
+          index, measured: [faces], as `index` and `level` of a `Face`.
+        """
+        return measured if self.truth is None else self.truth.factors["level"][index, 0]
 
 
 def stack(source: FaceSource) -> ArraySource:

@@ -86,7 +86,8 @@ class _Rows:
     """For each of [faces]: its name, subject, expression, level, side and unit weights.
 
     Attributes:
-      units: [faces, units], weights of the model's expression units.
+      performed: [faces, units], weights of the model's expression units before the subject's gains.
+      units: [faces, units], after them.
     """
 
     names: Sequence[str]
@@ -94,6 +95,7 @@ class _Rows:
     expression: np.ndarray
     level: np.ndarray
     side: np.ndarray
+    performed: np.ndarray
     units: np.ndarray
 
     @classmethod
@@ -101,7 +103,7 @@ class _Rows:
         parts = list(parts)
         arrays = {
             key: np.concatenate([getattr(part, key) for part in parts])
-            for key in ("subject", "expression", "level", "side", "units")
+            for key in ("subject", "expression", "level", "side", "performed", "units")
         }
         return cls(names=tuple(name for part in parts for name in part.names), **arrays)
 
@@ -119,8 +121,9 @@ def synthetic_coma(model: FaceModel, config: SyntheticFaceConfig, *, split: str 
 
     Returns:
       The face set in mm, of scale 260. `truth.factors` holds, for each face, its "subject", "identity",
-      "gains", "asymmetry", "expression", "level", "side" (1 left, -1 right, 0 both) and "units", the weights
-      of the model's expression units: model.vertices(identity, units) is the face without its noise.
+      "gains", "asymmetry", "expression", "level", "side" (1 left, -1 right, 0 both), "performed", the weights of
+      the model's expression units before the gains, and "units", these times the gains: model.vertices(identity,
+      units) is the face without its noise.
 
     Raises:
       InputError: where an expression or the split is unknown, or the model has no unit of an expression.
@@ -134,14 +137,15 @@ def synthetic_coma(model: FaceModel, config: SyntheticFaceConfig, *, split: str 
     def perform(s: int, e: int, name: str, recipe: Recipe) -> _Rows:
         level, side = _tempo(rng, config.frames, is_two_sided=name in TWO_SIDED)
         towards = np.stack([unit_weights(each, model.expression_names) for each in (recipe, mirrored(recipe))])
-        apex = towards[(side < 0).astype(int)] * people.gains[s]
+        apex = towards[(side < 0).astype(int)]
         return _Rows(
             names=[f"{subjects[s]}/{name}/{name}.{f:06d}" for f in range(1, len(level) + 1)],
             subject=np.full(len(level), s, np.int32),
             expression=np.full(len(level), e, np.int32),
             level=level,
             side=side,
-            units=level[:, None] * apex,
+            performed=level[:, None] * apex,
+            units=level[:, None] * (apex * people.gains[s]),
         )
 
     rows = _Rows.joined(
@@ -195,13 +199,15 @@ def synthetic_bu3dfe(model: FaceModel, config: SyntheticFaceConfig, *, split: st
     def show(s: int, e: int, name: str, recipe: Recipe) -> _Rows:
         grades = np.arange(1, _LEVELS + 1) if recipe else np.zeros(1, int)
         level = (grades / _LEVELS).astype(np.float32)
+        performed = level[:, None] * unit_weights(recipe, model.expression_names)
         return _Rows(
             names=[f"{subjects[s]}/{name}/{subjects[s]}_{name[:2].upper()}{grade:02d}" for grade in grades],
             subject=np.full(len(level), s, np.int32),
             expression=np.full(len(level), e, np.int32),
             level=level,
             side=np.zeros(len(level), np.float32),
-            units=level[:, None] * unit_weights(recipe, model.expression_names) * people.gains[s],
+            performed=performed,
+            units=performed * people.gains[s],
         )
 
     rows = _Rows.joined(
@@ -286,9 +292,12 @@ def _noisy_faces(
         "expression": rows.expression[:, None],
         "level": rows.level[:, None],
         "side": rows.side[:, None],
+        "performed": rows.performed,
         "units": rows.units,
     }
-    truth = FaceTruth(clean, neutrals, {name: np.asarray(f, np.float32) for name, f in factors.items()})
+    truth = FaceTruth(
+        clean, neutrals, model.expression, {name: np.asarray(f, np.float32) for name, f in factors.items()}
+    )
     return faces, truth
 
 
