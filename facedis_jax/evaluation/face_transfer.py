@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facedis_jax.data.splits import evenly_spaced
+from facedis_jax.evaluation.alignment import aligned
 from facedis_jax.evaluation.true_faces import AT_REST, PERFORMED, CodedFaces, TrueFaces
 from facedis_jax.metrics import LeastSquares, disentanglement_error, distance_statistics
 
@@ -98,16 +99,22 @@ def transfer_measures(
     }
 
 
-def expression_errors(model: CodedFaces, true: TrueFaces) -> dict[str, Any]:
-    """How much each expression varies over its performers on one identity: Eq. 14's twin, and Jiang et al.'s error.
+def expression_errors(model: CodedFaces, true: TrueFaces, average: np.ndarray) -> dict[str, Any]:
+    """How much each expression varies over its performers, on one identity: Eq. 14's twin, and Jiang et al.'s error.
 
     The identity is the mean of the people's mean codes; of each person, the strongest test face of an expression counts
     (of each side, where sides are known).
 
+    Args:
+      model: to measure.
+      true: the test faces.
+      average: [vertices, 3] mm, the neutral on which true offsets are compared.
+
     Returns:
-      "expression_disentanglement_mm", pooled as Eq. 14, and "expression_disentanglement_per_vertex_mm", Jiang et al.'s:
-      mean and median over expressions, and "true", the mean for the true offsets on one neutral, by which people
-      perform in their own ways. None where no expression is shown by two people.
+      "expression_disentanglement_mm", pooled as Eq. 14, and "expression_disentanglement_per_vertex_mm", Jiang et al.'s,
+      before which faces are moved rigidly onto the first: mean and median over expressions, and "true", the mean for
+      the true offsets on one neutral, since people perform in their own ways. None where no expression is shown by two
+      people.
     """
     people = np.stack([model.identity[true.subject == one].mean(axis=0) for one in np.unique(true.subject)])
     identity = people.mean(axis=0, keepdims=True)
@@ -115,9 +122,11 @@ def expression_errors(model: CodedFaces, true: TrueFaces) -> dict[str, Any]:
     for rows in _performers(true):
         code = np.repeat(identity, len(rows), axis=0)
         one = np.zeros(len(rows), int)
-        for faces, place in ((model.decode_identity(code, rows)[0], 0), (true.offsets(rows), 1)):
+        truly = average + true.offsets(rows)
+        for faces, place in ((model.decode_identity(code, rows)[0], 0), (truly, 1)):
+            onto_the_first = aligned(faces, np.repeat(faces[:1], len(faces), axis=0))
             found["pooled"][place].extend(disentanglement_error(faces, one, variant="pooled"))
-            found["per_vertex"][place].extend(disentanglement_error(faces, one, variant="per_vertex"))
+            found["per_vertex"][place].extend(disentanglement_error(onto_the_first, one, variant="per_vertex"))
     names = {"pooled": "expression_disentanglement_mm", "per_vertex": "expression_disentanglement_per_vertex_mm"}
     return {
         names[variant]: {"mean": float(np.mean(ours)), "median": float(np.median(ours)), "true": float(np.mean(theirs))}

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from facedis_jax.data.faces.face_set import ArraySource, Face, FaceSet, FaceSource, FaceTruth
 from facedis_jax.data.splits import evenly_spaced
+from facedis_jax.evaluation.alignment import aligned
 from facedis_jax.evaluation.baselines import LinearModel, fit_linear_model, fit_pca
 from facedis_jax.evaluation.face_motion import kept_motion
 from facedis_jax.evaluation.face_recognition import rank_1
@@ -18,7 +18,6 @@ from facedis_jax.evaluation.face_transfer import expression_errors, transfer_mea
 from facedis_jax.evaluation.latent_scores import latent_scores
 from facedis_jax.evaluation.probes import leakage
 from facedis_jax.evaluation.true_faces import CodedFaces, TrueFaces
-from facedis_jax.geometry import rigid_registration
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.losses import aggregate_mutual_information, gaussian_kl
 from facedis_jax.metrics import (
@@ -139,25 +138,10 @@ def register(predictions: Predictions) -> Predictions:
 
     This removes errors of pose, and changes the disentanglement error as well.
     """
-
-    @jax.jit
-    @jax.vmap
-    def moved(source: jax.Array, target: jax.Array) -> jax.Array:
-        # Relative to the target's centre, where float32 has more digits for the differences.
-        centre = jnp.mean(target, axis=0)
-        rotation, translation = rigid_registration(source - centre, target - centre)
-        turned = jnp.matmul(source - centre, rotation.T, precision=jax.lax.Precision.HIGHEST)
-        return turned + translation + centre
-
-    def all_moved(sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        rows = range(0, len(sources), _FACES_AT_A_TIME)
-        parts = [moved(sources[i : i + _FACES_AT_A_TIME], targets[i : i + _FACES_AT_A_TIME]) for i in rows]
-        return np.concatenate([np.asarray(part) for part in parts])
-
     return replace(
         predictions,
-        reconstruction=all_moved(predictions.reconstruction, predictions.vertices),
-        neutral=all_moved(predictions.neutral, predictions.neutral_target),
+        reconstruction=aligned(predictions.reconstruction, predictions.vertices),
+        neutral=aligned(predictions.neutral, predictions.neutral_target),
     )
 
 
@@ -264,7 +248,7 @@ def _both_ways(
     """What a model keeps of either code without the other: transfers, motion and recognition of people."""
     return {
         **transfer_measures(model, true, average, seed=seed),
-        **expression_errors(model, true),
+        **expression_errors(model, true, average),
         "kept_motion": kept_motion(model, true, expressions),
         "rank_1": rank_1(model, true),
     }

@@ -39,6 +39,9 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.titlesize": 10.5,
     "axes.titlelocation": "left",
+    # Inches, so that no label touches the border.
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
     "figure.facecolor": "white",
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
@@ -194,6 +197,34 @@ def error_histogram(errors: Mapping[str, np.ndarray], *, label: str, title: str 
         axes.axvline(mean, color=color, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.set_xlim(0, bins[-1])
     axes.legend()
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def share_bars(shares: Mapping[str, Mapping[str, float]], *, label: str) -> Figure:
+    """Horizontal bars of shares, a group for each name, with a line at 1.
+
+    Args:
+      shares: name of the model -> name of the group -> share; all models have the groups of the first.
+      label: of the horizontal axis.
+    """
+    groups = list(next(iter(shares.values())))
+    thickness = 0.8 / len(shares)
+    figure = Figure(figsize=(WIDTH * 0.72, 0.6 + 0.17 * len(groups) * (1 + len(shares))), layout="constrained")
+    axes = figure.add_subplot(xlabel=label)
+    places = np.arange(len(groups), dtype=float)
+    for k, ((name, values), color) in enumerate(zip(shares.items(), COLORS, strict=False)):
+        widths = [values[group] for group in groups]
+        bars = axes.barh(places + (k + 0.5) * thickness - 0.4, widths, thickness, color=color, alpha=0.85, label=name)
+        halo = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+        labels = [f"{width:.2f}" for width in widths]
+        axes.bar_label(bars, labels, padding=2, fontsize=7.5, color=INK, path_effects=halo)
+    axes.axvline(1, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0.5)
+    axes.set_yticks(places, [group.replace("_", " ") for group in groups])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.12)
+    figure.legend(loc="outside upper right", ncols=len(shares))
     return figure
 
 

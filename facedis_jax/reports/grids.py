@@ -1,5 +1,6 @@
 """Images side by side in one figure, with labels for rows and columns."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +21,26 @@ _ROW_LABEL, _ROW_LABEL_CHARACTERS = 1.25, 15
 _CHARACTERS_PER_INCH = 11
 _COLOR_BAR, _COLOR_BAR_WIDTH, _TALLEST_COLOR_BAR = 0.75, 0.11, 3.0
 _LINE, _GAP, _TITLE = 0.16, 0.08, 0.32
+# Around all of it, so that no label touches the border.
+_MARGIN = 0.08
 
 
 class ColorScale(NamedTuple):
-    """What the colours of a heat map mean: `cmap` from `low` to `high`; `label` has the unit."""
+    """What the colours of a heat map mean: `cmap` from `low` to `high`; `label` has the unit.
+
+    `largest` is the largest value that is shown. Where it is above `high`, the bar ends in an arrow and says so.
+    """
 
     low: float
     high: float
     label: str
     cmap: str = "viridis"
+    largest: float = -math.inf
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether some values are shown as smaller than they are."""
+        return self.largest > self.high
 
 
 @matplotlib.rc_context(STYLE)
@@ -51,7 +63,7 @@ def grid_figure(
     columns = max(len(row) for row in images)
     height, width = next(image for row in images for image in row if image is not None).shape[:2]
     left, right = (_ROW_LABEL if row_labels else 0.0), (_COLOR_BAR if colorbar else 0.0)
-    cell = min((WIDTH - left - right) / columns, _LARGEST_CELL)
+    cell = min((WIDTH - 2 * _MARGIN - left - right) / columns, _LARGEST_CELL)
     characters = max(8, int(cell * _CHARACTERS_PER_INCH))
     head = [textwrap.fill(label, characters, break_long_words=False) for label in column_labels]
     lines = max((label.count("\n") + 1 for label in head), default=0)
@@ -78,7 +90,7 @@ def grid_figure(
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the cells of a grid are: sizes in inches, from the figure's lower left corner."""
+    """Where the cells of a grid are: sizes in inches, from the lower left corner of what is inside the margin."""
 
     rows: int
     columns: int
@@ -90,7 +102,7 @@ class _Layout:
 
     @property
     def width(self) -> float:
-        return self.left + self.cell_width * self.columns + self.right
+        return self.left + self.cell_width * self.columns + self.right + 2 * _MARGIN
 
     @property
     def grid_height(self) -> float:
@@ -98,10 +110,14 @@ class _Layout:
 
     @property
     def height(self) -> float:
-        return self.grid_height + self.top
+        return self.grid_height + self.top + 2 * _MARGIN
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """A place in inches as shares of the figure's width and height."""
+        return (_MARGIN + x) / self.width, (_MARGIN + y) / self.height
 
     def add_axes(self, figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
-        return figure.add_axes((x / self.width, y / self.height, width / self.width, height / self.height))
+        return figure.add_axes((*self.at(x, y), width / self.width, height / self.height))
 
     def add_cell(self, figure: Figure, row: int, column: int) -> Axes:
         x, y = self.left + self.cell_width * column, self.cell_height * (self.rows - 1 - row)
@@ -114,22 +130,25 @@ def _add_labels(
     figure: Figure, layout: _Layout, row_labels: Sequence[str], column_labels: Sequence[str], title: str
 ) -> None:
     for i, label in enumerate(row_labels):
-        y = layout.cell_height * (layout.rows - 0.5 - i) / layout.height
+        x, y = layout.at(0.0, layout.cell_height * (layout.rows - 0.5 - i))
         text = textwrap.fill(label, _ROW_LABEL_CHARACTERS)
-        figure.text(0.0, y, text, va="center", parse_math=False)
+        figure.text(x, y, text, va="center", parse_math=False)
     for j, label in enumerate(column_labels):
-        x = (layout.left + layout.cell_width * (j + 0.5)) / layout.width
-        y = (layout.grid_height + 0.06) / layout.height
+        x, y = layout.at(layout.left + layout.cell_width * (j + 0.5), layout.grid_height + 0.06)
         figure.text(x, y, label, ha="center", linespacing=1.1, parse_math=False)
     if title:
-        figure.text(0.0, 1.0, title, ha="left", va="top", fontsize=10.5)
+        x, y = layout.at(0.0, layout.grid_height + layout.top)
+        figure.text(x, y, title, ha="left", va="top", fontsize=10.5)
 
 
 def _add_color_bar(figure: Figure, layout: _Layout, colors: ColorScale) -> None:
     height = min(layout.grid_height * 0.86, _TALLEST_COLOR_BAR)
-    left, bottom = layout.width - 0.62, (layout.grid_height - height) / 2
+    left = layout.left + layout.cell_width * layout.columns + _COLOR_BAR - 0.62
+    bottom = (layout.grid_height - height) / 2
     axes = layout.add_axes(figure, left, bottom, _COLOR_BAR_WIDTH, height)
-    bar = figure.colorbar(ScalarMappable(Normalize(colors.low, colors.high), colors.cmap), cax=axes)
+    scale = ScalarMappable(Normalize(colors.low, colors.high), colors.cmap)
+    bar = figure.colorbar(scale, cax=axes, extend="max" if colors.is_cut else "neither")
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.set_label(colors.label)
+    cut = f"; cut, the largest is {colors.largest:.3g}" if colors.is_cut else ""
+    bar.set_label(f"{colors.label}{cut}")
     axes.grid(False)

@@ -35,6 +35,16 @@ def mean_and_deviation(entry: Mapping[str, float], *, decimals: int = 2, scale: 
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
+def percent(share: float) -> str:
+    """A share from 0 to 1 in per cent, with one decimal, so that one in ninety is not none.
+
+    Example:
+      >>> percent(1 / 90)
+      '1.1%'
+    """
+    return f"{100 * share:.1f}%"
+
+
 def training_time(model: Mapping[str, Any]) -> dict[str, object]:
     """Cells "steps" and "minutes" of a model's row; both None for a model that was not trained in this run."""
     steps = model["steps"] or None

@@ -131,3 +131,13 @@ def test_a_figure_is_written_whole(tmp_path):
     with Image.open(path) as image:
         image.verify()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bars_of_shares_have_a_group_for_each_name():
+    ours, linear = {"high_smile": 0.9, "eyebrow": 0.06}, {"high_smile": 1.02, "eyebrow": 0.0}
+    figure = figures.share_bars({"ours": ours, "linear": linear}, label="share (1: all)")
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["high smile", "eyebrow"]
+    assert sorted(bar.get_width() for bar in axes.patches) == [0.0, 0.06, 0.9, 1.02]
+    assert {text.get_text() for text in axes.texts} == {"0.90", "0.06", "1.02", "0.00"}
+    assert axes.get_xlabel() == "share (1: all)"

@@ -68,3 +68,21 @@ def test_labels_of_rows_end_before_the_images():
     figure.draw_without_rendering()
     left = min(axes.get_window_extent().x0 for axes in figure.axes)
     assert max(text.get_window_extent().x1 for text in figure.texts) < left - 0.05 * figure.dpi
+
+
+@pytest.mark.parametrize("labels", [["shape of another person"], []])
+def test_nothing_touches_the_border(labels: list[str]):
+    options = {"row_labels": labels, "column_labels": labels * 2, "colorbar": ColorScale(0.0, 2.0, "distance (mm)")}
+    shown = pixels(grid_figure([[image((9, 9, 9))] * 2], title="Faces", **options))
+    for border in (shown[:5], shown[-5:], shown[:, :5], shown[:, -5:]):
+        assert (border == 255).all()
+
+
+def test_a_scale_that_is_cut_says_so():
+    whole, cut = (
+        grid_figure([[image((9, 9, 9))]], colorbar=ColorScale(0.0, 2.0, "distance (mm)", largest=largest)).axes[-1]
+        for largest in (2.0, 7.125)
+    )
+    assert whole.get_ylabel() == "distance (mm)"
+    assert cut.get_ylabel() == "distance (mm); cut, the largest is 7.12"
+    assert len(cut.patches) > len(whole.patches)  # the arrow at its end

@@ -8,7 +8,8 @@ from sklearn.decomposition import PCA
 
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.splits import evenly_spaced
-from facedis_jax.evaluation.faces import Predictions, vertex_distances
+from facedis_jax.evaluation.faces import Predictions, true_faces, vertex_distances
+from facedis_jax.evaluation.true_faces import PERFORMED, TrueFaces
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.rendering.faces import Camera, render_faces
 from facedis_jax.reports.figures import code_scatter
@@ -27,18 +28,21 @@ class Scene:
       codec: the trained model.
       face_set: the data, for names and triangles.
       predictions: of the model for the test faces.
+      true: what the test faces truly are, by whose levels they are chosen.
       camera: sees every test face. With one camera for all images, sizes can be compared.
     """
 
     codec: FaceCodec
     face_set: FaceSet
     predictions: Predictions
+    true: TrueFaces
     camera: Camera
 
     @classmethod
     def of(cls, codec: FaceCodec, face_set: FaceSet, predictions: Predictions) -> "Scene":
         """The scene of a model, with a camera that sees all test faces."""
-        return cls(codec, face_set, predictions, Camera.framing(predictions.vertices, size=SIZE))
+        camera = Camera.framing(predictions.vertices, size=SIZE)
+        return cls(codec, face_set, predictions, true_faces(face_set, predictions), camera)
 
     def render(self, faces: np.ndarray, *, scalars: np.ndarray | None = None, high: float = 1.0) -> Images:
         """Images of faces [faces, vertices, 3] mm, or heat maps of scalars [faces, vertices] on them, 0 to `high`."""
@@ -61,11 +65,15 @@ class Scene:
 
     def render_codes(self, identity: np.ndarray, expression: np.ndarray, labels: np.ndarray | None) -> Images:
         """Images of the faces that codes [faces, dims] decode to; a code [dims] is used for all faces."""
+        return self.render(self.decode_codes(identity, expression, labels))
+
+    def decode_codes(self, identity: np.ndarray, expression: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        """The faces [faces, vertices, 3] mm of codes, as `render_codes`."""
         count = max(len(code) for code in (identity, expression) if code.ndim == 2)
         identity, expression = (
             np.broadcast_to(code, (count, code.shape[-1])).astype(np.float32) for code in (identity, expression)
         )
-        return self.render(self.codec.decode(identity, expression, labels)[0])
+        return self.codec.decode(identity, expression, labels)[0]
 
     def subject_name(self, row: int) -> str:
         """A short name of a test face's subject."""
@@ -76,51 +84,86 @@ class Scene:
         return self.face_set.expressions[self.predictions.expression[row]].replace("_", " ")
 
 
-def showcase(predictions: Predictions, count: int) -> np.ndarray:
+def showcase(faces: TrueFaces, count: int) -> np.ndarray:
     """Indices of at most `count` test faces of strong expressions, of as many expressions and people as there are."""
     strongest: dict[tuple[int, int], int] = {}
-    for row in np.argsort(-predictions.level, kind="stable").tolist():
-        strongest.setdefault((int(predictions.subject[row]), int(predictions.expression[row])), row)
+    for row in np.argsort(-faces.level, kind="stable").tolist():
+        strongest.setdefault((int(faces.subject[row]), int(faces.expression[row])), row)
     candidates = list(strongest.values())
     chosen: list[int] = []
     while candidates and len(chosen) < count:
 
         def order(row: int) -> tuple[bool, int, float]:
-            repeats = np.sum(predictions.subject[chosen] == predictions.subject[row])
-            repeats += np.sum(predictions.expression[chosen] == predictions.expression[row])
-            return bool(predictions.level[row] < 0.6), int(repeats), -float(predictions.level[row])
+            repeats = np.sum(faces.subject[chosen] == faces.subject[row])
+            repeats += np.sum(faces.expression[chosen] == faces.expression[row])
+            return bool(faces.level[row] < 0.6), int(repeats), -float(faces.level[row])
 
         chosen.append(min(candidates, key=order))
         candidates.remove(chosen[-1])
     return np.array(chosen)
 
 
-def people(predictions: Predictions, count: int) -> np.ndarray:
+def every_expression(faces: TrueFaces) -> np.ndarray:
+    """Indices of one strong test face of each expression that test faces show, of as many people as can be.
+
+    Where none shows an expression, a few faces as they are.
+    """
+    performed = np.flatnonzero(faces.level >= PERFORMED)
+    chosen: list[int] = []
+    for number in np.unique(faces.expression[performed]):
+        rows = performed[faces.expression[performed] == number]
+        rows = rows[faces.level[rows] >= 0.9 * faces.level[rows].max()]
+        shown = [int(np.sum(faces.subject[chosen] == faces.subject[row])) for row in rows]
+        chosen.append(int(rows[np.lexsort([-faces.level[rows], shown])[0]]))
+    return np.array(chosen) if chosen else showcase(faces, 5)
+
+
+def people(faces: TrueFaces, count: int) -> np.ndarray:
     """Indices of one test face for each of at most `count` subjects, the face of the lowest expression level."""
-    order = np.argsort(predictions.level, kind="stable")
-    _, first = np.unique(predictions.subject[order], return_index=True)
+    order = np.argsort(faces.level, kind="stable")
+    _, first = np.unique(faces.subject[order], return_index=True)
     return order[first[evenly_spaced(len(first), count)]]
 
 
-def reconstructions(scene: Scene, rows: np.ndarray) -> Figure:
-    """Input, reconstruction, neutral target and predicted neutral of test faces, with errors in mm (Figure 4)."""
+def error_scale(errors: np.ndarray) -> ColorScale:
+    """A scale in mm for errors of any shape, which ends near the 99th percentile of those that are shown."""
+    high = _round_up(float(np.quantile(errors, 0.99)))
+    return ColorScale(0.0, high, "distance (mm)", largest=float(errors.max()))
+
+
+def reconstruction_errors(scene: Scene, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances [rows, vertices] of test faces to their reconstructions, and of neutrals to the predicted ones."""
     shown = scene.predictions
-    error = vertex_distances(shown.reconstruction[rows], shown.vertices[rows])
-    neutral_error = vertex_distances(shown.neutral[rows], shown.neutral_target[rows])
-    high = _round_up(float(np.quantile(error, 0.99)))
+    return (
+        vertex_distances(shown.reconstruction[rows], shown.vertices[rows]),
+        vertex_distances(shown.neutral[rows], shown.neutral_target[rows]),
+    )
+
+
+def reconstructions(scene: Scene, rows: np.ndarray, *, scale: ColorScale | None = None) -> Figure:
+    """Input, reconstruction, neutral target and predicted neutral of test faces, with errors in mm (Figure 4).
+
+    Args:
+      scene: the model and its test faces.
+      rows: indices of test faces.
+      scale: of both errors; by default that of these faces.
+    """
+    shown = scene.predictions
+    error, neutral_error = reconstruction_errors(scene, rows)
+    scale = scale or error_scale(np.stack([error, neutral_error]))
     columns = {
         "input": scene.render(shown.vertices[rows]),
         "reconstruction": scene.render(shown.reconstruction[rows]),
-        "its error": scene.render(shown.vertices[rows], scalars=error, high=high),
+        "its error": scene.render(shown.vertices[rows], scalars=error, high=scale.high),
         "neutral target": scene.render(shown.neutral_target[rows]),
         "predicted neutral": scene.render(shown.neutral[rows]),
-        "its error ": scene.render(shown.neutral_target[rows], scalars=neutral_error, high=high),
+        "its error ": scene.render(shown.neutral_target[rows], scalars=neutral_error, high=scale.high),
     }
     return grid_figure(
         list(zip(*columns.values(), strict=True)),
-        row_labels=[f"{scene.subject_name(row)}, {scene.expression_name(row)}" for row in rows],
+        row_labels=[f"{scene.expression_name(row)}, {scene.subject_name(row)}" for row in rows],
         column_labels=[name.strip() for name in columns],
-        colorbar=ColorScale(0.0, high, "distance (mm)"),
+        colorbar=scale,
     )
 
 
@@ -139,24 +182,46 @@ def identity_scatter(scene: Scene) -> Figure:
 
 
 def borrowed_expressions(scene: Scene, person: int, donors: np.ndarray) -> Figure:
-    """One person with the expressions of others (Figure 6, upper row); all given by indices of test faces."""
-    borrowed = scene.render_codes(scene.identity(np.array([person]))[0], scene.expression(donors), scene.labels(donors))
+    """One person with the expressions of others (Figure 6, upper row), beside the truth; given by indices of faces."""
+    code = scene.identity(np.array([person]))[0]
+    given = scene.decode_codes(code, scene.expression(donors), scene.labels(donors))
+    truly = scene.true.transferred(np.full(len(donors), person), donors)
+    error = vertex_distances(given, truly)
+    scale = error_scale(error)
     return grid_figure(
-        [scene.render(scene.predictions.vertices[donors]), borrowed],
-        row_labels=["expression of", f"on {scene.subject_name(person)}"],
+        [
+            scene.render(scene.predictions.vertices[donors]),
+            scene.render(given),
+            scene.render(truly),
+            scene.render(truly, scalars=error, high=scale.high),
+        ],
+        row_labels=["expression of", f"on {scene.subject_name(person)}", _truth_label(scene), "distance of the two"],
         column_labels=[f"{scene.subject_name(row)}, {scene.expression_name(row)}" for row in donors],
+        colorbar=scale,
     )
 
 
 def one_expression(scene: Scene, donor: int, persons: np.ndarray) -> Figure:
-    """One expression on several people (Figure 6, lower row); all given by indices of test faces."""
-    labels = scene.labels(np.full(len(persons), donor))
-    given = scene.render_codes(scene.identity(persons), scene.expression(np.array([donor]))[0], labels)
+    """One expression on several people (Figure 6, lower row), beside the truth; all given by indices of test faces."""
+    donors = np.full(len(persons), donor)
+    given = scene.render_codes(scene.identity(persons), scene.expression(np.array([donor]))[0], scene.labels(donors))
     return grid_figure(
-        [scene.render(scene.predictions.neutral[persons]), given],
-        row_labels=["predicted neutral", f"{scene.expression_name(donor)} of {scene.subject_name(donor)}"],
+        [
+            scene.render(scene.predictions.neutral[persons]),
+            given,
+            scene.render(scene.true.transferred(persons, donors)),
+        ],
+        row_labels=[
+            "predicted neutral",
+            f"{scene.expression_name(donor)} of {scene.subject_name(donor)}",
+            _truth_label(scene),
+        ],
         column_labels=[scene.subject_name(row) for row in persons],
     )
+
+
+def _truth_label(scene: Scene) -> str:
+    return "own neutral + donor's offset" if scene.true.truth is None else "the truth"
 
 
 def level_sweep(scene: Scene, rows: np.ndarray, *, steps: int = 5) -> Figure:
@@ -215,14 +280,22 @@ class Aggregate:
         )
 
     @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviations [latents]."""
+        return np.sqrt(np.diag(self.covariance))
+
+    @property
     def is_prior(self) -> bool:
         """Whether samples of the prior are likely codes: all means below 0.5, deviations from 2/3 to 1.5."""
-        deviation = np.sqrt(np.diag(self.covariance))
+        deviation = self.deviation
         return bool((np.abs(self.mean) < 0.5).all() and (deviation > 2 / 3).all() and (deviation < 1.5).all())
 
 
 def samples(scene: Scene, *, count: int = 6, seed: int = 0) -> Figure:
-    """Sampled faces: codes from the prior, and from the normal distribution fitted to the test faces' codes."""
+    """Sampled faces: codes from the normal distribution fitted to the test faces' codes, and from the prior.
+
+    Those from the prior are shown only where the codes are distributed nearly as it is: else they are no faces.
+    """
     rng = np.random.default_rng(seed)
     aggregate, split = Aggregate.of(scene.predictions), scene.codec.identity_latents
     prior = rng.standard_normal((count, len(aggregate.mean)))
@@ -231,9 +304,10 @@ def samples(scene: Scene, *, count: int = 6, seed: int = 0) -> Figure:
     labels = None
     if names:
         labels = scene.codec.labels(rng.integers(0, len(names), count), rng.uniform(size=count))
+    shown = {"fitted normal distribution": fitted} | ({"prior": prior} if aggregate.is_prior else {})
     return grid_figure(
-        [scene.render_codes(codes[:, :split], codes[:, split:], labels) for codes in (prior, fitted)],
-        row_labels=["prior", "fitted normal distribution"],
+        [scene.render_codes(codes[:, :split], codes[:, split:], labels) for codes in shown.values()],
+        row_labels=list(shown),
     )
 
 

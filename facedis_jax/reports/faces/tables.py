@@ -1,6 +1,6 @@
 """Rows of the tables on a face report, from `evaluate`'s results and the paper's numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.evaluation.faces import Predictions, vertex_distances
 from facedis_jax.reports.faces.published import Paper, Published, methods, published
-from facedis_jax.reports.sections import mean_and_deviation, verdict
+from facedis_jax.reports.sections import mean_and_deviation, percent, verdict
 
 Row = dict[str, object]
 
@@ -24,7 +24,14 @@ _ERRORS = (
     ("disentanglement, median (mm)", "disentanglement_mm", "median"),
     ("disentanglement by vertex (mm)", "disentanglement_per_vertex_mm", "mean"),
     ("disentanglement by vertex, median (mm)", "disentanglement_per_vertex_mm", "median"),
+    ("expression on another person (mm)", "transfer_mm", "mean"),
 )
+
+
+_EXPRESSION_ERRORS = {
+    "expression_disentanglement_mm": "Eq. 14 of expressions (mm)",
+    "expression_disentanglement_per_vertex_mm": "Jiang et al.'s error (mm)",
+}
 
 
 def result_rows(results: Mapping[str, Any], paper: Paper, *, conditional: bool = False) -> list[Row]:
@@ -94,7 +101,7 @@ def _intersection_rows(results: Mapping[str, Any], theirs: Mapping[str, Publishe
 
 def code_rows(results: Mapping[str, Any]) -> list[Row]:
     """Measures of both codes: rows of `measure`, `identity code`, `expression code` and `meaning`."""
-    probes, information = results["probes"], results["mutual_information_nats"]
+    information = results["mutual_information_nats"]
     most = information["upper_bound"]
 
     def row(measure: str, identity: object, expression: object, meaning: str) -> Row:
@@ -107,10 +114,6 @@ def code_rows(results: Mapping[str, Any]) -> list[Row]:
 
     def active(name: str) -> str:
         return f"{results['active_latents'][name]} of {results['latents'][name]}"
-
-    def accuracy(name: str) -> str | None:
-        found = probes[name]
-        return None if found is None else f"{100 * found['accuracy']:.1f}%"
 
     rows = [
         row(
@@ -125,17 +128,83 @@ def code_rows(results: Mapping[str, Any]) -> list[Row]:
             *_both(information),
             f"over {results['code_faces']} training faces, so at most {most:.2f}",
         ),
+        *_classifier_rows(results, row),
     ]
+    found = results["rank_1"]
+    if found:
+        meaning = f"chance {percent(found['chance'])}; by predicted neutrals {percent(found['neutrals'])}"
+        rows.append(row("test people, by the nearest face", percent(found["identity_codes"]), None, meaning))
+    return rows
+
+
+def _classifier_rows(results: Mapping[str, Any], row: Callable[..., Row]) -> list[Row]:
+    """What linear classifiers read from either code of this model and of the linear one."""
+    probes, linear = results["probes"], (results["baselines"]["linear"] or {}).get("probes", {})
+
+    def accuracy(name: str, of: Mapping[str, Any] = probes) -> str | None:
+        return percent(of[name]["accuracy"]) if of.get(name) else None
+
+    rows = []
     for factor, leak in (("subject", "expression"), ("expression", "identity")):
+        names = (f"{factor}_from_identity", f"{factor}_from_expression")
         chance = probes[f"{factor}_from_{leak}"]
-        rows.append(
-            row(
-                f"{factor}, accuracy of a linear classifier",
-                accuracy(f"{factor}_from_identity"),
-                accuracy(f"{factor}_from_expression"),
-                "too few classes" if chance is None else f"chance {100 * chance['chance']:.1f}%",
-            )
-        )
+        meaning = "too few classes" if chance is None else f"chance {percent(chance['chance'])}"
+        given_away = accuracy("subject_from_true_offsets") if factor == "subject" else None
+        if given_away:
+            meaning += f"; from true offsets {given_away}"
+        rows.append(row(f"{factor}, accuracy of a linear classifier", *map(accuracy, names), meaning))
+        rest = accuracy("subject_from_expression_at_rest") if factor == "subject" else None
+        if rest:
+            rows.append(row("subject, of faces at rest", None, rest, "where nobody moves in their own way"))
+        if linear:
+            values = (accuracy(name, linear) for name in names)
+            rows.append(row(f"{factor}, from the linear model's codes", *values, "as many latents"))
+    return rows
+
+
+def transfer_rows(results: Mapping[str, Any], *, is_synthetic: bool) -> list[Row]:
+    """What becomes of expressions on other people: rows of `measure`, `ours`, `linear model` and `meaning`.
+
+    Args:
+      results: from `evaluate`.
+      is_synthetic: whether the truth is known.
+    """
+    linear = results["baselines"]["linear"] or {}
+    truth = "their neutral, the donor's expression units" if is_synthetic else "their neutral + the donor's offset"
+    people = results["transfer"].get("people")
+    varies = {name: _at(results, (name, "true")) for name in _EXPRESSION_ERRORS}
+    twins = [
+        (label, (name, "mean"), _millimetres, f"of one expression over people; of the true faces {varies[name]:.3f}")
+        for name, label in _EXPRESSION_ERRORS.items()
+        if varies[name] is not None
+    ]
+    measures: list[tuple[str, tuple[str, ...], Callable[[float], str], str]] = [
+        ("error (mm)", ("transfer_mm", "mean"), _millimetres, f"from the truth: {truth}"),
+        (
+            "reconstruction of these (mm)",
+            ("transfer", "reconstruction_mm", "mean"),
+            _millimetres,
+            "of the donors' faces",
+        ),
+        ("donor's share", ("donor_share",), percent, "of the two neutrals' difference that is in the error"),
+        ("donor's share, average apart", ("transfer", "error_shares", "donor"), percent, "towards the donor's neutral"),
+        ("average's share", ("transfer", "error_shares", "average"), percent, "towards the average face"),
+        (
+            "nearest to their own person",
+            ("transfer", "own_person"),
+            percent,
+            f"of {people} people with that expression",
+        ),
+        ("at rest, own code (mm)", ("transfer", "rest_mm", "own"), _millimetres, "distance to the true neutral"),
+        ("at rest, donor's code (mm)", ("transfer", "rest_mm", "donor"), _millimetres, "distance to the true neutral"),
+        *twins,
+    ]
+    rows: list[Row] = []
+    for label, path, shown, meaning in measures:
+        ours, theirs = (_at(of, path) for of in (results, linear))
+        if ours is not None:
+            beside = None if theirs is None else shown(theirs)
+            rows.append({"measure": label, "ours": shown(ours), "linear model": beside, "meaning": meaning})
     return rows
 
 
@@ -156,8 +225,10 @@ def score_rows(results: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def expression_rows(predictions: Predictions, face_set: FaceSet) -> list[Row]:
-    """Mean errors of the test faces by expression."""
+def expression_rows(results: Mapping[str, Any], predictions: Predictions, face_set: FaceSet) -> list[Row]:
+    """Kept motion and mean errors of the test faces by expression."""
+    kept, linear = results["kept_motion"] or {}, (results["baselines"]["linear"] or {}).get("kept_motion") or {}
+    level = face_set.true_levels(predictions.index, predictions.level)
     errors = {
         "reconstruction (mm)": vertex_distances(predictions.reconstruction, predictions.vertices).mean(axis=1),
         "neutral (mm)": vertex_distances(predictions.neutral, predictions.neutral_target).mean(axis=1),
@@ -165,8 +236,9 @@ def expression_rows(predictions: Predictions, face_set: FaceSet) -> list[Row]:
     rows: list[Row] = []
     for number in np.unique(predictions.expression):
         own = predictions.expression == number
-        row: Row = {"expression": face_set.expressions[number], "test faces": int(own.sum())}
-        row["mean level"] = float(predictions.level[own].mean())
+        name = face_set.expressions[number]
+        row: Row = {"expression": name, "test faces": int(own.sum()), "mean level": float(level[own].mean())}
+        row |= {"kept motion": kept.get(name), "linear model's": linear.get(name)}
         rows.append(row | {name: float(values[own].mean()) for name, values in errors.items()})
     return rows
 
@@ -213,12 +285,24 @@ def _required(results: Mapping[str, Any], paper: Paper) -> dict[str, str]:
     return required
 
 
+def _at(values: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """The value at a path of names; None where one of them is missing."""
+    found: Any = values
+    for name in path:
+        found = (found or {}).get(name)
+    return found
+
+
+def _millimetres(value: float) -> str:
+    return f"{value:.3f}"
+
+
 def _few_digits(value: float) -> str:
     return f"{value:.4g}"
 
 
 def _statistic(results: Mapping[str, Any] | None, name: str, statistic: str) -> object:
-    if results is None or name not in results:
+    if results is None or results.get(name) is None:
         return None
     values = results[name]
     if statistic == "mean" and "std" in values:

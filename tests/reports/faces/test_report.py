@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from tests.pages import ShownPage, check_figures, metric_rows
 pytestmark = pytest.mark.usefixtures("small_figures")
 
 COMMAND = "python -m experiments.coma_ib --preset tiny --note '<&>'"
-FIGURES = {"reconstructions", "identity_codes", "one_expression_on_many", "swaps", "samples", "errors"}
+FIGURES = {"reconstructions", "kept_motion", "identity_codes", "one_expression_on_many", "swaps", "samples", "errors"}
 
 
 def results_of(codec, face_set, predictions):
@@ -64,8 +66,15 @@ def test_numbers_on_the_page_are_those_of_the_results(page, results):
     assert values[:3] == [
         f"{results[n]['mean']:.3f} mm" for n in ("reconstruction_mm", "neutral_mm", "disentanglement_mm")
     ]
-    leak = results["probes"]["expression_from_identity"]["accuracy"]
-    assert values[3] == f"{100 * leak:.0f}%"
+    assert page.facts["Error of expressions on other people"][0] == f"{results['transfer_mm']['mean']:.3f} mm"
+    assert page.facts["Donor's share of that error"][0] == f"{100 * results['donor_share']:.1f}%"
+    for leak, label in (
+        ("subject_from_expression", "Subject read from the expression code"),
+        ("expression_from_identity", "Expression read from the identity code"),
+    ):
+        value, note = page.facts[label]
+        assert value == f"{100 * results['probes'][leak]['accuracy']:.1f}%"
+        assert note.startswith(f"chance {100 * results['probes'][leak]['chance']:.1f}%")
     rivals = page.table("method", "disentanglement (mm)")
     assert rivals.row(method="SpiralNet++") == {
         "method": "SpiralNet++", "disentanglement (mm)": "–", "reconstruction (mm)": "0.543", "neutral (mm)": "–",
@@ -81,3 +90,46 @@ def test_the_conditional_model_is_shown_by_named_expressions(tmp_path, named_cod
     results = page.table("measure", "paper", "where")
     assert results.row(measure="reconstruction (mm)")["where"] == "§4.6"
     assert "Training" not in page.headings
+
+
+def test_expressions_on_other_people_are_told_beside_the_pictures_of_them(page, results):
+    table = page.table("measure", "ours", "linear model", "meaning")
+    shares = results["transfer"]["error_shares"]
+    linear = results["baselines"]["linear"]
+    row = table.row(measure="donor's share")
+    assert row["ours"] == f"{100 * results['donor_share']:.1f}%"
+    assert row["linear model"] == f"{100 * linear['donor_share']:.1f}%"
+    assert table.row(measure="average's share")["ours"] == f"{100 * shares['average']:.1f}%"
+    assert "512 pairs" in table.caption
+
+
+def test_kept_motion_stands_beside_each_expression(page, results):
+    table = page.table("expression", "kept motion")
+    kept, linear = results["kept_motion"], results["baselines"]["linear"]["kept_motion"]
+    for row in table.rows:
+        name = row["expression"]
+        assert row["kept motion"] == (f"{kept[name]:.2f}" if name in kept else "–")
+        assert row["linear model's"] == (f"{linear[name]:.2f}" if name in linear else "–")
+    weakest = min(kept, key=kept.get)
+    value, note = page.facts["Motion kept of the weakest expression"]
+    assert value == f"{100 * kept[weakest]:.1f}%"
+    assert note.startswith(weakest.replace("_", " "))
+
+
+def test_who_is_tested_is_said(page, tmp_path, codec, face_set):
+    assert any("all 3 have faces in the training half" in text for text in page.paragraphs)
+    two = dataclasses.replace(face_set, train=face_set.train.take(np.flatnonzero(face_set.train.subject < 2)))
+    third = dataclasses.replace(two, test=face_set.test.take(np.flatnonzero(face_set.test.subject == 2)))
+    unseen = write(tmp_path / "unseen", codec, third)
+    assert any("1 people of whom no face was learned from" in text for text in unseen.paragraphs)
+
+
+def test_where_nothing_can_be_transferred_the_page_says_nothing_of_it(tmp_path, codec, face_set):
+    """Real scans of one person at rest."""
+    rows = np.flatnonzero(face_set.test.subject == 0)[:3]
+    test = dataclasses.replace(face_set.test.take(rows), level=np.zeros(3, np.float32))
+    train = face_set.train.take(np.flatnonzero(face_set.train.subject == 0))
+    page = write(tmp_path / "run", codec, dataclasses.replace(face_set, train=train, test=test, truth=None))
+    assert "Error of expressions on other people" not in page.facts
+    assert "Motion kept of the weakest expression" not in page.facts
+    assert not [table for table in page.tables if "linear model" in table.columns and "meaning" in table.columns]

@@ -70,12 +70,19 @@ def test_leaks_are_told_with_their_chance(results):
     assert row["identity code"] == f"{100 * probes['expression_from_identity']['accuracy']:.1f}%"
     assert row["meaning"] == f"chance {100 * probes['expression_from_identity']['chance']:.1f}%"
     assert rows["active latents"]["identity code"] == "2 of 2"
+    subject = rows["subject, accuracy of a linear classifier"]["meaning"]
+    offsets = probes["subject_from_true_offsets"]["accuracy"]
+    assert subject == f"chance 33.3%; from true offsets {100 * offsets:.1f}%"
+    linear = rows["expression, from the linear model's codes"]["identity code"]
+    assert linear == f"{100 * results['baselines']['linear']['probes']['expression_from_identity']['accuracy']:.1f}%"
+    people = rows["test people, by the nearest face"]
+    assert people["identity code"] == f"{100 * results['rank_1']['identity_codes']:.1f}%"
     assert len(result_tables.score_rows(results)) == 5
     assert result_tables.score_rows(results | {"latent_scores": None}) == []
 
 
 def test_expressions_add_up_to_the_whole(results, predictions, face_set):
-    rows = result_tables.expression_rows(predictions, face_set)
+    rows = result_tables.expression_rows(results, predictions, face_set)
     count = sum(row["test faces"] for row in rows)
     assert count == len(predictions)
     mean = sum(row["test faces"] * row["reconstruction (mm)"] for row in rows) / count
@@ -86,3 +93,9 @@ def test_the_data_are_named(face_set):
     facts = {row["data"]: row["value"] for row in result_tables.data_rows(face_set)}
     assert facts["content (sha256)"] == face_set.content_hash
     assert facts["vertices of a face"] == "42"
+
+
+def test_chance_among_ninety_is_not_none(results):
+    ninety = {name: probe and {**probe, "chance": 1 / 90} for name, probe in results["probes"].items()}
+    rows = {row["measure"]: row for row in result_tables.code_rows(results | {"probes": ninety})}
+    assert rows["subject, accuracy of a linear classifier"]["meaning"].startswith("chance 1.1%")
