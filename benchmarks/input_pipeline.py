@@ -12,7 +12,7 @@ should deliver at least five times as many examples per second as the step consu
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark,
 from benchmarks.models import COMA_EXPRESSIONS, COMA_SCALE, STEPS, ModelName, fake_face, fake_faces
 from benchmarks.train_step import RunningStep
 from facedis_jax.data.faces.face_set import FaceSet, FaceSource
-from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, load_prepared_faces
+from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, ReadFaces, face_encoder, load_prepared_faces
 from facedis_jax.data.images.image_set import ImageSource
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings
 from facedis_jax.data.on_device import device_dataset
@@ -100,21 +100,32 @@ class FakeFaces(FaceBuilder):
         config = self.builder_config
         mean_face = fake_face(config.num_vertices)
         faces = np.arange(config.num_faces)
+        subject, expression = (faces % count for count in (SUBJECTS, COMA_EXPRESSIONS))
+        levels = np.linspace(0, 1, config.num_faces, dtype=np.float32)
+        groups = [faces[start : start + 256].tolist() for start in range(0, config.num_faces, 256)]
+
+        def read() -> Iterator[ReadFaces]:
+            for group in groups:
+                records = []
+                for i in group:
+                    vertices = fake_faces(mean_face, 1, seed=i)["vertices"][0] / 1000
+                    labels = {"subject": subject[i], "expression": expression[i], "level": levels[i], "index": i}
+                    records.append(face_encoder()({"vertices": vertices, **labels}))
+                digests = [hashlib.sha256(record).digest() for record in records]
+                yield ReadFaces(digests, dict.fromkeys(range(SUBJECTS), mean_face[None] / 1000), records)
+
         return FaceSurvey(
             names=[f"{i:06d}" for i in faces],
-            subject=(faces % SUBJECTS).astype(np.int32),
-            expression=(faces % COMA_EXPRESSIONS).astype(np.int32),
-            level=np.linspace(0, 1, config.num_faces, dtype=np.float32),
+            subject=subject,
+            expression=expression,
             subjects=[f"subject {i}" for i in range(SUBJECTS)],
             expressions=[f"expression {i}" for i in range(COMA_EXPRESSIONS)],
-            neutrals=np.stack([mean_face / 1000] * SUBJECTS),
             triangles=np.zeros((1, 3), np.int32),
             unit="m",
-            content_hash=hashlib.sha256(mean_face.tobytes()).hexdigest(),
             train=faces,
             test=faces[:1],
-            shard=faces // 256,
-            read=lambda index: fake_faces(mean_face, 1, seed=index)["vertices"][0] / 1000,
+            groups=groups,
+            read=read,
         )
 
 

@@ -4,8 +4,9 @@ import errno
 import hashlib
 import json
 import shutil
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from facedis_jax.data.ahead import ProcessReader
 from facedis_jax.data.cache import (
@@ -28,6 +30,7 @@ from facedis_jax.data.cache import (
     superseded,
     writing,
 )
+from facedis_jax.data.shards import ShardWriter
 from facedis_jax.errors import InputError, check_utf8, damage
 from facedis_jax.file_owners import allow_unknown_owners
 from facedis_jax.formats.whole import write_text
@@ -47,11 +50,13 @@ class PreparedInfo(tfds.core.DatasetInfo):
         """Does nothing; TFDS would make a folder for it, and leave it behind, at every start."""
 
 
-class PreparedBuilder(tfds.core.ShardBasedBuilder):
-    """A TFDS builder whose source files lie in the manual directory, and whose shards are written one by one.
+class PreparedBuilder(FileReaderBuilder):
+    """A TFDS builder whose source files lie in the manual directory, and that writes its files of records itself.
 
     `GeneratorBasedBuilder` would gather a whole split in memory, and past 1,000 MiB (CoMA's training half has 1,060)
-    write it to disk through TensorFlow, which is not installed here.
+    write it to disk through TensorFlow, which is not installed here. `ShardBasedBuilder` would ask for all of one split
+    before any of another, hold a file's examples in memory, make records of them in this process alone, and compress
+    them.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -68,6 +73,19 @@ class PreparedBuilder(tfds.core.ShardBasedBuilder):
         if isinstance(builder_config, tfds.core.BuilderConfig):
             return builder_config
         return super()._create_builder_config(builder_config, version)
+
+    @abstractmethod
+    def write(self, folder: Path) -> ShardWriter:
+        """Reads the files in `folder`, and writes all records and the metadata."""
+
+    def shard_writer(self, counts: Mapping[str, int]) -> ShardWriter:
+        """A writer of so many files of records for each split."""
+        return ShardWriter({split: self._get_filename_template(split_name=split) for split in counts}, counts)
+
+    def _download_and_prepare(
+        self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig | None = None
+    ) -> None:
+        self.info.set_splits(self.write(Path(dl_manager.manual_dir)).splits())
 
     def process_reader(
         self, read: Callable[[T], R], *, total: int, counts: Counter[str] | None = None
@@ -263,14 +281,14 @@ def find_damaged(
     *,
     verify: bool = False,
 ) -> dict[str, str]:
-    """Reads every example of a data set once, and returns those that cannot be read.
+    """Reads every example of a data set once, on all cores, and returns those that cannot be read.
 
     The result is kept beside the prepared copies, for the same names, sizes and times of the files.
 
     Args:
       what: names the set and the settings on which its examples depend.
       names: of the examples.
-      read: reads an example by its index, and raises an InputError where it is damaged.
+      read: reads an example by its index, and raises an InputError where it is damaged; it is sent to processes.
       folder, files: where the set is, and all of its files.
       prepared_dir, verify: as of `open_prepared`.
 
@@ -286,12 +304,10 @@ def find_damaged(
     known = None if verify else _read_damaged(found)
     if known is not None:
         return known
-    damaged: dict[str, str] = {}
-    for index, name in enumerate(track(names, "looking for damaged files")):
-        try:
-            read(index)
-        except InputError as error:
-            damaged[name] = str(error)
+    with ProcessReader(partial(_damage, read), total=len(names)) as reader:
+        tracked = track(names, "looking for damaged files")
+        lines = zip(tracked, reader(range(len(names))), strict=True)
+        damaged = {name: line for name, line in lines if line is not None}
     if len(damaged) == len(names):
         raise InputError(folder, "examples that can be read", f"{len(names)} damaged ones, such as {damaged[names[0]]}")
     # Where it cannot be kept, it is looked for again the next time.
@@ -299,6 +315,15 @@ def find_damaged(
         base.mkdir(parents=True, exist_ok=True)
         write_text(found, json.dumps(damaged, indent=2))
     return damaged
+
+
+def _damage(read: Callable[[int], object], index: int) -> str | None:
+    """What is wrong with an example, if anything."""
+    try:
+        read(index)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _read_damaged(path: Path) -> dict[str, str] | None:

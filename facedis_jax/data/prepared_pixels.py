@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,12 +25,13 @@ from facedis_jax.data.prepared import (
     open_prepared,
 )
 from facedis_jax.data.refusals import STRICT, Refusals
+from facedis_jax.data.shards import ExampleEncoder, ShardWriter
 from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.files import refuse_links_out
 from facedis_jax.formats.images import Framing
 from facedis_jax.progress import track
 
-# A shard is in memory while it is written.
+# About as much is in a file of records.
 _SHARD_BYTES = 2**26
 
 
@@ -217,21 +217,23 @@ class PixelBuilder(PreparedBuilder):
             disable_shuffling=True,
         )
 
-    def _shard_iterators_per_split(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
+    def write(self, folder: Path) -> ShardWriter:
         settings = self.builder_config.settings
-        survey, digest = self.chosen(Path(dl_manager.manual_dir)), self._new_digest()
+        survey, digest = self.chosen(folder), self._new_digest()
         total = len(survey.train) + len(survey.test)
         read = self.process_reader(survey.read, total=total, counts=survey.rules)
         per_shard = max(1, _SHARD_BYTES // (math.prod(settings.shape) * settings.examples_per_file))
-        return {
-            split: [
-                partial(self._records, survey, read, split, indices[start : start + per_shard], digest)
-                for start in range(0, len(indices), per_shard)
-            ]
+        halves = {
+            split: [indices[start : start + per_shard] for start in range(0, len(indices), per_shard)]
             for split, indices in (("train", survey.train), ("test", survey.test))
         }
+        shards = self.shard_writer({split: len(parts) for split, parts in halves.items()})
+        for split, parts in halves.items():
+            for indices in parts:
+                shards.write(split, self._records(survey, read, split, indices, digest))
+        self.info.metadata["content_hash"] = digest.hexdigest()
+        self.info.metadata["rules"] = dict(survey.rules)
+        return shards
 
     def _records(
         self,
@@ -240,8 +242,8 @@ class PixelBuilder(PreparedBuilder):
         split: str,
         indices: np.ndarray,
         digest: Any,
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        metadata, key = self.info.metadata, 0
+    ) -> Iterator[bytes]:
+        encode, metadata = ExampleEncoder(self.info.features), self.info.metadata
         files = track(indices.tolist(), f"reading {split} {self.what}")
         for index, (decoded, content) in zip(files, read(indices.tolist()), strict=True):
             examples = self.examples(decoded)
@@ -249,11 +251,7 @@ class PixelBuilder(PreparedBuilder):
             if self.builder_config.settings.examples_per_file != 1:
                 metadata.setdefault("clips", {}).setdefault(split, []).append(len(examples))
             for window, pixels in enumerate(examples):
-                yield key, {self.key: pixels, **dict(zip(self.index_keys, (index, window), strict=False))}
-                key += 1
-        # Shards are written one after another, so that the last to come here has seen all files in their order.
-        metadata["content_hash"] = digest.hexdigest()
-        metadata["rules"] = dict(survey.rules)
+                yield encode({self.key: pixels, **dict(zip(self.index_keys, (index, window), strict=False))})
 
 
 def _add_to_hash(digest: Any, split: str, name: str, content: bytes) -> None:

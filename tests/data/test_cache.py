@@ -15,7 +15,7 @@ from PIL import Image
 from tensorflow_datasets.core.utils.file_utils import _get_incomplete_dir
 
 from facedis_jax.cli.cache import CacheOptions, cache
-from facedis_jax.data import prepared
+from facedis_jax.data import ahead, prepared
 from facedis_jax.data.cache import copies, remove_unfinished, superseded, unfinished
 from facedis_jax.data.faces.coma import load_coma
 from facedis_jax.data.images.load import load_images
@@ -106,6 +106,25 @@ def test_users_without_a_home_need_none_for_a_cache_of_their_own(data, monkeypat
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     load(folder)
     assert len(copies(base)) == 1
+
+
+def test_copies_are_the_same_whoever_reads_the_files(data, tmp_path, monkeypatch):
+    folder, load, base = data
+    damaged = sorted(path for path in folder.rglob("*") if path.is_file())[4]
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    here = load(folder, skip_damaged=True)
+    base.rename(tmp_path / "here")
+    monkeypatch.setattr(ahead, "_WORTH_STARTING_S", -1.0)
+    monkeypatch.setattr(ahead, "num_cores", lambda: 2)
+    monkeypatch.setattr(ahead._Process, "is_ready", property(lambda process: process._beginning.join() or True))
+    there = load(folder, skip_damaged=True)
+    assert len(there.skipped) == 1
+    assert there.skipped == here.skipped
+    for path in base.rglob("*array_record*"):
+        assert path.read_bytes() == (tmp_path / "here" / path.relative_to(base)).read_bytes()
+    (old,), (new,) = copies(tmp_path / "here"), copies(base)
+    assert new.card.records == old.card.records > 0
+    assert there.content_hash == here.content_hash
 
 
 def test_files_with_known_times_are_not_read(data, monkeypatch):

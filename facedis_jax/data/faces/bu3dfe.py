@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from facedis_jax.data.ahead import ProcessReader
 from facedis_jax.data.faces.alignment import align, align_to_mean, steady_vertices
 from facedis_jax.data.faces.face_set import FaceSet
-from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
+from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, ReadFaces, face_encoder, load_prepared_faces
 from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import STRICT, Refusals, refuse_lost_folders
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
@@ -118,23 +118,29 @@ class Bu3dfe(FaceBuilder):
         config = self.builder_config
         train, test = _split(config.split, faces, names)
 
-        vertices, triangles, content_hash = _read(faces, folder)
+        digests, vertices, triangles = _read(faces)
         vertices = _register(vertices, subject, is_neutral, config.landmarks)
+        expression = np.array([codes.index(face.code) for face in faces], np.int32)
+        groups = [np.flatnonzero(subject == i).tolist() for i in range(len(subjects))]
+
+        def of_one_subject(group: Sequence[int]) -> ReadFaces:
+            own = {i: {"subject": subject[i], "expression": expression[i], "level": faces[i].level / 4} for i in group}
+            records = [face_encoder()({"vertices": vertices[i], "index": i, **own[i]}) for i in group]
+            neutral = {int(subject[i]): vertices[i : i + 1] for i in group if is_neutral[i]}
+            return ReadFaces([digests[i] for i in group], neutral, records)
+
         return FaceSurvey(
             names=names,
             subject=subject,
-            expression=np.array([codes.index(face.code) for face in faces], np.int32),
-            level=np.array([face.level / 4 for face in faces], np.float32),
+            expression=expression,
             subjects=subjects,
             expressions=[EXPRESSIONS[code] for code in codes],
-            neutrals=vertices[is_neutral],
             triangles=triangles,
             unit="mm",
-            content_hash=content_hash,
             train=train,
             test=test,
-            shard=subject,
-            read=lambda index: vertices[index],
+            groups=groups,
+            read=lambda: map(of_one_subject, groups),
         )
 
 
@@ -283,19 +289,19 @@ def _split(split: str, faces: Sequence[FaceFile], names: Sequence[str]) -> tuple
     return split_indices(split, names)
 
 
-def _read(faces: Sequence[FaceFile], folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
-    """Vertices [faces, vertices, 3] float32 and triangles of all faces, and the hash of the files."""
-    digest = hashlib.sha256()
+def _read(faces: Sequence[FaceFile]) -> tuple[list[bytes], np.ndarray, np.ndarray]:
+    """The sha256 of all files, vertices [faces, vertices, 3] float32, and the triangles that all faces share."""
+    digests: list[bytes] = []
     vertices: list[np.ndarray] = []
     triangles: np.ndarray | None = None
     with ProcessReader(_read_scan, total=len(faces)) as read:
-        for face, (content, mesh) in zip(track(faces, "reading BU-3DFE"), read(faces), strict=True):
-            add_to_hash(digest, face.name, content)
+        for face, (digest, mesh) in zip(track(faces, "reading BU-3DFE"), read(faces), strict=True):
+            digests.append(digest)
             triangles = mesh.triangles if triangles is None else triangles
             _checked(face.path, mesh, len(vertices[0]) if vertices else len(mesh.vertices), triangles)
             vertices.append(mesh.vertices.astype(np.float32))
     assert triangles is not None
-    return np.stack(vertices), triangles, digest.hexdigest()
+    return digests, np.stack(vertices), triangles
 
 
 def _read_scan(face: FaceFile) -> tuple[bytes, Mesh]:

@@ -1,20 +1,21 @@
 """CoMA (Ranjan et al., 2018): 20,466 registered faces of 12 people in 12 expressions, as it is distributed."""
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from facedis_jax.data.faces.face_set import FaceSet
-from facedis_jax.data.faces.levels import NEUTRAL_LEVEL, NeutralMeans, sequence_levels
-from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, add_to_hash, load_prepared_faces
+from facedis_jax.data.faces.levels import NEUTRAL_LEVEL, sequence_levels
+from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, ReadFaces, face_encoder, load_prepared_faces
 from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import Refusals, refuse_lost_folders
 from facedis_jax.data.splits import SPLITS, split_indices
@@ -38,8 +39,6 @@ WHERE_TO_GET_IT = "https://coma.is.tue.mpg.de"
 _LAYOUT = "CoMA's <subject>/<expression>/<expression>.NNNNNN.ply"
 _FRAME = re.compile(r".*\.\d{6}", re.DOTALL)
 _SCALE = 260.0
-# That a process sends back together, of 60 kB each.
-_FRAMES_AT_ONCE = 32
 
 
 @dataclass(eq=False)
@@ -80,62 +79,52 @@ class Coma(FaceBuilder):
         expression = np.array([expressions.index(name.split("/")[1]) for name in names], np.int32)
         train, test = split_indices(config.split, names)
 
-        digest = hashlib.sha256()
         first = read_mesh(paths[0])
-        neutrals = NeutralMeans(subjects)
-        levels, shard = [], []
-        sequences = [list(group) for _, group in groupby(range(len(paths)), key=lambda i: paths[i].parent)]
-        read = self.process_reader(partial(_read, first), total=len(sequences))
-        files = [[paths[i] for i in sequence] for sequence in sequences]
-        tracked = track(sequences, "reading CoMA")
-        for number, (sequence, seen) in enumerate(zip(tracked, read(files), strict=True)):
-            for i, content in zip(sequence, seen.contents, strict=True):
-                add_to_hash(digest, names[i], content)
-            levels.append(seen.levels)
-            neutrals.add(int(subject[sequence[0]]), seen.neutral, np.zeros(len(seen.neutral)))
-            shard += [number] * len(sequence)
+        groups = [list(group) for _, group in groupby(range(len(paths)), key=lambda i: paths[i].parent)]
+        sequences = [
+            _Sequence([paths[i] for i in group], group, int(subject[group[0]]), int(expression[group[0]]))
+            for group in groups
+        ]
+        reader = self.process_reader(partial(_read_sequence, first), total=len(sequences))
         return FaceSurvey(
             names=names,
             subject=subject,
             expression=expression,
-            level=np.concatenate(levels),
             subjects=subjects,
             expressions=expressions,
-            neutrals=neutrals.result(),
             triangles=first.triangles,
             unit="m",
-            content_hash=digest.hexdigest(),
             train=train,
             test=test,
-            shard=np.array(shard),
-            read=lambda index: read_mesh(paths[index]).vertices,
-            read_all=lambda indices: read((paths[i] for i in indices), at_once=_FRAMES_AT_ONCE),
+            groups=groups,
+            read=lambda: (read for _, read in zip(track(groups, "reading CoMA"), reader(sequences), strict=True)),
         )
 
 
 class _Sequence(NamedTuple):
-    """What the survey keeps of a sequence: its files' sha256, levels [frames] and neutral frames [few, vertices, 3]."""
+    """A sequence's files in the order of its frames, their indices in the set, its subject and its expression."""
 
-    contents: list[bytes]
-    levels: np.ndarray
-    neutral: np.ndarray
-
-
-def _read(first: Mesh, job: list[Path] | Path) -> Any:
-    """A sequence's `_Sequence` for the survey, or the vertices [vertices, 3] of a frame for its record."""
-    return _read_sequence(first, job) if isinstance(job, list) else read_mesh(job).vertices.astype(np.float32)
+    paths: Sequence[Path]
+    indices: Sequence[int]
+    subject: int
+    expression: int
 
 
-def _read_sequence(first: Mesh, paths: Sequence[Path]) -> _Sequence:
+def _read_sequence(first: Mesh, sequence: _Sequence) -> ReadFaces:
     """Reads a sequence, and checks its frames against the set's first mesh."""
-    contents, frames = [], []
-    for path in paths:
+    digests, frames = [], []
+    for path in sequence.paths:
         data = read_mesh_bytes(path)
-        contents.append(hashlib.sha256(data).digest())
+        digests.append(hashlib.sha256(data).digest())
         frames.append(_checked(path, parse_mesh(path, data), first).vertices.astype(np.float32))
     vertices = np.stack(frames)
     levels = sequence_levels(vertices)
-    return _Sequence(contents, levels, vertices[levels <= NEUTRAL_LEVEL])
+    encode, labels = face_encoder(), {"subject": sequence.subject, "expression": sequence.expression}
+    records = [
+        encode({"vertices": frame, "level": level, "index": index, **labels})
+        for frame, level, index in zip(vertices, levels, sequence.indices, strict=True)
+    ]
+    return ReadFaces(digests, {sequence.subject: vertices[levels <= NEUTRAL_LEVEL]}, records)
 
 
 def coma_files(folder: Path) -> list[Path]:
@@ -156,15 +145,17 @@ def coma_files(folder: Path) -> list[Path]:
 def _meshes(folder: Path) -> list[Path]:
     """Those in sequences' folders; of a frame that lies there in several formats, the first of `MESH_SUFFIXES`."""
     depth = len(folder.parts) + 3
-    paths = [path for path in list_files(folder, MESH_SUFFIXES, depth=2) if len(path.parts) == depth]
+    found = [(path, mesh_stem(path)) for path in list_files(folder, MESH_SUFFIXES, depth=2) if len(path.parts) == depth]
     # Other files than PLY may be there for other reasons, unless they are named as frames.
-    paths = [path for path in paths if _FRAME.fullmatch(mesh_stem(path)) or path.suffix.lower() == ".ply"]
-    stems = [f"{path.parent}/{mesh_stem(path)}" for path in paths]
-    ranks = [MESH_SUFFIXES.index(mesh_ending(path) or "") for path in paths]
+    found = [(path, stem) for path, stem in found if _FRAME.fullmatch(stem) or path.suffix.lower() == ".ply"]
+    ranks = [MESH_SUFFIXES.index(mesh_ending(path) or "") for path, _ in found]
+    if len(set(ranks)) == 1:
+        return [path for path, _ in found]
+    frames = [f"{path.parent}/{stem}" for path, stem in found]
     first: dict[str, int] = {}
-    for stem, rank in zip(stems, ranks, strict=True):
-        first[stem] = min(first.get(stem, rank), rank)
-    return [path for path, stem, rank in zip(paths, stems, ranks, strict=True) if first[stem] == rank]
+    for frame, rank in zip(frames, ranks, strict=True):
+        first[frame] = min(first.get(frame, rank), rank)
+    return [path for (path, _), frame, rank in zip(found, frames, ranks, strict=True) if first[frame] == rank]
 
 
 def load_coma(
@@ -224,15 +215,18 @@ def load_coma(
 def _frames(folder: Path, refusals: Refusals) -> list[Path]:
     """The meshes that are named after their sequence and a frame; an InputError of others that are not skipped."""
     refuse_lost_folders(folder, refusals, depth=1)
-    frames: dict[tuple[Path, str], Path] = {}
+    frames: dict[tuple[str, str], Path] = {}
     for path in coma_files(folder):
+        # Not by Path, which takes several times as long.
+        stem, parent = mesh_stem(path).casefold(), os.path.dirname(path)
+        known = _FRAME.fullmatch(stem) and stem.rpartition(".")[0] == os.path.basename(parent).casefold()
+        if known and (parent, stem) not in frames:
+            frames[parent, stem] = path
+            continue
         with refusals.of(path.relative_to(folder).as_posix()):
-            stem = mesh_stem(path).casefold()
-            if not _FRAME.fullmatch(stem) or stem.rpartition(".")[0] != path.parent.name.casefold():
+            if not known:
                 raise InputError(path, f"a name as in {_LAYOUT}", path.name)
-            if (path.parent, stem) in frames:
-                raise InputError(path, "each frame once", f"{frames[path.parent, stem].name} too")
-            frames[path.parent, stem] = path
+            raise InputError(path, "each frame once", f"{frames[parent, stem].name} too")
     paths = list(frames.values())
     if not paths:
         raise InputError(folder, f"{_LAYOUT} in it", f"none{refusals.note}")
@@ -240,7 +234,7 @@ def _frames(folder: Path, refusals: Refusals) -> list[Path]:
 
 
 def _name(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).with_name(mesh_stem(path)).as_posix()
+    return "/".join((*path.parts[len(folder.parts) : -1], mesh_stem(path)))
 
 
 def _checked(path: Path, mesh: Mesh, first: Mesh) -> Mesh:

@@ -4,9 +4,9 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -14,10 +14,26 @@ import tensorflow_datasets as tfds
 from facedis_jax.data.ahead import read_ahead
 from facedis_jax.data.cache import ReadLock, cache_dir
 from facedis_jax.data.faces.face_set import Face, FaceSet
+from facedis_jax.data.faces.levels import NeutralMeans
 from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, Sources, older_copies, open_prepared
+from facedis_jax.data.shards import ExampleEncoder, ShardWriter
 from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.meshes import UNITS, read_mesh, read_mesh_bytes
 from facedis_jax.progress import track
+
+
+class ReadFaces(NamedTuple):
+    """Some faces, as they are read together.
+
+    Attributes:
+      digests: the sha256 of each face's file.
+      neutral: by subject, vertices [few, vertices, 3] of which the mean, over all groups, is its neutral face.
+      records: of each face, made by `face_encoder`.
+    """
+
+    digests: Sequence[bytes]
+    neutral: Mapping[int, np.ndarray]
+    records: Sequence[bytes]
 
 
 @dataclass(frozen=True)
@@ -25,33 +41,26 @@ class FaceSurvey:
     """What a builder knows of its files before it writes records.
 
     Attributes:
-      names, subject, expression, level: of each face, in the order of the names; the arrays are [faces].
+      names, subject, expression: of each face, in the order of the names; the arrays are [faces].
       subjects, expressions: the names that `subject` and `expression` index.
-      neutrals: [subjects, vertices, 3] float32.
       triangles: [triangles, 3] int32.
       unit: of all vertices here, "m" or "mm".
-      content_hash: sha256 over the files.
       train, test: [faces] indices of the split.
-      shard: [faces] integers; faces of one shard are in memory together while they are written.
-      read: gives the vertices [vertices, 3] of a face by its index.
-      read_all: gives those of many, in their order, where that is faster than one by one.
+      groups: the indices of the faces that are read together; all faces in their order.
+      read: reads the groups in their order.
     """
 
     names: Sequence[str]
     subject: np.ndarray
     expression: np.ndarray
-    level: np.ndarray
     subjects: Sequence[str]
     expressions: Sequence[str]
-    neutrals: np.ndarray
     triangles: np.ndarray
     unit: str
-    content_hash: str
     train: np.ndarray
     test: np.ndarray
-    shard: np.ndarray
-    read: Callable[[int], np.ndarray]
-    read_all: Callable[[Sequence[int]], Iterator[np.ndarray]] | None = None
+    groups: Sequence[Sequence[int]]
+    read: Callable[[], Iterator[ReadFaces]]
 
 
 class FaceBuilder(PreparedBuilder):
@@ -63,48 +72,47 @@ class FaceBuilder(PreparedBuilder):
 
     @abstractmethod
     def survey(self, folder: Path) -> FaceSurvey:
-        """Reads and checks all files in `folder`."""
+        """What there is in `folder`, to be read."""
 
     def _info(self) -> PreparedInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "vertices": tfds.features.Tensor(
-                    shape=(None, 3), dtype=np.float32, encoding=tfds.features.Encoding.BYTES
-                ),
-                "subject": np.int32,
-                "expression": np.int32,
-                "level": np.float32,
-                "index": np.int32,
-            }
-        )
         return PreparedInfo(
             builder=self,
             description=type(self).__doc__,
-            features=features,
+            features=_features(),
             metadata=tfds.core.MetadataDict(),
             disable_shuffling=True,
         )
 
-    def _shard_iterators_per_split(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
-        survey = self.survey(Path(dl_manager.manual_dir))
+    def write(self, folder: Path) -> ShardWriter:
+        survey = self.survey(folder)
+        halves = {"train": set(survey.train.tolist()), "test": set(survey.test.tolist())}
+        counts = {split: sum(not half.isdisjoint(group) for group in survey.groups) for split, half in halves.items()}
+        shards = self.shard_writer({**counts, "neutrals": 1})
+        digest, means = hashlib.sha256(), NeutralMeans(survey.subjects)
+        for group, faces in zip(survey.groups, survey.read(), strict=True):
+            for index, content in zip(group, faces.digests, strict=True):
+                add_to_hash(digest, survey.names[index], content)
+            for subject, vertices in faces.neutral.items():
+                means.add(subject, vertices, np.zeros(len(vertices)))
+            records = dict(zip(group, faces.records, strict=True))
+            for split, half in halves.items():
+                chosen = [record for index, record in records.items() if index in half]
+                if chosen:
+                    shards.write(split, chosen)
+        neutrals = means.result()
+        shards.write("neutrals", _neutral_records(neutrals))
         self.info.metadata.update(
             unit=survey.unit,
-            num_vertices=survey.neutrals.shape[1],
+            num_vertices=neutrals.shape[1],
             num_train=len(survey.train),
             num_test=len(survey.test),
             subjects=list(survey.subjects),
             expressions=list(survey.expressions),
             names=list(survey.names),
             triangles=survey.triangles.tolist(),
-            content_hash=survey.content_hash,
+            content_hash=digest.hexdigest(),
         )
-        split_of = {"train": survey.train, "test": survey.test}
-        return {
-            split: [partial(_face_records, survey, shard) for shard in _shards(survey, indices)]
-            for split, indices in split_of.items()
-        } | {"neutrals": [partial(_neutral_records, survey)]}
+        return shards
 
 
 @dataclass(frozen=True)
@@ -216,27 +224,27 @@ def _room(files: Sequence[Path]) -> int:
         return 0
 
 
-def _shards(survey: FaceSurvey, indices: np.ndarray) -> list[np.ndarray]:
-    shard = survey.shard[indices]
-    return [indices[shard == value] for value in np.unique(shard)]
+def _features() -> tfds.features.FeaturesDict:
+    """What a record of a face holds."""
+    return tfds.features.FeaturesDict(
+        {
+            "vertices": tfds.features.Tensor(shape=(None, 3), dtype=np.float32, encoding=tfds.features.Encoding.BYTES),
+            "subject": np.int32,
+            "expression": np.int32,
+            "level": np.float32,
+            "index": np.int32,
+        }
+    )
 
 
-def _face_records(survey: FaceSurvey, indices: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-    faces = map(survey.read, indices.tolist()) if survey.read_all is None else survey.read_all(indices.tolist())
-    for index, vertices in zip(indices.tolist(), faces, strict=True):
-        yield (
-            index,
-            {
-                "vertices": vertices.astype(np.float32),
-                "subject": survey.subject[index],
-                "expression": survey.expression[index],
-                "level": survey.level[index],
-                "index": index,
-            },
-        )
+@cache
+def face_encoder() -> ExampleEncoder:
+    """Makes the records of faces."""
+    return ExampleEncoder(_features())
 
 
-def _neutral_records(survey: FaceSurvey) -> Iterator[tuple[int, dict[str, Any]]]:
+def _neutral_records(neutrals: np.ndarray) -> Iterator[bytes]:
     """The records of neutrals; as a neutral is no face of the set, its expression and index are -1."""
-    for subject, vertices in enumerate(survey.neutrals):
-        yield subject, {"vertices": vertices, "subject": subject, "expression": -1, "level": 0.0, "index": -1}
+    for subject, vertices in enumerate(neutrals):
+        neutral = {"vertices": vertices, "subject": subject, "expression": -1, "level": 0.0, "index": -1}
+        yield face_encoder()(neutral)

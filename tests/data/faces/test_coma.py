@@ -209,16 +209,16 @@ def test_a_cache_that_cannot_be_written_is_named(original, tmp_path):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interrupted_preparation_is_not_taken_for_whole(original, tmp_path, monkeypatch, error):
     calls = 0
-    whole = coma.read_mesh
+    whole = coma.parse_mesh
 
-    def interrupted(path):
+    def interrupted(path, data):
         nonlocal calls
         calls += 1
         if calls == 60:
             raise error
-        return whole(path)
+        return whole(path, data)
 
-    monkeypatch.setattr(coma, "read_mesh", interrupted)
+    monkeypatch.setattr(coma, "parse_mesh", interrupted)
     with pytest.raises(error):
         load_coma(original, prepared_dir=tmp_path)
     assert not list(tmp_path.glob("**/*.array_record*"))
