@@ -12,7 +12,7 @@ should deliver at least five times as many examples per second as the step consu
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,15 @@ from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark,
 from benchmarks.models import COMA_EXPRESSIONS, COMA_SCALE, STEPS, ModelName, fake_face, fake_faces
 from benchmarks.train_step import RunningStep
 from facedis_jax.data.faces.face_set import FaceSet, FaceSource
-from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, ReadFaces, face_encoder, load_prepared_faces
+from facedis_jax.data.faces.prepared import (
+    FaceBuilder,
+    FacesFiles,
+    FaceSurvey,
+    ReadFaces,
+    face_encoder,
+    load_prepared_faces,
+    write_faces,
+)
 from facedis_jax.data.images.image_set import ImageSource
 from facedis_jax.data.images.prepared import ImageBuilder, ImageSettings
 from facedis_jax.data.on_device import device_dataset
@@ -104,15 +112,17 @@ class FakeFaces(FaceBuilder):
         levels = np.linspace(0, 1, config.num_faces, dtype=np.float32)
         groups = [faces[start : start + 256].tolist() for start in range(0, config.num_faces, 256)]
 
-        def read() -> Iterator[ReadFaces]:
-            for group in groups:
+        def read(files: Sequence[FacesFiles]) -> Iterator[ReadFaces]:
+            for group, own in zip(groups, files, strict=True):
                 records = []
                 for i in group:
                     vertices = fake_faces(mean_face, 1, seed=i)["vertices"][0] / 1000
                     labels = {"subject": subject[i], "expression": expression[i], "level": levels[i], "index": i}
                     records.append(face_encoder()({"vertices": vertices, **labels}))
                 digests = [hashlib.sha256(record).digest() for record in records]
-                yield ReadFaces(digests, dict.fromkeys(range(SUBJECTS), mean_face[None] / 1000), records)
+                yield ReadFaces(
+                    digests, dict.fromkeys(range(SUBJECTS), mean_face[None] / 1000), write_faces(records, own)
+                )
 
         return FaceSurvey(
             names=[f"{i:06d}" for i in faces],

@@ -21,6 +21,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -58,6 +59,7 @@ class _Command:
         self.lock = threading.Lock()
         self.hold: Hold | None = None
         self.unfinished: set[str] = set()
+        self.helpers: set[subprocess.Popen[bytes]] = set()
         self.first_signal: float | None = None
         self.has_begun_line = False
         self.leaving = threading.Lock()
@@ -106,6 +108,9 @@ class _Command:
         processes = sys.modules.get("multiprocessing")
         for child in [] if processes is None else processes.active_children():
             child.kill()
+        for helper in tuple(self.helpers):
+            helper.kill()
+            helper.wait()
         for path in tuple(self.unfinished):
             shutil.rmtree(path, ignore_errors=True)
             with suppress(OSError):
@@ -164,6 +169,19 @@ def removed_when_stopped(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         _command.unfinished.discard(os.fspath(path))
+
+
+@contextmanager
+def killed_when_stopped(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """While it is entered, a signal that ends this process kills another one first, which may write what is removed."""
+    if _command is None:
+        yield
+        return
+    _command.helpers.add(process)
+    try:
+        yield
+    finally:
+        _command.helpers.discard(process)
 
 
 def leave(code: int, line: str) -> None:

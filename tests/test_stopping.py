@@ -76,6 +76,21 @@ with open_whole(r"{tmp_path}/numbers") as file, removed_when_stopped(r"{tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_helpers_that_write_what_is_removed_end_before_it(tmp_path):
+    helper = f"while not time.sleep(1e-3): open(r'{tmp_path}/part/' + str(time.monotonic_ns()), 'w')"
+    program = f"""
+import os, subprocess
+os.makedirs(r"{tmp_path}/part")
+helper = subprocess.Popen([sys.executable, "-c", "import time\\n{helper}"], start_new_session=True)
+with removed_when_stopped(r"{tmp_path}/part"), killed_when_stopped(helper):
+    while not os.listdir(r"{tmp_path}/part"): time.sleep(0.01)
+    signal.raise_signal(2)
+    time.sleep(50)
+"""
+    assert run(program, code=130) == ("", "SIGINT: the end\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_whoever_sets_a_handler_of_their_own_takes_the_signal_over():
     program = "signal.signal(2, lambda *_: print('mine')); signal.raise_signal(2); time.sleep(0.3); print('after')"
     assert run(program, code=0) == ("mine\nafter\n", "")

@@ -9,11 +9,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import cycle, islice
 from typing import Any, Generic, Self, TypeVar
 
 import cloudpickle
+
+from facedis_jax.stopping import killed_when_stopped
 
 with suppress(ImportError):  # Windows
     import fcntl
@@ -155,6 +157,8 @@ class _Process:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             start_new_session=True,
         )
+        self._until_end = ExitStack()
+        self._until_end.enter_context(killed_when_stopped(self._process))
         with suppress(NameError, AttributeError, OSError):
             fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[arg-type]
         # In a thread, since it waits until the process has begun and takes it.
@@ -179,6 +183,7 @@ class _Process:
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._until_end.close()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]

@@ -30,7 +30,7 @@ from facedis_jax.data.cache import (
     superseded,
     writing,
 )
-from facedis_jax.data.shards import ShardWriter
+from facedis_jax.data.shards import Shards
 from facedis_jax.errors import InputError, check_utf8, damage
 from facedis_jax.file_owners import allow_unknown_owners
 from facedis_jax.formats.whole import write_text
@@ -60,8 +60,8 @@ class PreparedBuilder(FileReaderBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    # What ends with the preparation; None where TFDS prepares by itself.
-    preparing: ExitStack | None = None
+    # What ends with the preparation, before TFDS removes what it has not finished.
+    _preparing: ExitStack
     # Nothing is downloaded, so there are no checksums beside the code; to look for them TFDS would import
     # importlib_resources, on which it does not depend.
     code_path = None
@@ -75,24 +75,24 @@ class PreparedBuilder(FileReaderBuilder):
         return super()._create_builder_config(builder_config, version)
 
     @abstractmethod
-    def write(self, folder: Path) -> ShardWriter:
+    def write(self, folder: Path) -> Shards:
         """Reads the files in `folder`, and writes all records and the metadata."""
 
-    def shard_writer(self, counts: Mapping[str, int]) -> ShardWriter:
-        """A writer of so many files of records for each split."""
-        return ShardWriter({split: self._get_filename_template(split_name=split) for split in counts}, counts)
+    def shards(self, counts: Mapping[str, int]) -> Shards:
+        """So many files of records for each split, to be written."""
+        return Shards({split: self._get_filename_template(split_name=split) for split in counts}, counts)
 
     def _download_and_prepare(
         self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig | None = None
     ) -> None:
-        self.info.set_splits(self.write(Path(dl_manager.manual_dir)).splits())
+        with ExitStack() as self._preparing:
+            self.info.set_splits(self.write(Path(dl_manager.manual_dir)).splits())
 
     def process_reader(
         self, read: Callable[[T], R], *, total: int, counts: Counter[str] | None = None
     ) -> ProcessReader[T, R]:
         """A `ProcessReader` whose processes end with the preparation."""
-        reader = ProcessReader(read, total=total, counts=counts)
-        return reader if self.preparing is None else self.preparing.enter_context(reader)
+        return self._preparing.enter_context(ProcessReader(read, total=total, counts=counts))
 
     def _log_download_bytes(self) -> None:
         """Nothing is downloaded, so nothing is printed about it."""
@@ -220,9 +220,7 @@ def _prepared(make_builder: Callable[[Path], Builder], sources: Sources, listing
             _check_room(base, sources.room)
             config = tfds.download.DownloadConfig(manual_dir=sources.folder, try_download_gcs=False)
             try:
-                with ExitStack() as stack:
-                    builder.preparing = stack
-                    builder.download_and_prepare(download_config=config, file_format="array_record")
+                builder.download_and_prepare(download_config=config, file_format="array_record")
             except RuntimeError as error:
                 if "No space left" in str(error) or "quota" in str(error):
                     raise _no_room(base, sources.room) from None

@@ -25,7 +25,7 @@ from facedis_jax.data.prepared import (
     open_prepared,
 )
 from facedis_jax.data.refusals import STRICT, Refusals
-from facedis_jax.data.shards import ExampleEncoder, ShardWriter
+from facedis_jax.data.shards import ExampleEncoder, Shards
 from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.files import refuse_links_out
 from facedis_jax.formats.images import Framing
@@ -217,7 +217,7 @@ class PixelBuilder(PreparedBuilder):
             disable_shuffling=True,
         )
 
-    def write(self, folder: Path) -> ShardWriter:
+    def write(self, folder: Path) -> Shards:
         settings = self.builder_config.settings
         survey, digest = self.chosen(folder), self._new_digest()
         total = len(survey.train) + len(survey.test)
@@ -227,7 +227,7 @@ class PixelBuilder(PreparedBuilder):
             split: [indices[start : start + per_shard] for start in range(0, len(indices), per_shard)]
             for split, indices in (("train", survey.train), ("test", survey.test))
         }
-        shards = self.shard_writer({split: len(parts) for split, parts in halves.items()})
+        shards = self.shards({split: len(parts) for split, parts in halves.items()})
         for split, parts in halves.items():
             for indices in parts:
                 shards.write(split, self._records(survey, read, split, indices, digest))

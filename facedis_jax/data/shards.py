@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -29,8 +29,29 @@ class ExampleEncoder:
         return record.SerializeToString(deterministic=True)
 
 
-class ShardWriter:
-    """Writes the records of a copy's splits, one file after another, in any order of the splits.
+class Written(NamedTuple):
+    """How many records and bytes are in a file."""
+
+    records: int
+    size: int
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> Written:
+    """Writes a file of records.
+
+    Raises:
+      RuntimeError: it cannot be written.
+    """
+    writer, length = ArrayRecordWriter(str(path), _OPTIONS), 0
+    for record in records:
+        writer.write(record)
+        length += 1
+    writer.close()
+    return Written(length, path.stat().st_size)
+
+
+class Shards:
+    """The files of records of a copy's splits, which are written by whichever process, in any order of the splits.
 
     Args:
       templates: name the files of each split.
@@ -38,40 +59,33 @@ class ShardWriter:
     """
 
     def __init__(self, templates: Mapping[str, Any], counts: Mapping[str, int]):
-        self._templates = templates
-        self._waiting = {
-            split: [
-                Path(templates[split].sharded_filepath(shard_index=i, num_shards=count)) for i in reversed(range(count))
-            ]
-            for split, count in counts.items()
-        }
-        self._lengths: dict[str, list[int]] = {split: [] for split in counts}
-        self._bytes = dict.fromkeys(counts, 0)
+        self._templates, self._counts = templates, counts
+        self._named = dict.fromkeys(counts, 0)
+        self._written: dict[str, list[Written]] = {split: [] for split in counts}
+
+    def next_path(self, split: str) -> Path:
+        """The next file of a split, to be written by `write_records`."""
+        number = self._named[split]
+        self._named[split] += 1
+        return Path(self._templates[split].sharded_filepath(shard_index=number, num_shards=self._counts[split]))
+
+    def add(self, split: str, written: Written) -> None:
+        """Notes what is in the next file of a split."""
+        self._written[split].append(written)
 
     def write(self, split: str, records: Iterable[bytes]) -> None:
-        """Writes the next file of a split.
-
-        Raises:
-          RuntimeError: it cannot be written.
-        """
-        path, length = self._waiting[split].pop(), 0
-        writer = ArrayRecordWriter(str(path), _OPTIONS)
-        for record in records:
-            writer.write(record)
-            length += 1
-        writer.close()
-        self._lengths[split].append(length)
-        self._bytes[split] += path.stat().st_size
+        """Writes the next file of a split here; raises as `write_records`."""
+        self.add(split, write_records(self.next_path(split), records))
 
     def splits(self) -> tfds.core.SplitDict:
         """What was written, once all files are there."""
-        assert not any(self._waiting.values())
+        assert {split: len(written) for split, written in self._written.items()} == self._counts
         return tfds.core.SplitDict(
             tfds.core.SplitInfo(
                 name=split,
-                shard_lengths=lengths,
-                num_bytes=self._bytes[split],
+                shard_lengths=[file.records for file in written],
+                num_bytes=sum(file.size for file in written),
                 filename_template=self._templates[split],
             )
-            for split, lengths in self._lengths.items()
+            for split, written in self._written.items()
         )

@@ -8,7 +8,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from tensorflow_datasets.core.naming import ShardedFileTemplate
 
 from facedis_jax.data.faces.prepared import face_encoder
-from facedis_jax.data.shards import ShardWriter
+from facedis_jax.data.shards import Shards
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def templates(tmp_path):
 
 
 def test_files_are_written_in_any_order_of_the_splits(templates, tmp_path):
-    shards = ShardWriter(templates, {"train": 2, "test": 1})
+    shards = Shards(templates, {"train": 2, "test": 1})
     shards.write("train", [b"a", b"b"])
     shards.write("test", iter([b"c"]))
     with pytest.raises(AssertionError):
@@ -34,7 +34,7 @@ def test_files_are_written_in_any_order_of_the_splits(templates, tmp_path):
 
 
 def test_records_are_not_compressed(templates, tmp_path):
-    shards = ShardWriter(templates, {"test": 1})
+    shards = Shards(templates, {"test": 1})
     shards.write("test", [bytes(100_000)])
     assert shards.splits()["test"].num_bytes > 100_000
 

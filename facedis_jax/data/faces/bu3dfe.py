@@ -13,7 +13,15 @@ import tensorflow_datasets as tfds
 from facedis_jax.data.ahead import ProcessReader
 from facedis_jax.data.faces.alignment import align, align_to_mean, steady_vertices
 from facedis_jax.data.faces.face_set import FaceSet
-from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, ReadFaces, face_encoder, load_prepared_faces
+from facedis_jax.data.faces.prepared import (
+    FaceBuilder,
+    FacesFiles,
+    FaceSurvey,
+    ReadFaces,
+    face_encoder,
+    load_prepared_faces,
+    write_faces,
+)
 from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import STRICT, Refusals, refuse_lost_folders
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
@@ -123,11 +131,11 @@ class Bu3dfe(FaceBuilder):
         expression = np.array([codes.index(face.code) for face in faces], np.int32)
         groups = [np.flatnonzero(subject == i).tolist() for i in range(len(subjects))]
 
-        def of_one_subject(group: Sequence[int]) -> ReadFaces:
+        def of_one_subject(group: Sequence[int], files: FacesFiles) -> ReadFaces:
             own = {i: {"subject": subject[i], "expression": expression[i], "level": faces[i].level / 4} for i in group}
             records = [face_encoder()({"vertices": vertices[i], "index": i, **own[i]}) for i in group]
             neutral = {int(subject[i]): vertices[i : i + 1] for i in group if is_neutral[i]}
-            return ReadFaces([digests[i] for i in group], neutral, records)
+            return ReadFaces([digests[i] for i in group], neutral, write_faces(records, files))
 
         return FaceSurvey(
             names=names,
@@ -140,7 +148,7 @@ class Bu3dfe(FaceBuilder):
             train=train,
             test=test,
             groups=groups,
-            read=lambda: map(of_one_subject, groups),
+            read=lambda files: map(of_one_subject, groups, files),
         )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -15,7 +15,15 @@ import tensorflow_datasets as tfds
 
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.levels import NEUTRAL_LEVEL, sequence_levels
-from facedis_jax.data.faces.prepared import FaceBuilder, FaceSurvey, ReadFaces, face_encoder, load_prepared_faces
+from facedis_jax.data.faces.prepared import (
+    FaceBuilder,
+    FacesFiles,
+    FaceSurvey,
+    ReadFaces,
+    face_encoder,
+    load_prepared_faces,
+    write_faces,
+)
 from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import Refusals, refuse_lost_folders
 from facedis_jax.data.splits import SPLITS, split_indices
@@ -86,6 +94,11 @@ class Coma(FaceBuilder):
             for group in groups
         ]
         reader = self.process_reader(partial(_read_sequence, first), total=len(sequences))
+
+        def read(files: Sequence[FacesFiles]) -> Iterator[ReadFaces]:
+            done = reader(zip(sequences, files, strict=True))
+            return (faces for _, faces in zip(track(groups, "reading CoMA"), done, strict=True))
+
         return FaceSurvey(
             names=names,
             subject=subject,
@@ -97,7 +110,7 @@ class Coma(FaceBuilder):
             train=train,
             test=test,
             groups=groups,
-            read=lambda: (read for _, read in zip(track(groups, "reading CoMA"), reader(sequences), strict=True)),
+            read=read,
         )
 
 
@@ -110,8 +123,9 @@ class _Sequence(NamedTuple):
     expression: int
 
 
-def _read_sequence(first: Mesh, sequence: _Sequence) -> ReadFaces:
-    """Reads a sequence, and checks its frames against the set's first mesh."""
+def _read_sequence(first: Mesh, job: tuple[_Sequence, FacesFiles]) -> ReadFaces:
+    """Reads a sequence, checks its frames against the set's first mesh, and writes its files of records."""
+    sequence, files = job
     digests, frames = [], []
     for path in sequence.paths:
         data = read_mesh_bytes(path)
@@ -124,7 +138,7 @@ def _read_sequence(first: Mesh, sequence: _Sequence) -> ReadFaces:
         encode({"vertices": frame, "level": level, "index": index, **labels})
         for frame, level, index in zip(vertices, levels, sequence.indices, strict=True)
     ]
-    return ReadFaces(digests, {sequence.subject: vertices[levels <= NEUTRAL_LEVEL]}, records)
+    return ReadFaces(digests, {sequence.subject: vertices[levels <= NEUTRAL_LEVEL]}, write_faces(records, files))
 
 
 def coma_files(folder: Path) -> list[Path]:

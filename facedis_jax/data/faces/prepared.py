@@ -16,7 +16,7 @@ from facedis_jax.data.cache import ReadLock, cache_dir
 from facedis_jax.data.faces.face_set import Face, FaceSet
 from facedis_jax.data.faces.levels import NeutralMeans
 from facedis_jax.data.prepared import PreparedBuilder, PreparedInfo, Sources, older_copies, open_prepared
-from facedis_jax.data.shards import ExampleEncoder, ShardWriter
+from facedis_jax.data.shards import ExampleEncoder, Shards, Written, write_records
 from facedis_jax.errors import InputError, printable
 from facedis_jax.formats.meshes import UNITS, read_mesh, read_mesh_bytes
 from facedis_jax.progress import track
@@ -28,12 +28,16 @@ class ReadFaces(NamedTuple):
     Attributes:
       digests: the sha256 of each face's file.
       neutral: by subject, vertices [few, vertices, 3] of which the mean, over all groups, is its neutral face.
-      records: of each face, made by `face_encoder`.
+      written: what is in each file that was to be written with them.
     """
 
     digests: Sequence[bytes]
     neutral: Mapping[int, np.ndarray]
-    records: Sequence[bytes]
+    written: Sequence[Written]
+
+
+FacesFiles = Sequence[tuple[Path, Sequence[int]]]
+"""Files of records to be written with a group of faces: which, and of which of the faces, by their places in it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class FaceSurvey:
       unit: of all vertices here, "m" or "mm".
       train, test: [faces] indices of the split.
       groups: the indices of the faces that are read together; all faces in their order.
-      read: reads the groups in their order.
+      read: reads the groups in their order, and writes each one's files of records.
     """
 
     names: Sequence[str]
@@ -60,7 +64,7 @@ class FaceSurvey:
     train: np.ndarray
     test: np.ndarray
     groups: Sequence[Sequence[int]]
-    read: Callable[[], Iterator[ReadFaces]]
+    read: Callable[[Sequence[FacesFiles]], Iterator[ReadFaces]]
 
 
 class FaceBuilder(PreparedBuilder):
@@ -83,22 +87,23 @@ class FaceBuilder(PreparedBuilder):
             disable_shuffling=True,
         )
 
-    def write(self, folder: Path) -> ShardWriter:
+    def write(self, folder: Path) -> Shards:
         survey = self.survey(folder)
         halves = {"train": set(survey.train.tolist()), "test": set(survey.test.tolist())}
-        counts = {split: sum(not half.isdisjoint(group) for group in survey.groups) for split, half in halves.items()}
-        shards = self.shard_writer({**counts, "neutrals": 1})
+        places = [
+            {split: [k for k, i in enumerate(group) if i in half] for split, half in halves.items()}
+            for group in survey.groups
+        ]
+        shards = self.shards({split: sum(bool(of[split]) for of in places) for split in halves} | {"neutrals": 1})
+        files = [[(shards.next_path(split), chosen) for split, chosen in of.items() if chosen] for of in places]
         digest, means = hashlib.sha256(), NeutralMeans(survey.subjects)
-        for group, faces in zip(survey.groups, survey.read(), strict=True):
+        for group, of, faces in zip(survey.groups, places, survey.read(files), strict=True):
             for index, content in zip(group, faces.digests, strict=True):
                 add_to_hash(digest, survey.names[index], content)
             for subject, vertices in faces.neutral.items():
                 means.add(subject, vertices, np.zeros(len(vertices)))
-            records = dict(zip(group, faces.records, strict=True))
-            for split, half in halves.items():
-                chosen = [record for index, record in records.items() if index in half]
-                if chosen:
-                    shards.write(split, chosen)
+            for split, written in zip(filter(of.get, of), faces.written, strict=True):
+                shards.add(split, written)
         neutrals = means.result()
         shards.write("neutrals", _neutral_records(neutrals))
         self.info.metadata.update(
@@ -241,6 +246,11 @@ def _features() -> tfds.features.FeaturesDict:
 def face_encoder() -> ExampleEncoder:
     """Makes the records of faces."""
     return ExampleEncoder(_features())
+
+
+def write_faces(records: Sequence[bytes], files: FacesFiles) -> list[Written]:
+    """Writes the files of a group of faces, of which these are all records."""
+    return [write_records(path, [records[k] for k in places]) for path, places in files]
 
 
 def _neutral_records(neutrals: np.ndarray) -> Iterator[bytes]:
