@@ -8,8 +8,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-# One record is read at a time. Compression would save a tenth or two, of noise; it took five times as long as writing,
-# by one core.
+# One record is read at a time. Compression would save a tenth or two, and make writing four to seventeen times as long.
 _OPTIONS = "group_size:1,uncompressed"
 
 

@@ -181,12 +181,12 @@ def load_coma(
     links_out: bool = True,
     verify: bool = False,
 ) -> FaceSet:
-    """CoMA as a face set in mm, prepared at the first call (a minute or two) and opened at once from then on.
+    """CoMA as a face set in mm, prepared at the first call (a minute or less) and opened at once from then on.
 
     Args:
       folder: holds `<subject>/<expression>/<expression>.NNNNNN.ply`, in metres; or a folder that does, alone.
       split: one of `facedis_jax.data.splits.SPLITS`.
-      prepared_dir: holds the prepared copy, 1.1 GB for all of CoMA; a folder in the user's cache if None.
+      prepared_dir: holds the prepared copy, 1.2 GB for all of CoMA; a folder in the user's cache if None.
       skip_damaged: skip meshes that cannot be used, and list them in the set's `skipped`. The topology is the most
         common one of the first meshes that can be read.
       links_out: follow links that lead out of the folder; refuse them if False.
