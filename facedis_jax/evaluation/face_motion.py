@@ -7,7 +7,7 @@ import numpy as np
 from facedis_jax.evaluation.true_faces import PERFORMED, CodedFaces, TrueFaces
 from facedis_jax.metrics import LeastSquares
 
-_FACES_AT_A_TIME = 256
+_FACES_AT_A_TIME = 64
 
 
 def kept_motion(model: CodedFaces, true: TrueFaces, expressions: Sequence[str]) -> dict[str, float] | None:

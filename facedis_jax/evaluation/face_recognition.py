@@ -9,7 +9,7 @@ from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.true_faces import CodedFaces, TrueFaces
 from facedis_jax.metrics import nearest
 
-_FACES_AT_A_TIME = 256
+_FACES_AT_A_TIME = 64
 _MOST_COMPARISONS = 50_000
 _FEWEST_PROBES = 512
 

@@ -11,10 +11,10 @@ from facedis_jax.evaluation.true_faces import AT_REST, PERFORMED, CodedFaces, Tr
 from facedis_jax.metrics import LeastSquares, disentanglement_error, distance_statistics
 
 _PAIRS = 512
-_PAIRS_AT_A_TIME = 128
+_PAIRS_AT_A_TIME = 64
 # Comparisons of whole faces, for the share of transfers that are nearest to their own person.
 _MOST_COMPARISONS = 10_000
-_MOST_PERFORMERS = 256
+_MOST_PERFORMERS = 64
 
 
 class Pairs(NamedTuple):

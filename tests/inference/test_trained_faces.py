@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from facedis_jax.errors import InputError
 from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants
+from facedis_jax.runs.faces import trained_faces
 
 RNG = np.random.default_rng(0)
 FACES = TrainedFaces(
@@ -103,3 +104,13 @@ def test_anything_else_is_refused_in_one_line(saved, spoil):
     expected = "expressions as a plain array" if spoil is _pickled else "the model file of a finished run"
     with pytest.raises(InputError, match=rf"model\.npz: expected {expected}, found ."):
         TrainedFaces.load(saved)
+
+
+def test_expressions_are_edited_by_true_levels_and_labels_are_those_of_training(face_set, codec, named_codec):
+    """Noise makes the measured levels of weak expressions."""
+    constants = FACES.constants
+    true = face_set.truth.factors["level"][face_set.train.index, 0]
+    np.testing.assert_array_equal(trained_faces(codec, constants, face_set).level, true)
+    np.testing.assert_array_equal(trained_faces(named_codec, constants, face_set).level, face_set.train.level)
+    recorded = replace(face_set, truth=None)
+    np.testing.assert_array_equal(trained_faces(codec, constants, recorded).level, face_set.train.level)

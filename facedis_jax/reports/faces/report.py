@@ -169,10 +169,10 @@ def _leak_facts(numbers: Mapping[str, Any]) -> list[Fact]:
 def _who_is_tested(people: Mapping[str, int]) -> str:
     tested, seen = people["test"], people["of_them_in_training"]
     if not seen:
-        return f"Tested on {tested} people of whom no face was learned from."
+        return f"Tested on faces of people of whom none was learned from, {tested} in number."
     if seen == tested:
         return f"Tested on other faces of people who were learned from: all {tested} have faces in the training half."
-    return f"Tested on {tested} people, of whom {seen} have faces in the training half."
+    return f"Tested on faces of {tested} people, {seen} of whom have faces in the training half."
 
 
 def _reconstructions(page: IllustratedPage, scene: Scene) -> None:
