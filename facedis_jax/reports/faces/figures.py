@@ -172,11 +172,12 @@ def identity_scatter(scene: Scene) -> Figure:
     codes = scene.identity(np.arange(len(scene.predictions)))
     pca = PCA(2).fit(codes)
     share = pca.explained_variance_ratio_
-    names = [name.removeprefix("FaceTalk_").replace("_", " ") for name in scene.face_set.subjects]
+    # Of a hundred people ten may be tested, whose names and points are large enough to be told apart.
+    _, first, place = np.unique(scene.predictions.subject, return_index=True, return_inverse=True)
     return code_scatter(
         pca.transform(codes),
-        scene.predictions.subject,
-        names,
+        place,
+        [scene.subject_name(int(row)) for row in first],
         explained=(float(share[0]), float(share[1])),
     )
 
