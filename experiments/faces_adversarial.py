@@ -19,7 +19,7 @@ import jax
 
 from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
-from facedis_jax.data.images.image_set import ImageSet, stack_images
+from facedis_jax.data.images.image_set import ImageSet, images_of
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.evaluation.images import reconstructions, sharpness, summary
 from facedis_jax.learners import AbpConfig, AdversarialConfig, OptimiserConfig
@@ -135,7 +135,7 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
 
 def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) -> AdversarialResults:
     """Errors and sharpness of both models on the test images."""
-    test = stack_images(images.test.source)
+    test = images_of(images.test.source)
     found = {name: reconstructions(model.codec, test) for name, model in models.items()}
     numbers = {
         "device": device_label(run.devices),

@@ -22,9 +22,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from facedis_jax.data.images.image_set import ImageSet, stack_images
+from facedis_jax.data.images.image_set import ImageSet, images_of
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.evaluation.images import pose_difference, reconstructions, summary, view_results
+from facedis_jax.inference.codecs import Decoded
 from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.reports.images.deformable import DeformableResults, write_deformable_report
@@ -213,7 +214,7 @@ def evaluate(
       models: by name, "deformable" among them.
       viewed: a set whose test images covariances are measured on; the data's by default.
     """
-    test = stack_images(images.test.source)
+    test = images_of(images.test.source)
     numbers: dict = {
         "images": {"train": len(images.train.source), "test": len(test)},
         "device": device_label(run.devices),
@@ -226,11 +227,11 @@ def evaluate(
             latents, shown = codes, predictions
     assert latents is not None
     codec, labels = models["deformable"].codec, images.test.labels
-    canonical = codec.canonical(latents.appearance)
+    canonical = Decoded(codec.canonical, latents.appearance)
     sittings = labels.get("sitting", ())
     seen, views = latents, labels.get("view", ())
     if viewed is not None:
-        seen, views = codec.infer(stack_images(viewed.test.source)), viewed.test.labels["view"]
+        seen, views = codec.infer(images_of(viewed.test.source)), viewed.test.labels["view"]
     covariances = None
     if len(np.unique(views)) > 1:
         covariances = view_results(seen, np.asarray(views))

@@ -28,8 +28,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from facedis_jax.data.images.image_set import images_of
+from facedis_jax.data.pixel_set import Chosen, Pixels
 from facedis_jax.data.synthetic.videos import SyntheticClipConfig
-from facedis_jax.data.videos.clip_set import ClipSet, clip_frames, stack_clips
+from facedis_jax.data.videos.clip_set import ClipSet, clip_frames, clips_of, stack_clips
 from facedis_jax.errors import check_least
 from facedis_jax.evaluation.images import summary
 from facedis_jax.evaluation.videos import (
@@ -40,9 +42,10 @@ from facedis_jax.evaluation.videos import (
     frame_errors,
     level_scores,
 )
+from facedis_jax.inference.codecs import Decoded, ImageCodec
 from facedis_jax.inference.videos import recombine, select_clips
 from facedis_jax.learners import AbpConfig, AbpVideoConfig, LangevinConfig, OptimiserConfig
-from facedis_jax.models import DynamicConfig, DynamicLatents, GeneratorConfig
+from facedis_jax.models import DynamicConfig, DynamicLatents, GeneratorConfig, Latents
 from facedis_jax.reports.videos.dynamic import write_video_report
 from facedis_jax.reports.videos.results import VideoResults
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
@@ -262,10 +265,10 @@ def evaluate(
     run: ModelRun, config: FacesVideoConfig, clips: ClipSet, dynamic: TrainedClips, image: TrainedImages | None
 ) -> VideoResults:
     """Measures both models on the unseen clips, and expression levels where they are known."""
-    test = stack_clips(clips.test.source)
+    test = clips_of(clips.test.source)
     labels = {name: np.asarray(values) for name, values in clips.test.labels.items()}
     latents = dynamic.codec.infer(test)
-    predictions = dynamic.codec.decode(latents)
+    predictions = Decoded(dynamic.codec.decode, latents)
     errors = frame_errors(test, predictions)
     numbers: dict[str, Any] = {
         "clips": {"train": len(clips.train.source), "test": len(test)},
@@ -276,8 +279,8 @@ def evaluate(
     }
     frame_predictions = None
     if image is not None:
-        codes = image.codec.infer(test.reshape(-1, *test.shape[2:]))
-        frame_predictions = image.codec.decode(codes).reshape(test.shape)
+        codes = image.codec.infer(images_of(clip_frames(clips.test.source)))
+        frame_predictions = decoded_frames(image.codec, codes, clips.frames)
         frame_by_frame = frame_errors(test, frame_predictions)
         per_frame = image.codec.appearance_latents + image.codec.geometry_latents
         numbers["latents_per_clip"]["image"] = per_frame * clips.frames
@@ -293,8 +296,9 @@ def evaluate(
     if dynamic.chains is not None:
         rows = clips_of_as_many_people(truth["subject"], labels["subject"])
         known = {name: np.asarray(values)[rows] for name, values in truth.items()}
-        shown, chains = stack_clips([clips.train.source[row] for row in rows]), select_clips(dynamic.chains, rows)
-        made = dynamic.codec.decode(chains)
+        shown = clips_of(Chosen(clips.train.source, rows))
+        chains = select_clips(dynamic.chains, rows)
+        made = Decoded(dynamic.codec.decode, chains)
         found["recombination_of_training_clips"] = recombination_scores(
             config, dynamic, reader, shown, chains, made, known
         )
@@ -316,9 +320,9 @@ def recombination_scores(
     config: FacesVideoConfig,
     dynamic: TrainedClips,
     reader: LevelReader | None,
-    clips: np.ndarray,
+    clips: Pixels,
     latents: DynamicLatents,
-    predictions: np.ndarray,
+    predictions: Decoded,
     labels: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """Scores of clips of one's appearance and another's geometry; empty where there is only one person."""
@@ -326,13 +330,23 @@ def recombination_scores(
     if not len(pairs.appearance):
         return {}
     donors = select_clips(latents, pairs.appearance), select_clips(latents, pairs.geometry)
-    outputs = dynamic.codec.decode(recombine(*donors))
+    outputs = Decoded(dynamic.codec.decode, recombine(*donors))
     scores: dict[str, Any] = {"pairs": len(outputs), "donor": donor_scores(outputs, pairs, clips, labels["subject"])}
     if reader is not None:
         scores["level"] = level_scores(
             reader, outputs, pairs, clips, predictions, labels["level"], labels["expression"]
         )
     return scores
+
+
+def decoded_frames(codec: ImageCodec, codes: Latents, frames: int) -> Decoded:
+    """Clips of so many frames by a generator of single frames, from the codes [clips * frames, latents] of all."""
+
+    def decode(codes: Latents) -> np.ndarray:
+        images = codec.decode(jax.tree.map(lambda z: z.reshape(-1, z.shape[-1]), codes))
+        return images.reshape(-1, frames, *images.shape[1:])
+
+    return Decoded(decode, jax.tree.map(lambda z: z.reshape(-1, frames, z.shape[-1]), codes))
 
 
 def clips_of_as_many_people(subjects: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from facedis_jax.data.synthetic.images import TransferSets, transfer_images
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import reconstruction_by_view, reconstructions
 from facedis_jax.evaluation.transfer import errors_over_runs, margins
-from facedis_jax.inference.codecs import DecodedImages
+from facedis_jax.inference.codecs import Decoded
 from facedis_jax.learners import AbpConfig, ImageVaeConfig
 from facedis_jax.learners.abp import Part
 from facedis_jax.models import Latents
@@ -240,7 +240,7 @@ class Shown:
     """The run that the report shows: its models, and codes, reconstructions and errors of unseen views, by model."""
 
     stages: dict[str, Stages]
-    unseen: dict[str, tuple[Latents, DecodedImages, np.ndarray]]
+    unseen: dict[str, tuple[Latents, Decoded, np.ndarray]]
 
 
 def results_of(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -93,8 +93,57 @@ def pixel_example(key: str, pixels: np.ndarray, index: int) -> Any:
     return {key: pixels, "index": np.int32(index)}
 
 
+@dataclass(frozen=True)
+class StoredPixels:
+    """The pixels [examples, ...] uint8 of a source, read as they are asked for by their rows.
+
+    Attributes:
+      source: the examples.
+      key: the field of an example that holds its pixels.
+    """
+
+    source: Source[Any]
+    key: str
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        chosen = np.arange(len(self))[rows].tolist()
+        first = self.source[chosen[0] if chosen else 0][self.key]
+        pixels = np.empty((len(chosen), *first.shape), first.dtype)
+        # One at a time: a list of them all would be a second copy.
+        for place, row in enumerate(chosen):
+            pixels[place] = self.source[row][self.key] if place else first
+        return pixels
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+@dataclass(frozen=True)
+class Chosen(Generic[Example]):
+    """Some examples of a source, in the order of their rows."""
+
+    source: Source[Example]
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[int(self.rows[index])]
+
+
+Pixels: TypeAlias = np.ndarray | StoredPixels
+"""Pixels [examples, ...] to be taken by their rows, a slice or an array of indices."""
+
+
+def pixels_of(source: Source[Any], key: str) -> Pixels:
+    """The pixels [examples, ...] uint8 of a source: where they are there in memory, or else read as they are taken."""
+    return source.pixels if isinstance(source, ArrayPixels) else StoredPixels(source, key)
+
+
 def stack_pixels(source: Source[Any], key: str) -> np.ndarray:
     """Reads the pixels of a whole source into memory: [examples, ...] uint8, not copied where they are there."""
-    if isinstance(source, ArrayPixels):
-        return source.pixels
-    return np.stack([source[i][key] for i in range(len(source))])
+    return np.asarray(pixels_of(source, key))

@@ -6,7 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from facedis_jax.inference.codecs import DecodedImages, ImageCodec, VideoCodec, squared_errors
+from facedis_jax.data.pixel_set import Pixels
+from facedis_jax.inference.codecs import Decoded, ImageCodec, VideoCodec, squared_errors
 from facedis_jax.metrics import view_covariance
 from facedis_jax.models import Latents
 from facedis_jax.progress import track
@@ -65,7 +66,7 @@ def view_results(latents: Latents, views: np.ndarray) -> dict[str, Any]:
     return results
 
 
-def pose_difference(images: np.ndarray, canonical: np.ndarray, subjects: np.ndarray) -> dict[str, float]:
+def pose_difference(images: Pixels, canonical: np.ndarray | Decoded, subjects: np.ndarray) -> dict[str, float]:
     """How much images of one person at several poses differ, as given and as canonical images.
 
     Args:
@@ -77,17 +78,20 @@ def pose_difference(images: np.ndarray, canonical: np.ndarray, subjects: np.ndar
       "input" and "canonical", the mean squared difference of pixels over all pairs of images of one person, and
       "ratio", the latter over the former.
     """
-    images = to_unit_range(images)
     differences: dict[str, list[float]] = {"input": [], "canonical": []}
-    for subject in np.unique(subjects):
-        for a, b in combinations(np.flatnonzero(subjects == subject), 2):
-            differences["input"].append(float(np.mean(np.square(images[a] - images[b]))))
-            differences["canonical"].append(float(np.mean(np.square(canonical[a] - canonical[b]))))
+    order = np.argsort(subjects, kind="stable")
+    for part in _whole_groups(subjects[order]):
+        rows = order[part]
+        shown = {"input": to_unit_range(images[rows]), "canonical": canonical[rows]}
+        for subject in np.unique(subjects[rows]):
+            for a, b in combinations(np.flatnonzero(subjects[rows] == subject), 2):
+                for name, values in shown.items():
+                    differences[name].append(float(np.mean(np.square(values[a] - values[b]))))
     means = {name: float(np.mean(values)) for name, values in differences.items()}
     return {**means, "ratio": means["canonical"] / means["input"]}
 
 
-def sharpness(images: np.ndarray | DecodedImages) -> np.ndarray:
+def sharpness(images: Pixels | Decoded) -> np.ndarray:
     """Root mean square of each image's Laplacian, [images], which falls first where an image is blurred.
 
     Args:
@@ -100,20 +104,37 @@ def sharpness(images: np.ndarray | DecodedImages) -> np.ndarray:
         neighbours = images[:, :-2, 1:-1] + images[:, 2:, 1:-1] + images[:, 1:-1, :-2] + images[:, 1:-1, 2:]
         return np.sqrt(np.square(neighbours - 4 * inner).mean(axis=(1, 2, 3)))
 
-    return np.concatenate([of_some(images[rows]) for rows in _parts(len(images))])
+    return np.concatenate([of_some(images[rows]) for rows in parts_of(len(images))])
 
 
-def reconstructions(codec: ImageCodec, images: np.ndarray) -> tuple[Latents, DecodedImages, np.ndarray]:
+def reconstructions(codec: ImageCodec, images: Pixels) -> tuple[Latents, Decoded, np.ndarray]:
     """Inferred codes of images, their reconstructions in [0, 1], and squared errors per image [images]."""
     latents = codec.infer(images)
-    predictions = DecodedImages(codec, latents)
-    parts = track(_parts(len(images)), "measuring reconstructions")
+    predictions = Decoded(codec.decode, latents)
+    parts = track(parts_of(len(images)), "measuring reconstructions")
     errors = np.concatenate([squared_errors(images[rows], predictions[rows]) for rows in parts])
     return latents, predictions, errors
 
 
-def _parts(count: int) -> list[slice]:
-    return [slice(first, first + _IMAGES_AT_A_TIME) for first in range(0, count, _IMAGES_AT_A_TIME)]
+def parts_of(count: int, size: int = _IMAGES_AT_A_TIME) -> list[slice]:
+    """Slices of at most `size` that make up so many rows.
+
+    Example:
+      >>> parts_of(5, 3)
+      [slice(0, 3, None), slice(3, 5, None)]
+    """
+    return [slice(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def _whole_groups(sorted_groups: np.ndarray) -> list[slice]:
+    """Slices of about as many rows as are decoded at once; rows of one group, which stand together, stay together."""
+    ends = [*(np.flatnonzero(np.diff(sorted_groups)) + 1).tolist(), len(sorted_groups)]
+    slices, first = [], 0
+    for end, following in zip(ends, [*ends[1:], None], strict=True):
+        if following is None or following - first > _IMAGES_AT_A_TIME:
+            slices.append(slice(first, end))
+            first = end
+    return slices
 
 
 def zero_latents(codec: ImageCodec | VideoCodec) -> Latents:

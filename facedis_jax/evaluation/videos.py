@@ -12,20 +12,30 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from facedis_jax.evaluation.images import to_unit_range
+from facedis_jax.data.pixel_set import Pixels
+from facedis_jax.evaluation.images import parts_of, to_unit_range
+from facedis_jax.inference.codecs import Decoded
+from facedis_jax.progress import track
 
 CELLS = 4  # of mean colours, in either direction
 _RIDGE = 1.0  # for differences of pixels in [0, 1]
+# As many as a codec decodes at once.
+_CLIPS_AT_A_TIME = 10
 
 
-def frame_errors(clips: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def frame_errors(clips: Pixels, predictions: np.ndarray | Decoded) -> np.ndarray:
     """Squared error of every frame, [clips, frames], summed over pixels and channels, for pixels in [0, 1].
 
     Args:
       clips, predictions: [clips, frames, size, size, channels], uint8 or in [0, 1].
     """
-    difference = to_unit_range(clips) - to_unit_range(predictions)
-    return np.square(difference, dtype=np.float64).sum(axis=(2, 3, 4))
+
+    def of_some(rows: slice) -> np.ndarray:
+        difference = to_unit_range(clips[rows]) - to_unit_range(predictions[rows])
+        return np.square(difference, dtype=np.float64).sum(axis=(2, 3, 4))
+
+    parts = track(parts_of(len(clips), _CLIPS_AT_A_TIME), "measuring reconstructions")
+    return np.concatenate([of_some(rows) for rows in parts])
 
 
 @dataclass(frozen=True)
@@ -38,12 +48,20 @@ class LevelReader:
 
     readers: Mapping[int, Ridge]
 
-    def __call__(self, clips: np.ndarray, expressions: np.ndarray) -> np.ndarray:
-        """Levels [clips, frames] of the expression [clips] that each clip [clips, frames, ...] is said to show."""
+    def __call__(self, clips: Pixels | Decoded, expressions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Levels [rows, frames] of the expression [rows] that each clip is said to show.
+
+        Args:
+          clips: [clips, frames, size, size, channels].
+          expressions: [rows].
+          rows: which of the clips; all if None.
+        """
+        rows = np.arange(len(clips)) if rows is None else rows
         return np.stack(
             [
                 self.readers[int(expression)].predict(_differences(clip[None])[0])
-                for clip, expression in zip(clips, expressions, strict=True)
+                for part in parts_of(len(rows), _CLIPS_AT_A_TIME)
+                for clip, expression in zip(clips[rows[part]], expressions[part], strict=True)
             ]
         )
 
@@ -79,9 +97,10 @@ def correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.divide((one * other).sum(axis=1), scale, out=np.zeros(len(one)), where=scale > 0)
 
 
-def mean_colours(clips: np.ndarray, cells: int = CELLS) -> np.ndarray:
-    """Mean colours of each clip over time in cells x cells parts, [clips, cells * cells * channels]."""
-    mean = to_unit_range(clips).mean(axis=1)
+def mean_colours(clips: Pixels | Decoded, cells: int = CELLS, *, frames: slice = slice(None)) -> np.ndarray:
+    """Mean colours of each clip over these frames in cells x cells parts, [clips, cells * cells * channels]."""
+    parts = parts_of(len(clips), _CLIPS_AT_A_TIME)
+    mean = np.concatenate([to_unit_range(clips[rows][:, frames]).mean(axis=1) for rows in parts])
     count, size, _, channels = mean.shape
     side = size // cells
     return mean.reshape(count, cells, side, cells, side, channels).mean(axis=(2, 4)).reshape(count, -1)
@@ -123,7 +142,7 @@ def draw_pairs(subjects: np.ndarray, expressions: np.ndarray | None, *, count: i
     return Pairs(first[chosen], second[chosen])
 
 
-def donor_scores(outputs: np.ndarray, pairs: Pairs, clips: np.ndarray, subjects: np.ndarray) -> dict[str, float]:
+def donor_scores(outputs: np.ndarray | Decoded, pairs: Pairs, clips: Pixels, subjects: np.ndarray) -> dict[str, float]:
     """Shares of recombined clips whose colours are nearest to those of their donors.
 
     Args:
@@ -138,9 +157,10 @@ def donor_scores(outputs: np.ndarray, pairs: Pairs, clips: np.ndarray, subjects:
       "chance_clip" and "chance_person" are what a guess would reach; "halves_clip" and "halves_person" are "clip" and
       "person" of the second halves of real clips among their first halves, which a generator can hardly exceed.
     """
-    half = clips.shape[1] // 2
+    half = clips[:1].shape[1] // 2
     found = nearest(mean_colours(outputs), mean_colours(clips))
-    halves = nearest(mean_colours(clips[:, half:]), mean_colours(clips[:, :half]))
+    first, second = slice(half), slice(half, None)
+    halves = nearest(mean_colours(clips, frames=second), mean_colours(clips, frames=first))
     _, frequencies = np.unique(subjects, return_counts=True)
     return {
         "clip": float(np.mean(found == pairs.appearance)),
@@ -155,10 +175,10 @@ def donor_scores(outputs: np.ndarray, pairs: Pairs, clips: np.ndarray, subjects:
 
 def level_scores(
     reader: LevelReader,
-    outputs: np.ndarray,
+    outputs: np.ndarray | Decoded,
     pairs: Pairs,
-    clips: np.ndarray,
-    reconstructions: np.ndarray,
+    clips: Pixels,
+    reconstructions: np.ndarray | Decoded,
     levels: np.ndarray,
     expressions: np.ndarray,
 ) -> dict[str, Any]:
@@ -180,10 +200,10 @@ def level_scores(
     """
     moving = np.any(levels > 0, axis=1)
 
-    def read(shown: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    def read(shown: Pixels | Decoded, rows: np.ndarray) -> dict[str, float]:
         use = np.flatnonzero(moving[rows])
         rows = rows[use]
-        return _correlation_summary(reader(shown[use], expressions[rows]), levels[rows])
+        return _correlation_summary(reader(shown, expressions[rows], use), levels[rows])
 
     every = np.arange(len(clips))
     scores: dict[str, Any] = {
@@ -194,7 +214,7 @@ def level_scores(
     both = moving[pairs.appearance] & moving[pairs.geometry]
     if both.any():
         wrong, right = levels[pairs.appearance[both]], levels[pairs.geometry[both]]
-        shown = reader(outputs[both], expressions[pairs.geometry[both]])
+        shown = reader(outputs, expressions[pairs.geometry[both]], np.flatnonzero(both))
         scores["donors"] = _correlation_summary(wrong, right)
         scores["closer"] = float(np.mean(correlations(shown, right) > correlations(shown, wrong)))
     return scores

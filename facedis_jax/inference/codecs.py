@@ -154,24 +154,24 @@ def mocogan_codes(
     return sampled_inference(codes, params, jax.random.key(seed), chunk=_CLIPS, devices=devices)
 
 
-class DecodedImages:
-    """The images [n, size, size, channels] of some latents, in [0, 1], made when they are asked for by their rows.
+class Decoded:
+    """The images or clips [n, ...] of some latents, in [0, 1], made when they are asked for by their rows.
 
     All of a test set in float32 would take four times the memory of its bytes.
 
     Args:
-      codec: of the model.
-      latents: [n, latents].
+      make: latents [rows, ...] -> images or clips [rows, ...], such as a codec's `decode`.
+      latents: [n, ...].
     """
 
-    def __init__(self, codec: ImageCodec, latents: Latents):
-        self._codec, self._latents = codec, latents
+    def __init__(self, make: Callable[[Any], np.ndarray], latents: Any):
+        self._make, self._latents = make, latents
 
     def __len__(self) -> int:
-        return len(self._latents.appearance)
+        return len(jax.tree.leaves(self._latents)[0])
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
-        return self._codec.decode(jax.tree.map(lambda z: z[rows], self._latents))
+        return self._make(jax.tree.map(lambda z: z[rows], self._latents))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)

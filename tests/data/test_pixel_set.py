@@ -1,52 +1,50 @@
 import numpy as np
+import pytest
 
-from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit, stack_images
-from facedis_jax.data.videos.clip_set import ArrayClips, ClipSet, ClipSplit, stack_clips
+from facedis_jax.data.pixel_set import ArrayPixels, Chosen, StoredPixels, pixels_of, stack_pixels
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8, 3), np.uint8)
+PIXELS = np.arange(7 * 2 * 2 * 3, dtype=np.uint8).reshape(7, 2, 2, 3)
 
 
-class _Listed:
-    """A source that is no array."""
+class Source:
+    """One that notes what was read."""
 
-    def __init__(self, source):
-        self._examples = [source[i] for i in range(len(source))]
+    def __init__(self):
+        self.read = set()
 
     def __len__(self):
-        return len(self._examples)
+        return len(PIXELS)
 
     def __getitem__(self, index):
-        return self._examples[index]
+        self.read.add(index)
+        return {"image": PIXELS[index]}
 
 
-def test_a_set_has_the_size_channels_and_frames_of_its_shape():
-    images = ImageSet(
-        "a", ImageSplit(ArrayImages(PIXELS[0]), []), ImageSplit(ArrayImages(PIXELS[1]), []), (8, 8, 3), ""
-    )
-    clips = ClipSet("a", ClipSplit(ArrayClips(PIXELS), []), ClipSplit(ArrayClips(PIXELS), []), (3, 8, 8, 3), "")
-    assert (images.size, images.channels) == (8, 3)
-    assert (clips.frames, clips.size, clips.channels) == (3, 8, 3)
+@pytest.mark.parametrize(
+    "rows", [slice(2, 5), slice(5, 99), slice(None), np.array([6, 0, 6]), np.arange(7) == 3, np.array([], int)]
+)
+def test_the_rows_that_are_asked_for_are_read_and_no_others(rows):
+    source = Source()
+    found = StoredPixels(source, "image")[rows]
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, PIXELS[rows])
+    # Of no rows, one is read for its shape.
+    assert source.read == {*np.arange(7)[rows]} or (source.read == {0} and not len(found))
 
 
-def test_examples_hold_their_pixels_and_index():
-    image, clip = ArrayImages(PIXELS[0])[2], ArrayClips(PIXELS)[2]
-    np.testing.assert_array_equal(image["image"], PIXELS[0, 2])
-    np.testing.assert_array_equal(clip["frames"], PIXELS[2])
-    assert (image.keys(), clip.keys()) == ({"image", "index"}, {"frames", "index"})
-    assert (image["index"], clip["index"], image["index"].dtype) == (2, 2, np.int32)
+def test_pixels_in_memory_are_taken_as_they_are():
+    class Arrays(ArrayPixels):
+        key = "image"
+
+    assert pixels_of(Arrays(PIXELS), "image") is PIXELS
+    assert stack_pixels(Arrays(PIXELS), "image") is PIXELS
+    stored = pixels_of(Source(), "image")
+    assert len(stored) == 7
+    np.testing.assert_array_equal(stored, PIXELS)
+    np.testing.assert_array_equal(stack_pixels(Source(), "image"), PIXELS)
 
 
-def test_sources_are_stacked_in_order_and_arrays_are_not_copied():
-    for source, stack, pixels in (
-        (ArrayImages(PIXELS[0]), stack_images, PIXELS[0]),
-        (ArrayClips(PIXELS), stack_clips, PIXELS),
-    ):
-        np.testing.assert_array_equal(stack(_Listed(source)), pixels)
-        assert stack(source) is source.pixels
-
-
-def test_taken_rows_keep_their_kind():
-    taken = ArrayClips(PIXELS).take(np.array([3, 1]))
-    assert isinstance(taken, ArrayClips)
-    np.testing.assert_array_equal(stack_clips(taken), PIXELS[[3, 1]])
-    assert taken[1]["index"] == 1
+def test_chosen_examples_are_those_of_their_rows():
+    chosen = Chosen(Source(), np.array([5, 1]))
+    assert len(chosen) == 2
+    np.testing.assert_array_equal(stack_pixels(chosen, "image"), PIXELS[[5, 1]])

@@ -4,6 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
+from facedis_jax.data.pixel_set import StoredPixels
 from facedis_jax.evaluation.images import (
     pose_difference,
     reconstruction_by_view,
@@ -14,7 +15,7 @@ from facedis_jax.evaluation.images import (
     traversal,
     view_results,
 )
-from facedis_jax.inference.codecs import ImageCodec
+from facedis_jax.inference.codecs import Decoded, ImageCodec
 from facedis_jax.models import Latents
 
 RNG = np.random.default_rng(0)
@@ -79,6 +80,24 @@ def test_view_results_are_equation_21_over_mean_codes(with_geometry):
     if with_geometry:
         assert results["geometry"]["covariance"].argmax() == 0
         assert results["ratio"] == pytest.approx(largest["geometry"] / largest["appearance"], rel=1e-4)
+
+
+def test_only_a_few_canonical_images_are_made_at_once():
+    images = RNG.integers(256, size=(220, 4, 4, 3), dtype=np.uint8)
+    canonical, subjects = RNG.uniform(size=images.shape).astype(np.float32), RNG.integers(20, size=220)
+    counts = []
+
+    def make(latents):
+        counts.append(len(latents))
+        return latents
+
+    stored = StoredPixels([{"image": image} for image in images], "image")
+    found = pose_difference(stored, Decoded(make, canonical), subjects)
+    assert found == pose_difference(images, canonical, subjects)
+    assert max(counts) <= 50
+    # Of several people each time, or most of what is decoded together would be padding.
+    assert sum(counts) == 220
+    assert len(counts) < 8
 
 
 @pytest.mark.parametrize("as_bytes", [True, False])

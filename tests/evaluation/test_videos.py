@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
+from facedis_jax.data.pixel_set import StoredPixels
 from facedis_jax.evaluation.videos import (
     Pairs,
     correlations,
@@ -15,6 +16,7 @@ from facedis_jax.evaluation.videos import (
     mean_colours,
     nearest,
 )
+from facedis_jax.inference.codecs import Decoded
 
 SIZE, FRAMES = 8, 6
 RNG = np.random.default_rng(0)
@@ -153,3 +155,30 @@ def test_where_one_donor_of_every_pair_is_at_rest_nothing_is_said_of_two_perform
     found = level_scores(reader, clips[pairs.geometry], pairs, clips, clips, levels, expressions)
     assert set(found) == {"recombined", "reconstructed", "real"}
     assert found["recombined"]["mean"] > 0.99
+
+
+def test_only_a_few_clips_are_in_memory_at_once():
+    """And all measures are those of clips in memory."""
+    clips, levels, expressions, subjects = people(9, 7)
+    clips = np.round(255 * np.clip(clips, 0, 1)).astype(np.uint8)
+    pairs = draw_pairs(subjects, expressions, count=25)
+    reader = fit_level_reader(clips, levels, expressions)
+    made = RNG.uniform(size=clips.shape).astype(np.float32)
+    outputs = made[pairs.geometry]
+
+    def decode(latents):
+        assert len(latents) <= 10
+        return latents
+
+    class Few(StoredPixels):
+        def __getitem__(self, rows):
+            return decode(super().__getitem__(rows))
+
+    stored = Few([{"frames": clip} for clip in clips], "frames")
+    lazily, reconstructions = Decoded(decode, outputs), Decoded(decode, made)
+    np.testing.assert_array_equal(frame_errors(stored, reconstructions), frame_errors(clips, made))
+    assert donor_scores(lazily, pairs, stored, subjects) == donor_scores(outputs, pairs, clips, subjects)
+    known = levels, expressions
+    assert level_scores(reader, lazily, pairs, stored, reconstructions, *known) == level_scores(
+        reader, outputs, pairs, clips, made, *known
+    )

@@ -5,7 +5,7 @@ from typing import TypeAlias, TypedDict
 
 import numpy as np
 
-from facedis_jax.data.pixel_set import ArrayPixels, PixelSet, Split, stack_pixels
+from facedis_jax.data.pixel_set import ArrayPixels, Pixels, PixelSet, Split, pixels_of, stack_pixels
 from facedis_jax.data.sources import Source
 
 
@@ -39,6 +39,11 @@ class ImageSet(PixelSet[Image]):
     "landmarks" [images, points, 2] float32 as (x, y) in pixels of these images, whose corner pixel has its centre at
     (0, 0).
     """
+
+
+def images_of(source: ImageSource) -> Pixels:
+    """The images [images, size, size, channels] uint8 of a source, to be taken by their rows."""
+    return pixels_of(source, ArrayImages.key)
 
 
 def stack_images(source: ImageSource) -> np.ndarray:

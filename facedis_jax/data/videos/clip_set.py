@@ -6,7 +6,7 @@ from typing import TypeAlias, TypedDict
 import numpy as np
 
 from facedis_jax.data.images.image_set import ArrayImages, Image, ImageSource
-from facedis_jax.data.pixel_set import ArrayPixels, PixelSet, Split, pixel_example, stack_pixels
+from facedis_jax.data.pixel_set import ArrayPixels, Pixels, PixelSet, Split, pixel_example, pixels_of, stack_pixels
 from facedis_jax.data.sources import Source
 
 
@@ -47,6 +47,11 @@ class ClipSet(PixelSet[Clip]):
     def frames(self) -> int:
         """How many frames each clip has."""
         return self.shape[0]
+
+
+def clips_of(source: ClipSource) -> Pixels:
+    """The clips [clips, frames, size, size, channels] uint8 of a source, to be taken by their rows."""
+    return pixels_of(source, ArrayClips.key)
 
 
 def stack_clips(source: ClipSource) -> np.ndarray:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from facedis_jax.data.pixel_set import Pixels
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import to_unit_range
-from facedis_jax.inference.codecs import DecodedImages, ImageCodec
+from facedis_jax.inference.codecs import Decoded, ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.figures import grid_overlays, image_grid
 from facedis_jax.reports.images.sections import UNSEEN, show_recombinations, show_traversals
@@ -34,9 +35,9 @@ class AdversarialResults:
 
     numbers: Mapping[str, Any]
     codecs: Mapping[str, ImageCodec]
-    images: np.ndarray
+    images: Pixels
     latents: Mapping[str, Latents]
-    predictions: Mapping[str, np.ndarray | DecodedImages]
+    predictions: Mapping[str, np.ndarray | Decoded]
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from facedis_jax.data.images.image_set import ImageSet
+from facedis_jax.data.pixel_set import Pixels
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import to_unit_range, zero_latents
-from facedis_jax.inference.codecs import DecodedImages, ImageCodec
+from facedis_jax.inference.codecs import Decoded, ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.images.figures import (
     Traversal,
@@ -50,10 +51,10 @@ class DeformableResults:
 
     numbers: Mapping[str, Any]
     codec: ImageCodec
-    images: np.ndarray
+    images: Pixels
     latents: Latents
-    predictions: np.ndarray | DecodedImages
-    canonical: np.ndarray
+    predictions: np.ndarray | Decoded
+    canonical: np.ndarray | Decoded
     covariances: Mapping[str, Any] | None
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
     labels: Mapping[str, np.ndarray]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from facedis_jax.data.images.image_set import ImageSet
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.images import to_unit_range, zero_latents
-from facedis_jax.inference.codecs import DecodedImages, ImageCodec
+from facedis_jax.inference.codecs import Decoded, ImageCodec
 from facedis_jax.models import Latents
 from facedis_jax.reports.figures import COLORS, MARKERS, STYLE, WIDTH
 from facedis_jax.reports.images.deformable import MODEL_NAMES
@@ -56,7 +56,7 @@ class TransferResults:
     front: np.ndarray
     images: np.ndarray
     latents: Latents
-    predictions: Mapping[str, np.ndarray | DecodedImages]
+    predictions: Mapping[str, np.ndarray | Decoded]
     source_rows: Mapping[str, Sequence[Mapping[str, Any]]]
     target_rows: Mapping[str, Sequence[Mapping[str, Any]]]
     labels: Mapping[str, np.ndarray]

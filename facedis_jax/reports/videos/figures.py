@@ -138,7 +138,7 @@ def show_warped_grids(page: MovingPage, results: VideoResults) -> None:
     """Adds Figure 19: one unseen clip of each expression under the grid that its flows warp."""
     page.heading("Warped grids")
     rows = clip_of_each_expression(results, _CLIPS_SHOWN)
-    frames = evenly_spaced(results.clips.shape[1], _FRAMES_SHOWN)
+    frames = evenly_spaced(results.frames, _FRAMES_SHOWN)
     flows = results.codec.flow(results.codec.codes(select_clips(results.latents, rows)).geometry)[:, frames]
     clips = results.predictions[rows][:, frames]
     page.illustration(
@@ -157,7 +157,7 @@ def show_warped_grids(page: MovingPage, results: VideoResults) -> None:
 def show_new_clips(page: MovingPage, results: VideoResults) -> None:
     """Adds clips of sampled latents, twice as long as those of the training."""
     page.heading("Sampled clips")
-    frames = 2 * results.clips.shape[1]
+    frames = 2 * results.frames
     prior = results.codec.prior(2 * _CLIPS_SHOWN, frames)
     fitted = match_distribution(select_clips(prior, np.arange(_CLIPS_SHOWN)), results.latents)
     standard = select_clips(prior, np.arange(_CLIPS_SHOWN, 2 * _CLIPS_SHOWN))

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from facedis_jax.data.pixel_set import Pixels
 from facedis_jax.data.splits import evenly_spaced
-from facedis_jax.inference.codecs import VideoCodec
+from facedis_jax.inference.codecs import Decoded, VideoCodec
 from facedis_jax.models import DynamicLatents
 
 
@@ -28,13 +29,18 @@ class VideoResults:
 
     numbers: Mapping[str, Any]
     codec: VideoCodec
-    clips: np.ndarray
+    clips: Pixels
     latents: DynamicLatents
-    predictions: np.ndarray
-    frame_predictions: np.ndarray | None
+    predictions: np.ndarray | Decoded
+    frame_predictions: np.ndarray | Decoded | None
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
     labels: Mapping[str, np.ndarray]
     expressions: Sequence[str]
+
+    @property
+    def frames(self) -> int:
+        """How many each clip has."""
+        return self.clips[:1].shape[1]
 
     @property
     def moving(self) -> np.ndarray:
