@@ -44,7 +44,7 @@ from facedis_jax.evaluation.recognition import (
     table_3,
 )
 from facedis_jax.evaluation.videos import frame_errors
-from facedis_jax.inference.codecs import MotionCodes, mocogan_codes
+from facedis_jax.inference.codecs import Decoded, MotionCodes, mocogan_codes
 from facedis_jax.learners import (
     AbpVideoConfig,
     FoldResults,
@@ -348,7 +348,7 @@ def evaluate(
         "expressions": list(expressions),
         "clips_per_fold": np.bincount(dealt.folds).tolist(),
         "device": device_label(run.devices),
-        "dynamic": _of_model(dynamic, frame_errors(pixels, dynamic.codec.decode(latents))),
+        "dynamic": _of_model(dynamic, frame_errors(pixels, Decoded(dynamic.codec.decode, latents))),
     }
     features = geometric_features(dynamic.codec, latents) | {"frames": as_sequences(pixels)}
     if mocogan is not None:
