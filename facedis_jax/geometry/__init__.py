@@ -2,7 +2,15 @@
 
 from facedis_jax.geometry.points import farthest_point_sample, k_nearest
 from facedis_jax.geometry.registration import rigid_registration
-from facedis_jax.geometry.surfaces import sample_surface
+from facedis_jax.geometry.surfaces import sample_surface, spread_over_surface
 from facedis_jax.geometry.warp import canonical_grid, warp
 
-__all__ = ["canonical_grid", "farthest_point_sample", "k_nearest", "rigid_registration", "sample_surface", "warp"]
+__all__ = [
+    "canonical_grid",
+    "farthest_point_sample",
+    "k_nearest",
+    "rigid_registration",
+    "sample_surface",
+    "spread_over_surface",
+    "warp",
+]

@@ -39,3 +39,29 @@ def batch_under_vmap(function: Callable[..., jax.Array]) -> Callable[..., jax.Ar
         return result.reshape(*axes, *result.shape[1:]), True
 
     return lambda *arguments: whole(*jax.tree.map(lambda array: jnp.asarray(array)[None], arguments))[0]
+
+
+def one_by_one_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one example as one of batches, vmapped on accelerators and a loop on CPUs.
+
+    It is for functions whose intermediate results are far larger than what comes in and out: those of one example stay
+    in a CPU's caches, those of a batch do not.
+
+    Args:
+      function: of pytrees of arrays [...].
+
+    Returns:
+      The function of pytrees of arrays [examples, ...].
+
+    Example:
+      >>> one_by_one_on_cpu(lambda x, y: x @ y)(jnp.ones((3, 4)), jnp.ones((3, 4))).tolist()
+      [4.0, 4.0, 4.0]
+    """
+
+    def looped(*arguments: Any) -> Any:
+        return jax.lax.map(lambda parts: function(*parts), arguments)
+
+    def batched(*arguments: Any) -> Any:
+        return jax.lax.platform_dependent(*arguments, cpu=looped, default=jax.vmap(function))
+
+    return batched
