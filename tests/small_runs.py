@@ -13,7 +13,8 @@ from facedis_jax.inference.faces import codec_of
 from facedis_jax.learners import IbVaeConfig, IbVaeState, OptimiserConfig, ib_vae_learner
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
-from facedis_jax.runs.faces import AXIS, MODEL_FILE, FaceDataConfig, FaceRunConfig, constants_of, trained_faces
+from facedis_jax.runs.face_constants import face_constants
+from facedis_jax.runs.faces import AXIS, MODEL_FILE, FaceDataConfig, FaceRunConfig, trained_faces
 from facedis_jax.runs.settings import as_json
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, fit
 from tests.made_up_faces import made_up_face_model
@@ -61,7 +62,7 @@ def train(path: Path, face_set: FaceSet, config: FaceRunConfig) -> SmallRun:
     """A run of those settings, trained and saved."""
     learner_config = config.learner
     folder = RunFolder.open(path, {"experiment": "small", "data": "made up", "config": as_json(config)})
-    constants = constants_of(face_set, ENCODER.features)
+    constants, _ = face_constants(face_set, learner_config, config.data.clouds)
     steps_per_epoch = constants.num_faces / config.batch_size
     num_steps = round(config.epochs * steps_per_epoch)
     batches = train_batches(face_set.train, face_set.neutrals, batch_size=32, seed=0, num_threads=1)

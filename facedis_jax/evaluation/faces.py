@@ -14,6 +14,7 @@ from facedis_jax.evaluation.alignment import aligned
 from facedis_jax.evaluation.baselines import LinearModel, fit_linear_model, fit_pca
 from facedis_jax.evaluation.face_motion import kept_motion
 from facedis_jax.evaluation.face_recognition import rank_1
+from facedis_jax.evaluation.face_surfaces import surface_errors
 from facedis_jax.evaluation.face_transfer import expression_errors, transfer_measures
 from facedis_jax.evaluation.latent_scores import latent_scores
 from facedis_jax.evaluation.probes import leakage
@@ -172,6 +173,7 @@ def evaluate(
     baseline_faces: int = 3000,
     code_faces: int = 1024,
     intersection_faces: int = 20,
+    surface_faces: int = 24,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Results of a model on the test faces, as in results.json, and of linear models beside it.
@@ -187,6 +189,7 @@ def evaluate(
       baseline_faces: the linear models are fitted to at most this many training faces, evenly spaced.
       code_faces: scores and information are computed from at most this many training faces, evenly spaced.
       intersection_faces: self-intersections are counted on at most this many test faces, evenly spaced.
+      surface_faces: so many test faces at most, evenly spaced, are also read by random points of their surfaces.
       seed: of the sampled codes, of the splits for scores and probes, and of the linear models.
 
     Returns:
@@ -212,6 +215,7 @@ def evaluate(
     }
     if face_set.truth is not None:
         results["truth"] = _against_truth(predictions, face_set.truth)
+    results["surface_points_mm"] = _by_points(codec, predictions, face_set.triangles, surface_faces)
     codes = encode_faces(codec, face_set.train, code_faces)
     levels = face_set.true_levels(codes.index, codes.level)
     of_linear = None if linear is None else _linear_codes(linear, face_set, code_faces)
@@ -325,6 +329,15 @@ def _intersections(predictions: Predictions, triangles: np.ndarray, count: int) 
     kinds = {"true": predictions.vertices, "reconstructed": predictions.reconstruction}
     counts = {name: [self_intersections(faces[row], triangles) for row in rows] for name, faces in kinds.items()}
     return {name: float(np.mean(count)) for name, count in counts.items()} | {"meshes": len(rows)}
+
+
+def _by_points(
+    codec: FaceCodec, predictions: Predictions, triangles: np.ndarray, count: int
+) -> dict[str, float] | None:
+    """`surface_errors` of some test faces."""
+    rows = evenly_spaced(len(predictions), count)
+    labels = codec.labels(predictions.expression[rows], predictions.level[rows])
+    return surface_errors(codec, predictions.vertices[rows], labels, triangles)
 
 
 def _posteriors(mean: ArrayLike, logvar: ArrayLike, split: int) -> dict[str, dict[str, Any]]:

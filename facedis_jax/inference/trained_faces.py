@@ -8,9 +8,12 @@ import numpy as np
 
 from facedis_jax.errors import InputError
 from facedis_jax.learners import FaceConstants
+from facedis_jax.models.surfaces import CloudConfig
 from facedis_jax.training.arrays import load_arrays, save_arrays
 
 _MOST_BYTES_OF_NAMES = 1 << 20
+# Constants of a model that begins as a linear one, or looks twice.
+_LINEAR = ("estimate", "look_kernel", "look_mean", "look_basis", "look_side")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class TrainedFaces:
                 "num_faces": constants.num_faces,
                 "moment_mean": constants.moment_mean,
                 "moment_deviation": constants.moment_deviation,
+                "cloud_points": constants.clouds.points,
+                **{name: array for name in _LINEAR if (array := getattr(constants, name)) is not None},
                 "triangles": self.triangles,
                 "subjects": np.array(self.subjects),
                 "expressions": np.array(self.expressions),
@@ -79,6 +84,10 @@ class TrainedFaces:
                     num_expressions=len(expressions),
                     moment_mean=arrays["moment_mean"],
                     moment_deviation=float(arrays["moment_deviation"]),
+                    triangles=arrays["triangles"],
+                    # How clouds are drawn matters in training alone.
+                    clouds=CloudConfig(points=int(arrays["cloud_points"]), least=1),
+                    **{name: arrays.get(name) for name in _LINEAR},
                 ),
                 subjects=[str(name) for name in arrays["subjects"]],
                 expressions=expressions,
@@ -105,6 +114,15 @@ def _check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
         "expression": ((faces,), "iu"),
         "level": ((faces,), "f"),
     }
+    if "estimate" in arrays:
+        wanted["estimate"] = ((arrays["moment_mean"].size + 1, latents), "f")
+    if "look_kernel" in arrays:
+        codes, anchors = arrays["look_kernel"].shape[1], len(arrays["look_side"])
+        wanted["look_kernel"] = ((len(arrays["look_kernel"]), codes), "f")
+        wanted["look_mean"], wanted["look_side"] = ((anchors, 5, 3), "f"), ((anchors,), "f")
+        wanted["look_basis"] = ((codes, anchors, 5, 3), "f")
+    if not 0 <= int(arrays["cloud_points"]) < 2**31:
+        raise ValueError("clouds of no number of points")
     for name, (shape, kinds) in wanted.items():
         array = arrays[name]
         if array.shape != shape or array.dtype.kind not in kinds:

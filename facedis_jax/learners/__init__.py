@@ -22,8 +22,10 @@ from facedis_jax.learners.generator_functions import GeneratorFunctions, ImageFu
 from facedis_jax.learners.ib_vae import (
     FaceConstants,
     FaceFunctions,
+    FaceStart,
     IbVaeConfig,
     IbVaeState,
+    LinearFaces,
     face_functions,
     ib_vae_learner,
 )
@@ -58,6 +60,7 @@ __all__ = [
     "Batch",
     "FaceConstants",
     "FaceFunctions",
+    "FaceStart",
     "FittedRegressor",
     "FoldResults",
     "GeneratorFunctions",
@@ -68,6 +71,7 @@ __all__ = [
     "ImageVaeState",
     "LangevinConfig",
     "Learner",
+    "LinearFaces",
     "Metrics",
     "MocoganFunctions",
     "MocoganLearnerConfig",

@@ -1,7 +1,7 @@
 """The information-bottlenecked VAE of Sun, Pears and Gu, which separates identity from expression, as a learner."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,8 +11,11 @@ import numpy as np
 from flax import struct
 
 from facedis_jax.errors import InputError, check_least
+from facedis_jax.geometry import spread_over_surface
+from facedis_jax.geometry.batches import one_by_one_on_cpu
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
+from facedis_jax.learners.recombination import RecombinationConfig, Recombined, recombine
 from facedis_jax.losses import (
     IbVaeCodes,
     IbVaeFaces,
@@ -28,6 +31,8 @@ from facedis_jax.losses.information import Estimator
 from facedis_jax.losses.reconstruction import Reduction
 from facedis_jax.metrics import Average, average_vertex_distance
 from facedis_jax.models import FaceVae, FaceVaeConfig, PointFeatures, Posterior, point_features
+from facedis_jax.models.face_vae import FACE_STEP
+from facedis_jax.models.surfaces import Cloud, CloudConfig, Rig, anchors_of, anchors_on, draw_cloud, see_surface
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class IbVaeConfig:
       exempt_neutral: exempt faces of a level of at most 0.1 from the mutual information, as the fragment of code that
         the authors published.
       conditional: give labels to encoder and decoder (section 3.2.4).
+      recombination: of people and of codes in training; by default none, as in the paper.
       optimiser: Adam's settings.
 
     Raises:
@@ -59,12 +65,39 @@ class IbVaeConfig:
     estimator: Estimator = "mws"
     exempt_neutral: bool = False
     conditional: bool = False
+    recombination: RecombinationConfig = field(default_factory=RecombinationConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
         check_least(self, rise_epochs=0)
         if not self.decay_epochs > 0:
             raise InputError("decay_epochs", "more than 0", str(self.decay_epochs))
+
+
+class LinearFaces(NamedTuple):
+    """A linear model of faces, in mm.
+
+    Attributes:
+      neutral: [vertices, 3], the neutral face of the identity code 0.
+      face: [vertices, 3], the face of the codes 0.
+      basis: [latents, vertices, 3], what a code of 1 adds, identity first.
+    """
+
+    neutral: np.ndarray
+    face: np.ndarray
+    basis: np.ndarray
+
+
+class FaceStart(NamedTuple):
+    """What a learner needs in training alone, beside its constants.
+
+    Attributes:
+      neutrals: [subjects, vertices, 3], mm, of the people in the training set, who are recombined.
+      linear: the linear model as which both decoders begin.
+    """
+
+    neutrals: np.ndarray | None = None
+    linear: LinearFaces | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +112,13 @@ class FaceConstants:
       moment_mean: [moments], mean of the training clouds' moments.
       moment_deviation: what all moments are divided by: one number, since scaling each to unit variance would raise
         moments of mere noise to the level of the others.
+      triangles: [triangles, 3]; needed where clouds are drawn or the encoder sees surfaces.
+      clouds: that are drawn from the training faces.
+      look_kernel, look_mean, look_basis, look_side: what the first of two looks at a surface is for: the kernel
+        [moments + 1, codes] of a linear estimate of a linear model's codes, and the parts of the `Rig` that brings the
+        anchors there.
+      estimate: the kernel [moments + 1, latents] of a linear estimate of the codes; needed where the model begins as a
+        linear one.
     """
 
     mean_face: np.ndarray
@@ -87,6 +127,20 @@ class FaceConstants:
     num_expressions: int
     moment_mean: np.ndarray
     moment_deviation: float
+    triangles: np.ndarray | None = None
+    clouds: CloudConfig = field(default_factory=CloudConfig)
+    look_kernel: np.ndarray | None = None
+    look_mean: np.ndarray | None = None
+    look_basis: np.ndarray | None = None
+    look_side: np.ndarray | None = None
+    estimate: np.ndarray | None = None
+
+    @property
+    def rig(self) -> Rig | None:
+        """The anchors of a second look; None where there is one look."""
+        if self.look_mean is None or self.look_basis is None or self.look_side is None:
+            return None
+        return Rig(self.look_mean, self.look_basis, self.look_side)
 
 
 class IbVaeState(struct.PyTreeNode):
@@ -100,16 +154,23 @@ class IbVaeState(struct.PyTreeNode):
     step: jax.Array
 
 
+POINTS_OF_MESH = 4096
+"""Points that are spread over a mesh for an encoder that sees its surface; twice as many change a code by less than its
+noise."""
+
+
 class FaceFunctions(NamedTuple):
     """A trained model as pure functions of batches of faces in mm.
 
     Attributes:
       features: vertices [vertices, 3] -> `PointFeatures` of one mesh, which depend on it alone.
+      features_of_cloud: `Cloud` -> those of any points on a face's surface.
       encode: (state, vertices, features, labels) -> `Posterior` of the codes, identity latents first.
       decode: (state, z_identity, z_expression, labels) -> full and neutral faces.
     """
 
     features: Callable[[jax.Array], PointFeatures]
+    features_of_cloud: Callable[[Cloud], PointFeatures]
     encode: Callable[[IbVaeState, jax.Array, PointFeatures, jax.Array | None], Posterior]
     decode: Callable[[IbVaeState, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]]
 
@@ -122,25 +183,57 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
     def variables(state: IbVaeState) -> dict[str, Any]:
         return {"params": state.params, "batch_stats": state.batch_stats}
 
-    def features(vertices: jax.Array) -> PointFeatures:
-        raw = point_features(vertices / constants.scale, config.model.encoder.features)
+    surface, groups = config.model.surface, config.model.encoder.features
+    anchors = (
+        anchors_on(constants.mean_face, np.asarray(_triangles(constants)), surface.anchors) if surface.anchors else None
+    )
+
+    def features_of_cloud(cloud: Cloud) -> PointFeatures:
+        if anchors is None:
+            return finished(point_features(jnp.asarray(cloud.points) / constants.scale, groups))
+        seen = see_surface(*cloud, anchors, surface)
+        moments = seen.relief.reshape(-1)
+        if surface.looks == 2 and constants.rig is not None and constants.look_kernel is not None:
+            codes = _linear(moments, constants.look_kernel)
+            seen = see_surface(*cloud, anchors_of(constants.rig, codes), surface)
+            moments = jnp.concatenate([seen.relief.reshape(-1), codes])
+        points = seen.points / constants.scale
+        grouping = point_features(points, replace(groups, harmonics=0)).grouping
+        return finished(PointFeatures(grouping, moments, points))
+
+    def finished(raw: PointFeatures) -> PointFeatures:
         moments = (raw.moments - constants.moment_mean) / constants.moment_deviation
-        return raw._replace(moments=moments)
+        codes = None
+        if config.model.linear and constants.estimate is not None:
+            codes = _linear(moments, constants.estimate)
+        return raw._replace(moments=moments, codes=codes)
+
+    def features(vertices: jax.Array) -> PointFeatures:
+        if anchors is None and not constants.clouds.points:
+            return finished(point_features(vertices / constants.scale, groups))
+        count = POINTS_OF_MESH if anchors is not None else constants.clouds.points
+        points = spread_over_surface(vertices, _triangles(constants), count)
+        features = features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)))
+        return features if features.points is not None else features._replace(points=points / constants.scale)
 
     def encode(state, vertices, features, labels):
-        points = vertices / constants.scale
+        points = _points(vertices / constants.scale, features)
         return model.apply(variables(state), points, features, labels, method="encode")
 
     def decode(state, z_identity, z_expression, labels):
         offsets: Any = model.apply(variables(state), z_identity, z_expression, labels, method="decode")
         return mean_face + offsets.full * constants.scale, mean_face + offsets.identity * constants.scale
 
-    return FaceFunctions(features, encode, decode)
+    return FaceFunctions(features, features_of_cloud, encode, decode)
+
+
+_NO_START = FaceStart()
 
 
 def ib_vae_learner(
     config: IbVaeConfig,
     constants: FaceConstants,
+    start: FaceStart = _NO_START,
     *,
     steps_per_epoch: float,
     num_steps: int,
@@ -157,6 +250,7 @@ def ib_vae_learner(
     Args:
       config: networks, weights, optimiser.
       constants: of the training set.
+      start: what is needed where people are recombined, or the model begins as a linear one.
       steps_per_epoch: steps in which the training set is seen once.
       num_steps: length of the run, for schedules that end with it.
       axis_name: the device axis over which batch means are collective; None on one device.
@@ -167,6 +261,7 @@ def ib_vae_learner(
     setup = _Setup(
         config,
         constants,
+        start,
         face_functions(config, constants),
         jnp.asarray(constants.mean_face) / constants.scale,
         steps_per_epoch,
@@ -176,7 +271,7 @@ def ib_vae_learner(
 
     def init(key: jax.Array, batch: Batch) -> IbVaeState:
         variables = _initial_variables(setup, jax.random.fold_in(key, 0), batch)
-        params = variables["params"]
+        params = _linear_start(variables["params"], config, constants, start.linear)
         return IbVaeState(
             params=params,
             batch_stats=variables.get("batch_stats", {}),
@@ -198,17 +293,38 @@ def ib_vae_learner(
     return Learner(init, step, evaluate)
 
 
+_PRECISE = jax.lax.Precision.HIGHEST
+
+
+def _linear(moments: jax.Array, kernel: jax.Array | np.ndarray) -> jax.Array:
+    """The product of moments [moments] and 1 with a kernel [moments + 1, codes]."""
+    return jnp.matmul(moments, jnp.asarray(kernel[:-1]), precision=_PRECISE) + kernel[-1]
+
+
+def _points(vertices: jax.Array, features: PointFeatures) -> jax.Array:
+    """What the encoder's groups are of: points of their own, or the vertices."""
+    return vertices if features.points is None else features.points
+
+
+def _triangles(constants: FaceConstants) -> jax.Array:
+    if constants.triangles is None:
+        raise ValueError("clouds and surfaces need the triangles of the faces")
+    return jnp.asarray(constants.triangles)
+
+
 class _Setup(NamedTuple):
     """Values that are fixed for a run and shared by the learner's functions.
 
     Attributes:
-      config, constants, functions: the choices, the training set's constants, encoding and decoding.
+      config, constants, start: the choices, the training set's constants, what training begins with.
+      functions: encoding and decoding.
       mean_face: [vertices, 3], in the unit of the networks.
       steps_per_epoch, axis_name: as of `ib_vae_learner`.
     """
 
     config: IbVaeConfig
     constants: FaceConstants
+    start: FaceStart
     functions: FaceFunctions
     mean_face: jax.Array
     steps_per_epoch: float
@@ -239,30 +355,57 @@ def _initial_variables(setup: _Setup, key: jax.Array, batch: Batch) -> Any:
     one = jax.tree.map(lambda x: x[:1], dict(batch))
     return _model(setup.config, setup.constants, axis_name=None).init(
         key,
-        one["vertices"] / setup.constants.scale,
+        _points(one["vertices"] / setup.constants.scale, _features(setup, one)),
         _features(setup, one),
         jnp.zeros((1, setup.num_latents)),
         _labels(setup, one),
     )
 
 
+def _linear_start(params: Any, config: IbVaeConfig, constants: FaceConstants, linear: LinearFaces | None) -> Any:
+    """The parameters with those of the decoders that make them the linear model, but for what is near zero."""
+    if not config.model.linear or linear is None:
+        return params
+    unit = constants.scale * FACE_STEP
+    kernel = jnp.asarray(linear.basis.reshape(len(linear.basis), -1) / unit, jnp.float32)
+
+    def started(decoder: Any, kernel: jax.Array, mean: np.ndarray) -> Any:
+        # Labels, whose rows come last, add nothing yet.
+        kernel = jnp.pad(kernel, ((0, len(decoder["linear"]["kernel"]) - len(kernel)), (0, 0)))
+        bias = jnp.asarray((mean - constants.mean_face).reshape(-1) / unit, jnp.float32)
+        return decoder | {"linear": {"kernel": kernel}, "Dense_1": decoder["Dense_1"] | {"bias": bias}}
+
+    return params | {
+        "identity_decoder": started(
+            params["identity_decoder"], kernel[: config.model.identity_latents], linear.neutral
+        ),
+        "full_decoder": started(params["full_decoder"], kernel, linear.face),
+    }
+
+
 def _loss(setup: _Setup, params: Any, state: IbVaeState, batch: Batch) -> tuple[jax.Array, tuple[Any, Metrics]]:
     """Eq. 12 of this device's batch; batch statistics and metrics beside it."""
     config, constants = setup.config, setup.constants
-    points, neutral = batch["vertices"] / constants.scale, batch["neutral"] / constants.scale
-    first = _first_of_batch(len(points), setup.axis_name)
+    size = len(batch["vertices"])
+    first = _first_of_batch(size, setup.axis_name)
+    seen = _recombined(setup, state, batch, first)
+    points, neutral = seen.vertices / constants.scale, seen.neutral / constants.scale
+    features = _training_features(setup, state, batch, seen.vertices, first)
+    level = batch["level"][seen.offset_from]
+    labels = _labels(setup, {"expression": batch["expression"][seen.offset_from], "level": level})
     (posterior, z, offsets), updates = _model(config, constants, axis_name=setup.axis_name).apply(
         {"params": params, "batch_stats": state.batch_stats},
-        points,
-        _features(setup, batch),
-        _noise(setup, state, first, len(points)),
-        _labels(setup, batch),
+        _points(points, features),
+        features,
+        _noise(setup, state, first, size),
+        labels,
+        exchange=(seen.identity_from, seen.expression_from) if config.recombination.used else None,
         train=True,
         mutable=["batch_stats"],
     )
     faces = IbVaeFaces(setup.mean_face + offsets.full, points, setup.mean_face + offsets.identity, neutral)
     codes = _codes(posterior, z, config.model.identity_latents)
-    exempt = batch["level"] <= 0.1 if config.exempt_neutral else None
+    exempt = level <= 0.1 if config.exempt_neutral else None
     per_face, parts = ib_vae_loss(
         faces,
         codes,
@@ -287,6 +430,56 @@ def _loss(setup: _Setup, params: Any, state: IbVaeState, batch: Batch) -> tuple[
         "mutual_information_nats": Average.of(information, counted),
     }
     return per_face.mean(), (updates.get("batch_stats", {}), metrics)
+
+
+def _keys(state: IbVaeState, purpose: int, places: jax.Array) -> jax.Array:
+    """Keys of this step for places in the whole batch."""
+    # The noise of the codes uses the step's key itself, as before there was anything else to draw.
+    key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), purpose)
+    return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
+
+
+def _recombined(setup: _Setup, state: IbVaeState, batch: Batch, first: jax.Array | int) -> Recombined:
+    """The batch with its recombined faces; as it is where there are none."""
+    place = jnp.arange(len(batch["vertices"]))
+    config = setup.config.recombination
+    if not config.used:
+        return Recombined(batch["vertices"], batch["neutral"], place, place, place)
+    if setup.start.neutrals is None:
+        raise ValueError("people are recombined from the neutrals of the training set")
+    return recombine(
+        _keys(state, _FACES, first + place),
+        _keys(state, _PAIRS, first + place // 2 * 2),
+        batch["vertices"],
+        batch["neutral"],
+        batch["subject"],
+        jnp.asarray(setup.start.neutrals),
+        config,
+    )
+
+
+# What is drawn in a step beside the noise of the codes, which has the keys of the places in the batch themselves.
+_FACES, _PAIRS, _CLOUDS = range(1 << 30, (1 << 30) + 3)
+
+
+def _training_features(
+    setup: _Setup, state: IbVaeState, batch: Batch, vertices: jax.Array, first: jax.Array | int
+) -> PointFeatures:
+    """Features of the faces that are learned from, or of clouds that are drawn anew from their surfaces."""
+    clouds = setup.constants.clouds
+    if not clouds.points:
+        is_as_read = not setup.config.recombination.share
+        return _features(setup, batch if is_as_read else {"vertices": vertices})
+    triangles = _triangles(setup.constants)
+
+    def seen(key: jax.Array, face: jax.Array) -> PointFeatures:
+        cloud = draw_cloud(key, face, triangles, clouds)
+        features = setup.functions.features_of_cloud(cloud)
+        if features.points is None:
+            features = features._replace(points=jnp.asarray(cloud.points) / setup.constants.scale)
+        return features
+
+    return one_by_one_on_cpu(seen)(_keys(state, _CLOUDS, first + jnp.arange(len(vertices))), vertices)
 
 
 def _noise(setup: _Setup, state: IbVaeState, first: jax.Array | int, size: int) -> jax.Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from facedis_jax.models.pct import PctConfig, PointCloudTransformer
 from facedis_jax.models.point_features import PointFeatures
+from facedis_jax.models.surfaces import SurfaceConfig
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class FaceVaeConfig:
       expression_latents: length of z_exp.
       decoder_hidden: width of both decoders' hidden layer.
       initial_logvar: of the posterior before training; 0 is the prior's.
+      surface: what the encoder sees in place of the points; by default nothing, as the paper.
+      linear: begin as a linear model of the training faces: the encoder corrects a linear estimate of the codes, and
+        each decoder has a linear layer beside its own. False as the paper.
     """
 
     encoder: PctConfig = field(default_factory=PctConfig)
@@ -30,6 +34,8 @@ class FaceVaeConfig:
     expression_latents: int = 4
     decoder_hidden: int = 256
     initial_logvar: float = 0.0
+    surface: SurfaceConfig = field(default_factory=SurfaceConfig)
+    linear: bool = False
 
 
 class Posterior(NamedTuple):
@@ -51,19 +57,39 @@ class Reconstruction(NamedTuple):
     identity: jax.Array
 
 
+# Of layers whose results are to begin small.
+_SMALL = nn.initializers.variance_scaling(1e-4, "fan_in", "truncated_normal")
+
+
+FACE_STEP, CODE_STEP = 0.03, 0.1
+"""What the corrections of a linear model are multiplied by: of faces, in the unit of the networks, and of codes. A step
+of Adam changes all weights by about the learning rate; without these, the first would leave nothing of the start."""
+
+
 class MlpDecoder(nn.Module):
-    """A multilayer perceptron of one hidden layer that gives every vertex an offset from the mean face."""
+    """A multilayer perceptron of one hidden layer that gives every vertex an offset from the mean face.
+
+    Attributes:
+      hidden: width of its layer.
+      num_vertices: of a face.
+      linear: whether a linear layer stands beside it.
+    """
 
     hidden: int
     num_vertices: int
+    linear: bool = False
 
     @nn.compact
     def __call__(self, code: jax.Array) -> jax.Array:
         """Maps [..., code] to [..., vertices, 3]."""
         hidden = nn.relu(nn.Dense(self.hidden)(code))
         # Faces differ from their mean by about 0.01 in the unit of the networks: initial outputs are of that size.
-        small = nn.initializers.variance_scaling(1e-4, "fan_in", "truncated_normal")
-        offsets = nn.Dense(3 * self.num_vertices, kernel_init=small)(hidden)
+        if not self.linear:
+            offsets = nn.Dense(3 * self.num_vertices, kernel_init=_SMALL)(hidden)
+        else:
+            linear = nn.Dense(3 * self.num_vertices, use_bias=False, kernel_init=_SMALL, name="linear")(code)
+            added = nn.Dense(3 * self.num_vertices, kernel_init=nn.initializers.zeros)(hidden)
+            offsets = FACE_STEP * (linear + added)
         return offsets.reshape(*code.shape[:-1], self.num_vertices, 3)
 
 
@@ -92,10 +118,11 @@ class FaceVae(nn.Module):
         self.head = [nn.Dense(width) for width in config.head]
         # A posterior as wide as the prior hides the code in noise at first, and a code that stays hidden collapses.
         narrow = nn.initializers.constant(config.initial_logvar)
-        self.mean = nn.Dense(latents)
+        # What is added to a linear estimate begins at zero.
+        self.mean = nn.Dense(latents, kernel_init=nn.initializers.zeros) if config.linear else nn.Dense(latents)
         self.logvar = nn.Dense(latents, bias_init=narrow)
-        self.identity_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices)
-        self.full_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices)
+        self.identity_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices, config.linear)
+        self.full_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices, config.linear)
 
     def __call__(
         self,
@@ -104,6 +131,7 @@ class FaceVae(nn.Module):
         noise: jax.Array,
         labels: jax.Array | None = None,
         *,
+        exchange: tuple[jax.Array, jax.Array] | None = None,
         train: bool = False,
     ) -> tuple[Posterior, jax.Array, Reconstruction]:
         """The posterior, a sample z [batch, latents] of it and both reconstructions.
@@ -111,11 +139,17 @@ class FaceVae(nn.Module):
         Args:
           points, features, labels, train: as of `encode`.
           noise: standard normal, [batch, latents]; zeros for the posterior's mean.
+          exchange: [batch] twice, of which face of the batch the full decoder gets each face's identity code, and of
+            which the expression code; of the face itself where there is none.
         """
         posterior = self.encode(points, features, labels, train=train)
         z = posterior.mean + jnp.exp(0.5 * posterior.logvar) * noise
         z_identity, z_expression = jnp.split(z, [self.config.identity_latents], axis=-1)
-        return posterior, z, self.decode(z_identity, z_expression, labels)
+        if exchange is None:
+            return posterior, z, self.decode(z_identity, z_expression, labels)
+        identity_from, expression_from = exchange
+        full = self.decode_full(z_identity[identity_from], z_expression[expression_from], labels)
+        return posterior, z, Reconstruction(full, self.identity_decoder(z_identity))
 
     def encode(
         self,
@@ -134,20 +168,27 @@ class FaceVae(nn.Module):
           train: whether batch statistics come from this batch.
         """
         hidden = self.encoder(points, features, train=train)
+        estimate = features.codes if self.config.linear else None
+        if estimate is not None:
+            hidden = jnp.concatenate([hidden, estimate], axis=-1)
         for layer in self.head:
             hidden = nn.relu(layer(hidden))
         if self.num_labels:
             hidden = jnp.concatenate([hidden, self._checked(labels)], axis=-1)
-        return Posterior(self.mean(hidden), self.logvar(hidden))
+        mean = self.mean(hidden)
+        return Posterior(mean if estimate is None else estimate + CODE_STEP * mean, self.logvar(hidden))
 
     def decode(self, z_identity: jax.Array, z_expression: jax.Array, labels: jax.Array | None = None) -> Reconstruction:
         """Both reconstructions of codes [..., latents]; no gradient of the full decoder reaches z_id (section 3.1)."""
+        full = self.decode_full(z_identity, z_expression, labels)
+        return Reconstruction(full=full, identity=self.identity_decoder(z_identity))
+
+    def decode_full(self, z_identity: jax.Array, z_expression: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+        """The full face's offsets of codes [..., latents]; no gradient reaches z_id (section 3.1)."""
         code = [jax.lax.stop_gradient(z_identity), z_expression]
         if self.num_labels:
             code.append(self._checked(labels))
-        return Reconstruction(
-            full=self.full_decoder(jnp.concatenate(code, axis=-1)), identity=self.identity_decoder(z_identity)
-        )
+        return self.full_decoder(jnp.concatenate(code, axis=-1))
 
     def _checked(self, labels: jax.Array | None) -> jax.Array:
         if labels is None or labels.shape[-1] != self.num_labels:

@@ -46,7 +46,7 @@ class PctConfig:
         units (NeRF's encoding); 0 for the coordinates alone. They resolve a millimetre within a coordinate of the
         size of a head.
       pooling: over the points, at the end; "max_mean" appends the mean, in which scanning noise cancels.
-      moment_features: width of the layer over the cloud's moments, where `features.harmonics` asks for them.
+      moment_features: width of the layer over the cloud's moments, where it has any.
       compute: dtype of activations. "bfloat16" halves what accelerators read and write; coordinates, parameters,
         statistics and the result stay float32.
 
@@ -200,7 +200,7 @@ class PointCloudTransformer(nn.Module):
         pooled = [hidden.max(axis=-2)]
         if config.pooling == "max_mean":
             pooled.append(hidden.mean(axis=-2))
-        if config.features.harmonics:
+        if features.moments.shape[-1]:
             pooled.append(nn.relu(nn.Dense(config.moment_features)(features.moments)))
         return jnp.concatenate(pooled, axis=-1)
 

@@ -48,10 +48,20 @@ class Grouping(NamedTuple):
 
 
 class PointFeatures(NamedTuple):
-    """Features of one cloud: its grouping, and its moments [moments]."""
+    """Features of one cloud.
+
+    Attributes:
+      grouping: of its points.
+      moments: [moments], a summary of all of it.
+      points: [points, 3] that are grouped, in the unit of the networks; None where these are the vertices themselves,
+        which need not be kept twice.
+      codes: [latents], a first estimate of the codes' means; None where there is none.
+    """
 
     grouping: Grouping
     moments: jax.Array
+    points: jax.Array | None = None
+    codes: jax.Array | None = None
 
 
 def point_features(points: jax.Array, config: PointFeatureConfig) -> PointFeatures:

@@ -23,9 +23,9 @@ from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.kept_codes import KeptCodes
 from facedis_jax.inference.trained_faces import TrainedFaces
-from facedis_jax.learners import FaceConstants, IbVaeConfig, Learner, face_functions, ib_vae_learner
-from facedis_jax.models import PointFeatureConfig, fourier_moments, point_features
-from facedis_jax.progress import track
+from facedis_jax.learners import FaceConstants, FaceStart, IbVaeConfig, Learner, face_functions, ib_vae_learner
+from facedis_jax.models import point_features
+from facedis_jax.models.surfaces import CloudConfig
 from facedis_jax.reports.faces.report import FaceResults, write_face_report
 from facedis_jax.runs.batches import check_room, training_batches
 from facedis_jax.runs.command_line import (
@@ -39,6 +39,7 @@ from facedis_jax.runs.command_line import (
     say,
     typed_command,
 )
+from facedis_jax.runs.face_constants import face_constants
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.settings import identity
 from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, check_batch_size, fit
@@ -48,8 +49,6 @@ from facedis_jax.training.logs import read_metrics
 AXIS = "devices"
 MODEL_FILE = "model.npz"
 CODES_FILE = "evaluation.npz"
-# Root mean square length of a cloud's centred moments as the encoder sees them; 1 and 3 train equally well.
-MOMENT_LENGTH = 3.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class FaceDataConfig:
       prepared: where the prepared copy of a real data set is kept; None for a cache in the user's home.
       skip_damaged: skip meshes of a real data set that cannot be used; `skipped.json` lists them.
       links_out: follow links that lead out of a real set\'s folder; with the option\'s opposite they are refused.
+      clouds: points that are drawn from the training faces' surfaces; by default none, as in the paper.
       synthetic: who synthetic faces are of, and what they perform.
     """
 
@@ -76,6 +76,7 @@ class FaceDataConfig:
     skip_damaged: bool = False
     links_out: bool = True
     verify: bool = False
+    clouds: CloudConfig = field(default_factory=CloudConfig)
     synthetic: SyntheticFaceConfig = field(default_factory=SyntheticFaceConfig)
 
 
@@ -143,28 +144,6 @@ def data_files(data: FaceDataConfig, face_set: FaceSet) -> dict[str, dict[str, s
     return {face_set.name: found}
 
 
-def constants_of(face_set: FaceSet, features: PointFeatureConfig) -> FaceConstants:
-    """Mean face, scale, counts and moments of the training set, which is read through once."""
-    total = np.zeros(face_set.neutrals.shape[1:], np.float64)
-    for i in track(range(len(face_set.train)), "reading training faces"):
-        total += face_set.train[i]["vertices"]
-    moments = np.zeros((len(face_set.train), 0), np.float32)
-    if features.harmonics:
-        moments = map_vertices(
-            lambda vertices: fourier_moments(vertices / face_set.scale, features.harmonics, features.period),
-            face_set.train,
-            "computing moments",
-        )
-    return FaceConstants(
-        mean_face=(total / len(face_set.train)).astype(np.float32),
-        scale=face_set.scale,
-        num_faces=len(face_set.train),
-        num_expressions=len(face_set.expressions),
-        moment_mean=moments.mean(0),
-        moment_deviation=float(np.sqrt(moments.var(0).sum())) / MOMENT_LENGTH,
-    )
-
-
 @dataclass(frozen=True)
 class FaceRun:
     """One run, ready to be trained.
@@ -172,7 +151,7 @@ class FaceRun:
     Attributes:
       config, options: as given.
       face_set: the data.
-      constants: of its training half.
+      constants, start: of its training half, and what training begins with.
       devices: that take part.
       folder: on disk.
       loop: the length of the run and its intervals.
@@ -182,6 +161,7 @@ class FaceRun:
     options: RunOptions
     face_set: FaceSet
     constants: FaceConstants
+    start: FaceStart
     devices: Sequence[jax.Device]
     folder: RunFolder
     loop: LoopConfig
@@ -191,6 +171,7 @@ class FaceRun:
         return ib_vae_learner(
             self.config.learner,
             self.constants,
+            self.start,
             steps_per_epoch=self.constants.num_faces / self.config.batch_size,
             num_steps=self.loop.num_steps,
             axis_name=AXIS,
@@ -239,8 +220,8 @@ def open_face_run(
     report_skipped(folder, options, face_set.skipped)
     report_copies(options, face_set.older_copies)
     report_data_files(options, data_files(config.data, face_set))
-    constants = constants_of(face_set, config.learner.model.encoder.features)
-    return FaceRun(config, options, face_set, constants, devices, folder, loop)
+    constants, start = face_constants(face_set, config.learner, config.data.clouds, seed=config.seed)
+    return FaceRun(config, options, face_set, constants, start, devices, folder, loop)
 
 
 def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
@@ -253,7 +234,10 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
     functions = face_functions(config.learner, run.constants)
     # A run whose evaluation was stopped needs no features of its training faces again.
     precompute = config.precompute and not (run.folder.checkpoints / str(run.loop.num_steps)).exists()
-    train, test = (_with_features(source, functions.features, precompute) for source in (face_set.train, face_set.test))
+    # Clouds are drawn anew in every step, and so are recombined people.
+    is_as_read = not config.data.clouds.points and not config.learner.recombination.share
+    train = _with_features(face_set.train, functions.features, precompute and is_as_read)
+    test = _with_features(face_set.test, functions.features, precompute)
     batches, dataset = training_batches(
         run.options,
         train,

@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from facedis_jax.errors import InputError
 from facedis_jax.inference.faces import codec_of
 from facedis_jax.learners import FaceConstants, IbVaeConfig, face_functions, ib_vae_learner
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
@@ -70,3 +71,20 @@ def test_labels_are_one_hot_times_level(trained, face_set):
     np.testing.assert_array_equal(labels, expected)
     assert labels.dtype == np.float32
     assert list(codec.label_names) == list(names)
+
+
+def test_the_vertices_as_points_have_the_codes_of_the_mesh(trained, face_set):
+    codec = trained[-1]
+    faces = face_set.train.take(np.arange(3))
+    labels = codec.labels(faces.expression, faces.level)
+    mean, logvar = codec.encode_points(list(faces.vertices), labels)
+    expected = codec.encode(faces.vertices, labels)
+    np.testing.assert_allclose(mean, expected[0], atol=1e-5)
+    np.testing.assert_allclose(logvar, expected[1], atol=1e-5)
+
+
+def test_fewer_points_than_centres_are_refused(trained, face_set):
+    codec = trained[-1]
+    labels = codec.labels(np.zeros(1, int), np.zeros(1))
+    with pytest.raises(InputError, match="points: expected 6 or more of a face, found 5"):
+        codec.encode_points([face_set.train.vertices[0, :5]], labels)

@@ -1,0 +1,77 @@
+"""Recombined people and exchanged codes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from facedis_jax.errors import InputError
+from facedis_jax.learners.recombination import RecombinationConfig, random_person, recombine
+
+RNG = np.random.default_rng(0)
+NEUTRALS = jnp.asarray(RNG.normal(0, 10, (5, 7, 3)), jnp.float32)
+SUBJECT = jnp.array([0, 1, 0, 2, 3, 0, 1, 4])
+OFFSETS = jnp.asarray(RNG.normal(0, 1, (8, 7, 3)), jnp.float32)
+FACES = NEUTRALS[SUBJECT] + OFFSETS
+PLACE = np.arange(8)
+
+
+def recombined(seed=0, **settings):
+    keys = jax.random.split(jax.random.key(seed), 16)
+    config = RecombinationConfig(**settings)
+    return recombine(keys[:8], keys[8 + PLACE // 2], FACES, NEUTRALS[SUBJECT], SUBJECT, NEUTRALS, config)
+
+
+def test_random_people_have_the_mean_and_the_covariance_of_the_neutrals():
+    keys = jax.random.split(jax.random.key(0), 40_000)
+    people = np.asarray(jax.vmap(random_person, (0, None))(keys, NEUTRALS), np.float64).reshape(len(keys), -1)
+    flat = np.asarray(NEUTRALS, np.float64).reshape(5, -1)
+    # Four deviations of the mean and of a covariance of so many draws.
+    spread = np.sqrt(np.diag(np.cov(flat.T)))
+    np.testing.assert_allclose((people.mean(0) - flat.mean(0)) / spread, 0, atol=4 / 200)
+    np.testing.assert_allclose((np.cov(people.T) - np.cov(flat.T)) / np.outer(spread, spread), 0, atol=4 * 1.5 / 200)
+
+
+@pytest.mark.parametrize("new_people", [0.0, 1.0])
+def test_both_faces_of_a_pair_wear_one_offset_and_have_their_codes_exchanged(new_people):
+    made = recombined(share=1.0, new_people=new_people)
+    worn = made.vertices - made.neutral
+    np.testing.assert_allclose(worn, OFFSETS[PLACE // 2 * 2], atol=2e-5)
+    assert made.offset_from.tolist() == (PLACE // 2 * 2).tolist()
+    assert made.identity_from.tolist() == PLACE.tolist()
+    assert made.expression_from.tolist() == [1, 0, 3, 2, 5, 4, 7, 6]
+    is_known = [(np.abs(NEUTRALS - person).max((1, 2)) < 1e-5).any() for person in made.neutral]
+    assert all(is_known) if not new_people else not any(is_known)
+
+
+def test_other_faces_are_decoded_with_another_face_of_the_same_person():
+    mates = np.array([recombined(seed, pairs=1.0).identity_from for seed in range(30)])
+    for place, subject in enumerate(SUBJECT.tolist()):
+        others = {other for other in PLACE.tolist() if SUBJECT[other] == subject and other != place}
+        assert set(mates[:, place].tolist()) == (others or {place})
+    made = recombined(pairs=1.0)
+    np.testing.assert_array_equal(made.vertices, FACES)
+    assert made.expression_from.tolist() == PLACE.tolist()
+
+
+def test_nobody_is_decoded_with_the_code_of_a_recombined_face_of_their_subject():
+    for seed in range(20):
+        made = recombined(seed, share=0.5, pairs=1.0)
+        is_new = np.abs(made.neutral - NEUTRALS[SUBJECT]).max((1, 2)) > 1e-5
+        mate = np.asarray(made.identity_from)
+        np.testing.assert_array_equal(mate[is_new], PLACE[is_new])
+        assert not is_new[mate[~is_new]].any()
+
+
+def test_nothing_is_recombined_by_default():
+    assert not RecombinationConfig().used
+    made = recombined()
+    np.testing.assert_array_equal(made.vertices, FACES)
+    assert made.identity_from.tolist() == made.expression_from.tolist() == PLACE.tolist()
+
+
+def test_shares_are_parts():
+    for name in ("share", "new_people", "exchange", "pairs"):
+        for value in (-0.1, 1.1):
+            with pytest.raises(InputError, match=name):
+                RecombinationConfig(**{name: value})
