@@ -13,6 +13,8 @@ Expected   Paper, on BU-3DFE: disentanglement 0.328 mm, reconstruction 1.628 mm.
 from dataclasses import replace
 
 from experiments import coma_ib
+from facedis_jax.learners.recombination import RecombinationConfig
+from facedis_jax.losses import IbVaeWeights
 from facedis_jax.runs.command_line import RunOptions, run_experiment
 from facedis_jax.runs.faces import FaceRunConfig, train_faces
 
@@ -27,9 +29,17 @@ def _preset(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:
     )
 
 
+def _for_new_people(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:
+    """The preset for people who were never seen: random ones in most of each batch, and little bottleneck on them."""
+    run = _preset(coma_ib.on_surfaces(base, RecombinationConfig(share=0.7, pairs=0.5)), num_subjects)
+    weights = IbVaeWeights(beta_id=1.0, lambda_2=5e-5, beta_mi=50.0)
+    optimiser = replace(run.learner.optimiser, learning_rate=1e-3)
+    return replace(run, learner=replace(run.learner, weights=weights, optimiser=optimiser))
+
+
 PRESETS = {
-    "tiny": _preset(coma_ib.TINY, num_subjects=12),
-    "demo": _preset(coma_ib.DEMO, num_subjects=100),
+    "tiny": _for_new_people(coma_ib.TINY_VERTICES, num_subjects=12),
+    "demo": _for_new_people(coma_ib.VERTICES, num_subjects=100),
     "paper": _preset(coma_ib.PAPER, num_subjects=100),
 }
 

@@ -60,10 +60,10 @@ class AblationConfig:
 # Fifty-four of them are trained at once: the moments of the whole cloud, which are computed before training, carry
 # almost all, and the transformer beside them is tiny.
 _SMALL = replace(
-    coma_ib.DEMO_MODEL,
+    coma_ib.VERTEX_MODEL,
     encoder=replace(
-        coma_ib.DEMO_MODEL.encoder,
-        features=replace(coma_ib.DEMO_MODEL.encoder.features, centres=(8, 4), neighbours=4),
+        coma_ib.VERTEX_MODEL.encoder,
+        features=replace(coma_ib.VERTEX_MODEL.encoder.features, centres=(8, 4), neighbours=4),
         embedding=8,
         width=16,
         attention_layers=1,
@@ -77,16 +77,16 @@ _DEMO_EPOCHS = 36.0
 
 PRESETS = {
     "tiny": AblationConfig(
-        run=replace(coma_ib.TINY, learner=replace(coma_ib.TINY.learner, model=_SMALL)),
+        run=replace(coma_ib.TINY_VERTICES, learner=replace(coma_ib.TINY_VERTICES.learner, model=_SMALL)),
         beta_mi=(0.0, 50.0),
         beta_id=(1.0, 10.0),
         seeds=2,
     ),
     "demo": AblationConfig(
         run=replace(
-            coma_ib.DEMO,
-            data=replace(coma_ib.DEMO.data, synthetic=SyntheticFaceConfig(num_subjects=6, frames=(10, 16))),
-            learner=replace(coma_ib.DEMO.learner, model=_SMALL, decay_epochs=_DEMO_EPOCHS * 350 / 300),
+            coma_ib.VERTICES,
+            data=replace(coma_ib.VERTICES.data, synthetic=SyntheticFaceConfig(num_subjects=6, frames=(10, 16))),
+            learner=replace(coma_ib.VERTICES.learner, model=_SMALL, decay_epochs=_DEMO_EPOCHS * 350 / 300),
             epochs=_DEMO_EPOCHS,
             batch_size=16,
         ),
