@@ -28,7 +28,7 @@ from facedis_jax.losses import (
     mutual_information_offset,
 )
 from facedis_jax.losses.information import Estimator
-from facedis_jax.losses.reconstruction import Reduction
+from facedis_jax.losses.reconstruction import Reduction, reconstruction_loss
 from facedis_jax.metrics import Average, average_vertex_distance
 from facedis_jax.models import FaceVae, FaceVaeConfig, PointFeatures, Posterior, point_features
 from facedis_jax.models.face_vae import FACE_STEP
@@ -422,6 +422,9 @@ def _loss(setup: _Setup, params: Any, state: IbVaeState, batch: Batch) -> tuple[
     full_mm, neutral_mm = (
         average_vertex_distance(prediction, target) * constants.scale for prediction, target in (faces[:2], faces[2:])
     )
+    if config.recombination.same_person:
+        difference = _between_faces(setup, params, state, posterior, labels, seen.same_person)
+        per_face = per_face + state.weights.lambda_1 * config.recombination.same_person * difference
     metrics = {
         "loss": Average.of(per_face),
         "reconstruction_mm": Average.of(full_mm),
@@ -430,6 +433,18 @@ def _loss(setup: _Setup, params: Any, state: IbVaeState, batch: Batch) -> tuple[
         "mutual_information_nats": Average.of(information, counted),
     }
     return per_face.mean(), (updates.get("batch_stats", {}), metrics)
+
+
+def _between_faces(
+    setup: _Setup, params: Any, state: IbVaeState, posterior: Posterior, labels: jax.Array | None, other: jax.Array
+) -> jax.Array:
+    """Squared difference [batch] of the neutrals predicted from each face and from another one of the same person."""
+    codes = jnp.split(posterior.mean, [setup.config.model.identity_latents], axis=-1)
+    variables = {"params": params, "batch_stats": state.batch_stats}
+    model = _model(setup.config, setup.constants, axis_name=setup.axis_name)
+    offsets: Any = model.apply(variables, *codes, labels, method="decode")
+    reduction, scale = setup.config.reduction, setup.constants.scale
+    return reconstruction_loss(offsets.identity, offsets.identity[other], reduction=reduction, scale=scale)
 
 
 def _keys(state: IbVaeState, purpose: int, places: jax.Array) -> jax.Array:
@@ -444,12 +459,12 @@ def _recombined(setup: _Setup, state: IbVaeState, batch: Batch, first: jax.Array
     place = jnp.arange(len(batch["vertices"]))
     config = setup.config.recombination
     if not config.used:
-        return Recombined(batch["vertices"], batch["neutral"], place, place, place)
+        return Recombined(batch["vertices"], batch["neutral"], place, place, place, place)
     if setup.start.neutrals is None:
         raise ValueError("people are recombined from the neutrals of the training set")
     return recombine(
         _keys(state, _FACES, first + place),
-        _keys(state, _PAIRS, first + place // 2 * 2),
+        _keys(state, _GROUPS, first + place // 4 * 4),
         batch["vertices"],
         batch["neutral"],
         batch["subject"],
@@ -459,7 +474,7 @@ def _recombined(setup: _Setup, state: IbVaeState, batch: Batch, first: jax.Array
 
 
 # What is drawn in a step beside the noise of the codes, which has the keys of the places in the batch themselves.
-_FACES, _PAIRS, _CLOUDS = range(1 << 30, (1 << 30) + 3)
+_FACES, _GROUPS, _CLOUDS = range(1 << 30, (1 << 30) + 3)
 
 
 def _training_features(

@@ -18,24 +18,28 @@ class RecombinationConfig:
     """How many faces of a batch are recombined; the default is none, as in the paper.
 
     Attributes:
-      share: part of each batch in which other people wear the offsets of true faces, two of them the same one.
+      share: part of each batch in which other people wear the offsets of true faces: of four faces, two people wear two
+        offsets each.
       new_people: part of these people who are drawn at random, by the mean and the covariance of the training set's
         neutrals; the others are people of the training set.
-      exchange: part of these pairs whose expression codes are exchanged before the full decoder.
+      exchange: part of these fours in which the two people's expression codes are exchanged before the full decoder.
       pairs: part of the other faces that are decoded with the identity code of another face of the same person, where
         the batch has one.
+      same_person: weight of the squared difference between the neutrals that are predicted from two faces of one
+        person, relative to that of the reconstructed face.
 
     Raises:
-      InputError: for parts below 0 or above 1.
+      InputError: for parts below 0 or above 1, or a weight below 0.
     """
 
     share: float = 0.0
     new_people: float = 1.0
     exchange: float = 1.0
     pairs: float = 0.0
+    same_person: float = 0.0
 
     def __post_init__(self) -> None:
-        check_least(self, share=0, new_people=0, exchange=0, pairs=0)
+        check_least(self, share=0, new_people=0, exchange=0, pairs=0, same_person=0)
         for name in ("share", "new_people", "exchange", "pairs"):
             if getattr(self, name) > 1:
                 raise InputError(name, "1 or less", str(getattr(self, name)))
@@ -47,12 +51,13 @@ class RecombinationConfig:
 
 
 class Recombined(NamedTuple):
-    """A batch that the codes of other faces are decoded with.
+    """A batch whose faces are decoded with the codes of others.
 
     Attributes:
       vertices, neutral: [batch, vertices, 3], mm.
       offset_from: [batch], of which face of the batch each shows the expression.
       identity_from, expression_from: [batch], with which faces' codes each is decoded.
+      same_person: [batch], another face of each one's person; the face itself where there is none.
     """
 
     vertices: jax.Array
@@ -60,6 +65,7 @@ class Recombined(NamedTuple):
     offset_from: jax.Array
     identity_from: jax.Array
     expression_from: jax.Array
+    same_person: jax.Array
 
 
 def random_person(key: jax.Array, neutrals: jax.Array) -> jax.Array:
@@ -84,7 +90,7 @@ def random_person(key: jax.Array, neutrals: jax.Array) -> jax.Array:
 
 def recombine(
     keys: jax.Array,
-    pair_keys: jax.Array,
+    group_keys: jax.Array,
     vertices: jax.Array,
     neutral: jax.Array,
     subject: jax.Array,
@@ -93,36 +99,41 @@ def recombine(
 ) -> Recombined:
     """A batch of which some faces are recombined.
 
-    The faces 2i and 2i + 1 are a pair: if they are recombined, both wear the offset of the first one from its neutral.
+    The faces 4i to 4i + 3 are a group. If it is recombined, its people wear, in this order, a and b the offset of the
+    first face from its neutral, then a and b that of the third.
 
     Args:
       keys: [batch], a key for each face.
-      pair_keys: [batch], a key for each pair, that of both its faces.
+      group_keys: [batch], a key for each group, that of all its faces.
       vertices, neutral: [batch, vertices, 3], mm.
       subject: [batch].
       neutrals: [subjects, vertices, 3] mm, of the training set.
       config: how many.
     """
     place = jnp.arange(len(vertices))
-    first = place // 2 * 2
-    other = jnp.minimum(place + 1 - 2 * (place % 2), len(vertices) - 1)
-    draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(pair_keys)
+
+    def at(other: jax.Array) -> jax.Array:
+        """Places of the group, and the face itself where the batch has no such place."""
+        return jnp.where(other < len(vertices), other, place)
+
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(group_keys)
     is_new, is_exchanged = draws[:, 0] < config.share, draws[:, 1] < config.exchange
-    people = jax.vmap(lambda key: _person(jax.random.fold_in(key, 0), neutrals, config.new_people))(keys)
-    offset_from = jnp.where(is_new, first, place)
+    who = jax.vmap(jax.random.fold_in)(group_keys, place % 2)
+    people = jax.vmap(lambda key: _person(key, neutrals, config.new_people))(who)
+    offset_from = jnp.where(is_new, place // 2 * 2, place)
     offsets = (vertices - neutral)[offset_from]
-    is_known = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < config.pairs
-    noise = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 2), place.shape))(keys)
     # Of the faces of the same person that are not recombined, one at random; the face itself where it is the only one.
-    same = (subject[:, None] == subject) & ~is_new & ((place[:, None] != place) | ~is_known[:, None])
-    mate = jnp.where(same.any(1), jnp.argmax(jnp.where(same, noise, -1), axis=1), place)
-    new = is_new[:, None, None]
+    chances = jax.vmap(lambda key: jax.random.uniform(key, (len(vertices) + 1,)))(keys)
+    same = (subject[:, None] == subject) & ~is_new & (place[:, None] != place)
+    mate = jnp.where(same.any(1), jnp.argmax(jnp.where(same, chances[:, 1:], -1), axis=1), place)
+    new, is_known = is_new[:, None, None], ~is_new & (chances[:, 0] < config.pairs)
     return Recombined(
         vertices=jnp.where(new, people + offsets, vertices),
         neutral=jnp.where(new, people, neutral),
         offset_from=offset_from,
-        identity_from=jnp.where(is_new | ~is_known, place, mate),
-        expression_from=jnp.where(is_new & is_exchanged, other, place),
+        identity_from=jnp.where(is_known, mate, place),
+        expression_from=jnp.where(is_new & is_exchanged, at(place ^ 1), place),
+        same_person=jnp.where(is_new, at(place ^ 2), mate),
     )
 
 

@@ -19,7 +19,7 @@ PLACE = np.arange(8)
 def recombined(seed=0, **settings):
     keys = jax.random.split(jax.random.key(seed), 16)
     config = RecombinationConfig(**settings)
-    return recombine(keys[:8], keys[8 + PLACE // 2], FACES, NEUTRALS[SUBJECT], SUBJECT, NEUTRALS, config)
+    return recombine(keys[:8], keys[8 + PLACE // 4], FACES, NEUTRALS[SUBJECT], SUBJECT, NEUTRALS, config)
 
 
 def test_random_people_have_the_mean_and_the_covariance_of_the_neutrals():
@@ -33,15 +33,29 @@ def test_random_people_have_the_mean_and_the_covariance_of_the_neutrals():
 
 
 @pytest.mark.parametrize("new_people", [0.0, 1.0])
-def test_both_faces_of_a_pair_wear_one_offset_and_have_their_codes_exchanged(new_people):
+def test_two_people_wear_two_offsets_and_have_their_codes_exchanged(new_people):
     made = recombined(share=1.0, new_people=new_people)
     worn = made.vertices - made.neutral
     np.testing.assert_allclose(worn, OFFSETS[PLACE // 2 * 2], atol=2e-5)
-    assert made.offset_from.tolist() == (PLACE // 2 * 2).tolist()
+    assert made.offset_from.tolist() == [0, 0, 2, 2, 4, 4, 6, 6]
     assert made.identity_from.tolist() == PLACE.tolist()
     assert made.expression_from.tolist() == [1, 0, 3, 2, 5, 4, 7, 6]
+    assert made.same_person.tolist() == [2, 3, 0, 1, 6, 7, 4, 5]
+    np.testing.assert_array_equal(made.neutral, made.neutral[made.same_person])
     is_known = [(np.abs(NEUTRALS - person).max((1, 2)) < 1e-5).any() for person in made.neutral]
     assert all(is_known) if not new_people else not any(is_known)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7])
+def test_groups_that_the_batch_cuts_are_made_of_what_is_there(size):
+    keys = jax.random.split(jax.random.key(0), 2 * size)
+    config = RecombinationConfig(share=1.0)
+    place = np.arange(size)
+    given = (FACES[:size], NEUTRALS[SUBJECT[:size]], SUBJECT[:size], NEUTRALS, config)
+    made = recombine(keys[:size], keys[size + place // 4], *given)
+    for others in (made.offset_from, made.expression_from, made.same_person):
+        assert ((np.asarray(others) >= 0) & (np.asarray(others) < size)).all()
+    np.testing.assert_allclose(made.neutral, made.neutral[made.same_person], atol=1e-5)
 
 
 def test_other_faces_are_decoded_with_another_face_of_the_same_person():
@@ -52,6 +66,7 @@ def test_other_faces_are_decoded_with_another_face_of_the_same_person():
     made = recombined(pairs=1.0)
     np.testing.assert_array_equal(made.vertices, FACES)
     assert made.expression_from.tolist() == PLACE.tolist()
+    np.testing.assert_array_equal(SUBJECT[made.same_person], SUBJECT)
 
 
 def test_nobody_is_decoded_with_the_code_of_a_recombined_face_of_their_subject():
@@ -71,7 +86,7 @@ def test_nothing_is_recombined_by_default():
 
 
 def test_shares_are_parts():
-    for name in ("share", "new_people", "exchange", "pairs"):
-        for value in (-0.1, 1.1):
+    for name in ("share", "new_people", "exchange", "pairs", "same_person"):
+        for value in (-0.1, 1.1)[: 1 if name == "same_person" else 2]:
             with pytest.raises(InputError, match=name):
                 RecombinationConfig(**{name: value})
