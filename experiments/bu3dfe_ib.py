@@ -31,8 +31,11 @@ def _preset(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:
 
 def _for_new_people(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:
     """The preset for people who were never seen: random ones in most of each batch, and little bottleneck on them."""
-    run = _preset(coma_ib.on_surfaces(base, RecombinationConfig(share=0.7, pairs=0.5)), num_subjects)
-    weights = IbVaeWeights(beta_id=1.0, lambda_2=5e-5, beta_mi=50.0)
+    run = _preset(
+        coma_ib.on_surfaces(base, RecombinationConfig(share=0.7, exchange=0.5, pairs=0.5, same_person=5.0)),
+        num_subjects,
+    )
+    weights = IbVaeWeights(beta_id=1.0, lambda_2=5e-5, beta_mi=10.0)
     optimiser = replace(run.learner.optimiser, learning_rate=1e-3)
     return replace(run, learner=replace(run.learner, weights=weights, optimiser=optimiser))
 

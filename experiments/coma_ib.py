@@ -80,18 +80,23 @@ def on_surfaces(base: FaceRunConfig, recombination: RecombinationConfig) -> Face
     )
 
 
+# A model that begins as a linear one needs fewer.
+_SURFACE_EPOCHS = 26.0
 # Twelve people who are all known: their offsets are worn by each other.
-_SURFACES = on_surfaces(VERTICES, RecombinationConfig(share=0.7, new_people=0.0, pairs=0.5))
+_SURFACES = on_surfaces(VERTICES, RecombinationConfig(share=0.7, new_people=0.0, pairs=0.5, same_person=5.0))
 DEMO = replace(
     _SURFACES,
     learner=replace(
         _SURFACES.learner,
-        # Twelve expressions, of which the weak ones are seen with as many latents.
-        model=replace(_SURFACES.learner.model, expression_latents=16),
-        # The bottleneck on identity as above; a tenth of the price of an expression's latent, or a raised brow would
-        # not be worth it.
+        # Twelve expressions, of which four latents leave the weak ones out.
+        model=replace(_SURFACES.learner.model, expression_latents=8),
+        # Twice the bottleneck on identity as above, and a tenth of the price of an expression's latent, or a raised
+        # brow would not be worth it.
         weights=IbVaeWeights(beta_id=5.0, lambda_2=5e-5, beta_mi=1000.0),
+        decay_epochs=_SURFACE_EPOCHS * 350 / 300,
+        rise_epochs=3.0,
     ),
+    epochs=_SURFACE_EPOCHS,
 )
 
 

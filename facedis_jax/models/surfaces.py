@@ -31,7 +31,7 @@ class SurfaceConfig:
     """
 
     anchors: int = 0
-    widths: tuple[float, ...] = (6.0, 12.0)
+    widths: tuple[float, ...] = (4.0, 10.0)
     depth: float = 15.0
     looks: int = 1
 
