@@ -20,10 +20,10 @@ import tyro
 from facedis_jax.data.ahead import num_cores
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.formats.settings import as_json
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with, typed_command
 from facedis_jax.runs.options import option_names
-from facedis_jax.runs.settings import as_json
 
 Config = TypeVar("Config", bound="BenchmarkOptions")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facedis_jax import load
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import Predictions, predict
@@ -18,9 +19,7 @@ from facedis_jax.reports.figures import save_figure
 from facedis_jax.reports.grids import grid_figure
 from facedis_jax.runs.command_line import exit_with
 from facedis_jax.runs.faces import FaceDataConfig, load_face_set
-from facedis_jax.runs.finished import load_run
 from facedis_jax.runs.options import parse_options
-from facedis_jax.training import RunFolder
 
 SIZE = (270, 300)  # pixels of one face as it is rendered
 DPI = 90  # of the strip, ten inches wide
@@ -44,9 +43,9 @@ class StripConfig:
 
 def draw_strip(config: StripConfig) -> int:
     """Draws the strip; returns the exit code."""
-    codec, _ = load_run(config.run)
-    faces = load_face_set(FaceDataConfig(), "coma")
-    if RunFolder.read(config.run).config["data"] != faces.content_hash:
+    model = load(config.run)
+    faces, codec = load_face_set(FaceDataConfig(), "coma"), model.codec
+    if model.origin.data_hash != faces.content_hash:
         raise InputError(config.run, "a run on the demo's synthetic faces", "one on other faces")
     held_out = predict(codec, faces.test, faces.neutrals)
     person = np.array([_strongest(faces, held_out, *PERSON)])

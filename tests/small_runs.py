@@ -9,13 +9,15 @@ import pytest
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_coma
+from facedis_jax.formats.settings import as_json
 from facedis_jax.inference.faces import codec_of
+from facedis_jax.inference.model_files import MODEL_FILE
 from facedis_jax.learners import IbVaeConfig, IbVaeState, OptimiserConfig, ib_vae_learner
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
+from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.face_constants import face_constants
-from facedis_jax.runs.faces import AXIS, MODEL_FILE, FaceDataConfig, FaceRunConfig, trained_faces
-from facedis_jax.runs.settings import as_json
+from facedis_jax.runs.faces import AXIS, FaceDataConfig, FaceRun, FaceRunConfig, trained_model
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, fit
 from tests.made_up_faces import made_up_face_model
 
@@ -62,22 +64,24 @@ def train(path: Path, face_set: FaceSet, config: FaceRunConfig) -> SmallRun:
     """A run of those settings, trained and saved."""
     learner_config = config.learner
     folder = RunFolder.open(path, {"experiment": "small", "data": "made up", "config": as_json(config)})
-    constants, _ = face_constants(face_set, learner_config, config.data.clouds)
+    constants, start = face_constants(face_set, learner_config, config.data.clouds)
     steps_per_epoch = constants.num_faces / config.batch_size
     num_steps = round(config.epochs * steps_per_epoch)
+    loop = LoopConfig(num_steps, checkpoint_every_steps=num_steps, evaluate_every_steps=num_steps, quiet=True)
     batches = train_batches(face_set.train, face_set.neutrals, batch_size=32, seed=0, num_threads=1)
     result = fit(
         ib_vae_learner(learner_config, constants, steps_per_epoch=steps_per_epoch, num_steps=num_steps, axis_name=AXIS),
         iter(batches),
         evaluation_batches(face_set.test, face_set.neutrals, batch_size=32),
         folder,
-        LoopConfig(num_steps, checkpoint_every_steps=num_steps, evaluate_every_steps=num_steps, quiet=True),
+        loop,
         key=jax.random.key(0),
         parallel=Parallel(jax.devices()[:1], axis_name=AXIS),
     )
     state = jax.device_get(result.state)
     codec = codec_of(learner_config, constants, state, face_set.expressions)
-    trained_faces(codec, constants, face_set).save(path / MODEL_FILE)
+    run = FaceRun(config, RunOptions(), face_set, constants, start, jax.devices()[:1], folder, loop)
+    trained_model(run, codec, state).save(path / MODEL_FILE)
     return SmallRun(path, config, face_set, state)
 
 

@@ -15,7 +15,7 @@ __all__ = ["COMMANDS", "main"]
 # By name, what a command does; each is a module of this package with a function `main(arguments)` that exits.
 COMMANDS: Mapping[str, str] = {
     "cache": "list prepared copies of data sets, and remove those that are of no use",
-    "edit": "edit faces with a finished run: neutral, other expressions, in-betweens, new faces",
+    "edit": "edit faces with a trained model: neutral, other expressions, in-betweens, new faces",
 }
 
 _HELP = """usage: facedis COMMAND ...

@@ -1,15 +1,15 @@
-"""Edit a face with a finished run: its neutral, another expression, another's expression, an in-between.
+"""Edit a face with a trained model: its neutral, another expression, another's expression, an in-between.
 
-Command    facedis edit --run RUN --output OUT ACTION ...
+Command    facedis edit --model RUN_OR_FILE --output OUT ACTION ...
 
 Examples
-           facedis edit --run RUN --output neutral.ply neutral --face face.ply
-           facedis edit --run RUN --output half.obj expression mouth_open --face face.ply
-           facedis edit --run RUN --output both.glb transfer --face who.ply --from what.ply
-           facedis edit --run RUN --output way.ply between --face one.ply --to two.ply --steps 5
-           facedis edit --run RUN --output new.ply sample --number 6 --seed 1
+           facedis edit --model RUN --output neutral.ply neutral --face face.ply
+           facedis edit --model RUN --output half.obj expression mouth_open --face face.ply
+           facedis edit --model RUN --output both.glb transfer --face who.ply --from what.ply
+           facedis edit --model RUN --output way.ply between --face one.ply --to two.ply --steps 5
+           facedis edit --model RUN --output new.ply sample --number 6 --seed 1
 
-Input      PLY, OBJ or WRL in the run's topology: its vertices and triangles, in their order.
+Input      PLY, OBJ or WRL in the model's topology: its vertices and triangles, in their order.
 
 Output     PLY, OBJ or GLB, and beside it an image, OUT with the ending .png. Several faces are numbered:
            way_1.ply, way_2.ply and so on. An action with --help shows its own options.
@@ -23,11 +23,12 @@ from typing import Annotated, Literal, NoReturn
 import tyro
 
 from facedis_jax.inference.face_editor import FaceEditor
+from facedis_jax.inference.load import load
 from facedis_jax.reports.faces.edited import EditedFaces, check_output, write_edited_faces
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
-from facedis_jax.runs.finished import load_run
-from facedis_jax.runs.options import parse_options
+from facedis_jax.runs.options import parse_options, typed_options
+from facedis_jax.runs.renamed import RENAMED_EDIT_OPTIONS, check_renamed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class FaceOptions:
       face: the face.
       align: move the face rigidly onto the training faces first, and back afterwards.
       keep_detail: add to the result what the codes cannot hold: how the face differs from its reconstruction.
-      label: for a run with labels, the expression that the face shows; without it the face counts as neutral.
+      label: for a model with labels, the expression that the face shows; without it the face counts as neutral.
       label_level: how much of it, 0 to 1.
     """
 
@@ -123,16 +124,16 @@ Action = (
 
 @dataclass(frozen=True)
 class EditOptions:
-    """What to do with which run.
+    """What to do with which model.
 
     Attributes:
-      run: the folder of a finished run (coma_ib, coma_cvae, bu3dfe_ib).
+      model: the folder of a finished run (coma_ib, coma_cvae, bu3dfe_ib), or its model.safetensors, wherever that is.
       output: the mesh to write: .ply, .obj or .glb.
       action: what to do.
       unit: of the coordinates in all files, in and out (GLB is in metres by its standard).
     """
 
-    run: Path
+    model: Path
     output: Path
     action: Action
     unit: Literal["mm", "cm", "dm", "m"] = "mm"
@@ -142,9 +143,9 @@ def edit(options: EditOptions) -> int:
     """Edits and writes, and prints the names of the files; returns the exit code."""
     check_output(options.output)
     check_back_end()
-    editor = FaceEditor(*load_run(options.run), options.unit)
+    editor = FaceEditor(load(options.model), options.unit)
     edited = edited_faces(editor, options.action)
-    for path in write_edited_faces(options.output, edited, editor.trained.triangles, options.unit):
+    for path in write_edited_faces(options.output, edited, editor.model.triangles, options.unit):
         print(path)
     return 0
 
@@ -158,7 +159,7 @@ def edited_faces(editor: FaceEditor, action: Action) -> EditedFaces:
     if isinstance(action, Sample):
         faces = editor.sample(action.number, action.seed)
         return EditedFaces(faces, [f"sample {i + 1}" for i in range(len(faces))])
-    labels = editor.labels(action.label, action.label_level)
+    labels = editor.model.labels(action.label, action.label_level)
     face = editor.encode(action.face, labels, align=action.align, keep_detail=action.keep_detail)
     before = {"input": face.vertices[0]}
     if isinstance(action, Neutral):
@@ -167,11 +168,11 @@ def edited_faces(editor: FaceEditor, action: Action) -> EditedFaces:
         caption = f"{action.name.replace('_', ' ')}, {action.level:.0%}"
         return EditedFaces(editor.expression(face, action.name, action.level), [caption], before, pose=face.pose)
     if isinstance(action, Transfer):
-        labels = editor.labels(action.donor_label, action.donor_label_level, where="from_label")
+        labels = editor.model.labels(action.donor_label, action.donor_label_level, where="from_label")
         donor = editor.encode(action.donor, labels, align=action.align)
         before["expression of"] = donor.vertices[0]
         return EditedFaces(editor.transfer(face, donor), ["result"], before, pose=face.pose)
-    labels = editor.labels(action.to_label, action.to_label_level, where="to_label")
+    labels = editor.model.labels(action.to_label, action.to_label_level, where="to_label")
     other = editor.encode(action.to, labels, align=action.align, keep_detail=action.keep_detail)
     amounts, faces = editor.between(face, other, action.steps)
     captions = [f"{amount:.0%}" for amount in amounts]
@@ -184,9 +185,10 @@ def main(arguments: Sequence[str]) -> NoReturn:
     flags = (tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
     kinds = (Neutral, Expression, Transfer, Between, Sample)
     names = {"unit", "from_label", "from_label_level", *(field.name for kind in kinds for field in fields(kind))}
-    exit_with(
-        lambda: edit(
-            parse_options(EditOptions, args=arguments, prog="facedis edit", description=__doc__, config=flags)
-        ),
-        [f"--{name.replace('_', '-')}" for name in sorted(names)],
-    )
+    known = [f"--{name.replace('_', '-')}" for name in sorted(names)]
+
+    def command() -> int:
+        check_renamed(typed_options(arguments), [*known, "--model", "--output"], RENAMED_EDIT_OPTIONS)
+        return edit(parse_options(EditOptions, args=arguments, prog="facedis edit", description=__doc__, config=flags))
+
+    exit_with(command, known)

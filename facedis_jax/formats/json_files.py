@@ -38,6 +38,11 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_text(path, json.dumps(to_jsonable(value), indent=2, allow_nan=False) + "\n")
 
 
+def to_json(value: Any) -> str:
+    """A value as JSON text in one line; what is not finite becomes null."""
+    return json.dumps(to_jsonable(value), allow_nan=False)
+
+
 def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file.
 
@@ -47,11 +52,30 @@ def read_json(path: str | os.PathLike) -> Any:
     size = file_size(Path(path), "a JSON file")
     if size > _LARGEST_JSON:
         raise InputError(path, f"a JSON file of at most {_LARGEST_JSON >> 20} MiB", f"{size} bytes")
-    too_deep = InputError(path, f"JSON values at most {_DEEPEST_JSON} deep", "deeper ones")
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(path, "a JSON file", reason(error)) from error
+    return parse_json(text, path)
+
+
+def parse_json(text: str, where: str | os.PathLike) -> Any:
+    """The value that a JSON text of bounded size stands for.
+
+    Args:
+      text: as long as a JSON file may be.
+      where: the file that it is from, for errors.
+
+    Raises:
+      InputError: if it is not JSON, or is larger or deeper than what this program writes.
+    """
+    if len(text) > _LARGEST_JSON:
+        raise InputError(where, f"JSON of at most {_LARGEST_JSON >> 20} MiB", f"{len(text)} letters")
+    too_deep = InputError(where, f"JSON values at most {_DEEPEST_JSON} deep", "deeper ones")
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InputError(where, "a JSON file", reason(error)) from error
     except RecursionError:
         raise too_deep from None
     if _is_deeper(value, _DEEPEST_JSON):

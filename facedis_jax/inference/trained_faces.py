@@ -1,19 +1,18 @@
 """The training faces of a finished run, as codes: what editing needs in place of the data set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from facedis_jax.errors import InputError
+from facedis_jax.formats.settings import from_json
+from facedis_jax.inference.model_files import ModelFile
 from facedis_jax.learners import FaceConstants
-from facedis_jax.models.surfaces import CloudConfig
-from facedis_jax.training.arrays import load_arrays, save_arrays
 
-_MOST_BYTES_OF_NAMES = 1 << 20
-# Constants of a model that begins as a linear one, or looks twice.
-_LINEAR = ("estimate", "look_kernel", "look_mean", "look_basis", "look_side")
+# No scan has as many.
+_MOST_POINTS = 10_000_000
+_ARRAYS = ("triangles", "neutrals", "codes", "subject", "expression", "level")
 
 
 @dataclass(frozen=True)
@@ -40,98 +39,106 @@ class TrainedFaces:
     expression: np.ndarray
     level: np.ndarray
 
-    def save(self, path: Path) -> None:
-        """Writes one `.npz` of plain arrays, whole or not at all."""
-        constants = self.constants
-        save_arrays(
-            path,
-            {
-                "mean_face": constants.mean_face,
-                "scale": constants.scale,
-                "num_faces": constants.num_faces,
-                "moment_mean": constants.moment_mean,
-                "moment_deviation": constants.moment_deviation,
-                "cloud_points": constants.clouds.points,
-                **{name: array for name in _LINEAR if (array := getattr(constants, name)) is not None},
-                "triangles": self.triangles,
-                "subjects": np.array(self.subjects),
-                "expressions": np.array(self.expressions),
-                "neutrals": self.neutrals,
-                "codes": self.codes,
-                "subject": self.subject,
-                "expression": self.expression,
-                "level": self.level,
-            },
-        )
+    def card(self) -> dict[str, Any]:
+        """What a model file's card says of it: names, and the constants that are no arrays."""
+        constants = {field.name: getattr(self.constants, field.name) for field in fields(self.constants)}
+        plain = {name: value for name, value in constants.items() if not _is_array(name) and value is not None}
+        return {
+            "subjects": list(self.subjects),
+            "expressions": list(self.expressions),
+            "constants": {name: asdict(value) if is_dataclass(value) else value for name, value in plain.items()},  # type: ignore[arg-type]
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a model file holds of it beside the card, by name."""
+        constants = {field.name: getattr(self.constants, field.name) for field in fields(self.constants)}
+        return {
+            **{f"constants/{name}": _narrow(constants[name]) for name in constants if _is_array(name, constants[name])},
+            **{name: _narrow(getattr(self, name)) for name in _ARRAYS},
+        }
 
     @classmethod
-    def load(cls, path: Path) -> "TrainedFaces":
-        """Reads what `save` wrote.
+    def from_file(cls, file: ModelFile, num_latents: int) -> "TrainedFaces":
+        """Of a model file, with codes of so many latents.
 
         Raises:
-          InputError: the file is missing or something else.
+          InputError: something is missing, or its parts do not belong together.
         """
-        expected = "the model file of a finished run"
-        arrays = load_arrays(path, expected)
-        try:
-            _check_shapes(arrays)
-            expressions = [str(name) for name in arrays["expressions"]]
-            return cls(
-                constants=FaceConstants(
-                    mean_face=arrays["mean_face"],
-                    scale=float(arrays["scale"]),
-                    num_faces=int(arrays["num_faces"]),
-                    num_expressions=len(expressions),
-                    moment_mean=arrays["moment_mean"],
-                    moment_deviation=float(arrays["moment_deviation"]),
-                    triangles=arrays["triangles"],
-                    # How clouds are drawn matters in training alone.
-                    clouds=CloudConfig(points=int(arrays["cloud_points"]), least=1),
-                    **{name: arrays.get(name) for name in _LINEAR},
-                ),
-                subjects=[str(name) for name in arrays["subjects"]],
-                expressions=expressions,
-                **{name: arrays[name] for name in ("triangles", "neutrals", "codes", "subject", "expression", "level")},
-            )
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise InputError(path, expected, ascii(f"{error}"[:200])[1:-1]) from error
+        subjects, expressions = file.names("subjects"), file.names("expressions")
+        constants = _constants(file)
+        vertices, faces = len(constants.mean_face), len(file.array("codes", (-1, num_latents), "f"))
+        if constants.num_expressions != len(expressions):
+            raise file.refusal(f"{len(expressions)} expressions, where its constants have {constants.num_expressions}")
+        found = {
+            "triangles": file.array("triangles", (-1, 3), "i"),
+            "neutrals": file.array("neutrals", (len(subjects), vertices, 3), "f"),
+            "codes": file.array("codes", (faces, num_latents), "f"),
+            "subject": file.array("subject", (faces,), "i"),
+            "expression": file.array("expression", (faces,), "i"),
+            "level": file.array("level", (faces,), "f"),
+        }
+        for name, count in {"triangles": vertices, "subject": len(subjects), "expression": len(expressions)}.items():
+            if found[name].size and not 0 <= found[name].min() <= found[name].max() < count:
+                raise file.refusal(f"{name} beyond {count}")
+        if not faces:
+            raise file.refusal("no codes of faces")
+        return cls(constants=constants, subjects=subjects, expressions=expressions, **found)
 
 
-def _check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises a ValueError where the arrays of a file do not belong together."""
-    for name in ("subjects", "expressions"):
-        array = arrays[name]
-        if array.dtype.kind != "U" or array.ndim != 1 or array.nbytes > _MOST_BYTES_OF_NAMES:
-            raise ValueError(f"{name} that are no short list of names")
-    vertices, subjects = len(arrays["mean_face"]), len(arrays["subjects"])
-    faces, latents = arrays["codes"].shape
-    wanted: dict[str, tuple[tuple[int, ...], str]] = {
-        "mean_face": ((vertices, 3), "f"),
-        "triangles": ((len(arrays["triangles"]), 3), "iu"),
-        "neutrals": ((subjects, vertices, 3), "f"),
-        "codes": ((faces, latents), "f"),
-        "subject": ((faces,), "iu"),
-        "expression": ((faces,), "iu"),
-        "level": ((faces,), "f"),
-    }
-    if "estimate" in arrays:
-        wanted["estimate"] = ((arrays["moment_mean"].size + 1, latents), "f")
-    if "look_kernel" in arrays:
-        codes, anchors = arrays["look_kernel"].shape[1], len(arrays["look_side"])
-        wanted["look_kernel"] = ((len(arrays["look_kernel"]), codes), "f")
-        wanted["look_mean"], wanted["look_side"] = ((anchors, 5, 3), "f"), ((anchors,), "f")
-        wanted["look_basis"] = ((codes, anchors, 5, 3), "f")
-    if not 0 <= int(arrays["cloud_points"]) < 2**31:
-        raise ValueError("clouds of no number of points")
-    for name, (shape, kinds) in wanted.items():
-        array = arrays[name]
-        if array.shape != shape or array.dtype.kind not in kinds:
-            raise ValueError(f"{name} of another shape or type")
-        if kinds == "f" and not np.isfinite(array).all():
-            raise ValueError(f"NaN or infinite numbers in {name}")
-    most = {"triangles": vertices, "subject": subjects, "expression": len(arrays["expressions"])}
-    for name, count in most.items():
-        if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < count:
-            raise ValueError(f"{name} beyond {count}")
-    if not 1 <= int(arrays["num_faces"]) < 2**31 or not np.isfinite(float(arrays["scale"])):
-        raise ValueError("no faces, or faces of no size")
+def _constants(file: ModelFile) -> FaceConstants:
+    """The constants of a file: arrays by their names, all else from the card."""
+    saved = file.card.get("constants")
+    if not isinstance(saved, Mapping):
+        raise file.refusal("no constants")
+    found: dict[str, Any] = {}
+    for field in fields(FaceConstants):
+        hint, key = _HINTS[field.name], f"constants/{field.name}"
+        missing = key not in file.arrays if _is_array(field.name) else field.name not in saved
+        if missing and type(None) in get_args(hint):
+            found[field.name] = None
+        elif not _is_array(field.name):
+            found[field.name] = from_json(hint, saved.get(field.name), where=file.path, key=f"constants.{field.name}")
+        elif missing:
+            raise file.refusal(f"no {key}")
+        else:
+            found[field.name] = file.arrays[key]
+    if found["mean_face"].ndim != 2 or found["mean_face"].shape[1:] != (3,) or not len(found["mean_face"]):
+        raise file.refusal("a mean face of another shape")
+    if not (1 <= found["num_faces"] < 2**31 and found["scale"] > 0 and found["moment_deviation"] >= 0):
+        raise file.refusal("no faces, or faces of no size")
+    constants = FaceConstants(**found)
+    _check_surface(file, constants)
+    return constants
+
+
+def _check_surface(file: ModelFile, constants: FaceConstants) -> None:
+    """Raises an InputError where what a model knows of surfaces does not belong together."""
+    vertices, triangles = len(constants.mean_face), constants.triangles
+    if triangles is not None:
+        file.array("constants/triangles", (-1, 3), "i")
+        if triangles.size and not 0 <= triangles.min() <= triangles.max() < vertices:
+            raise file.refusal(f"triangles beyond {vertices}")
+    if constants.clouds.points > _MOST_POINTS:
+        raise file.refusal(f"clouds of {constants.clouds.points} points")
+    moments = constants.moment_mean.size
+    if constants.estimate is not None:
+        file.array("constants/estimate", (moments + 1, -1), "f")
+    if constants.look_kernel is not None:
+        codes = file.array("constants/look_kernel", (-1, -1), "f").shape[1]
+        anchors = len(file.array("constants/look_side", (-1,), "f"))
+        file.array("constants/look_mean", (anchors, 5, 3), "f")
+        file.array("constants/look_basis", (codes, anchors, 5, 3), "f")
+
+
+_HINTS = get_type_hints(FaceConstants)
+
+
+def _is_array(name: str, value: Any = ()) -> bool:
+    """Whether a constant is an array, and there."""
+    return np.ndarray in (_HINTS[name], *get_args(_HINTS[name])) and value is not None
+
+
+def _narrow(array: Any) -> np.ndarray:
+    """The array as float32 or int32, of which models are made."""
+    found = np.asarray(array)
+    return found.astype(np.float32 if found.dtype.kind == "f" else np.int32)

@@ -20,10 +20,20 @@ from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_bu3d
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import encode_faces, evaluate, face_errors, predict, register
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.inference.face_model import FaceParams, TrainedFaceModel
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.kept_codes import KeptCodes
+from facedis_jax.inference.model_files import MODEL_FILE
 from facedis_jax.inference.trained_faces import TrainedFaces
-from facedis_jax.learners import FaceConstants, FaceStart, IbVaeConfig, Learner, face_functions, ib_vae_learner
+from facedis_jax.learners import (
+    FaceConstants,
+    FaceStart,
+    IbVaeConfig,
+    IbVaeState,
+    Learner,
+    face_functions,
+    ib_vae_learner,
+)
 from facedis_jax.models import point_features
 from facedis_jax.models.surfaces import CloudConfig
 from facedis_jax.reports.faces.report import FaceResults, write_face_report
@@ -40,6 +50,7 @@ from facedis_jax.runs.command_line import (
     typed_command,
 )
 from facedis_jax.runs.face_constants import face_constants
+from facedis_jax.runs.origins import origin_of
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.settings import identity
 from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, check_batch_size, fit
@@ -47,7 +58,6 @@ from facedis_jax.training.arrays import weights_hash
 from facedis_jax.training.logs import read_metrics
 
 AXIS = "devices"
-MODEL_FILE = "model.npz"
 CODES_FILE = "evaluation.npz"
 
 
@@ -279,7 +289,7 @@ def train_faces(name: str, config: FaceRunConfig, options: RunOptions, arrangeme
         model = weights_hash({"params": result.state.params, "batch_stats": result.state.batch_stats})
         kept = KeptCodes(run.folder.path / CODES_FILE, model)
         codec = kept.codec(codec)
-        trained_faces(codec, run.constants, run.face_set).save(run.folder.path / MODEL_FILE)
+        trained_model(run, codec, result.state).save(run.folder.path / MODEL_FILE)
         report_faces(run, codec, result, arrangement, title=title)
         kept.remove()
     return 0
@@ -325,6 +335,20 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
         command=typed_command(),
     )
     say(run.options, f"report: {folder.report_file}")
+
+
+def trained_model(run: FaceRun, codec: FaceCodec, state: IbVaeState) -> TrainedFaceModel:
+    """A run's model, to be handed over."""
+    config, face_set = run.config, run.face_set
+    origin = origin_of(
+        run.folder.config["experiment"],
+        config.data,
+        name=face_set.name,
+        content_hash=face_set.content_hash,
+        seed=config.seed,
+    )
+    params = FaceParams(state.params, state.batch_stats)
+    return TrainedFaceModel.of(config.learner, params, trained_faces(codec, run.constants, face_set), origin)
 
 
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:

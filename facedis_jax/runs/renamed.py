@@ -24,6 +24,9 @@ RENAMED_OPTIONS: Mapping[str, str] = {
     "--fine-tuning.evaluation-images": "--fine-tuning.evaluation-examples",
 }
 
+# The same of `facedis edit`.
+RENAMED_EDIT_OPTIONS: Mapping[str, str] = {"--run": "--model"}
+
 # The same for groups of options, a part of a name before its last: --data.videos.zoom is --data.synthetic.zoom today.
 RENAMED_GROUPS: Mapping[str, str] = {
     "photographs": "synthetic",
@@ -79,17 +82,18 @@ def new_key(key: str) -> str | None:
     return None if new is None else new.removeprefix("--").replace("-", "_")
 
 
-def check_renamed(typed: Collection[str], known: Collection[str]) -> None:
+def check_renamed(typed: Collection[str], known: Collection[str], renamed: Mapping[str, str] | None = None) -> None:
     """Checks that a command line uses no option by a name that it no longer has.
 
     Args:
       typed: the options that were given.
       known: the options that there are, such as "--learner.langevin.num-steps".
+      renamed: as of `new_name`.
 
     Raises:
       InputError: it does; the line gives the new name.
     """
     for option in typed:
-        new = None if option in known else new_name(option)
+        new = None if option in known else new_name(option, renamed)
         if new is not None:
             raise InputError(option, f"its new name {new}", "the old one")

@@ -14,22 +14,23 @@ from facedis_jax.cli.edit import Between, EditOptions, Expression, Neutral, Samp
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, read_mesh, write_mesh
 from facedis_jax.inference.face_editor import FaceEditor
-from facedis_jax.runs.finished import load_run
+from facedis_jax.inference.face_model import DecodedFaces, FaceModelFunctions
+from facedis_jax.inference.load import load
 
 TURN = np.float32([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # a quarter, about the vertical axis
 
 
-load_once = functools.cache(load_run)
+load_once = functools.cache(load)
 
 
 @pytest.fixture(autouse=True)
 def _each_run_is_loaded_once(monkeypatch):
-    monkeypatch.setattr("facedis_jax.cli.edit.load_run", load_once)
+    monkeypatch.setattr("facedis_jax.cli.edit.load", load_once)
 
 
 @pytest.fixture(scope="module")
 def editor(plain_run):
-    return FaceEditor(*load_once(plain_run.path))
+    return FaceEditor(load_once(plain_run.path))
 
 
 def strongest(face_set, subject, expression):
@@ -83,8 +84,8 @@ def test_the_neutral_is_nearer_to_the_persons_neutral_than_the_input(editor, fil
 
 @pytest.mark.parametrize("kind", ["plain_run", "labelled_run"])
 def test_a_named_expression_grows_with_its_level(kind, request, files, small_face_set):
-    editor = FaceEditor(*load_once(request.getfixturevalue(kind).path))
-    face = editor.encode(files[0], editor.labels(None, 1.0), align=False)
+    editor = FaceEditor(load_once(request.getfixturevalue(kind).path))
+    face = editor.encode(files[0], editor.model.labels(None, 1.0), align=False)
     neutral = editor.neutral(face)
     without, weak, strong = (editor.expression(face, "high_smile", level) for level in (0.0, 0.5, 1.0))
     assert 0.2 * distance(strong, without) < distance(weak, without) < 0.8 * distance(strong, without)
@@ -97,30 +98,32 @@ def test_expression_codes_are_those_of_strong_training_faces(editor):
     """Neutral at (1, 1), a smile at (1, 3), and under one name sides at (-2, 1) and, more often, (4, 1)."""
     codes = [(1, 1), (1, 1), (1, 3.1), (1, 2.9), (1, 2), (-2, 1), (4, 0.9), (4, 1.0), (4, 1.1)]
     known = replace(
-        editor.trained,
+        editor.model.trained,
         expressions=("high_smile", "mouth_side", "unseen"),
         codes=np.array([(7, *code) for code in codes], np.float32),
         expression=np.array([0, 1, 0, 0, 0, 1, 1, 1, 1]),
         level=np.float32([0, 0.05, 0.8, 0.79, 0.4, 1, 1, 1, 0.95]),
     )
-    codec = replace(editor.codec, identity_latents=1, expression_latents=2)
-    named = FaceEditor(codec, known).named_expression
+    config = editor.model.config
+    config = replace(config, model=replace(config.model, identity_latents=1, expression_latents=2))
+    named = replace(editor.model, config=config, trained=known).expression_code
     for name, level, expected in [
         ("high_smile", 0.0, (1, 1)),
         ("high_smile", 0.5, (1, 2)),
         ("high_smile", 1.0, (1, 3)),
         ("mouth_side", 1.0, (4, 1)),
     ]:
-        np.testing.assert_allclose(named(name, level)[0], [expected], rtol=1e-6)
+        np.testing.assert_allclose(named(name, level)[0], expected, rtol=1e-6)
     with pytest.raises(InputError, match="unseen"):
         named("unseen", 1.0)
 
 
 def test_a_transfer_joins_one_person_and_the_others_expression(editor, files):
     one, two = (editor.encode(path, None, align=False) for path in files)
-    own = editor.transfer(one, one)
-    np.testing.assert_array_equal(own, editor.codec.decode(one.identity, one.expression, None)[0])
-    np.testing.assert_array_equal(editor.transfer(one, two), editor.codec.decode(one.identity, two.expression, None)[0])
+    own, model = editor.transfer(one, one), editor.model
+    for donor in (one, two):
+        expected = model.functions.decode(model.params, one.codes.identity.mean, donor.codes.expression.mean, None)
+        np.testing.assert_array_equal(editor.transfer(one, donor), expected.full)
     assert distance(own, editor.transfer(one, two)) > 0.5
 
 
@@ -144,12 +147,13 @@ def test_samples_follow_the_seed(editor):
 def test_samples_have_the_spread_of_the_codes(editor):
     """With a decoder that shows its codes as they are, samples have their mean and spread, to Monte Carlo error."""
 
-    def show(z_identity, z_expression, labels):
+    def show(params, z_identity, z_expression, labels):
         codes = np.concatenate([z_identity, z_expression], axis=1)
-        return codes, codes
+        return DecodedFaces(codes, codes)
 
-    samples = FaceEditor(replace(editor.codec, decode=show), editor.trained).sample(100, 0)
-    codes = editor.trained.codes
+    functions = FaceModelFunctions(editor.model.functions.encode, show)
+    samples = FaceEditor(replace(editor.model, functions=functions)).sample(100, 0)
+    codes = editor.model.trained.codes
     # Four standard errors of the mean and of the standard deviation of 100 draws.
     assert (np.abs(samples.mean(0) - codes.mean(0)) < 4 * codes.std(0) / np.sqrt(100)).all()
     assert (np.abs(samples.std(0) / codes.std(0) - 1) < 4 / np.sqrt(2 * 100)).all()
@@ -182,8 +186,11 @@ def test_a_face_elsewhere_is_refused_or_aligned(editor, plain_run, files, faces,
 
 
 def test_labels_matter_to_a_run_with_labels(labelled_run, files):
-    editor = FaceEditor(*load_once(labelled_run.path))
-    codes = [editor.encode(files[0], editor.labels(name, 1.0), align=False).expression for name in (None, "mouth_open")]
+    editor = FaceEditor(load_once(labelled_run.path))
+    codes = [
+        editor.encode(files[0], editor.model.labels(name, 1.0), align=False).codes.expression.mean
+        for name in (None, "mouth_open")
+    ]
     assert np.abs(codes[0] - codes[1]).max() > 1e-3
 
 
@@ -283,7 +290,7 @@ def command(monkeypatch):
 
 @pytest.mark.parametrize(("name", "code"), [("mouth_open", 0), ("grin", 2)])
 def test_the_command_line(plain_run, files, tmp_path, command, capsys, name, code):
-    words = ["--run", plain_run.path, "expression", name, "--level", "0.5", "--face", files[0], "--keep-detail"]
+    words = ["--model", plain_run.path, "expression", name, "--level", "0.5", "--face", files[0], "--keep-detail"]
     assert command(*words, "--output", tmp_path / "out.ply") == code
     assert (tmp_path / "out.ply").exists() == (code == 0)
     errors = capsys.readouterr().err
@@ -310,11 +317,27 @@ def test_errors_name_the_options(plain_run, labelled_run, files, faces, small_fa
         ),
         (labelled_run, ["between", "--face", one, "--to", two, "--to-label", "grin"], "--to-label: expected one of"),
     ]:
-        assert command("--run", run.path, "--output", tmp_path / "out.ply", *words) == 2
+        assert command("--model", run.path, "--output", tmp_path / "out.ply", *words) == 2
         errors = capsys.readouterr().err
         assert re.match(f"error: {line}", errors), errors
         assert errors.count("\n") == 1
     assert not (tmp_path / "out.ply").exists()
+
+
+def test_the_old_name_of_an_option_gives_the_new_one(plain_run, command, capsys):
+    assert command("--run", plain_run.path, "--output", "out.ply", "sample") == 2
+    assert capsys.readouterr().err == "error: --run: expected its new name --model, found the old one\n"
+
+
+def test_a_run_that_is_not_finished_and_a_name_that_is_unknown_are_one_line(tmp_path, command, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "begun").mkdir(parents=True)
+    (tmp_path / "runs" / "begun" / "config.json").write_text("{}")
+    for name, line in (("runs/begun", "a finished run"), ("smile", "a model file, the folder of a finished run")):
+        assert command("--model", name, "--output", "out.ply", "sample") == 2
+        errors = capsys.readouterr().err
+        assert errors.startswith(f"error: {name}: expected {line}, found")
+        assert errors.count("\n") == 1
 
 
 def test_an_action_shows_its_options(command, capsys):

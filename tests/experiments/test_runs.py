@@ -77,7 +77,7 @@ def test_the_main_job_on_a_coma_folder(coma_folder, tmp_path, capsys):
     assert lines[-1]["split"] == "test"
     np.testing.assert_allclose(lines[-1]["reconstruction_mm"], results["reconstruction_mm"]["mean"], rtol=1e-4)
     assert len(ShownPage((run / "report.html").read_text()).images) == len(list((run / "figures").iterdir())) >= 6
-    assert {path.name for path in run.iterdir()} >= {"config.json", "checkpoints", "figures", "model.npz"}
+    assert {path.name for path in run.iterdir()} >= {"config.json", "checkpoints", "figures", "model.safetensors"}
 
     # The same command on a finished run trains no more and measures the same.
     metrics = (run / "metrics.jsonl").read_bytes()

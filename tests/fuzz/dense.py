@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import struct
 import zipfile
 import zlib
@@ -134,6 +135,18 @@ def weights() -> Seeds:
             archive.writestr(f"{i}.npy", empty)
     bombs = [_archive({}, "a", (size,), "u1") for size in (1 << 22, 9 << 19, 1 << 26, 1 << 29)]
     return [("model.npz", content) for content in (*bombs, many.getvalue())]
+
+
+def models() -> Seeds:
+    """Headers of very many arrays, of long shapes and of long cards."""
+    item = '"%x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
+    many = ",".join(item % i for i in range(_SIZE // 80))
+    long = '"a":{"dtype":"U8","shape":[%s0],"data_offsets":[0,0]}' % ("1," * (_SIZE // 3))
+    cards = [
+        json.dumps({"__metadata__": {"card": _full(piece)[: 1 << 20].decode()}})[1:-1] for piece in (b"[],", b"[", b"a")
+    ]
+    heads = [b"{" + text.encode() + b"}" for text in (many, long, *cards)]
+    return [("model.safetensors", len(head).to_bytes(8, "little") + head) for head in heads]
 
 
 def images() -> Seeds:

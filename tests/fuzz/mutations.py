@@ -184,6 +184,33 @@ _VALUES: tuple[Any, ...] = (
 )
 
 
+def mutate_tensors(random: Random, data: bytes) -> bytes:
+    """Changes the header of a safetensors file, its card, what they say of its length, or its numbers."""
+    length = int.from_bytes(data[:8], "little")
+    head, body = data[8 : 8 + length], data[8 + length :]
+    try:
+        header = json.loads(head)
+        card = header["__metadata__"]["card"].encode()
+    except Exception:
+        return mutate(random, data)
+    match random.randrange(5):
+        case 0:
+            head = mutate_json(random, head)
+        case 1:
+            length = random.choice((length + random.choice((-1, 1, 8)), *_INTEGERS))
+            return length.to_bytes(8, "little") + head + body
+        case 2:
+            at = 4 * random.randrange(max(1, len(body) // 4))
+            word = random.choice((b"\0\0\xc0\x7f", b"\0\0\x80\xff", b"\xff\xff\x7f\x7f", b"\xff" * 4))
+            body = body[:at] + word + body[at + 4 :]
+        case _:
+            for _ in range(random.choice((1, 1, 3))):
+                card = mutate_json(random, card)
+            header["__metadata__"]["card"] = card.decode("utf-8", "replace")
+            head = json.dumps(header).encode()
+    return len(head).to_bytes(8, "little") + head + body
+
+
 def mutate_json(random: Random, data: bytes) -> bytes:
     """Replaces, repeats or removes a value of a JSON document, or nests it a thousand levels deep."""
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fuzz import dense, seeds
-from tests.fuzz.mutations import Mutation, mutate, mutate_gzip, mutate_json, mutate_png, mutate_zip
+from tests.fuzz.mutations import Mutation, mutate, mutate_gzip, mutate_json, mutate_png, mutate_tensors, mutate_zip
 from tests.fuzz.seeds import Seeds
 
 # Imports stand in the functions, since modules are instrumented when they are first imported.
@@ -50,10 +50,10 @@ def _weights(folder: Path, name: str) -> None:
     load_weights(folder / name)
 
 
-def _trained_faces(folder: Path, name: str) -> None:
-    from facedis_jax.inference.trained_faces import TrainedFaces
+def _model(folder: Path, name: str) -> None:
+    from facedis_jax.inference.load import load
 
-    TrainedFaces.load(folder / name)
+    load(folder / name)
 
 
 def _image(folder: Path, name: str) -> None:
@@ -107,8 +107,8 @@ def _video(folder: Path, name: str) -> None:
 
 
 def _config(folder: Path, name: str) -> None:
+    from facedis_jax.formats.settings import from_json
     from facedis_jax.runs.faces import FaceRunConfig
-    from facedis_jax.runs.settings import from_json
     from facedis_jax.training import RunFolder
     from facedis_jax.training.run_folder import first_difference
 
@@ -141,7 +141,8 @@ def _checkpoint(folder: Path, name: str) -> None:
 
 
 _ARCHIVES = ("facedis_jax", "zipfile", "numpy.lib")
-_RUNS = ("facedis_jax.training", "facedis_jax.runs.settings", "facedis_jax.formats.json_files", "cattrs")
+_MODELS = ("facedis_jax.inference", "facedis_jax.formats", "cattrs")
+_RUNS = ("facedis_jax.training", "facedis_jax.formats.settings", "facedis_jax.formats.json_files", "cattrs")
 
 READERS = {
     reader.name: reader
@@ -151,7 +152,7 @@ READERS = {
         Reader("wrl", seeds.wrls, _mesh, dense=dense.wrls),
         Reader("face_model", seeds.face_models, _face_model, mutate_zip, dense.face_models, _ARCHIVES),
         Reader("weights", seeds.weights, _weights, mutate_zip, dense.weights, _ARCHIVES),
-        Reader("trained_faces", seeds.trained_faces, _trained_faces, mutate_zip, dense.weights, _ARCHIVES),
+        Reader("model", seeds.models, _model, mutate_tensors, dense.models, _MODELS),
         Reader("image", seeds.images, _image, mutate_png, dense.images, ("facedis_jax.formats", "PIL")),
         Reader("idx", seeds.idx_files, _idx, mutate_gzip, dense.idx_files),
         Reader("cifar", seeds.cifar_batches, _cifar, dense=dense.cifar_batches),

@@ -105,24 +105,15 @@ def weights(folder: Path) -> Seeds:
     return [("model.npz", (folder / "model.npz").read_bytes())]
 
 
-def trained_faces(folder: Path) -> Seeds:
-    """The model file of an IB-VAE run of four faces."""
-    from facedis_jax.inference.trained_faces import TrainedFaces
-    from facedis_jax.learners import FaceConstants
+def models(folder: Path) -> Seeds:
+    """Model files of faces, without labels and with them."""
+    from facedis_jax.inference.example import example_face_model
 
-    faces = TrainedFaces(
-        constants=FaceConstants(_VERTICES, 260.0, 4, 2, np.zeros(6, np.float32), 0.5),
-        triangles=_TRIANGLES,
-        subjects=["a", "b"],
-        expressions=["neutral", "smile"],
-        neutrals=np.stack([_VERTICES, _VERTICES]),
-        codes=np.zeros((4, 8), np.float32),
-        subject=np.array([0, 0, 1, 1], np.int32),
-        expression=np.array([0, 1, 0, 1], np.int32),
-        level=np.zeros(4, np.float32),
-    )
-    faces.save(folder / "model.npz")
-    return [("model.npz", (folder / "model.npz").read_bytes())]
+    found = []
+    for conditional in (False, True):
+        example_face_model(conditional=conditional).save(folder / "model.safetensors")
+        found.append(("model.safetensors", (folder / "model.safetensors").read_bytes()))
+    return found
 
 
 def images(folder: Path) -> Seeds:
@@ -250,8 +241,8 @@ def videos(folder: Path) -> Seeds:
 
 def configs(folder: Path) -> Seeds:
     """The settings of an IB-VAE run."""
+    from facedis_jax.formats.settings import as_json
     from facedis_jax.runs.faces import FaceRunConfig
-    from facedis_jax.runs.settings import as_json
 
     config = {"experiment": "coma_ib", "devices": 1, "config": as_json(FaceRunConfig())}
     return [("config.json", json.dumps(config, indent=2).encode())]

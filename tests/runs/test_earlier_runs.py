@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from experiments import coma_ib, faces_deformable
+from facedis_jax import load
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import read_json
-from facedis_jax.runs.finished import load_run
+from facedis_jax.formats.settings import as_json
 from facedis_jax.runs.renamed import new_key
-from facedis_jax.runs.settings import as_json
 from facedis_jax.training import RunFolder
 
 # The config.json of `--preset tiny`, written before options were renamed.
@@ -44,7 +44,8 @@ def test_another_experiment_is_named_first(earlier):
         RunFolder.open(folder, today | {"experiment": "another"}, new_key=new_key)
 
 
-def test_a_finished_one_is_not_read(tmp_path):
+def test_a_finished_one_says_how_its_model_file_is_made(tmp_path):
     shutil.copyfile(EARLIER / "coma_ib.json", tmp_path / "config.json")
-    with pytest.raises(InputError, match=r"config.json: expected a run of this version.*an earlier version"):
-        load_run(tmp_path)
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(InputError, match=r"expected a run with model.safetensors, found one of an earlier version"):
+        load(tmp_path)

@@ -1,0 +1,359 @@
+"""A trained model of faces that can be handed over: encode, decode, edit, sample."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facedis_jax.errors import InputError
+from facedis_jax.formats.settings import as_json
+from facedis_jax.inference.faces import FaceCodec, codec_of
+from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
+from facedis_jax.inference.trained_faces import TrainedFaces
+from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions, ib_vae_learner
+
+Array: TypeAlias = np.ndarray | jax.Array
+
+_NEUTRAL_LEVEL, _APEX_LEVEL = 0.1, 0.9
+
+
+class FaceParams(NamedTuple):
+    """What training has found: nested dictionaries of arrays, a pytree to differentiate by.
+
+    Attributes:
+      params: weights.
+      batch_stats: of batch normalisation; empty without it.
+    """
+
+    params: Any
+    batch_stats: Any
+
+
+class Code(NamedTuple):
+    """A diagonal normal distribution of codes, [..., latents] each."""
+
+    mean: Array
+    std: Array
+
+
+class FaceCodes(NamedTuple):
+    """What a model finds in faces [..., vertices, 3]; a pytree of arrays [..., latents].
+
+    Attributes:
+      identity, expression: codes.
+      labels: [..., expressions] that the faces were encoded with; None for a model without labels.
+    """
+
+    identity: Code
+    expression: Code
+    labels: Array | None
+
+
+class DecodedFaces(NamedTuple):
+    """What a model makes of codes: the face and its neutral, [..., vertices, 3] mm."""
+
+    full: jax.Array
+    neutral: jax.Array
+
+
+class FaceModelFunctions(NamedTuple):
+    """A model as pure functions of its parameters, to be jitted, vmapped and differentiated in other code.
+
+    Attributes:
+      encode: (params, vertices [..., vertices, 3] mm, labels [..., expressions] or None) -> `FaceCodes`.
+      decode: (params, identity [..., latents], expression [..., latents], labels or None) -> `DecodedFaces`.
+    """
+
+    encode: Callable[[FaceParams, Array, Array | None], FaceCodes]
+    decode: Callable[[FaceParams, Array, Array, Array | None], DecodedFaces]
+
+
+def face_model_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceModelFunctions:
+    """The functions of a model of these settings, compiled once for each shape."""
+    functions: Any = face_functions(config, constants)
+
+    @jax.jit
+    def encode(params: FaceParams, vertices: Array, labels: Array | None) -> FaceCodes:
+        before = vertices.shape[:-2]
+        faces = jnp.asarray(vertices, jnp.float32).reshape(-1, *vertices.shape[-2:])
+        rows = None
+        if labels is not None:
+            rows = jnp.broadcast_to(labels, (*before, labels.shape[-1])).reshape(len(faces), -1)
+        found = functions.encode(params, faces, jax.vmap(functions.features)(faces), rows)
+        means, stds = (
+            jnp.split(x.reshape(*before, -1), [config.model.identity_latents], axis=-1)
+            for x in (found.mean, jnp.exp(0.5 * found.logvar))
+        )
+        return FaceCodes(Code(means[0], stds[0]), Code(means[1], stds[1]), labels)
+
+    @jax.jit
+    def decode(params: FaceParams, identity: Array, expression: Array, labels: Array | None) -> DecodedFaces:
+        codes = [identity, expression] if labels is None else [identity, expression, labels]
+        shape = jnp.broadcast_shapes(*(code.shape[:-1] for code in codes))
+        wide = [jnp.broadcast_to(code, (*shape, code.shape[-1])) for code in codes]
+        return DecodedFaces(*functions.decode(params, wide[0], wide[1], wide[2] if labels is not None else None))
+
+    return FaceModelFunctions(encode, decode)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedFaceModel:
+    """A trained IB-VAE. Faces are [..., vertices, 3] in mm, in the topology of its training set.
+
+    Attributes:
+      config: of its learner.
+      params: what training has found, the first argument of `functions`.
+      functions: encoding and decoding as pure functions.
+      trained: topology, names, and codes of training faces.
+      origin: how it came about.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> model = example_face_model()
+      >>> model.triangles.shape, model.expressions
+      ((50, 3), ('jaw_open', 'smile'))
+      >>> codes = model.encode(model.trained.neutrals)
+      >>> codes.identity.mean.shape, codes.expression.std.shape
+      ((4, 3), (4, 2))
+      >>> model.neutral(codes).shape, model.expression(codes, "smile", 0.7).shape
+      ((4, 36, 3), (4, 36, 3))
+      >>> model.sample(jax.random.key(0), 6).shape
+      (6, 36, 3)
+
+      Below the verbs are pure functions, here with the gradient of a face by the code of its expression:
+
+      >>> decode = lambda code: model.functions.decode(model.params, codes.identity.mean[0], code, None).full
+      >>> jax.jacobian(decode)(codes.expression.mean[0]).shape
+      (36, 3, 2)
+    """
+
+    config: IbVaeConfig
+    params: FaceParams
+    functions: FaceModelFunctions
+    trained: TrainedFaces
+    origin: Origin
+
+    @classmethod
+    def of(cls, config: IbVaeConfig, params: FaceParams, trained: TrainedFaces, origin: Origin) -> "TrainedFaceModel":
+        """The model of what a run has found."""
+        return cls(config, params, face_model_functions(config, trained.constants), trained, origin)
+
+    @property
+    def triangles(self) -> np.ndarray:
+        """[triangles, 3] int32."""
+        return self.trained.triangles
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """Names of the training set's expressions."""
+        return tuple(self.trained.expressions)
+
+    @cached_property
+    def codec(self) -> FaceCodec:
+        """The same in batches of any size on the host, as evaluation and reports take it."""
+        state: Any = self.params
+        return codec_of(self.config, self.trained.constants, state, self.expressions)
+
+    def labels(self, name: str | None, level: float | Array = 1.0, *, where: str = "label") -> Array | None:
+        """Labels [..., expressions] of faces that show an expression; None for a model that takes none.
+
+        Args:
+          name: of the expression; None for a neutral face.
+          level: how much of it, 0 to 1, [...].
+          where: what the name is called in errors.
+
+        Raises:
+          InputError: for an unknown expression, a level outside 0 to 1, or a name where the model takes none.
+        """
+        if not self.config.conditional:
+            if name is not None:
+                raise InputError(where, "nothing, as this run's model takes no labels", name)
+            return None
+        one_hot = np.zeros(len(self.expressions), np.float32)
+        if name is not None:
+            check_between(f"{where}_level", level, 0, 1)
+            one_hot[self._index(where, name)] = 1
+        return one_hot * jnp.asarray(level, jnp.float32)[..., None]
+
+    def encode(self, vertices: Array, labels: Array | None = None) -> FaceCodes:
+        """The codes of faces.
+
+        Args:
+          vertices: [..., vertices, 3] mm, registered as the training faces are.
+          labels: of the expressions that they show, as `labels` gives them; neutral without them.
+
+        Raises:
+          InputError: for another number of vertices.
+        """
+        expected = self.trained.constants.mean_face.shape
+        if np.shape(vertices)[-2:] != expected:
+            raise InputError("vertices", f"[..., {expected[0]}, 3]", f"{list(np.shape(vertices))}")
+        if labels is None:
+            labels = self.labels(None)
+        return self.functions.encode(self.params, vertices, labels)
+
+    def decode(self, codes: FaceCodes) -> DecodedFaces:
+        """The faces of the means of codes, and their neutrals."""
+        return self._decode(codes.identity.mean, codes.expression.mean, codes.labels)
+
+    def neutral(self, codes: FaceCodes) -> jax.Array:
+        """The people at rest, as the identity decoder shows them."""
+        return self.decode(codes).neutral
+
+    def expression(self, codes: FaceCodes, name: str, level: float | Array = 1.0) -> jax.Array:
+        """The people with an expression of the training set; see `expression_code`."""
+        code, labels = self.expression_code(name, level)
+        return self._decode(codes.identity.mean, code, labels).full
+
+    def expression_code(self, name: str, level: float | Array = 1.0) -> tuple[Array, Array | None]:
+        """Expression code [..., latents] and labels of an expression at a level.
+
+        With labels the code is the prior's mean. Without, it lies on the line from the mean code of neutral training
+        faces to that of the expression's strongest; of one that goes both ways under one name, the more typical way.
+
+        Args:
+          name: one of `expressions`.
+          level: how much of it, from 0 (neutral) to 1, [...].
+
+        Raises:
+          InputError: for an unknown expression, or a level outside 0 to 1.
+        """
+        index = self._index("expression", name)
+        check_between("level", level, 0, 1)
+        amount = jnp.asarray(level, jnp.float32)[..., None]
+        if self.config.conditional:
+            code = jnp.zeros((*amount.shape[:-1], self.config.model.expression_latents))
+            return code, self.labels(name, level)
+        codes = self.trained.codes[:, self.config.model.identity_latents :]
+        levels, shows = self.trained.level, self.trained.expression == index
+        if not shows.any():
+            raise InputError("expression", "one that training faces show", f"{name}, which none of them does")
+        neutral = codes[levels <= max(_NEUTRAL_LEVEL, levels.min())].mean(0)
+        apex = codes[shows & (levels >= _APEX_LEVEL * levels[shows].max())]
+        # Of two sides under one name, the mean would be neither: take the side of the most central face.
+        distances = np.linalg.norm(apex[:, None] - apex, axis=-1)
+        central = apex[distances.sum(1).argmin()]
+        same_side = np.linalg.norm(apex - central, axis=1) <= np.linalg.norm(apex - neutral, axis=1)
+        return neutral + amount * (apex[same_side].mean(0) - neutral), None
+
+    def transfer(self, who: FaceCodes, what: FaceCodes) -> jax.Array:
+        """The people of some faces with the expressions of others."""
+        return self._decode(who.identity.mean, what.expression.mean, what.labels).full
+
+    def between(self, one: FaceCodes, other: FaceCodes, amount: float | Array) -> jax.Array:
+        """Faces on the straight line between the codes of two.
+
+        Args:
+          one, other: codes [..., latents].
+          amount: where on the line, from 0 (one) to 1 (other), [amounts] or a number.
+
+        Returns:
+          [amounts, ..., vertices, 3] mm.
+        """
+
+        def mix(first: Array, second: Array) -> jax.Array:
+            weights = jnp.reshape(jnp.asarray(amount), (*jnp.shape(amount), *[1] * jnp.ndim(first)))
+            return (1 - weights) * first + weights * second
+
+        labels = None if one.labels is None or other.labels is None else mix(one.labels, other.labels)
+        identity = mix(one.identity.mean, other.identity.mean)
+        return self._decode(identity, mix(one.expression.mean, other.expression.mean), labels).full
+
+    def sample(self, key: jax.Array, count: int) -> jax.Array:
+        """New faces [count, vertices, 3]: identity and expression drawn apart, as the training codes are distributed.
+
+        They are of two normal distributions. Labels, where the model takes them, are those of training faces drawn at
+        random.
+        """
+        keys = jax.random.split(key, 3)
+        parts = np.split(self.trained.codes.astype(np.float64), [self.config.model.identity_latents], axis=1)
+        drawn = [_draw_like(part, each, count) for part, each in zip(parts, keys[:2], strict=True)]
+        row = jax.random.randint(keys[2], (count,), 0, len(self.trained.codes))
+        labels = None
+        if self.config.conditional:
+            shown = jax.nn.one_hot(jnp.asarray(self.trained.expression)[row], len(self.expressions))
+            labels = shown * jnp.asarray(self.trained.level)[row, None]
+        return self._decode(drawn[0], drawn[1], labels).full
+
+    def save(self, path: Path) -> None:
+        """Writes the model file whole or not at all; raises an OSError where it cannot be written."""
+        arrays = {
+            **named_arrays("params", jax.device_get(self.params.params)),
+            **named_arrays("batch_stats", jax.device_get(self.params.batch_stats)),
+            **self.trained.arrays(),
+        }
+        card = {"learner": as_json(self.config), **self.trained.card()}
+        ModelFile(path, "faces", self.origin, card, arrays).write()
+
+    @classmethod
+    def from_file(cls, file: ModelFile) -> "TrainedFaceModel":
+        """The model of a file.
+
+        Raises:
+          InputError: something is missing, or its parts do not belong together.
+        """
+        config = file.settings(IbVaeConfig, "learner")
+        latents = config.model.identity_latents + config.model.expression_latents
+        if not min(config.model.identity_latents, config.model.expression_latents) >= 1:
+            raise file.refusal("codes of no length")
+        _check_sizes(file, config)
+        trained = TrainedFaces.from_file(file, latents)
+        try:
+            like = _shapes(config, trained.constants)
+        except Exception as error:
+            # Networks are built of any numbers until one of them makes no sense to some layer.
+            found = ascii(f"{error}".partition("\n")[0][:200])[1:-1]
+            raise InputError(file.path, "settings that a model can be built of", found) from error
+        params = FaceParams(*(file.weights(name, getattr(like, name)) for name in FaceParams._fields))
+        return cls.of(config, params, trained, file.origin)
+
+    def _decode(self, identity: Array, expression: Array, labels: Array | None) -> DecodedFaces:
+        return self.functions.decode(self.params, identity, expression, labels)
+
+    def _index(self, where: str, name: str) -> int:
+        if name not in self.expressions:
+            raise InputError(where, f"one of {', '.join(self.expressions)}", name)
+        return self.expressions.index(name)
+
+
+def check_between(where: str, value: float | Array | Sequence[float], low: float, high: float) -> None:
+    """Checks that numbers lie within bounds; values that are not known yet, as in `jax.jit`, are not looked at.
+
+    Raises:
+      InputError: for one that does not.
+    """
+    if not isinstance(value, jax.core.Tracer) and not ((low <= np.asarray(value)) & (np.asarray(value) <= high)).all():
+        limits = f"{low:g} or more" if np.isinf(high) else f"{low:g} to {high:g}"
+        raise InputError(where, limits, str(value))
+
+
+def _draw_like(codes: np.ndarray, key: jax.Array, count: int) -> jax.Array:
+    """Draws [count, latents] of the normal distribution that codes [faces, latents] have."""
+    covariance = np.atleast_2d(np.cov(codes, rowvar=False, ddof=int(len(codes) > 1)))
+    variances, directions = np.linalg.eigh(covariance)
+    root = (directions * np.sqrt(np.maximum(variances, 0))).astype(np.float32)
+    return codes.mean(0).astype(np.float32) + jax.random.normal(key, (count, codes.shape[1])) @ root.T
+
+
+def _shapes(config: IbVaeConfig, constants: FaceConstants) -> IbVaeState:
+    """The learner's state in shapes alone, by computing its model of one face in shapes alone."""
+    face = constants.mean_face[None]
+    batch = {"vertices": face, "expression": np.zeros(1, np.int32), "level": np.zeros(1, np.float32)}
+    learner = ib_vae_learner(config, constants, steps_per_epoch=1.0, num_steps=1)
+    return jax.eval_shape(learner.init, jax.random.key(0), batch)
+
+
+def _check_sizes(file: ModelFile, config: IbVaeConfig) -> None:
+    """Raises an InputError where settings ask for more than a file can hold, before networks are built of them."""
+    encoder = config.model.encoder
+    most = sum(array.size for array in file.arrays.values())
+    if not 0 <= encoder.attention_layers <= len(file.arrays):
+        raise file.refusal(f"{encoder.attention_layers} attention layers of {len(file.arrays)} arrays")
+    sizes = (encoder.width, encoder.embedding, encoder.global_features, encoder.frequencies, encoder.features.harmonics)
+    if max(*sizes, config.model.decoder_hidden, *config.model.head) > most:
+        raise file.refusal("networks that are larger than the file")
