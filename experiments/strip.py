@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from facedis_jax import load
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import Predictions, predict
+from facedis_jax.inference.load import load_faces
 from facedis_jax.rendering.faces import Camera, render_faces
 from facedis_jax.reports.figures import save_figure
 from facedis_jax.reports.grids import grid_figure
@@ -43,7 +43,7 @@ class StripConfig:
 
 def draw_strip(config: StripConfig) -> int:
     """Draws the strip; returns the exit code."""
-    model = load(config.run)
+    model = load_faces(config.run)
     faces, codec = load_face_set(FaceDataConfig(), "coma"), model.codec
     if model.origin.data_hash != faces.content_hash:
         raise InputError(config.run, "a run on the demo's synthetic faces", "one on other faces")

@@ -9,21 +9,23 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from facedis_jax.inference.face_model import TrainedFaceModel
+    from facedis_jax.inference.load import TrainedModel
 
 __version__ = "0.1.0"
 
 
-def load(name_or_path: str | os.PathLike[str]) -> "TrainedFaceModel":
+def load(name_or_path: str | os.PathLike[str]) -> "TrainedModel":
     """A trained model at work: of a model file, or of a finished run.
 
     Nothing is executed of what the file holds, and neither the data set nor the run's checkpoints are needed.
 
     Args:
-      name_or_path: a run's folder, or the `model.safetensors` in it, wherever it was copied to.
+      name_or_path: a run's folder, that of one of its models, or the `model.safetensors` in it, wherever it was copied
+        to.
 
     Returns:
-      The model, see `facedis_jax.inference.face_model.TrainedFaceModel`.
+      The model: `TrainedFaceModel` of `facedis_jax.inference.face_model`, or `TrainedImageModel` or
+      `TrainedVideoModel` of `facedis_jax.inference.generator_models`.
 
     Raises:
       InputError: nothing is there, the run is not finished, or the file is damaged, of another kind or of a later

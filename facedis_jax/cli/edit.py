@@ -23,7 +23,7 @@ from typing import Annotated, Literal, NoReturn
 import tyro
 
 from facedis_jax.inference.face_editor import FaceEditor
-from facedis_jax.inference.load import load
+from facedis_jax.inference.load import load_faces
 from facedis_jax.reports.faces.edited import EditedFaces, check_output, write_edited_faces
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
@@ -143,7 +143,7 @@ def edit(options: EditOptions) -> int:
     """Edits and writes, and prints the names of the files; returns the exit code."""
     check_output(options.output)
     check_back_end()
-    editor = FaceEditor(load(options.model), options.unit)
+    editor = FaceEditor(load_faces(options.model), options.unit)
     edited = edited_faces(editor, options.action)
     for path in write_edited_faces(options.output, edited, editor.model.triangles, options.unit):
         print(path)

@@ -1,14 +1,34 @@
-"""A tiny model of faces that has learned nothing, for examples in docstrings and for tests."""
+"""Tiny models that have learned nothing, for examples in docstrings and for tests."""
+
+from typing import Any
 
 import jax
 import numpy as np
 
 from facedis_jax.inference.face_model import FaceParams, TrainedFaceModel
-from facedis_jax.inference.faces import codec_of
+from facedis_jax.inference.generator_models import TrainedImageModel, TrainedVideoModel
 from facedis_jax.inference.model_files import Origin
 from facedis_jax.inference.trained_faces import TrainedFaces
-from facedis_jax.learners import FaceConstants, IbVaeConfig, ib_vae_learner
-from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
+from facedis_jax.learners import (
+    AbpConfig,
+    AbpVideoConfig,
+    FaceConstants,
+    IbVaeConfig,
+    LangevinConfig,
+    abp_functions,
+    abp_video_functions,
+    ib_vae_learner,
+)
+from facedis_jax.models import (
+    DynamicConfig,
+    DynamicLatents,
+    FaceVaeConfig,
+    GeneratorConfig,
+    Latents,
+    PctConfig,
+    PointFeatureConfig,
+    Trajectory,
+)
 
 _ENCODER = PctConfig(
     PointFeatureConfig(centres=(8, 4), neighbours=3, start="foremost", harmonics=1),
@@ -46,18 +66,57 @@ def example_face_model(seed: int = 0, *, conditional: bool = False) -> TrainedFa
     constants = FaceConstants(mean_face, 260.0, len(faces), len(_EXPRESSIONS), np.zeros(26, np.float32), 1.0)
     learner = ib_vae_learner(config, constants, steps_per_epoch=1.0, num_steps=1)
     batch = {"vertices": faces[:1], "expression": np.zeros(1, np.int32), "level": np.zeros(1, np.float32)}
-    state = jax.device_get(jax.jit(learner.init)(jax.random.key(seed), batch))
-    codec = codec_of(config, constants, state, _EXPRESSIONS)
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
     trained = TrainedFaces(
         constants=constants,
         triangles=triangles.astype(np.int32),
         subjects=("ann", "ben", "cem", "dan"),
         expressions=_EXPRESSIONS,
         neutrals=neutrals,
-        codes=codec.encode(faces, codec.labels(expression, level))[0],
+        codes=rng.normal(size=(len(faces), _MODEL.identity_latents + _MODEL.expression_latents)).astype(np.float32),
         subject=subject.astype(np.int32),
         expression=expression.astype(np.int32),
         level=level.astype(np.float32),
     )
-    origin = Origin("example", "made-up faces", "", "CC0-1.0", "none", seed, "")
-    return TrainedFaceModel.of(config, FaceParams(state.params, state.batch_stats), trained, origin)
+    params = FaceParams(_random(rng, state.params), _random(rng, state.batch_stats))
+    return TrainedFaceModel.of(config, params, trained, _origin(seed))
+
+
+def example_image_model(seed: int = 0) -> TrainedImageModel:
+    """A deformable generator of images of 8 x 8 pixels with random weights."""
+    model = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4)
+    config = AbpConfig(model, LangevinConfig(num_steps=1, inference_steps=2))
+    rng = np.random.default_rng(seed)
+    params = _random(rng, jax.eval_shape(abp_functions(config).init, jax.random.key(0)))
+    codes = Latents(*(rng.normal(size=(6, length)) for length in (3, 4)))
+    return TrainedImageModel.of(config, params, _origin(seed), codes=codes)
+
+
+def example_video_model(seed: int = 0) -> TrainedVideoModel:
+    """A dynamic generator of clips of 4 frames of 16 x 16 pixels with random weights."""
+    config = AbpVideoConfig(
+        DynamicConfig(
+            size=16,
+            appearance_latents=3,
+            geometry_latents=4,
+            appearance_noise=0,
+            geometry_noise=2,
+            appearance_filters=16,
+            geometry_filters=16,
+        ),
+        LangevinConfig(num_steps=1, inference_steps=2),
+    )
+    rng = np.random.default_rng(seed)
+    params = _random(rng, jax.eval_shape(abp_video_functions(config).init, jax.random.key(0)))
+    geometry = Trajectory(rng.normal(size=(5, 4)), rng.normal(size=(5, 3, 2)))
+    codes = DynamicLatents(Trajectory(rng.normal(size=(5, 3)), None), geometry)
+    return TrainedVideoModel.of(config, params, _origin(seed), codes=codes, frames=4)
+
+
+def _origin(seed: int) -> Origin:
+    return Origin("example", "made up", "", "CC0-1.0", "none", seed, "")
+
+
+def _random(rng: np.random.Generator, shapes: Any) -> Any:
+    """Arrays of these shapes, small enough for networks to be finite."""
+    return jax.tree.map(lambda leaf: rng.normal(scale=0.2, size=leaf.shape).astype(leaf.dtype), shapes)

@@ -245,7 +245,7 @@ class TrainedFaceModel:
         """The people of some faces with the expressions of others."""
         return self._decode(who.identity.mean, what.expression.mean, what.labels).full
 
-    def between(self, one: FaceCodes, other: FaceCodes, amount: float | Array) -> jax.Array:
+    def between(self, one: FaceCodes, other: FaceCodes, amount: float | Sequence[float] | Array) -> jax.Array:
         """Faces on the straight line between the codes of two.
 
         Args:
@@ -256,8 +256,10 @@ class TrainedFaceModel:
           [amounts, ..., vertices, 3] mm.
         """
 
+        amounts = jnp.asarray(amount)
+
         def mix(first: Array, second: Array) -> jax.Array:
-            weights = jnp.reshape(jnp.asarray(amount), (*jnp.shape(amount), *[1] * jnp.ndim(first)))
+            weights = amounts.reshape(*amounts.shape, *[1] * jnp.ndim(first))
             return (1 - weights) * first + weights * second
 
         labels = None if one.labels is None or other.labels is None else mix(one.labels, other.labels)

@@ -1,18 +1,36 @@
 """Trained models by the file or the run that holds them."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from facedis_jax.errors import InputError
 from facedis_jax.inference.face_model import TrainedFaceModel
+from facedis_jax.inference.generator_models import TrainedImageModel, TrainedVideoModel
 from facedis_jax.inference.model_files import MODEL_FILE, ModelFile
 
+TrainedModel: TypeAlias = TrainedFaceModel | TrainedImageModel | TrainedVideoModel
+
+_KINDS: Mapping[str, type[TrainedFaceModel] | type[TrainedImageModel]] = {
+    "faces": TrainedFaceModel,
+    "images": TrainedImageModel,
+    "videos": TrainedVideoModel,
+}
 _RUNS = Path("runs")
+# Of the models of a run, those that the others are compared with.
+_MAIN = ("deformable", "dynamic")
 _MOST_LISTED = 20
 
 
-def load(name_or_path: str | os.PathLike[str]) -> TrainedFaceModel:
+def load(name_or_path: str | os.PathLike[str]) -> TrainedModel:
     """The model of a model file or of a finished run; see `facedis_jax.load`."""
+    file = ModelFile.read(model_path(Path(name_or_path)))
+    return _KINDS[file.kind].from_file(file)
+
+
+def load_faces(name_or_path: str | os.PathLike[str]) -> TrainedFaceModel:
+    """As `load`, a model of faces alone; raises an InputError for one of another kind."""
     file = ModelFile.read(model_path(Path(name_or_path)))
     if file.kind != "faces":
         raise InputError(file.path, "a model of faces", f"one of {file.kind}")
@@ -34,6 +52,12 @@ def model_path(path: Path) -> Path:
         raise InputError(path, ", ".join(["a model file", "the folder of a finished run", *found]), "nothing there")
     if (path / MODEL_FILE).exists():
         return path / MODEL_FILE
+    parts = sorted(file.parent for file in path.glob(f"*/{MODEL_FILE}"))
+    main = parts if len(parts) == 1 else [part for part in parts if part.name in _MAIN]
+    if len(main) == 1:
+        return main[0] / MODEL_FILE
+    if parts:
+        raise InputError(path, f"one of its models: {', '.join(map(str, parts[:_MOST_LISTED]))}", "several")
     if not (path / "config.json").is_file():
         raise InputError(path, "the folder of a run", f"no {MODEL_FILE} in it")
     if (path / "results.json").exists():

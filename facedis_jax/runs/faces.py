@@ -339,16 +339,10 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
 
 def trained_model(run: FaceRun, codec: FaceCodec, state: IbVaeState) -> TrainedFaceModel:
     """A run's model, to be handed over."""
-    config, face_set = run.config, run.face_set
-    origin = origin_of(
-        run.folder.config["experiment"],
-        config.data,
-        name=face_set.name,
-        content_hash=face_set.content_hash,
-        seed=config.seed,
-    )
+    face_set, experiment = run.face_set, run.folder.config["experiment"]
+    origin = origin_of(experiment, run.config, data=face_set.name, content_hash=face_set.content_hash)
     params = FaceParams(state.params, state.batch_stats)
-    return TrainedFaceModel.of(config.learner, params, trained_faces(codec, run.constants, face_set), origin)
+    return TrainedFaceModel.of(run.config.learner, params, trained_faces(codec, run.constants, face_set), origin)
 
 
 def trained_faces(codec: FaceCodec, constants: FaceConstants, face_set: FaceSet) -> TrainedFaces:

@@ -12,6 +12,7 @@ from facedis_jax.data.images.load import load_images
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.images import SyntheticImageConfig, synthetic_images
 from facedis_jax.inference.codecs import ImageCodec, image_codec
+from facedis_jax.inference.generator_models import TrainedImageModel
 from facedis_jax.learners import (
     ABP_STATE_AXES,
     ADVERSARIAL_STATE_AXES,
@@ -32,6 +33,7 @@ from facedis_jax.runs.pixels import (
     TrainedModel,
     TrainingConfig,
     loaded_model,
+    save_model,
     synthetic_or_folder,
     train_model,
 )
@@ -175,7 +177,7 @@ def train_images(
         functions, axes = abp_functions(config.abp), ADVERSARIAL_STATE_AXES
     else:
         functions, axes = image_vae_functions(config), None
-    return train_model(
+    trained = train_model(
         run,
         name,
         learner,
@@ -185,6 +187,9 @@ def train_images(
         state_axes=axes,
         evaluation_batch=_EVALUATION_BATCH,
     )
+    generator = config.abp if isinstance(config, AdversarialConfig) else config
+    save_model(run, name, TrainedImageModel, generator, trained)
+    return trained
 
 
 def loaded_images(

@@ -15,6 +15,8 @@ from facedis_jax.data.pixel_set import PixelSet
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSource
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.inference.generator_models import TrainedImageModel
+from facedis_jax.inference.model_files import MODEL_FILE, Origin
 from facedis_jax.learners import GeneratorFunctions, Learner
 from facedis_jax.learners.chains import CHAIN_MULTIPLE
 from facedis_jax.models import DynamicConfig, GeneratorConfig
@@ -29,6 +31,7 @@ from facedis_jax.runs.command_line import (
     say,
     typed_command,
 )
+from facedis_jax.runs.origins import origin_of
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.settings import identity
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, check_batch_size, fit
@@ -140,6 +143,7 @@ class ModelRun:
       devices: that take part.
       folder: on disk; the models' own folders lie in it.
       data_files: what was found of each set's files, by the sets' names; for results.json.
+      origin: how its models come about, for their files.
     """
 
     name: str
@@ -148,6 +152,7 @@ class ModelRun:
     devices: Sequence[jax.Device]
     folder: RunFolder
     data_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 def check_model(model: GeneratorConfig | DynamicConfig, examples: PixelSet, where: str = "--learner.model") -> None:
@@ -249,7 +254,9 @@ def open_model_run(
         if one is not None and one.data_files:
             data_files[one.name if one.name not in data_files else f"{one.name} ({role})"] = one.data_files
     report_data_files(options, data_files)
-    return ModelRun(name, options, config.seed, devices, folder, data_files)
+    hashes = content if isinstance(content, str) else ", ".join(filter(None, content.values()))
+    origin = origin_of(name, config, data=", ".join(one.name for one in sets), content_hash=hashes)
+    return ModelRun(name, options, config.seed, devices, folder, data_files, origin)
 
 
 def report_run(run: ModelRun, numbers: Mapping[str, Any], write_report: Callable[[str], None]) -> None:
@@ -360,6 +367,25 @@ def train_model(
         chains = jax.tree.map(lambda x: np.asarray(x)[: len(train)], chains)
     rows = [*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")]
     return TrainedModel(codec(weights), weights, chains, rows, result.step, result.seconds)
+
+
+def save_model(
+    run: ModelRun, name: str, model: type[TrainedImageModel], config: Any, trained: TrainedModel, **how: Any
+) -> None:
+    """Writes the file by which a trained model is handed over, beside its weights.
+
+    Args:
+      run: the run.
+      name: of the model, and of its folder in the run's.
+      model: its kind.
+      config: of its learner.
+      trained: what was found.
+      **how: as of the kind's `of`.
+    """
+    if jax.process_index() == 0 and run.origin is not None:
+        codes = trained.chains if jax.process_count() == 1 else None
+        made = model.of(config, trained.params, run.origin, codes=codes, **how)
+        made.save(run.folder.path / name / MODEL_FILE)
 
 
 def loaded_model(functions: GeneratorFunctions, codec: Callable[[Any], Codec], path: Path) -> TrainedModel[Codec]:

@@ -13,6 +13,7 @@ from facedis_jax.data.videos.clip_set import ClipSet
 from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
 from facedis_jax.inference.codecs import VideoCodec, video_codec
+from facedis_jax.inference.generator_models import TrainedVideoModel
 from facedis_jax.learners import ABP_VIDEO_STATE_AXES, AbpVideoConfig, Learner, abp_video_functions, abp_video_learner
 from facedis_jax.runs.pixels import (
     Examples,
@@ -20,6 +21,7 @@ from facedis_jax.runs.pixels import (
     TrainedModel,
     TrainingConfig,
     loaded_model,
+    save_model,
     synthetic_or_folder,
     train_model,
 )
@@ -113,7 +115,7 @@ def train_clips(
     def learner(**schedule: Any) -> Learner:
         return abp_video_learner(config, num_clips=len(examples.train), **schedule)
 
-    return train_model(
+    trained = train_model(
         run,
         name,
         learner,
@@ -123,6 +125,9 @@ def train_clips(
         state_axes=ABP_VIDEO_STATE_AXES,
         evaluation_batch=_EVALUATION_BATCH,
     )
+    clip: Any = examples.train[0]
+    save_model(run, name, TrainedVideoModel, config, trained, frames=len(clip["frames"]))
+    return trained
 
 
 def loaded_clips(

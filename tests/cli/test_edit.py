@@ -15,17 +15,17 @@ from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, read_mesh, write_mesh
 from facedis_jax.inference.face_editor import FaceEditor
 from facedis_jax.inference.face_model import DecodedFaces, FaceModelFunctions
-from facedis_jax.inference.load import load
+from facedis_jax.inference.load import load_faces
 
 TURN = np.float32([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # a quarter, about the vertical axis
 
 
-load_once = functools.cache(load)
+load_once = functools.cache(load_faces)
 
 
 @pytest.fixture(autouse=True)
 def _each_run_is_loaded_once(monkeypatch):
-    monkeypatch.setattr("facedis_jax.cli.edit.load", load_once)
+    monkeypatch.setattr("facedis_jax.cli.edit.load_faces", load_once)
 
 
 @pytest.fixture(scope="module")

@@ -106,12 +106,13 @@ def weights(folder: Path) -> Seeds:
 
 
 def models(folder: Path) -> Seeds:
-    """Model files of faces, without labels and with them."""
-    from facedis_jax.inference.example import example_face_model
+    """Model files of faces, without labels and with them, of images and of clips."""
+    from facedis_jax.inference.example import example_face_model, example_image_model, example_video_model
 
+    made: list[Any] = [example_face_model(conditional=conditional) for conditional in (False, True)]
     found = []
-    for conditional in (False, True):
-        example_face_model(conditional=conditional).save(folder / "model.safetensors")
+    for model in (*made, example_image_model(), example_video_model()):
+        model.save(folder / "model.safetensors")
         found.append(("model.safetensors", (folder / "model.safetensors").read_bytes()))
     return found
 
