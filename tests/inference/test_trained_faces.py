@@ -1,8 +1,14 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
+import pytest
 
+from facedis_jax.errors import InputError
+from facedis_jax.inference.example import example_face_model
+from facedis_jax.inference.model_files import ModelFile
+from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants
+from facedis_jax.models.surfaces import CloudConfig
 from facedis_jax.runs.faces import trained_faces
 
 
@@ -14,3 +20,50 @@ def test_expressions_are_edited_by_true_levels_and_labels_are_those_of_training(
     np.testing.assert_array_equal(trained_faces(named_codec, constants, face_set).level, face_set.train.level)
     recorded = replace(face_set, truth=None)
     np.testing.assert_array_equal(trained_faces(codec, constants, recorded).level, face_set.train.level)
+
+
+def with_surfaces():
+    """Faces of a model that draws clouds, looks twice at surfaces and begins as a linear one."""
+    trained, rng = example_face_model().trained, np.random.default_rng(0)
+    arrays = {
+        "estimate": rng.normal(size=(27, 5)),
+        "look_kernel": rng.normal(size=(27, 7)),
+        "look_mean": rng.normal(size=(4, 5, 3)),
+        "look_basis": rng.normal(size=(7, 4, 5, 3)),
+        "look_side": rng.normal(size=4),
+    }
+    constants = replace(
+        trained.constants,
+        triangles=trained.triangles,
+        clouds=CloudConfig(points=1000, noise=0.25),
+        **{name: array.astype(np.float32) for name, array in arrays.items()},
+    )
+    return replace(trained, constants=constants)
+
+
+def test_what_a_model_knows_of_surfaces_is_kept(tmp_path):
+    trained = with_surfaces()
+    file = ModelFile(tmp_path / "a.safetensors", "faces", example_face_model().origin, trained.card(), trained.arrays())
+    file.write()
+    found = TrainedFaces.from_file(ModelFile.read(file.path), 5).constants
+    for field in fields(found):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(trained.constants, field.name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"triangles": np.full((3, 3), 36, np.int32)}, "triangles beyond 36"),
+        ({"triangles": np.zeros((3, 4), np.int32)}, "constants/triangles of another shape"),
+        ({"estimate": np.zeros((26, 5), np.float32)}, "constants/estimate of another shape"),
+        ({"look_basis": np.zeros((7, 3, 5, 3), np.float32)}, "constants/look_basis of another shape"),
+        ({"look_side": None}, "no constants/look_side"),
+        ({"clouds": CloudConfig(points=10**9)}, "clouds of 1000000000 points"),
+    ],
+)
+def test_surfaces_that_do_not_belong_together_are_refused(tmp_path, changes, message):
+    trained = with_surfaces()
+    trained = replace(trained, constants=replace(trained.constants, **changes))
+    file = ModelFile(tmp_path / "a.safetensors", "faces", example_face_model().origin, trained.card(), trained.arrays())
+    with pytest.raises(InputError, match=message):
+        TrainedFaces.from_file(file, 5)
