@@ -1,7 +1,7 @@
 """What runs on images and runs on clips share: one or more models, trained one after another."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -384,7 +384,7 @@ def save_model(
     """
     if jax.process_index() == 0 and run.origin is not None:
         codes = trained.chains if jax.process_count() == 1 else None
-        made = model.of(config, trained.params, run.origin, codes=codes, **how)
+        made = model.of(config, trained.params, replace(run.origin, seed=run.seed), codes=codes, **how)
         made.save(run.folder.path / name / MODEL_FILE)
 
 
