@@ -7,10 +7,12 @@ Command    python -m experiments.coma_ib                                  (demo,
            python -m experiments.coma_ib --data.face-model ict_face.npz   (faces from real scans)
            python -m experiments.coma_ib --preset paper --data.folder COMA
 Output     report.html, results.json, figures/, metrics.jsonl and checkpoints/ in the run's folder.
-Presets    tiny: the whole path in under a minute, nothing is learned well. demo: five minutes on two cores.
-           paper: section 3.5, on an accelerator.
+Presets    tiny: the whole path in a minute, nothing is learned well. demo: eight minutes on two cores; the encoder
+           sees surfaces, on clouds of points drawn anew, and codes are exchanged between people, none of which the
+           paper has. paper: section 3.5, on an accelerator.
 Expected   Paper, on CoMA: disentanglement 0.006 mm (0.025 without the bottleneck), reconstruction 0.663 mm.
-           demo, embedded face: 0.006 to 0.009 mm and 0.55 to 0.56 mm over four seeds.
+           demo, embedded face, 4 + 8 latents: 0.033 mm and 0.473 mm (0.560 mm by 1,000 random points of the
+           surface); a linear classifier names 9.7 % of the people by the expression code, where chance is 8.3 %.
 """
 
 from dataclasses import replace

@@ -424,7 +424,8 @@ def _loss(setup: _Setup, params: Any, state: IbVaeState, batch: Batch) -> tuple[
     )
     if config.recombination.same_person:
         difference = _between_faces(setup, params, state, posterior, labels, seen.same_person)
-        per_face = per_face + state.weights.lambda_1 * config.recombination.same_person * difference
+        weight = state.weights.lambda_1 * state.weights.beta_id * config.recombination.same_person
+        per_face = per_face + weight * difference
     metrics = {
         "loss": Average.of(per_face),
         "reconstruction_mm": Average.of(full_mm),

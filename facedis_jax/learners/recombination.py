@@ -26,7 +26,7 @@ class RecombinationConfig:
       pairs: part of the other faces that are decoded with the identity code of another face of the same person, where
         the batch has one.
       same_person: weight of the squared difference between the neutrals that are predicted from two faces of one
-        person, relative to that of the reconstructed face.
+        person, relative to that of the neutral's own error.
 
     Raises:
       InputError: for parts below 0 or above 1, or a weight below 0.
