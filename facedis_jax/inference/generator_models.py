@@ -12,6 +12,7 @@ import numpy as np
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.settings import as_json
+from facedis_jax.inference.codecs import image_codec, video_codec
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.videos import match_distribution
 from facedis_jax.learners import (
@@ -99,6 +100,11 @@ class TrainedImageModel:
             rows = np.linspace(0, count - 1, min(count, _MOST_CODES)).round().astype(int)
             codes = jax.tree.map(lambda z: np.asarray(z, np.float32)[rows], codes)
         return cls(config, {name: params[name] for name in own}, functions, codes, frames, origin)
+
+    @cached_property
+    def codec(self) -> Any:
+        """The same in batches of any size on the host, as evaluation and reports take it."""
+        return image_codec(self.functions, self.params, seed=self.origin.seed)
 
     def infer(self, images: Array, key: jax.Array | None = None, **known: Any) -> Any:
         """The latents of images, or of clips.
@@ -250,6 +256,12 @@ class TrainedVideoModel(TrainedImageModel):
       >>> model.flow(model.frame_codes(clips).geometry).shape
       (2, 4, 16, 16, 2)
     """
+
+    @cached_property
+    def codec(self) -> Any:
+        """As of `TrainedImageModel`."""
+        functions: Any = self.functions
+        return video_codec(functions, self.params, seed=self.origin.seed)
 
     def frame_codes(self, latents: Any) -> Any:
         """`Latents` of all frames, Z_t [..., frames, latents] of either kind."""

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import facedis_jax
 from experiments import faces_deformable
 from experiments.faces_deformable import FacesConfig, ViewsConfig
+from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.pipeline import train_batches
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
+from facedis_jax.evaluation.images import reconstructions
 from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.learners import AbpConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig, Latents
@@ -123,6 +126,16 @@ def test_a_run_leaves_its_results_behind(run):
     assert 0 < results["pose_difference"]["ratio"] < 10
     page = ShownPage((run / "report.html").read_text())
     assert len(page.images) == len(list((run / "figures").glob("*.png"))) == 11
+
+
+@pytest.mark.parametrize("name", ["deformable", "vae"])
+def test_results_of_a_models_file_alone_are_those_of_the_run(run, image_set, name):
+    model = facedis_jax.load(run if name == "deformable" else run / name)
+    _, _, errors = reconstructions(model.codec, stack_images(image_set.test.source))
+    results = json.loads((run / "results.json").read_text())
+    np.testing.assert_allclose(errors.mean(), results[name]["squared_error"]["mean"], rtol=1e-6)
+    assert (model.origin.experiment, model.origin.licence) == ("faces_deformable", "CC0-1.0")
+    assert (model.codes is None) == (name == "vae")
 
 
 def test_every_step_is_logged_once_though_the_run_was_stopped(run):

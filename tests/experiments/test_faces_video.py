@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import facedis_jax
 from experiments import faces_video
 from experiments.faces_video import FacesVideoConfig, frame_learner, latents_per_clip, of_frames
 from facedis_jax.data.synthetic.videos import SyntheticClipConfig
@@ -90,6 +91,15 @@ def test_a_run_leaves_its_results_behind(run):
     assert scores["level"]["real"]["mean"] > 0.99
     clips = [image for image in ShownPage((run / "report.html").read_text()).images if image.media_type == "image/gif"]
     assert len(clips) == len(list((run / "figures").glob("*.gif"))) == 4
+
+
+def test_a_models_file_alone_makes_the_clips_of_the_run(run):
+    model = facedis_jax.load(run)
+    with np.load(run / "dynamic" / "model.npz") as weights:
+        assert len(weights.files) == len(jax.tree.leaves(model.params))
+    shown = np.asarray(model.decode(model.codes))
+    assert shown.shape == (4, 3, 16, 16, 3)
+    np.testing.assert_allclose(model.codec.decode(model.codes), shown, atol=1e-6)
 
 
 @pytest.mark.thorough
