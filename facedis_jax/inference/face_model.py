@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.settings import as_json
+from facedis_jax.formats.settings import as_json, from_json
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions, ib_vae_learner
+from facedis_jax.models import FaceVaeConfig
 
 Array: TypeAlias = np.ndarray | jax.Array
 
@@ -106,7 +107,7 @@ class TrainedFaceModel:
     """A trained IB-VAE. Faces are [..., vertices, 3] in mm, in the topology of its training set.
 
     Attributes:
-      config: of its learner.
+      config: of its learner; of a model from a file, its networks, and defaults for what matters in training alone.
       params: what training has found, the first argument of `functions`.
       functions: encoding and decoding as pure functions.
       trained: topology, names, and codes of training faces.
@@ -299,7 +300,14 @@ class TrainedFaceModel:
         Raises:
           InputError: something is missing, or its parts do not belong together.
         """
-        config = file.settings(IbVaeConfig, "learner")
+        learner = file.card.get("learner")
+        if not isinstance(learner, dict):
+            raise file.refusal("no settings of a learner")
+        # Those of its training tell how it came about; a model is as good without those that have changed since.
+        config = IbVaeConfig(
+            model=from_json(FaceVaeConfig, learner.get("model"), where=file.path, key="learner.model"),
+            conditional=from_json(bool, learner.get("conditional"), where=file.path, key="learner.conditional"),
+        )
         latents = config.model.identity_latents + config.model.expression_latents
         if not min(config.model.identity_latents, config.model.expression_latents) >= 1:
             raise file.refusal("codes of no length")
