@@ -13,8 +13,6 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Imported only by one command or option, which names the extra where it is missing.
 OPTIONAL = {"tensorboardX": "tensorboard", "pyvista": "rebuild"}
-# Read and written through tensorflow-datasets, which by itself asks for it on Linux only.
-INDIRECT = {"array-record"}
 # A namespace that several distributions share.
 SHARED = {"orbax": "orbax-checkpoint"}
 
@@ -43,7 +41,7 @@ def test_extras_bring_what_is_imported():
         distributions.add(owner)
     hard, extras = names_of(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
     assert hard == {"jax", "numpy"}
-    assert distributions - hard == names_of(extras["run"]) - INDIRECT
+    assert distributions - hard == names_of(extras["run"])
     for module, extra in OPTIONAL.items():
         assert canonicalize_name(module) in names_of(extras[extra])
 
