@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from sklearn.decomposition import PCA
 
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
@@ -231,6 +230,9 @@ def principal_axes(rows: np.ndarray, used: np.ndarray, count: int) -> tuple[np.n
     Returns:
       [subsets, features] and [subsets, features, count], axes of length 1, of the largest variance first.
     """
+    # Here, since its import takes a second, which all who load a model would wait for.
+    from sklearn.decomposition import PCA
+
     fitted = [PCA(count, svd_solver="randomized", random_state=0).fit(rows[subset]) for subset in used]
     return np.stack([pca.mean_ for pca in fitted]), np.stack([pca.components_.T for pca in fitted])
 
