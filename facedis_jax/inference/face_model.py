@@ -198,6 +198,31 @@ class TrainedFaceModel:
             labels = self.labels(None)
         return self.functions.encode(self.params, vertices, labels)
 
+    def encode_points(self, clouds: Sequence[np.ndarray], labels: Array | None = None) -> FaceCodes:
+        """The codes of points on the surfaces of faces, with or without a mesh.
+
+        Args:
+          clouds: of each face points [points, 3] in mm, as many as there are, where the training faces lie.
+          labels: [faces, expressions], as of `encode`.
+
+        Raises:
+          InputError: for too few points of a face.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> clouds = [model.trained.neutrals[0], model.trained.neutrals[1][:30]]
+          >>> model.encode_points(clouds).identity.mean.shape
+          (2, 3)
+        """
+        if labels is None and self.config.conditional:
+            labels = np.broadcast_to(np.asarray(self.labels(None)), (len(clouds), len(self.expressions)))
+        encode = self.codec.encode_points
+        assert encode is not None
+        mean, logvar = encode(clouds, None if labels is None else np.asarray(labels))
+        parts = [np.split(x, [self.config.model.identity_latents], axis=1) for x in (mean, np.exp(0.5 * logvar))]
+        return FaceCodes(Code(parts[0][0], parts[1][0]), Code(parts[0][1], parts[1][1]), labels)
+
     def decode(self, codes: FaceCodes) -> DecodedFaces:
         """The faces of the means of codes, and their neutrals."""
         return self._decode(codes.identity.mean, codes.expression.mean, codes.labels)

@@ -179,9 +179,10 @@ def see_surface(
       >>> print([f"{abs(x):.2f}" for x in seen.relief[0]], seen.points.round(1))
       ['2.00', '0.57', '0.00', '1.00'] [[0. 0. 2.]]
     """
-    places, frames = (jnp.asarray(part, points.dtype) for part in anchors)
+    given = [jnp.asarray(array, jnp.result_type(points)) for array in (points, weights, *anchors)]
     each = batch_under_vmap(one_by_one_on_cpu(partial(_relief, config)))
-    relief = each(jnp.asarray(points), jnp.asarray(weights), places, frames)
+    relief = each(*jax.lax.stop_gradient(given))
+    places, frames = given[2:]
     return SeenSurface(places + relief[:, :1] * frames[:, 2], relief)
 
 

@@ -25,6 +25,14 @@ def test_codes_and_faces_are_those_of_evaluation(model):
     np.testing.assert_allclose(model.neutral(codes), neutral, atol=1e-3)
 
 
+def test_points_have_the_codes_of_the_mesh_that_they_are(model):
+    faces = model.trained.neutrals
+    expected, found = model.encode(faces), model.encode_points(list(faces))
+    for part in ("identity", "expression"):
+        np.testing.assert_allclose(getattr(found, part).mean, getattr(expected, part).mean, atol=1e-5)
+        np.testing.assert_allclose(getattr(found, part).std, getattr(expected, part).std, rtol=1e-4)
+
+
 def test_one_face_and_faces_in_any_arrangement_are_the_same(model):
     faces = model.trained.neutrals
     label = "smile" if model.config.conditional else None

@@ -86,6 +86,13 @@ def test_many_clouds_are_seen_as_one():
         np.testing.assert_allclose(one, seen(points, weight), atol=1e-4)
 
 
+def test_nothing_is_differentiated():
+    def total(points):
+        return see_surface(points, jnp.ones(len(points)), ANCHORS, CONFIG).relief.sum()
+
+    assert not np.asarray(jax.grad(total)(jnp.asarray(POINTS))).any()
+
+
 def test_nothing_seen_shows_the_mean_face():
     far = see_surface(jnp.full((50, 3), 1e3), jnp.ones(50), ANCHORS, CONFIG)
     assert not np.asarray(far.relief).any()
