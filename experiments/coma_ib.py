@@ -91,10 +91,10 @@ DEMO = replace(
     learner=replace(
         _SURFACES.learner,
         # Twelve expressions, of which four latents leave the weak ones out.
-        model=replace(_SURFACES.learner.model, expression_latents=8),
-        # Twice the bottleneck on identity as above, and a tenth of the price of an expression's latent, or a raised
-        # brow would not be worth it.
-        weights=IbVaeWeights(beta_id=5.0, lambda_2=5e-5, beta_mi=1000.0),
+        model=replace(_SURFACES.learner.model, expression_latents=8, linear_identity=False),
+        # The bottleneck on identity as above, and a tenth of the price of an expression's latent, or a raised brow
+        # would not be worth it.
+        weights=IbVaeWeights(beta_id=5.0, lambda_2=5e-5, beta_mi=500.0),
         decay_epochs=_SURFACE_EPOCHS * 350 / 300,
         rise_epochs=3.0,
     ),

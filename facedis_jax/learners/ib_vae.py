@@ -375,12 +375,11 @@ def _linear_start(params: Any, config: IbVaeConfig, constants: FaceConstants, li
         bias = jnp.asarray((mean - constants.mean_face).reshape(-1) / unit, jnp.float32)
         return decoder | {"linear": {"kernel": kernel}, "Dense_1": decoder["Dense_1"] | {"bias": bias}}
 
-    return params | {
-        "identity_decoder": started(
-            params["identity_decoder"], kernel[: config.model.identity_latents], linear.neutral
-        ),
-        "full_decoder": started(params["full_decoder"], kernel, linear.face),
-    }
+    begun = {"full_decoder": started(params["full_decoder"], kernel, linear.face)}
+    if config.model.linear_identity:
+        of_identity = kernel[: config.model.identity_latents]
+        begun["identity_decoder"] = started(params["identity_decoder"], of_identity, linear.neutral)
+    return params | begun
 
 
 def _loss(setup: _Setup, params: Any, state: IbVaeState, batch: Batch) -> tuple[jax.Array, tuple[Any, Metrics]]:

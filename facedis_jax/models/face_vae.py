@@ -26,6 +26,8 @@ class FaceVaeConfig:
       surface: what the encoder sees in place of the points; by default nothing, as the paper.
       linear: begin as a linear model of the training faces: the encoder corrects a linear estimate of the codes, and
         each decoder has a linear layer beside its own. False as the paper.
+      linear_identity: whether the identity decoder has one too. Without it, the neutrals of a few known people are
+        learned as clusters, within which a code's place changes nothing; with it, it always does.
     """
 
     encoder: PctConfig = field(default_factory=PctConfig)
@@ -36,6 +38,7 @@ class FaceVaeConfig:
     initial_logvar: float = 0.0
     surface: SurfaceConfig = field(default_factory=SurfaceConfig)
     linear: bool = False
+    linear_identity: bool = True
 
 
 class Posterior(NamedTuple):
@@ -78,6 +81,7 @@ class MlpDecoder(nn.Module):
     hidden: int
     num_vertices: int
     linear: bool = False
+    linear_identity: bool = True
 
     @nn.compact
     def __call__(self, code: jax.Array) -> jax.Array:
@@ -121,7 +125,8 @@ class FaceVae(nn.Module):
         # What is added to a linear estimate begins at zero.
         self.mean = nn.Dense(latents, kernel_init=nn.initializers.zeros) if config.linear else nn.Dense(latents)
         self.logvar = nn.Dense(latents, bias_init=narrow)
-        self.identity_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices, config.linear)
+        linear_identity = config.linear and config.linear_identity
+        self.identity_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices, linear_identity)
         self.full_decoder = MlpDecoder(config.decoder_hidden, self.num_vertices, config.linear)
 
     def __call__(
