@@ -6,8 +6,10 @@ Data       100 people x 6 expressions x 4 levels and a neutral; registered BU-3D
 Command    python -m experiments.bu3dfe_ib
            python -m experiments.bu3dfe_ib --preset paper --data.folder BU_3DFE
 Output     As coma_ib.
-Presets    As coma_ib, with beta_id = 1.
-Expected   Paper, on BU-3DFE: disentanglement 0.328 mm, reconstruction 1.628 mm. demo: 0.101 mm and 2.290 mm.
+Presets    As coma_ib, with beta_id = 1; the demo learns from random people as well. 4 + 4 latents are the paper's; for
+           use: --learner.model.identity-latents 32 --learner.model.expression-latents 16.
+Expected   Paper, on BU-3DFE: disentanglement 0.328 mm, reconstruction 1.628 mm. demo: 0.06 mm and 1.86 mm by a
+           shorter run (`experiments/RESULTS.md`).
 """
 
 from dataclasses import replace

@@ -108,3 +108,14 @@ def test_the_paper_s_constants_hold_no_more_than_it_needs(face_set):
     assert constants.moment_mean.shape == (0,)
     assert constants.triangles is constants.estimate is constants.rig is start.linear is None
     np.testing.assert_allclose(constants.mean_face, face_set.train.vertices.mean(0, dtype=np.float64), atol=1e-4)
+
+
+def test_neutrals_may_be_decoded_without_a_linear_layer(known, begun):
+    learner = replace(LEARNER, model=replace(LEARNER.model, linear_identity=False))
+    state = jax.jit(ib_vae_learner(learner, *known, steps_per_epoch=10, num_steps=100).init)(
+        jax.random.key(0), begun[2]
+    )
+    assert "linear" not in state.params["identity_decoder"]
+    np.testing.assert_array_equal(
+        state.params["full_decoder"]["linear"]["kernel"], begun[1].params["full_decoder"]["linear"]["kernel"]
+    )
