@@ -184,9 +184,10 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
         return {"params": state.params, "batch_stats": state.batch_stats}
 
     surface, groups = config.model.surface, config.model.encoder.features
-    anchors = (
-        anchors_on(constants.mean_face, np.asarray(_triangles(constants)), surface.anchors) if surface.anchors else None
-    )
+    anchors = None
+    if surface.anchors:
+        count = min(surface.anchors, len(constants.mean_face))
+        anchors = anchors_on(constants.mean_face, np.asarray(_triangles(constants)), count)
 
     def features_of_cloud(cloud: Cloud) -> PointFeatures:
         if anchors is None:

@@ -1,6 +1,6 @@
 """What a learner of faces needs to know of its training set before it begins."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.data.ahead import read_ahead
-from facedis_jax.data.faces.face_set import FaceSet
+from facedis_jax.data.faces.face_set import ArraySource, FaceSet
 from facedis_jax.data.faces.features import map_vertices
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.baselines import PcaModel, fit_pca
@@ -31,6 +31,32 @@ _LOOK_CODES = (80, 40)
 _RIDGE = 1e-3
 
 
+def check_faces(face_set: FaceSet, learner: IbVaeConfig, clouds: CloudConfig) -> None:
+    """Checks that a learner can be trained on faces; to be called before a run's folder is made.
+
+    Args:
+      face_set, learner, clouds: as of `face_constants`.
+
+    Raises:
+      InputError: the encoder gets fewer points than it has centres, or nothing to make its linear estimate from; or
+        someone has one training face where two of each person are asked for (of sets in memory).
+    """
+    model, num_vertices = learner.model, face_set.neutrals.shape[1]
+    features, anchors = model.encoder.features, min(model.surface.anchors, num_vertices)
+    points = anchors or clouds.points or num_vertices
+    if points < features.centres[0]:
+        source = "surface.anchors" if anchors else "clouds.points" if clouds.points else "vertices"
+        raise InputError(source, f"{features.centres[0]} or more, the encoder's centres", str(points))
+    if model.linear and not anchors and not features.harmonics:
+        raise InputError("learner.model.linear", "an encoder that sees surfaces, or moments", "neither")
+    if learner.recombination.pairs and isinstance(face_set.train, ArraySource):
+        people, counts = np.unique(face_set.train.subject, return_counts=True)
+        if counts.min() < 2:
+            expected = "two training faces or more of each person, or 0"
+            found = f"one of {face_set.subjects[people[counts.argmin()]]}"
+            raise InputError("recombination.pairs", expected, found)
+
+
 def face_constants(
     face_set: FaceSet, learner: IbVaeConfig, clouds: CloudConfig, *, seed: int = 0
 ) -> tuple[FaceConstants, FaceStart]:
@@ -41,9 +67,6 @@ def face_constants(
       learner: networks, and whether people are recombined.
       clouds: that are drawn from the training faces.
       seed: of the clouds to which a linear estimate is fitted.
-
-    Raises:
-      InputError: the encoder is to begin with a linear estimate and has nothing to make it from.
     """
     total = np.zeros(face_set.neutrals.shape[1:], np.float64)
     subjects = set()
@@ -65,15 +88,13 @@ def face_constants(
     )
     if model.surface.looks == 2 and model.surface.anchors:
         kernel, linear = _fit_linear_model(face_set, neutrals, learner, constants, _LOOK_CODES, seed)
-        anchors = anchors_on(constants.mean_face, face_set.triangles, model.surface.anchors)
-        rig = rig_of(anchors, constants.mean_face, linear.basis)
+        count = min(model.surface.anchors, len(total))
+        rig = rig_of(anchors_on(constants.mean_face, face_set.triangles, count), constants.mean_face, linear.basis)
         mean, basis, side = (np.asarray(part) for part in rig)
         constants = replace(constants, look_kernel=kernel, look_mean=mean, look_basis=basis, look_side=side)
     constants = _with_moments(face_set, learner, constants)
     if not model.linear:
         return constants, FaceStart(neutrals)
-    if not constants.moment_mean.size:
-        raise InputError("learner.model.linear", "an encoder that sees surfaces, or moments", "neither")
     size = (model.identity_latents, model.expression_latents)
     kernel, linear = _fit_linear_model(face_set, neutrals, learner, constants, size, seed)
     return replace(constants, estimate=kernel), FaceStart(neutrals, linear)
@@ -109,8 +130,17 @@ def _fit_linear_model(
     offsets = faces.vertices - face_set.neutrals[faces.subject]
     identity = fit_pca(neutrals, size[0], seed=seed) if len(neutrals) > 1 else None
     expression = fit_pca(offsets, size[1], seed=seed)
-    moments, people, rows = _draw(face_set, neutrals, learner, constants, offsets, faces.subject, seed)
-    codes = [_codes(identity, people, size[0]), _codes(expression, offsets, size[1])[rows]]
+    moments, whose, rows = _draw(
+        face_set,
+        neutrals,
+        learner,
+        constants,
+        offsets,
+        faces.subject,
+        lambda people: _codes(identity, people, size[0]),
+        seed,
+    )
+    codes = [whose, _codes(expression, offsets, size[1])[rows]]
     neutral = neutrals.mean(0) if identity is None else identity.mean
     basis = np.concatenate([_basis(identity, neutral, size[0]), _basis(expression, neutral, size[1])])
     return _ridge(moments, np.concatenate(codes, axis=1)), LinearFaces(neutral, neutral + expression.mean, basis)
@@ -123,9 +153,10 @@ def _draw(
     constants: FaceConstants,
     offsets: np.ndarray,
     subject: np.ndarray,
+    codes: Callable[[np.ndarray], np.ndarray],
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Moments [clouds, moments] of clouds, their people [clouds, vertices, 3] and rows [clouds] of their offsets."""
+    """Moments [clouds, moments] of clouds, codes [clouds, latents] of their people, rows [clouds] of their offsets."""
     functions = face_functions(_without_estimate(learner), constants)
     new_people = learner.recombination.share * learner.recombination.new_people
     everyone, triangles = face_set.neutrals, constants.triangles
@@ -152,10 +183,13 @@ def _draw(
     def chunks() -> Iterator[jax.Array]:
         yield from (keys[i : i + _CHUNK] for i in range(0, len(keys), _CHUNK))
 
-    drawn = read_ahead(lambda chunk: jax.device_get(draw(chunk, *arrays)), chunks())
-    parts = [*track(drawn, "fitting a linear model", total=count)]
-    moments, people, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return moments, people, rows
+    def compute(chunk: jax.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        moments, people, rows = jax.device_get(draw(chunk, *arrays))
+        return moments, codes(people), rows
+
+    parts = [*track(read_ahead(compute, chunks()), "fitting a linear model", total=count)]
+    moments, whose, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return moments, whose, rows
 
 
 def _codes(model: PcaModel | None, faces: np.ndarray, latents: int) -> np.ndarray:

@@ -49,7 +49,7 @@ from facedis_jax.runs.command_line import (
     say,
     typed_command,
 )
-from facedis_jax.runs.face_constants import face_constants
+from facedis_jax.runs.face_constants import check_faces, face_constants
 from facedis_jax.runs.origins import origin_of
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.settings import identity
@@ -210,6 +210,7 @@ def open_face_run(
     devices = chosen_devices(options.devices)
     check_batch_size(config.batch_size, len(devices))
     face_set = load_face_set(config.data, arrangement)
+    check_faces(face_set, config.learner, config.data.clouds)
     check_room(options, _sizes_of_training(face_set, config), devices)
     steps = round(config.epochs * len(face_set.train) / config.batch_size)
     if steps < 1:

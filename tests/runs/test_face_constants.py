@@ -13,7 +13,7 @@ from facedis_jax.geometry import sample_surface
 from facedis_jax.learners import IbVaeConfig, face_functions, ib_vae_learner
 from facedis_jax.learners.recombination import RecombinationConfig
 from facedis_jax.models.surfaces import Cloud, CloudConfig, SurfaceConfig
-from facedis_jax.runs.face_constants import face_constants
+from facedis_jax.runs.face_constants import check_faces, face_constants
 from tests.small_runs import MODEL, OPTIMISER
 
 CLOUDS = CloudConfig(points=600, least=300, noise=0.1, hole=5.0, tilt=0, shift=0)
@@ -100,7 +100,30 @@ def test_a_linear_estimate_of_nothing_is_refused(face_set):
     features = replace(MODEL.encoder.features, harmonics=0)
     blind = replace(MODEL, encoder=replace(MODEL.encoder, features=features), linear=True)
     with pytest.raises(InputError, match="sees surfaces, or moments"):
-        face_constants(face_set, replace(LEARNER, model=blind), CloudConfig())
+        check_faces(face_set, replace(LEARNER, model=blind), CloudConfig())
+
+
+def test_fewer_points_than_centres_are_refused(face_set):
+    centres = replace(MODEL.encoder.features, centres=(50, 6))
+    many = replace(LEARNER.model, encoder=replace(LEARNER.model.encoder, features=centres))
+    learner = replace(LEARNER, model=many)
+    with pytest.raises(InputError, match=r"surface.anchors: expected 50 or more, the encoder's centres, found 40"):
+        check_faces(face_set, learner, CLOUDS)
+    on_points = replace(learner, model=replace(many, surface=SurfaceConfig(), linear=False))
+    check_faces(face_set, on_points, CLOUDS)
+    with pytest.raises(InputError, match=r"clouds.points: expected 50 or more"):
+        check_faces(face_set, on_points, replace(CLOUDS, points=49, least=49))
+    with pytest.raises(InputError, match=r"vertices: expected 50 or more.*found 42"):
+        check_faces(face_set, on_points, CloudConfig())
+
+
+def test_a_person_with_a_single_face_cannot_be_paired(face_set):
+    subject = face_set.train.subject
+    rows = np.flatnonzero(subject != 1).tolist() + np.flatnonzero(subject == 1)[:1].tolist()
+    lonely = replace(face_set, train=face_set.train.take(np.array(rows)))
+    with pytest.raises(InputError, match=r"recombination.pairs: expected two .* found one of subject_02"):
+        check_faces(lonely, LEARNER, CLOUDS)
+    check_faces(lonely, replace(LEARNER, recombination=RecombinationConfig(share=0.5)), CLOUDS)
 
 
 def test_the_paper_s_constants_hold_no_more_than_it_needs(face_set):
