@@ -142,3 +142,13 @@ def test_neutrals_may_be_decoded_without_a_linear_layer(known, begun):
     np.testing.assert_array_equal(
         state.params["full_decoder"]["linear"]["kernel"], begun[1].params["full_decoder"]["linear"]["kernel"]
     )
+
+
+def test_a_mesh_of_few_vertices_has_as_many_anchors(face_set, known):
+    model = replace(LEARNER.model, surface=SurfaceConfig(anchors=384), linear=False)
+    functions = face_functions(
+        replace(LEARNER, model=model), replace(known[0], moment_mean=np.zeros(()), estimate=None)
+    )
+    features = functions.features(jnp.asarray(face_set.train.vertices[0]))
+    assert features.points.shape == (42, 3)
+    assert features.moments.shape == (42 * 7,)
