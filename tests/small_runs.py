@@ -9,6 +9,7 @@ import pytest
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.pipeline import evaluation_batches, train_batches
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_coma
+from facedis_jax.evaluation import face_surfaces
 from facedis_jax.formats.settings import as_json
 from facedis_jax.inference.faces import codec_of
 from facedis_jax.inference.model_files import MODEL_FILE
@@ -93,3 +94,10 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory, small_face_set: FaceSet)
 @pytest.fixture(scope="session")
 def labelled_run(tmp_path_factory: pytest.TempPathFactory, small_face_set: FaceSet) -> SmallRun:
     return train(tmp_path_factory.mktemp("labelled"), small_face_set, small_config(conditional=True))
+
+
+@pytest.fixture
+def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faces are read by few random points: to compile a small model for 10,000 takes longer than to train it."""
+    monkeypatch.setattr(face_surfaces, "_POINTS", (50,))
+    monkeypatch.setattr(face_surfaces, "_NOISY_POINTS", 50)

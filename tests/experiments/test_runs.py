@@ -19,6 +19,8 @@ from tests.made_up_faces import UNITS
 from tests.pages import ShownPage
 from tests.small_runs import MODEL, OPTIMISER, WEIGHTS
 
+pytestmark = pytest.mark.usefixtures("few_points")
+
 LEARNER = IbVaeConfig(model=MODEL, weights=WEIGHTS, optimiser=OPTIMISER)
 
 

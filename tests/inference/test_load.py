@@ -17,6 +17,8 @@ from facedis_jax.inference.model_files import MODEL_FILE
 from facedis_jax.training import Checkpoints
 from tests.small_runs import small_config, train
 
+pytestmark = pytest.mark.usefixtures("few_points")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, small_face_set):
