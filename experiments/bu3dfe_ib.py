@@ -43,7 +43,7 @@ def _for_new_people(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:
 
 
 PRESETS = {
-    "tiny": _for_new_people(coma_ib.TINY_VERTICES, num_subjects=12),
+    "tiny": coma_ib.few_anchors(_for_new_people(coma_ib.TINY_VERTICES, num_subjects=12)),
     "demo": _for_new_people(coma_ib.VERTICES, num_subjects=100),
     "paper": _preset(coma_ib.PAPER, num_subjects=100),
 }
