@@ -77,9 +77,8 @@ def codecs_of(
     @jax.jit
     def encode_cloud(state, cloud, labels):
         features = functions.features_of_cloud(cloud)
-        points = cloud.points / constants.scale if features.points is None else features.points
-        one = jax.tree.map(lambda x: x[None], (points * constants.scale, features))
-        posterior = functions.encode(state, one[0], one[1], labels)
+        points, one = jax.tree.map(lambda x: x[None], (cloud.points, features))
+        posterior = functions.encode(state, points, one, labels)
         return tuple(part[0] for part in posterior)
 
     least = _FEWEST_POINTS if config.model.surface.anchors else config.model.encoder.features.centres[0]

@@ -191,7 +191,8 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
 
     def features_of_cloud(cloud: Cloud) -> PointFeatures:
         if anchors is None:
-            return finished(point_features(jnp.asarray(cloud.points) / constants.scale, groups))
+            points = jnp.asarray(cloud.points) / constants.scale
+            return finished(point_features(points, groups)._replace(points=points))
         seen = see_surface(*cloud, anchors, surface)
         moments = seen.relief.reshape(-1)
         if surface.looks == 2 and constants.rig is not None and constants.look_kernel is not None:
@@ -214,8 +215,7 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
             return finished(point_features(vertices / constants.scale, groups))
         count = POINTS_OF_MESH if anchors is not None else constants.clouds.points
         points = spread_over_surface(vertices, _triangles(constants), count)
-        features = features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)))
-        return features if features.points is not None else features._replace(points=points / constants.scale)
+        return features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)))
 
     def encode(state, vertices, features, labels):
         points = _points(vertices / constants.scale, features)
@@ -489,11 +489,7 @@ def _training_features(
     triangles = _triangles(setup.constants)
 
     def seen(key: jax.Array, face: jax.Array) -> PointFeatures:
-        cloud = draw_cloud(key, face, triangles, clouds)
-        features = setup.functions.features_of_cloud(cloud)
-        if features.points is None:
-            features = features._replace(points=jnp.asarray(cloud.points) / setup.constants.scale)
-        return features
+        return setup.functions.features_of_cloud(draw_cloud(key, face, triangles, clouds))
 
     return one_by_one_on_cpu(seen)(_keys(state, _CLOUDS, first + jnp.arange(len(vertices))), vertices)
 
