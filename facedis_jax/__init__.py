@@ -15,21 +15,21 @@ __version__ = "0.1.0"
 
 
 def load(name_or_path: str | os.PathLike[str]) -> "TrainedModel":
-    """A trained model at work: of a model file, or of a finished run.
+    """A trained model at work: one that comes with the package, of a model file, or of a finished run.
 
     Nothing is executed of what the file holds, and neither the data set nor the run's checkpoints are needed.
 
     Args:
-      name_or_path: a run's folder, that of one of its models, or the `model.safetensors` in it, wherever it was copied
-        to.
+      name_or_path: the name of a model that comes with the package; or a run's folder, that of one of its models, or
+        the `model.safetensors` in it, wherever it was copied to. A name that is also a path means the path.
 
     Returns:
       The model: `TrainedFaceModel` of `facedis_jax.inference.face_model`, or `TrainedImageModel` or
       `TrainedVideoModel` of `facedis_jax.inference.generator_models`.
 
     Raises:
-      InputError: nothing is there, the run is not finished, or the file is damaged, of another kind or of a later
-        version.
+      InputError: nothing is there (it lists the names that there are), the run is not finished, or the file is damaged,
+        of another kind or of a later version.
 
     Example:
       >>> import tempfile, pathlib

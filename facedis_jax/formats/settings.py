@@ -2,10 +2,11 @@
 
 import json
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import cattrs
 from cattrs.gen import make_dict_structure_fn
@@ -54,6 +55,53 @@ def from_json(kind: type[Config], value: Any, *, where: object, key: str = "conf
             # From the settings themselves, which know what they may be.
             raise InputError(where, f"{key}.{first.where} to be {first.expected}", first.found) from None
         raise
+
+
+def from_json_in_part(
+    kind: type[Config], value: Any, *, unneeded: Collection[str], where: object, key: str = "config"
+) -> Config:
+    """As `from_json`, of settings some of which do not matter: these have their defaults where the saved do not fit.
+
+    Args:
+      kind: a dataclass, whose fields that are not needed have defaults.
+      value, where, key: as of `from_json`.
+      unneeded: names of what does not matter, whether there is such a field or not.
+
+    Raises:
+      InputError: as `from_json`, for what is needed.
+
+    Example:
+      >>> from facedis_jax.losses import IbVaeWeights
+      >>> saved = {"lambda_1": 0.5, "lambda_2": 0, "beta_id": None, "beta_it": 1}
+      >>> from_json_in_part(IbVaeWeights, saved, unneeded=["beta_id", "beta_mi", "beta_it"], where="file").lambda_1
+      0.5
+    """
+    if not isinstance(value, dict):
+        raise InputError(where, f"{key} to be settings by name", reprlib.repr(value))
+    hints, names = get_type_hints(kind), [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    needed = [name for name in names if name not in unneeded]
+    _check_names(value.keys() - set(unneeded), needed, key, where)
+    found = {name: from_json(hints[name], value[name], where=where, key=f"{key}.{name}") for name in needed}
+    more = {}
+    for name in set(names) & value.keys() & set(unneeded):
+        with suppress(InputError):
+            more[name] = from_json(hints[name], value[name], where=where)
+    with suppress(InputError):
+        return kind(**found, **more)
+    try:
+        return kind(**found)
+    except InputError as error:
+        raise InputError(where, f"{key}.{error.where} to be {error.expected}", error.found) from None
+
+
+def _check_names(found: Collection[str], expected: Sequence[str], key: str, where: object) -> None:
+    """Raises an InputError unless these are the names of the settings under a key."""
+    settings = f"the settings {', '.join(expected)} in {key}"
+    for name in expected:
+        if name not in found:
+            raise InputError(where, settings, f"no {key}.{name}")
+    for name in sorted(set(found) - set(expected)):
+        raise InputError(where, settings, f"{key}.{reprlib.repr(name)[1:-1]} as well")
 
 
 class _Unfit(ValueError):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.settings import as_json, from_json
+from facedis_jax.formats.settings import as_json, from_json, from_json_in_part
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.trained_faces import TrainedFaces
@@ -21,6 +21,8 @@ from facedis_jax.models import FaceVaeConfig
 Array: TypeAlias = np.ndarray | jax.Array
 
 _NEUTRAL_LEVEL, _APEX_LEVEL = 0.1, 0.9
+# Settings of networks that matter to their first weights alone, by all the names that they have had.
+_AT_THE_START = ("initial_logvar",)
 
 
 class FaceParams(NamedTuple):
@@ -330,7 +332,9 @@ class TrainedFaceModel:
             raise file.refusal("no settings of a learner")
         # Those of its training tell how it came about; a model is as good without those that have changed since.
         config = IbVaeConfig(
-            model=from_json(FaceVaeConfig, learner.get("model"), where=file.path, key="learner.model"),
+            model=from_json_in_part(
+                FaceVaeConfig, learner.get("model"), unneeded=_AT_THE_START, where=file.path, key="learner.model"
+            ),
             conditional=from_json(bool, learner.get("conditional"), where=file.path, key="learner.conditional"),
         )
         latents = config.model.identity_latents + config.model.expression_latents

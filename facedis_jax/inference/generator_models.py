@@ -1,17 +1,17 @@
 """Trained generators of images and of clips that can be handed over: infer, decode, recombine, traverse, sample."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.settings import as_json
+from facedis_jax.formats.settings import as_json, from_json_in_part
 from facedis_jax.inference.codecs import image_codec, video_codec
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.videos import match_distribution
@@ -38,6 +38,8 @@ _METHODS: Mapping[str, tuple[type, Callable[[Any], ImageFunctions]]] = {
     "vae": (ImageVaeConfig, image_vae_functions),
     "abp_video": (AbpVideoConfig, abp_video_functions),
 }
+# Of a part of a learner's settings, what matters in training alone, by all the names that it has had.
+_IN_TRAINING = {"model": ("initial_flow",), "langevin": ("num_steps",)}
 _MOST_CODES = 5000
 _LARGEST_SIDE, _MOST_FRAMES = 1 << 14, 100_000
 
@@ -190,7 +192,7 @@ class TrainedImageModel:
             raise file.refusal(f"the method {ascii(method)[:40]}")
         if type(frames) is not int or not 1 <= frames <= _MOST_FRAMES:
             raise file.refusal(f"clips of {ascii(frames)[:40]} frames")
-        config: Any = file.settings(_METHODS[method][0], "learner")
+        config: Any = _settings(file, _METHODS[method][0])
         try:
             # Larger than any generator of this program has been, and small enough to build one.
             if config.model.size > _LARGEST_SIDE:
@@ -295,6 +297,25 @@ class TrainedVideoModel(TrainedImageModel):
 
 def _method(config: GeneratorSettings) -> str:
     return next(name for name, (kind, _) in _METHODS.items() if isinstance(config, kind))
+
+
+def _settings(file: ModelFile, kind: type) -> Any:
+    """The settings of a file's learner: strictly what decoding and inference need, and the rest as far as it fits."""
+    saved = file.card.get("learner")
+    if not isinstance(saved, dict):
+        raise file.refusal("no settings of a learner")
+    names = {field.name for field in fields(kind)}
+    whole: Any = from_json_in_part(
+        kind, saved, unneeded={*saved, *names} - {"sigma", "noise_step"}, where=file.path, key="learner"
+    )
+    hints = get_type_hints(kind)
+    parts = {
+        name: from_json_in_part(
+            hints[name], saved.get(name), unneeded=_IN_TRAINING[name], where=file.path, key=f"learner.{name}"
+        )
+        for name in _IN_TRAINING.keys() & names
+    }
+    return replace(whole, **parts)
 
 
 def _own_params(config: GeneratorSettings, functions: ImageFunctions) -> Any:

@@ -9,6 +9,7 @@ from facedis_jax.errors import InputError
 from facedis_jax.inference.face_model import TrainedFaceModel
 from facedis_jax.inference.generator_models import TrainedImageModel, TrainedVideoModel
 from facedis_jax.inference.model_files import MODEL_FILE, ModelFile
+from facedis_jax.inference.shipped import shipped_models
 
 TrainedModel: TypeAlias = TrainedFaceModel | TrainedImageModel | TrainedVideoModel
 
@@ -38,7 +39,9 @@ def load_faces(name_or_path: str | os.PathLike[str]) -> TrainedFaceModel:
 
 
 def model_path(path: Path) -> Path:
-    """Where the model file of a run or of a name lies; the path itself where it is a file.
+    """Where the model file of a run or of a shipped model lies; the path itself where it is a file.
+
+    A name that something in the working folder has means that.
 
     Raises:
       InputError: nothing is there, which lists what is, or a run that is not finished.
@@ -48,8 +51,12 @@ def model_path(path: Path) -> Path:
     if not path.is_dir():
         if path.suffix == Path(MODEL_FILE).suffix or os.path.lexists(path):
             raise InputError(path, "a model file", "no file" if os.path.lexists(path) else "nothing there")
+        shipped = shipped_models()
+        if str(path) in shipped:
+            return shipped[str(path)]
         found = [str(file.parent) for file in sorted(_RUNS.glob(f"*/{MODEL_FILE}"))][:_MOST_LISTED]
-        raise InputError(path, ", ".join(["a model file", "the folder of a finished run", *found]), "nothing there")
+        names = ["a model file", "the folder of a finished run", *shipped, *found]
+        raise InputError(path, ", ".join(names), "nothing there")
     if (path / MODEL_FILE).exists():
         return path / MODEL_FILE
     parts = sorted(file.parent for file in path.glob(f"*/{MODEL_FILE}"))

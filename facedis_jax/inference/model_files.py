@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -19,7 +19,6 @@ KINDS = ("faces", "images", "videos")
 
 _EXPECTED = "the model file of a finished run"
 _MOST_NAMES = 100_000
-Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class ModelFile:
       kind: "faces", "images" or "videos".
       origin: how the model came about.
       card: JSON values of the kind, such as settings and names.
-      arrays: by name; no number in them is NaN or infinite.
+      arrays: by name, of which those in half precision are read as float32; no number in them is NaN or infinite.
     """
 
     path: Path
@@ -87,12 +86,10 @@ class ModelFile:
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise InputError(path, _EXPECTED, f"NaN or infinite numbers in {ascii(name)[1:-1][:80]}")
+            if array.dtype == np.float16:
+                arrays[name] = array.astype(np.float32)
         origin = from_json(Origin, card.pop("origin", None), where=path, key="origin")
         return cls(path, kind, origin, card, arrays)
-
-    def settings(self, kind: type[Config], key: str) -> Config:
-        """Settings that stand under a key of the card; raises an InputError where they do not fit."""
-        return from_json(kind, self.card.get(key), where=self.path, key=key)
 
     def names(self, key: str) -> list[str]:
         """A list of names that stands under a key of the card; raises an InputError where there is none."""

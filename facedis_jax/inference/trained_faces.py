@@ -6,9 +6,10 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from facedis_jax.formats.settings import from_json
+from facedis_jax.formats.settings import from_json, from_json_in_part
 from facedis_jax.inference.model_files import ModelFile
 from facedis_jax.learners import FaceConstants
+from facedis_jax.models.surfaces import CloudConfig
 
 # No scan has as many.
 _MOST_POINTS = 10_000_000
@@ -23,7 +24,7 @@ class TrainedFaces:
       constants: of the training set.
       triangles: [triangles, 3] int32.
       subjects, expressions: names.
-      neutrals: [subjects, vertices, 3] float32, mm.
+      neutrals: [subjects, vertices, 3] float32, mm; of a model that is shipped with the package none, [0, vertices, 3].
       codes: [faces, latents] float32, posterior means of training faces, identity latents first.
       subject, expression: [faces] int32.
       level: [faces] float32.
@@ -71,12 +72,14 @@ class TrainedFaces:
             raise file.refusal(f"{len(expressions)} expressions, where its constants have {constants.num_expressions}")
         found = {
             "triangles": file.array("triangles", (-1, 3), "i"),
-            "neutrals": file.array("neutrals", (len(subjects), vertices, 3), "f"),
+            "neutrals": file.array("neutrals", (-1, vertices, 3), "f"),
             "codes": file.array("codes", (faces, num_latents), "f"),
             "subject": file.array("subject", (faces,), "i"),
             "expression": file.array("expression", (faces,), "i"),
             "level": file.array("level", (faces,), "f"),
         }
+        if len(found["neutrals"]) not in (0, len(subjects)):
+            raise file.refusal(f"neutrals of {len(found['neutrals'])} people of {len(subjects)}")
         for name, count in {"triangles": vertices, "subject": len(subjects), "expression": len(expressions)}.items():
             if found[name].size and not 0 <= found[name].min() <= found[name].max() < count:
                 raise file.refusal(f"{name} beyond {count}")
@@ -96,6 +99,8 @@ def _constants(file: ModelFile) -> FaceConstants:
         missing = key not in file.arrays if _is_array(field.name) else field.name not in saved
         if missing and type(None) in get_args(hint):
             found[field.name] = None
+        elif hint is CloudConfig:
+            found[field.name] = _clouds(file, saved.get(field.name))
         elif not _is_array(field.name):
             found[field.name] = from_json(hint, saved.get(field.name), where=file.path, key=f"constants.{field.name}")
         elif missing:
@@ -109,6 +114,16 @@ def _constants(file: ModelFile) -> FaceConstants:
     constants = FaceConstants(**found)
     _check_surface(file, constants)
     return constants
+
+
+def _clouds(file: ModelFile, saved: Any) -> CloudConfig:
+    """How clouds were drawn: of how many points matters, as meshes are seen by as many; the rest is of training."""
+    if not isinstance(saved, dict):
+        raise file.refusal("no clouds")
+    unneeded = {*saved, *(field.name for field in fields(CloudConfig))} - {"points"}
+    if type(saved.get("points")) is int:
+        saved = {"least": max(1, min(CloudConfig.least, saved["points"])), **saved}
+    return from_json_in_part(CloudConfig, saved, unneeded=unneeded, where=file.path, key="constants.clouds")
 
 
 def _check_surface(file: ModelFile, constants: FaceConstants) -> None:

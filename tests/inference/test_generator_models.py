@@ -117,3 +117,25 @@ def test_a_run_of_several_models_gives_its_main_one_or_names_them(tmp_path):
     assert isinstance(facedis_jax.load(tmp_path), TrainedImageModel)
     with pytest.raises(InputError, match="expected a model of faces, found one of images"):
         load_faces(tmp_path)
+
+
+def test_settings_of_training_may_be_missing_or_others(model, tmp_path):
+    model.save(tmp_path / MODEL_FILE)
+
+    def change(card, arrays):
+        learner = card["learner"]
+        learner["optimiser"], learner["frozen_since"] = {"name": "sgd"}, 3
+        del learner["model"]["initial_flow"], learner["langevin"]["num_steps"]
+
+    changed(tmp_path / MODEL_FILE, change)
+    loaded = facedis_jax.load(tmp_path)
+    latents = jax.tree.map(lambda z: z[:2], model.codes)
+    np.testing.assert_array_equal(loaded.decode(latents), model.decode(latents))
+
+
+@pytest.mark.parametrize(("part", "name"), [("model", "geometry_gain"), ("langevin", "inference_steps")])
+def test_settings_of_decoding_and_inference_may_not(model, tmp_path, part, name):
+    model.save(tmp_path / MODEL_FILE)
+    changed(tmp_path / MODEL_FILE, lambda card, arrays: card["learner"][part].pop(name))
+    with pytest.raises(InputError, match=rf"no learner\.{part}\.{name}"):
+        facedis_jax.load(tmp_path)

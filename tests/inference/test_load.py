@@ -209,6 +209,42 @@ def test_settings_of_training_that_have_changed_since_do_not_matter(example, tmp
     np.testing.assert_array_equal(loaded.decode(loaded.encode(MEAN)).full, example[0].decode(loaded.encode(MEAN)).full)
 
 
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (lambda card: card["learner"], "recombination"),
+        (lambda card: card["learner"], "optimiser"),
+        (lambda card: card["learner"]["model"], "initial_logvar"),
+        (lambda card: card["constants"]["clouds"], "least"),
+        (lambda card: card["constants"]["clouds"], "tilt"),
+    ],
+)
+@pytest.mark.parametrize("change", [dict.pop, lambda settings, name: settings.update({name: "x"})], ids=["no", "x"])
+def test_a_setting_of_training_may_be_missing_or_another(example, tmp_path, place, name, change):
+    """As in a file of an earlier or a later version."""
+    shutil.copyfile(example[1], tmp_path / MODEL_FILE)
+    changed(tmp_path / MODEL_FILE, lambda card, arrays: change(place(card), name))
+    loaded = facedis_jax.load(tmp_path)
+    for found, expected in zip(jax.tree.leaves(loaded.params), jax.tree.leaves(example[0].params), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda card: card["constants"]["clouds"].pop("points"), r"no constants\.clouds\.points"),
+        (lambda card: card["constants"]["clouds"].update(points=-1), r"constants\.clouds\.points to be 0 or more"),
+        (lambda card: card["learner"]["model"].update(depth=3), r"learner\.model\.depth as well"),
+        (lambda card: card["learner"]["model"].update(linear=1), r"learner\.model\.linear to be bool"),
+    ],
+)
+def test_a_setting_of_the_model_may_not(example, tmp_path, change, message):
+    shutil.copyfile(example[1], tmp_path / MODEL_FILE)
+    changed(tmp_path / MODEL_FILE, lambda card, arrays: change(card))
+    with pytest.raises(InputError, match=message):
+        facedis_jax.load(tmp_path)
+
+
 def begun(folder):
     (folder / "config.json").write_text("{}")
 

@@ -1,0 +1,108 @@
+"""Makes a model that comes with the package of a finished run.
+
+    python -m facedis_jax.inference.shipped.pack RUN NAME --about about.txt --notice LICENSE.txt
+
+RUN is a run's folder. The about text says what the model can and cannot do; the notice is what its data asks for.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facedis_jax.errors import InputError
+from facedis_jax.formats.json_files import read_json
+from facedis_jax.formats.tensors import read_tensors, write_tensors
+from facedis_jax.formats.whole import write_text
+from facedis_jax.inference.load import model_path
+from facedis_jax.inference.model_files import ModelFile
+
+# Smaller arrays matter little to the size of a file, and some of them are coordinates.
+_LEAST_HALVED = 10_000
+_LARGEST = 12 << 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Make a model that comes with the package of a finished run.")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("name", help="of the model")
+    parser.add_argument("--about", type=Path, required=True, help="text: what it can and cannot do")
+    parser.add_argument("--notice", type=Path, help="text: the notice that its data asks for")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent, help="where it is written")
+    options = parser.parse_args(arguments)
+    try:
+        size = pack(options.run, options.name, options.folder, about=options.about, notice=options.notice)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.name}: {size / 1e6:.1f} MB")
+    return 0
+
+
+def pack(run: Path, name: str, folder: Path, *, about: Path, notice: Path | None = None) -> int:
+    """Writes NAME.safetensors, and NAME.LICENSE.txt where there is a notice, into a folder; returns the file's bytes.
+
+    Raises:
+      InputError: the run has no model, or one that is too large to be shipped.
+    """
+    path = model_path(run)
+    ModelFile.read(path)
+    card, arrays = read_tensors(path, "a model file")
+    card["origin"]["command"] = portable_command(card["origin"]["command"])
+    card["about"] = about.read_text(encoding="utf-8").strip()
+    card["figures"] = figures(read_json(path.parent / "results.json"))
+    if "neutrals" in arrays:
+        arrays["neutrals"] = arrays["neutrals"][:0]
+    small = {key: _halved(key, array) for key, array in arrays.items()}
+    size = sum(array.nbytes for array in small.values())
+    if size > _LARGEST:
+        raise InputError(path, f"a model of at most {_LARGEST >> 20} MiB", f"one of {size / 2**20:.1f}")
+    target = folder / f"{name}.safetensors"
+    write_tensors(target, card, small)
+    if notice is not None:
+        write_text(folder / f"{name}.LICENSE.txt", notice.read_text(encoding="utf-8"))
+    return target.stat().st_size
+
+
+def figures(results: Any) -> dict[str, float]:
+    """Errors in mm, by name, of a run's results: the mean of each figure that has one.
+
+    Example:
+      >>> figures({"faces": {"test": 3}, "reconstruction_mm": {"mean": 0.5, "std": 0.1}, "rank_1": 1})
+      {'reconstruction_mm': 0.5}
+    """
+    found = {}
+    for name, values in results.items() if isinstance(results, Mapping) else ():
+        mean = values.get("mean") if isinstance(values, Mapping) else values
+        if name.endswith("_mm") and isinstance(mean, int | float):
+            found[name] = round(float(mean), 4)
+    return found
+
+
+def portable_command(command: str) -> str:
+    """A command line without the places of the machine that it ran on."""
+    words, kept = shlex.split(command), []
+    for i, word in enumerate(words):
+        if word == "--workdir" or (i and words[i - 1] == "--workdir") or word.startswith("--workdir="):
+            continue
+        option, sign, value = word.partition("=")
+        path = value if sign else word
+        kept.append(f"{option}=" * bool(sign) + (Path(path).name if path.startswith(("/", "~")) else path))
+    return shlex.join(kept)
+
+
+def _halved(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float32 or array.size < _LEAST_HALVED or name == "constants/mean_face":
+        return array
+    half = array.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise InputError(name, "numbers that half precision can hold", "larger ones")
+    return half
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import facedis_jax
+from facedis_jax.errors import InputError
+from facedis_jax.formats.tensors import read_tensors
+from facedis_jax.inference import shipped
+from facedis_jax.inference.example import example_face_model
+from facedis_jax.inference.model_files import MODEL_FILE
+from facedis_jax.inference.shipped.pack import pack, portable_command
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "shipped").mkdir()
+    monkeypatch.setattr(shipped, "_FOLDER", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "shipped"
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "run").mkdir()
+    example_face_model().save(tmp_path / "run" / MODEL_FILE)
+    (tmp_path / "run" / "results.json").write_text(json.dumps({"reconstruction_mm": {"mean": 0.5}, "rank_1": 1.0}))
+    (tmp_path / "about.txt").write_text("Faces of four people.\n")
+    return tmp_path / "run"
+
+
+def test_all_that_is_shipped_loads_and_is_small():
+    for name, path in shipped.shipped_models().items():
+        assert facedis_jax.load(name).origin.command
+        assert path.stat().st_size <= 12 << 20
+        assert read_tensors(path, "a model")[0]["about"]
+
+
+def test_a_packed_run_is_found_by_its_name_and_works_alike(folder, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("facedis_jax.inference.shipped.pack._LEAST_HALVED", 100)
+    pack(run, "tiny-face", folder, about=tmp_path / "about.txt", notice=tmp_path / "about.txt")
+    card, _ = read_tensors(folder / "tiny-face.safetensors", "a model")
+    assert (card["about"], card["figures"]) == ("Faces of four people.", {"reconstruction_mm": 0.5})
+    assert (folder / "tiny-face.LICENSE.txt").read_text() == "Faces of four people.\n"
+    model, expected = facedis_jax.load("tiny-face"), facedis_jax.load(run)
+    codes = model.encode(expected.trained.neutrals)
+    np.testing.assert_allclose(model.decode(codes).full, expected.decode(codes).full, atol=0.3)
+    assert len(model.trained.neutrals) == 0
+    assert (folder / "tiny-face.safetensors").stat().st_size < (run / MODEL_FILE).stat().st_size
+
+
+def test_a_path_of_the_same_name_comes_first(folder, run):
+    shutil.copyfile(run / MODEL_FILE, folder / "tiny.safetensors")
+    assert facedis_jax.load("tiny").expressions
+    (run.parent / "tiny").mkdir()
+    with pytest.raises(InputError, match="tiny: expected the folder of a run"):
+        facedis_jax.load("tiny")
+
+
+def test_an_unknown_name_lists_what_is_shipped(folder, run):
+    shutil.copyfile(run / MODEL_FILE, folder / "tiny.safetensors")
+    with pytest.raises(InputError, match="small: expected a model file, the folder of a finished run, tiny, found not"):
+        facedis_jax.load("small")
+
+
+def test_a_command_is_shipped_without_its_machine():
+    command = "python -m experiments.coma_ib --workdir /home/me/a --data.face-model=/data/ict.npz --seed 1"
+    assert portable_command(command) == "python -m experiments.coma_ib --data.face-model=ict.npz --seed 1"
