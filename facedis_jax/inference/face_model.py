@@ -14,6 +14,15 @@ from facedis_jax.errors import InputError
 from facedis_jax.formats.settings import as_json, from_json, from_json_in_part
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
+from facedis_jax.inference.sequences import (
+    Code,
+    effective_count,
+    likeliest_correlation,
+    people_spread,
+    shared_code,
+    smoothed,
+    strangers,
+)
 from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions, ib_vae_learner
 from facedis_jax.models import FaceVaeConfig
@@ -35,13 +44,6 @@ class FaceParams(NamedTuple):
 
     params: Any
     batch_stats: Any
-
-
-class Code(NamedTuple):
-    """A diagonal normal distribution of codes, [..., latents] each."""
-
-    mean: Array
-    std: Array
 
 
 class FaceCodes(NamedTuple):
@@ -221,9 +223,71 @@ class TrainedFaceModel:
             labels = np.broadcast_to(np.asarray(self.labels(None)), (len(clouds), len(self.expressions)))
         encode = self.codec.encode_points
         assert encode is not None
-        mean, logvar = encode(clouds, None if labels is None else np.asarray(labels))
-        parts = [np.split(x, [self.config.model.identity_latents], axis=1) for x in (mean, np.exp(0.5 * logvar))]
-        return FaceCodes(Code(parts[0][0], parts[1][0]), Code(parts[0][1], parts[1][1]), labels)
+        return self._codes(*encode(clouds, None if labels is None else np.asarray(labels)), labels)
+
+    def encode_sequence(
+        self, frames: Array, labels: Array | None = None, *, smoothing: float | None = 0.0, check: bool = True
+    ) -> FaceCodes:
+        """The codes of the frames of one person, all with one identity; see `of_one_person`.
+
+        Args:
+          frames: [frames, vertices, 3] mm, registered as the training faces are, in the order of time.
+          labels: [frames, expressions] or [expressions], as of `encode`.
+          smoothing, check: as of `of_one_person`.
+
+        Raises:
+          InputError: for another number of vertices, or as `of_one_person`.
+        """
+        shape, expected = np.shape(frames), self.trained.constants.mean_face.shape
+        if len(shape) != 3 or shape[1:] != expected or not shape[0]:
+            raise InputError("frames", f"[frames, {expected[0]}, 3]", f"{list(shape)}")
+        if labels is None:
+            labels = self.labels(None)
+        rows = None if labels is None else np.broadcast_to(np.asarray(labels), (shape[0], len(self.expressions)))
+        # In batches, whatever the length: one program for sequences of all lengths.
+        mean, logvar = self.codec.encode(np.asarray(frames), rows)
+        return self.of_one_person(self._codes(mean, logvar, rows), smoothing=smoothing, check=check)
+
+    def of_one_person(self, codes: FaceCodes, *, smoothing: float | None = 0.0, check: bool = True) -> FaceCodes:
+        """Codes of the frames of one person, all with the one identity that fits them best, and smoothed on demand.
+
+        The identity is the product of the frames' posteriors, less the prior that each of them has; it counts as many
+        frames as are independent of each other. See `facedis_jax.inference.sequences`.
+
+        Args:
+          codes: [frames, latents] in the order of time, as `encode` and `encode_points` find them in each frame.
+          smoothing: the correlation of a frame's expression with the next one's, 0 (none, each frame by itself) to 1
+            (one expression in all of them); None for the likeliest in each latent.
+          check: refuse frames of several people.
+
+        Raises:
+          InputError: there are no frames, the smoothing is not 0 to 1, or frames are clearly of several people.
+        """
+        number = np.shape(codes.identity.mean)[0] if np.ndim(codes.identity.mean) == 2 else 0
+        if not number:
+            raise InputError("frames", "codes [frames, latents]", f"{list(np.shape(codes.identity.mean))}")
+        if check:
+            self._check_one_person(codes.identity.mean)
+        expression = codes.expression
+        if smoothing is None:
+            expression = smoothed(expression, likeliest_correlation(expression))
+        elif smoothing != 0:
+            check_between("smoothing", smoothing, 0, 1)
+            expression = smoothed(expression, smoothing)
+        one = shared_code(codes.identity, effective_count(codes.identity))
+        identity = Code(*(jnp.broadcast_to(part, np.shape(codes.identity.mean)) for part in one))
+        return FaceCodes(identity, expression, codes.labels)
+
+    def _check_one_person(self, means: Array) -> None:
+        """Raises an InputError where identity codes [frames, latents] are clearly of several people."""
+        if isinstance(means, jax.core.Tracer):
+            return
+        known = self.trained.codes[:, : self.config.model.identity_latents]
+        is_strange, distance = strangers(np.asarray(means), people_spread(known, self.trained.subject))
+        if is_strange.any():
+            found = f"{is_strange.sum()} of {len(is_strange)} that differ from most as people do, such as frame "
+            found += f"{distance.argmax() + 1} ({distance.max():.1f} times the distance of people who are alike)"
+            raise InputError("frames", "frames of one person", found)
 
     def decode(self, codes: FaceCodes) -> DecodedFaces:
         """The faces of the means of codes, and their neutrals."""
@@ -350,6 +414,11 @@ class TrainedFaceModel:
             raise InputError(file.path, "settings that a model can be built of", found) from error
         params = FaceParams(*(file.weights(name, getattr(like, name)) for name in FaceParams._fields))
         return cls.of(config, params, trained, file.origin)
+
+    def _codes(self, mean: np.ndarray, logvar: np.ndarray, labels: Array | None) -> FaceCodes:
+        """Codes of posteriors [faces, latents], as a codec finds them."""
+        parts = [np.split(x, [self.config.model.identity_latents], axis=1) for x in (mean, np.exp(0.5 * logvar))]
+        return FaceCodes(Code(parts[0][0], parts[1][0]), Code(parts[0][1], parts[1][1]), labels)
 
     def _decode(self, identity: Array, expression: Array, labels: Array | None) -> DecodedFaces:
         return self.functions.decode(self.params, identity, expression, labels)
