@@ -64,6 +64,29 @@ class FaceEditor:
     model: TrainedFaceModel
     unit: str = "mm"
 
+    def read(self, path: Path, *, align: bool) -> tuple[np.ndarray, Pose]:
+        """A face from a mesh file where the training faces lie, [vertices, 3] float64 mm, and its motion to there.
+
+        Args:
+          path: of the mesh.
+          align: move the face rigidly onto the training faces.
+
+        Raises:
+          InputError: the file is no mesh, or its topology, unit or pose is not that of the training faces.
+        """
+        mesh, mean_face = read_mesh(path), self.model.trained.constants.mean_face
+        check_topology(path, mesh, len(mean_face), self.model.triangles)
+        check_unit(path, mesh.vertices, self.unit, setting="unit")
+        vertices = mesh.vertices.astype(np.float64) * UNITS[self.unit]
+        pose = _pose(vertices, mean_face)
+        if align:
+            return pose.apply(vertices), pose
+        distance = float(np.linalg.norm(pose.apply(vertices) - vertices, axis=-1).mean())
+        if distance > _FURTHEST:
+            expected = f"a face within {_FURTHEST:g} mm of where the training faces lie, or align=True"
+            raise InputError(path, expected, f"one {distance:.0f} mm away")
+        return vertices, Pose()
+
     def encode(self, path: Path, labels: Array | None = None, *, align: bool, keep_detail: bool = False) -> EncodedFace:
         """A face from a mesh file, with its codes.
 
@@ -76,19 +99,7 @@ class FaceEditor:
         Raises:
           InputError: the file is no mesh, or its topology, unit or pose is not that of the training faces.
         """
-        mesh, mean_face = read_mesh(path), self.model.trained.constants.mean_face
-        check_topology(path, mesh, len(mean_face), self.model.triangles)
-        check_unit(path, mesh.vertices, self.unit, setting="unit")
-        vertices = mesh.vertices.astype(np.float64) * UNITS[self.unit]
-        pose = _pose(vertices, mean_face)
-        distance = float(np.linalg.norm(pose.apply(vertices) - vertices, axis=-1).mean())
-        if align:
-            vertices = pose.apply(vertices)
-        elif distance > _FURTHEST:
-            expected = f"a face within {_FURTHEST:g} mm of where the training faces lie, or align=True"
-            raise InputError(path, expected, f"one {distance:.0f} mm away")
-        else:
-            pose = Pose()
+        vertices, pose = self.read(path, align=align)
         face = vertices[None].astype(np.float32)
         codes = self.model.encode(face, labels)
         detail = np.zeros_like(face)

@@ -158,6 +158,15 @@ class TrainedFaceModel:
         """Names of the training set's expressions."""
         return tuple(self.trained.expressions)
 
+    @property
+    def shown_expressions(self) -> tuple[str, ...]:
+        """Of `expressions`, those that `expression` can show: all that training faces show at some level."""
+        if self.config.conditional:
+            return self.expressions
+        trained = self.trained
+        shown = set(trained.expression[trained.level > _NEUTRAL_LEVEL].tolist())
+        return tuple(name for index, name in enumerate(self.expressions) if index in shown)
+
     @cached_property
     def codec(self) -> FaceCodec:
         """The same in batches of any size on the host, as evaluation and reports take it."""

@@ -1,0 +1,174 @@
+"""Rig a face: its neutral, and a shape for each expression that the model knows, by name, in one GLB.
+
+Command    facedis rig --model NAME_RUN_OR_FILE --face FILE --output me.glb
+
+Examples
+           facedis rig --model RUN --face face.ply --output me.glb
+           facedis rig --model RUN --sequence frames --fps 60 --output me.glb
+           facedis rig --model RUN --face face.ply --output me.obj
+
+Input      PLY, OBJ or WRL in the model's topology; of a sequence, a folder of them, in the order of their numbers.
+
+Output     .glb: the neutral with a morph target for each expression, which Blender, Unity and three.js show by name,
+           and of a sequence an animation of their weights. .obj: the neutral, and a file for each shape. Beside
+           either a table of weights, one row a frame, with the ending .csv.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn
+
+import jax
+import numpy as np
+
+from facedis_jax.errors import InputError, reason
+from facedis_jax.formats.meshes import mesh_ending
+from facedis_jax.inference.face_editor import FaceEditor, Pose
+from facedis_jax.inference.face_model import Array, FaceCodes, check_between
+from facedis_jax.inference.load import load_faces
+from facedis_jax.inference.rig import face_rig, linearisation_error, one_person
+from facedis_jax.reports.faces.rigged import RiggedFaces, check_rig_output, write_rig
+from facedis_jax.runs.back_end import check_back_end
+from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.options import parse_options
+
+_MOST_FRAMES = 20_000
+_FASTEST = 1000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RigOptions:
+    """Which person is rigged, by which model.
+
+    Attributes:
+      model: a model that comes with the package, the folder of a finished run, or its model.safetensors.
+      output: the rig to write: .glb, or .obj for a file of each shape.
+      face: a face in the model's topology.
+      sequence: a folder of them, the frames of one person.
+      fps: frames of the sequence in a second.
+      align: move each face rigidly onto the training faces first; the rig of a single one is moved back.
+      keep_detail: add to all shapes what the codes cannot hold: how the face differs from its reconstruction.
+      label: for a model with labels, the expression that the face shows; without it the face counts as neutral.
+      label_level: how much of it, 0 to 1.
+      unit: of the coordinates in all files, in and out (GLB is in metres by its standard).
+    """
+
+    model: Path
+    output: Path
+    face: Path | None = None
+    sequence: Path | None = None
+    fps: float = 30.0
+    align: bool = False
+    keep_detail: bool = False
+    label: str | None = None
+    label_level: float = 1.0
+    unit: Literal["mm", "cm", "dm", "m"] = "mm"
+
+
+class _Frames(NamedTuple):
+    """Faces of one person.
+
+    Attributes:
+      names: of the frames.
+      vertices: [frames, vertices, 3] mm, where the training faces lie.
+      codes: [frames, latents], with one identity.
+      pose: of a single face.
+    """
+
+    names: Sequence[str]
+    vertices: np.ndarray
+    codes: FaceCodes
+    pose: Pose
+
+
+def rig(options: RigOptions) -> int:
+    """Rigs and writes, prints the names of the files and the rig's errors; returns the exit code."""
+    given = [name for name in ("face", "sequence") if getattr(options, name) is not None]
+    if len(given) != 1:
+        raise InputError("face", "a face or a sequence", " and ".join(given) or "neither")
+    check_between("fps", options.fps, 1 / _FASTEST, _FASTEST)
+    check_rig_output(options.output)
+    check_back_end()
+    editor = FaceEditor(load_faces(options.model), options.unit)
+    labels = editor.model.labels(options.label, options.label_level)
+    frames = _face(editor, options, labels) if options.sequence is None else _sequence(editor, options, labels)
+    model, person = editor.model, jax.tree.map(lambda x: x[0], frames.codes)
+    shapes = face_rig(model, person)
+    identity, expression, shown_labels = frames.codes
+    rows = None if shown_labels is None else np.asarray(shown_labels)
+    decoded = model.codec.decode(np.asarray(identity.mean), np.asarray(expression.mean), rows)[0]
+    weights = shapes.weights(decoded)
+    detail = (frames.vertices - decoded).mean(0, dtype=np.float64) if options.keep_detail else 0.0
+    rigged = RiggedFaces(
+        shapes.moved(detail),
+        model.triangles,
+        frames.names,
+        weights,
+        None if options.sequence is None else options.fps,
+        frames.pose,
+    )
+    for path in write_rig(options.output, rigged, options.unit):
+        print(path)
+    halves = linearisation_error(model, person, shapes)
+    at_half = f"at half levels {halves.mean():.3f} mm from the model's own faces (at most {halves.max():.3f}"
+    print(f"{len(shapes.names)} shapes, {at_half}, {shapes.names[int(halves.argmax())]})")
+    shown = shapes.faces(weights)
+    own, read = (np.linalg.norm(each - shown, axis=-1).mean(-1) for each in (decoded, frames.vertices - detail))
+    print(
+        f"{len(shown)} faces by their weights: {own.mean():.3f} mm from the model's own (at most {own.max():.3f}), "
+        f"{read.mean():.3f} mm from what was read"
+    )
+    return 0
+
+
+def _face(editor: FaceEditor, options: RigOptions, labels: Array | None) -> _Frames:
+    assert options.face is not None
+    face = editor.encode(options.face, labels, align=options.align)
+    return _Frames([options.face.name], face.vertices, _with_rows(face.codes, 1), face.pose)
+
+
+def _sequence(editor: FaceEditor, options: RigOptions, labels: Array | None) -> _Frames:
+    """The frames in a folder."""
+    paths = frame_paths(options.sequence)
+    faces = np.stack([editor.read(path, align=options.align)[0].astype(np.float32) for path in paths])
+    codes = one_person(editor.model.encode(faces, labels))
+    return _Frames([path.name for path in paths], faces, _with_rows(codes, len(faces)), Pose())
+
+
+def frame_paths(folder: Path | None) -> list[Path]:
+    """The meshes in a folder, in the order of the numbers in their names.
+
+    Raises:
+      InputError: there is no such folder, or there are none in it, or too many.
+    """
+    assert folder is not None
+    try:
+        found = [path for path in folder.iterdir() if mesh_ending(path) and not path.name.startswith(".")]
+    except OSError as error:
+        raise InputError(folder, "a folder of meshes", reason(error)) from error
+    if not 1 <= len(found) <= _MOST_FRAMES:
+        raise InputError(folder, f"1 to {_MOST_FRAMES} meshes in it", str(len(found)))
+    return sorted(found, key=lambda path: [(len(x), x) if x.isdigit() else (0, x) for x in _parts(path.name)])
+
+
+def _parts(name: str) -> list[str]:
+    return [part.lstrip("0") or "0" if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
+
+
+def _with_rows(codes: FaceCodes, count: int) -> FaceCodes:
+    """Codes with labels for each of the faces."""
+    if codes.labels is None:
+        return codes
+    return codes._replace(labels=np.broadcast_to(np.asarray(codes.labels), (count, np.shape(codes.labels)[-1])))
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Runs the command, and exits with its code."""
+    known = [f"--{field.name.replace('_', '-')}" for field in fields(RigOptions)]
+
+    def command() -> int:
+        return rig(parse_options(RigOptions, args=arguments, prog="facedis rig", description=__doc__))
+
+    exit_with(command, known)

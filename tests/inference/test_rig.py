@@ -1,0 +1,59 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from facedis_jax.errors import InputError
+from facedis_jax.inference.example import example_face_model
+from facedis_jax.inference.rig import FaceRig, face_rig, linearisation_error, one_person
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "conditional"])
+def model(request):
+    return example_face_model(conditional=request.param)
+
+
+def test_shapes_are_the_models_expressions(model):
+    codes = model.encode(model.trained.neutrals[1])
+    rig = face_rig(model, codes)
+    np.testing.assert_allclose(rig.faces([0.0, 0.0]), model.neutral(codes), atol=1e-4)
+    for index, name in enumerate(rig.names):
+        np.testing.assert_allclose(rig.faces(np.eye(2)[index]), model.expression(codes, name), atol=1e-4)
+    error = linearisation_error(model, codes, rig)
+    half = rig.faces([0.5, 0.0]) - np.asarray(model.expression(codes, rig.names[0], 0.5))
+    np.testing.assert_allclose(error[0], np.linalg.norm(half, axis=-1).mean(), rtol=1e-5)
+
+
+def test_weights_are_found_again_and_none_is_negative():
+    rng = np.random.default_rng(0)
+    neutral = rng.normal(scale=50, size=(30, 3))
+    rig = FaceRig(neutral, tuple("abcd"), neutral + rng.normal(scale=4, size=(4, 30, 3)))
+    weights = rng.uniform(0, 1.2, size=(5, 4)) * (rng.uniform(size=(5, 4)) < 0.6)
+    np.testing.assert_allclose(rig.weights(rig.faces(weights)), weights, atol=1e-9)
+    against = rig.weights(rig.faces(-weights))
+    assert (against >= 0).all()
+    # Of the best weights, all that are above 0 have no slope, and no other would lower the error.
+    offsets = rig.offsets.reshape(4, -1)
+    slope = (rig.faces(against) - rig.faces(-weights)).reshape(5, -1) @ offsets.T
+    assert (np.where(against > 0, np.abs(slope), np.maximum(-slope, 0)) < 1e-6).all()
+
+
+def test_what_no_face_shows_or_what_moves_nothing_is_no_shape(model):
+    trained = replace(model.trained, expression=np.zeros_like(model.trained.expression))
+    if not model.config.conditional:
+        model = replace(model, trained=trained)
+        assert face_rig(model, model.encode(trained.neutrals[0])).names == ("jaw_open",)
+    still = replace(model, functions=model.functions._replace(decode=lambda *_: type(DECODED)(FACE, FACE)))
+    with pytest.raises(InputError, match="none that moves a face"):
+        face_rig(still, model.encode(trained.neutrals[0]))
+
+
+FACE = np.zeros([36, 3])
+DECODED = example_face_model().decode(example_face_model().encode(FACE))
+
+
+def test_frames_of_one_person_have_one_identity(model):
+    codes = model.encode(model.trained.neutrals)
+    found = one_person(codes)
+    np.testing.assert_allclose(found.identity.mean, np.repeat(codes.identity.mean.mean(0)[None], 4, axis=0), atol=1e-6)
+    np.testing.assert_array_equal(found.expression.mean, codes.expression.mean)
