@@ -1,7 +1,8 @@
 """Safetensors files: named arrays and one JSON card, of which nothing is executed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,44 @@ def read_tensors(path: str | os.PathLike[str], expected: str) -> tuple[Any, dict
     Raises:
       InputError: the file is missing, is damaged or something else, or promises more than it holds.
     """
+    arrays = {}
+    with _opened(path, expected) as file:
+        text = (file.metadata() or {}).get(_CARD)
+        for name in file.keys():  # noqa: SIM118 (it is no mapping)
+            if file.get_slice(name).get_dtype() not in _TYPES:
+                raise InputError(path, expected, f"an array of type {file.get_slice(name).get_dtype()}")
+            arrays[name] = file.get_tensor(name)
+    return _card(text, path, expected), arrays
+
+
+def read_card(path: str | os.PathLike[str], expected: str) -> tuple[Any, dict[str, list[int]]]:
+    """The card of a file that `write_tensors` wrote, and the shapes of its arrays by name, without their numbers.
+
+    Raises:
+      InputError: as `read_tensors`.
+    """
+    with _opened(path, expected) as file:
+        text = (file.metadata() or {}).get(_CARD)
+        shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return _card(text, path, expected), shapes
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], expected: str) -> Iterator[Any]:
+    """A safetensors file; what goes wrong with it is an InputError."""
     _check_header(Path(path), expected)
     try:
         # Without mapping the file into memory, where one that is cut meanwhile would end the process.
         with safe_open(path, framework="np", backend="pread") as file:
-            text = (file.metadata() or {}).get(_CARD)
-            arrays = {}
-            for name in file.keys():  # noqa: SIM118 (it is no mapping)
-                if file.get_slice(name).get_dtype() not in _TYPES:
-                    raise InputError(path, expected, f"an array of type {file.get_slice(name).get_dtype()}")
-                arrays[name] = file.get_tensor(name)
+            yield file
     except (SafetensorError, OSError, ValueError, TypeError, LookupError, OverflowError) as error:
         raise InputError(path, expected, damage(error)) from error
+
+
+def _card(text: str | None, path: str | os.PathLike[str], expected: str) -> Any:
     if text is None:
         raise InputError(path, expected, "a safetensors file without a card")
-    return parse_json(text, path), arrays
+    return parse_json(text, path)
 
 
 def _check_header(path: Path, expected: str) -> None:

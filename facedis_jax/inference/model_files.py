@@ -75,20 +75,12 @@ class ModelFile:
           InputError: the file is missing, is damaged or something else, or is of a later version.
         """
         card, arrays = read_tensors(path, _EXPECTED)
-        if not isinstance(card, dict) or type(card.get("format")) is not int:
-            raise InputError(path, _EXPECTED, "a card that is none of a model's")
-        found = card.pop("format")
-        if found != FORMAT:
-            raise InputError(path, f"a model file of version {FORMAT}", f"one of version {found!r:.20}")
-        kind = card.pop("kind", None)
-        if kind not in KINDS:
-            raise InputError(path, f"a model of {', '.join(KINDS)}", f"one of {ascii(kind)[:40]}")
+        kind, origin = opened_card(path, card)
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise InputError(path, _EXPECTED, f"NaN or infinite numbers in {ascii(name)[1:-1][:80]}")
             if array.dtype == np.float16:
                 arrays[name] = array.astype(np.float32)
-        origin = from_json(Origin, card.pop("origin", None), where=path, key="origin")
         return cls(path, kind, origin, card, arrays)
 
     def names(self, key: str) -> list[str]:
@@ -141,6 +133,23 @@ class ModelFile:
     def refusal(self, found: str) -> InputError:
         """The error of a file whose parts do not belong together."""
         return InputError(self.path, _EXPECTED, found)
+
+
+def opened_card(path: Path, card: Any) -> tuple[str, Origin]:
+    """Takes out of a model file's card what all kinds have: the kind, and how the model came about.
+
+    Raises:
+      InputError: it is no such card, or one of a later version.
+    """
+    if not isinstance(card, dict) or type(card.get("format")) is not int:
+        raise InputError(path, _EXPECTED, "a card that is none of a model's")
+    found = card.pop("format")
+    if found != FORMAT:
+        raise InputError(path, f"a model file of version {FORMAT}", f"one of version {found!r:.20}")
+    kind = card.pop("kind", None)
+    if kind not in KINDS:
+        raise InputError(path, f"a model of {', '.join(KINDS)}", f"one of {ascii(kind)[:40]}")
+    return kind, from_json(Origin, card.pop("origin", None), where=path, key="origin")
 
 
 def named_arrays(prefix: str, tree: Any) -> dict[str, np.ndarray]:

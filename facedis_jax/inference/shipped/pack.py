@@ -8,9 +8,8 @@ RUN is a run's folder. The about text says what the model can and cannot do; the
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from facedis_jax.formats.json_files import read_json
 from facedis_jax.formats.tensors import read_tensors, write_tensors
 from facedis_jax.formats.whole import write_text
 from facedis_jax.inference.load import model_path
+from facedis_jax.inference.model_cards import RESULTS_FILE, figures_of
 from facedis_jax.inference.model_files import ModelFile
 
 # Smaller arrays matter little to the size of a file, and some of them are coordinates.
@@ -54,7 +54,7 @@ def pack(run: Path, name: str, folder: Path, *, about: Path, notice: Path | None
     card, arrays = read_tensors(path, "a model file")
     card["origin"]["command"] = portable_command(card["origin"]["command"])
     card["about"] = about.read_text(encoding="utf-8").strip()
-    card["figures"] = figures(read_json(path.parent / "results.json"))
+    card["figures"] = figures_of(read_json(path.parent / RESULTS_FILE))
     if "neutrals" in arrays:
         arrays["neutrals"] = arrays["neutrals"][:0]
     small = {key: _halved(key, array) for key, array in arrays.items()}
@@ -66,21 +66,6 @@ def pack(run: Path, name: str, folder: Path, *, about: Path, notice: Path | None
     if notice is not None:
         write_text(folder / f"{name}.LICENSE.txt", notice.read_text(encoding="utf-8"))
     return target.stat().st_size
-
-
-def figures(results: Any) -> dict[str, float]:
-    """Errors in mm, by name, of a run's results: the mean of each figure that has one.
-
-    Example:
-      >>> figures({"faces": {"test": 3}, "reconstruction_mm": {"mean": 0.5, "std": 0.1}, "rank_1": 1})
-      {'reconstruction_mm': 0.5}
-    """
-    found = {}
-    for name, values in results.items() if isinstance(results, Mapping) else ():
-        mean = values.get("mean") if isinstance(values, Mapping) else values
-        if name.endswith("_mm") and isinstance(mean, int | float):
-            found[name] = round(float(mean), 4)
-    return found
 
 
 def portable_command(command: str) -> str:
