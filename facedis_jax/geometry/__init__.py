@@ -1,16 +1,25 @@
 """Operations on points, meshes and images as pure functions of one example; imports jax and numpy alone."""
 
+from facedis_jax.geometry.nearest import closest_on_surface, closest_on_triangles, nearest_both_ways, triangle_rings
 from facedis_jax.geometry.points import farthest_point_sample, k_nearest
 from facedis_jax.geometry.registration import rigid_registration
+from facedis_jax.geometry.rotations import rotation_matrix, spread_rotations, vertex_normals
 from facedis_jax.geometry.surfaces import sample_surface, spread_over_surface
 from facedis_jax.geometry.warp import canonical_grid, warp
 
 __all__ = [
     "canonical_grid",
+    "closest_on_surface",
+    "closest_on_triangles",
     "farthest_point_sample",
     "k_nearest",
+    "nearest_both_ways",
     "rigid_registration",
+    "rotation_matrix",
     "sample_surface",
     "spread_over_surface",
+    "spread_rotations",
+    "triangle_rings",
+    "vertex_normals",
     "warp",
 ]

@@ -1,10 +1,10 @@
 """A trained model of faces that can be handed over: encode, decode, edit, sample."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,12 @@ import numpy as np
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.settings import as_json, from_json, from_json_in_part
+from facedis_jax.inference.face_codes import Array, Code, FaceCodes, FaceParams
 from facedis_jax.inference.faces import FaceCodec, codec_of
+from facedis_jax.inference.fitting.fit import FaceFit, FitConfig, Fitter, Unit
+from facedis_jax.inference.fitting.scans import Scan
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.sequences import (
-    Code,
     effective_count,
     likeliest_correlation,
     people_spread,
@@ -27,36 +29,10 @@ from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions, ib_vae_learner
 from facedis_jax.models import FaceVaeConfig
 
-Array: TypeAlias = np.ndarray | jax.Array
-
 _NEUTRAL_LEVEL, _APEX_LEVEL = 0.1, 0.9
 # Settings of networks that matter to their first weights alone, by all the names that they have had.
 _AT_THE_START = ("initial_logvar",)
-
-
-class FaceParams(NamedTuple):
-    """What training has found: nested dictionaries of arrays, a pytree to differentiate by.
-
-    Attributes:
-      params: weights.
-      batch_stats: of batch normalisation; empty without it.
-    """
-
-    params: Any
-    batch_stats: Any
-
-
-class FaceCodes(NamedTuple):
-    """What a model finds in faces [..., vertices, 3]; a pytree of arrays [..., latents].
-
-    Attributes:
-      identity, expression: codes.
-      labels: [..., expressions] that the faces were encoded with; None for a model without labels.
-    """
-
-    identity: Code
-    expression: Code
-    labels: Array | None
+_FIT = FitConfig()
 
 
 class DecodedFaces(NamedTuple):
@@ -72,10 +48,13 @@ class FaceModelFunctions(NamedTuple):
     Attributes:
       encode: (params, vertices [..., vertices, 3] mm, labels [..., expressions] or None) -> `FaceCodes`.
       decode: (params, identity [..., latents], expression [..., latents], labels or None) -> `DecodedFaces`.
+      face: as `decode`, the face [..., vertices, 3] alone. Its gradients are those of all codes; those of `decode`
+        leave out what the identity does to the face, as training does (section 3.1).
     """
 
     encode: Callable[[FaceParams, Array, Array | None], FaceCodes]
     decode: Callable[[FaceParams, Array, Array, Array | None], DecodedFaces]
+    face: Callable[[FaceParams, Array, Array, Array | None], jax.Array]
 
 
 def face_model_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceModelFunctions:
@@ -98,12 +77,21 @@ def face_model_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceM
 
     @jax.jit
     def decode(params: FaceParams, identity: Array, expression: Array, labels: Array | None) -> DecodedFaces:
-        codes = [identity, expression] if labels is None else [identity, expression, labels]
-        shape = jnp.broadcast_shapes(*(code.shape[:-1] for code in codes))
-        wide = [jnp.broadcast_to(code, (*shape, code.shape[-1])) for code in codes]
-        return DecodedFaces(*functions.decode(params, wide[0], wide[1], wide[2] if labels is not None else None))
+        return DecodedFaces(*functions.decode(params, *_broadcast(identity, expression, labels)))
 
-    return FaceModelFunctions(encode, decode)
+    @jax.jit
+    def face(params: FaceParams, identity: Array, expression: Array, labels: Array | None) -> jax.Array:
+        return functions.face(params, *_broadcast(identity, expression, labels))
+
+    return FaceModelFunctions(encode, decode, face)
+
+
+def _broadcast(identity: Array, expression: Array, labels: Array | None) -> list[Any]:
+    """Codes and labels [..., latents] of one shape before their last axis; None for no labels."""
+    codes = [identity, expression] if labels is None else [identity, expression, labels]
+    shape = jnp.broadcast_shapes(*(code.shape[:-1] for code in codes))
+    wide: list[Any] = [jnp.broadcast_to(code, (*shape, code.shape[-1])) for code in codes]
+    return wide if labels is not None else [*wide, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +160,45 @@ class TrainedFaceModel:
         """The same in batches of any size on the host, as evaluation and reports take it."""
         state: Any = self.params
         return codec_of(self.config, self.trained.constants, state, self.expressions)
+
+    @cached_property
+    def fitter(self) -> Fitter:
+        """What fits the model to scans, compiled once."""
+        return Fitter.of(self.config, self.params, self.trained)
+
+    def fit(
+        self,
+        points: np.ndarray,
+        triangles: np.ndarray | None = None,
+        *,
+        unit: Unit | None = None,
+        landmarks: Mapping[str, Sequence[float]] | None = None,
+        config: FitConfig = _FIT,
+        key: jax.Array | None = None,
+        where: object = "points",
+    ) -> FaceFit:
+        """The face of a scan: of a mesh of any topology or of bare points, in any pose and place.
+
+        Args:
+          points: [points, 3], of the face, of a part of it, or of a head with neck and shoulders.
+          triangles: [triangles, 3]; None for bare points.
+          unit: of the points; found where it is None.
+          landmarks: places [3] of three points of the scan or more, by the names that `landmark_names` lists or the
+            numbers of the model's vertices, for scans in which the face is not found without them.
+          config: how it is fitted.
+          key: of the samples of the posterior, where there are some.
+          where: what errors call the scan.
+
+        Raises:
+          InputError: for points that are no surface with a face, a unit in which they would not be one, two faces, or
+            landmarks that cannot be used.
+        """
+        return self.fitter.fit(Scan.of(points, triangles, where), unit, landmarks, config, key)
+
+    @property
+    def landmark_names(self) -> tuple[str, ...]:
+        """Names of points of the face that scans may be given."""
+        return tuple(self.fitter.landmarks)
 
     def labels(self, name: str | None, level: float | Array = 1.0, *, where: str = "label") -> Array | None:
         """Labels [..., expressions] of faces that show an expression; None for a model that takes none.

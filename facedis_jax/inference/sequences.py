@@ -5,25 +5,16 @@ frame says beyond the prior is the likelihood q_t(z) / p(z): of precision 1 / st
 each latent, and nothing where the posterior is no narrower than the prior.
 """
 
-from typing import NamedTuple, TypeAlias
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Array: TypeAlias = np.ndarray | jax.Array
+from facedis_jax.inference.face_codes import Array, Code
 
 # Frames of which each is compared with each, evenly spaced in a longer sequence.
 _MOST_COMPARED = 256
 # Of a person's faces, those within which codes must lie that tell people apart.
 _MOST_OF_A_PERSON = 0.99
-
-
-class Code(NamedTuple):
-    """A diagonal normal distribution of codes, [..., latents] each."""
-
-    mean: Array
-    std: Array
 
 
 def shared_code(codes: Code, count: float | Array | None = None) -> Code:

@@ -167,12 +167,14 @@ class FaceFunctions(NamedTuple):
       features_of_cloud: `Cloud` -> those of any points on a face's surface.
       encode: (state, vertices, features, labels) -> `Posterior` of the codes, identity latents first.
       decode: (state, z_identity, z_expression, labels) -> full and neutral faces.
+      face: (state, z_identity, z_expression, labels) -> full faces, as `decode`, but differentiable in z_identity too.
     """
 
     features: Callable[[jax.Array], PointFeatures]
     features_of_cloud: Callable[[Cloud], PointFeatures]
     encode: Callable[[IbVaeState, jax.Array, PointFeatures, jax.Array | None], Posterior]
     decode: Callable[[IbVaeState, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]]
+    face: Callable[[IbVaeState, jax.Array, jax.Array, jax.Array | None], jax.Array]
 
 
 def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctions:
@@ -225,7 +227,12 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
         offsets: Any = model.apply(variables(state), z_identity, z_expression, labels, method="decode")
         return mean_face + offsets.full * constants.scale, mean_face + offsets.identity * constants.scale
 
-    return FaceFunctions(features, features_of_cloud, encode, decode)
+    def face(state, z_identity, z_expression, labels):
+        codes = (z_identity, z_expression, labels)
+        offsets: Any = model.apply(variables(state), *codes, attached=True, method="decode_full")
+        return mean_face + offsets * constants.scale
+
+    return FaceFunctions(features, features_of_cloud, encode, decode, face)
 
 
 _NO_START = FaceStart()

@@ -188,9 +188,11 @@ class FaceVae(nn.Module):
         full = self.decode_full(z_identity, z_expression, labels)
         return Reconstruction(full=full, identity=self.identity_decoder(z_identity))
 
-    def decode_full(self, z_identity: jax.Array, z_expression: jax.Array, labels: jax.Array | None = None) -> jax.Array:
-        """The full face's offsets of codes [..., latents]; no gradient reaches z_id (section 3.1)."""
-        code = [jax.lax.stop_gradient(z_identity), z_expression]
+    def decode_full(
+        self, z_identity: jax.Array, z_expression: jax.Array, labels: jax.Array | None = None, *, attached: bool = False
+    ) -> jax.Array:
+        """The full face's offsets of codes [..., latents]; no gradient reaches z_id (section 3.1) unless attached."""
+        code = [z_identity if attached else jax.lax.stop_gradient(z_identity), z_expression]
         if self.num_labels:
             code.append(self._checked(labels))
         return self.full_decoder(jnp.concatenate(code, axis=-1))

@@ -14,7 +14,7 @@ from facedis_jax.cli.edit import Between, EditOptions, Expression, Neutral, Samp
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, read_mesh, write_mesh
 from facedis_jax.inference.face_editor import FaceEditor
-from facedis_jax.inference.face_model import DecodedFaces, FaceModelFunctions
+from facedis_jax.inference.face_model import DecodedFaces
 from facedis_jax.inference.load import load_faces
 
 TURN = np.float32([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # a quarter, about the vertical axis
@@ -151,7 +151,7 @@ def test_samples_have_the_spread_of_the_codes(editor):
         codes = np.concatenate([z_identity, z_expression], axis=1)
         return DecodedFaces(codes, codes)
 
-    functions = FaceModelFunctions(editor.model.functions.encode, show)
+    functions = editor.model.functions._replace(decode=show)
     samples = FaceEditor(replace(editor.model, functions=functions)).sample(100, 0)
     codes = editor.model.trained.codes
     # Four standard errors of the mean and of the standard deviation of 100 draws.

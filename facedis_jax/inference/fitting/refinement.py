@@ -1,0 +1,349 @@
+"""Codes and pose of a face that is about in its place: Gauss-Newton on robust distances between both surfaces."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial import cKDTree
+
+from facedis_jax.geometry import (
+    closest_on_surface,
+    farthest_point_sample,
+    nearest_both_ways,
+    rotation_matrix,
+    triangle_rings,
+    vertex_normals,
+)
+from facedis_jax.inference.fitting.placement import Pose
+
+_PRECISE = jax.lax.Precision.HIGHEST
+
+
+class Template(NamedTuple):
+    """What a model's topology is, for all scans.
+
+    Attributes:
+      triangles: [triangles, 3].
+      rings: [vertices, ring] triangles around each vertex.
+      border: [vertices] 1 on the rim of the mesh and of its holes, 0 elsewhere.
+      looking: [looking] vertices that look for the scan, spread evenly.
+      around: [looking, near] triangles in which what is nearest to each of these may lie.
+    """
+
+    triangles: jax.Array | np.ndarray
+    rings: jax.Array | np.ndarray
+    border: jax.Array | np.ndarray
+    looking: jax.Array | np.ndarray
+    around: jax.Array | np.ndarray
+
+
+_MOST_AROUND = 40
+
+
+def template_of(vertices: np.ndarray, triangles: np.ndarray, looking: int) -> Template:
+    """The template of a mesh [vertices, 3], of whose vertices so many look for the scan, or as many as there are."""
+    count = len(vertices)
+    rings = triangle_rings(triangles, count)
+    edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    unique, times = np.unique(edges, axis=0, return_counts=True)
+    border = np.zeros(count, np.float32)
+    border[unique[times == 1].ravel()] = 1
+    used = np.unique(triangles)
+    places = jnp.asarray(vertices[used], jnp.float32)
+    chosen = used if looking >= len(used) else used[np.asarray(farthest_point_sample(places, looking))]
+    # Triangles by the looking vertices to which their corners are nearest.
+    owner = np.full(count, 0)
+    owner[used] = cKDTree(vertices[chosen]).query(vertices[used])[1]
+    pairs = np.unique(
+        np.stack([owner[triangles], np.arange(len(triangles))[:, None].repeat(3, 1)], -1).reshape(-1, 2), axis=0
+    )
+    counts = np.bincount(pairs[:, 0], minlength=len(chosen))
+    starts = np.cumsum(counts) - counts
+    width = min(int(counts.max()), _MOST_AROUND)
+    place = np.arange(width)[None]
+    around = pairs[starts[:, None] + np.where(place < counts[:, None], place, 0), 1]
+    return Template(triangles.astype(np.int32), rings, border, chosen.astype(np.int32), around.astype(np.int32))
+
+
+class Prior(NamedTuple):
+    """The normal distribution of codes, that of the training faces.
+
+    Attributes:
+      mean: [codes].
+      precision: [codes, codes].
+    """
+
+    mean: jax.Array | np.ndarray
+    precision: jax.Array | np.ndarray
+
+
+class Surface(NamedTuple):
+    """Points of a scan, mm, near the origin.
+
+    Attributes:
+      points, normals: [points, 3].
+      spacing: distance between neighbours.
+    """
+
+    points: jax.Array | np.ndarray
+    normals: jax.Array | np.ndarray
+    spacing: jax.Array | np.floating
+
+
+class Estimate(NamedTuple):
+    """A face in a scan.
+
+    Attributes:
+      codes: [codes].
+      pose: from the model's place to the scan's.
+    """
+
+    codes: jax.Array
+    pose: Pose
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """How far a scan may lie from the model.
+
+    Attributes:
+      least_mm, most_mm: bounds of the standard deviation of distances along normals, which is estimated.
+      independent: as how many independent measurements a whole face counts: a model's misfit goes on along the surface,
+        so that it is far fewer than there are points.
+    """
+
+    least_mm: float = 0.3
+    most_mm: float = 3.0
+    independent: float = 400.0
+
+
+class Pairs(NamedTuple):
+    """Planes that the face should lie on, or points on it: rows of a least-squares problem.
+
+    Attributes:
+      points: [rows, 3] points of the scan, in the model's place.
+      normals: [rows, 3].
+      triangle: [rows] which triangle of the face each is compared with.
+      weights: [rows, 3] where in it.
+      counted: [rows] weight of each row; sums to the number of independent measurements that were made.
+      distance: [rows] along the normal, mm.
+    """
+
+    points: jax.Array
+    normals: jax.Array
+    triangle: jax.Array
+    weights: jax.Array
+    counted: jax.Array
+    distance: jax.Array
+
+
+Face = Callable[[jax.Array], jax.Array]
+
+
+class Nearest(NamedTuple):
+    """What lies nearest to what, of a face and a scan in the model's place.
+
+    Attributes:
+      points, normals: [points, 3] of the scan.
+      triangle, weights: of each point, which triangle of the face is nearest, and [points, 3] where in it.
+      gap: [points, 3] from there to the point.
+      facing: [points, 3] the face's normal there.
+      beyond: [points] whether the nearest place is on the rim.
+      found: [looking] which point is nearest to each of the looking vertices.
+      along, aside: [looking] how far it is along the scan's normal, and the square of how far aside.
+      facing_vertices: [looking, 3] normals.
+    """
+
+    points: jax.Array
+    normals: jax.Array
+    triangle: jax.Array
+    weights: jax.Array
+    gap: jax.Array
+    facing: jax.Array
+    beyond: jax.Array
+    found: jax.Array
+    along: jax.Array
+    aside: jax.Array
+    facing_vertices: jax.Array
+
+
+def nearest_of(template: Template, vertices: jax.Array, scan: Surface, pose: Pose) -> Nearest:
+    """What is nearest to what, both ways, of a face [vertices, 3] and a scan."""
+    triangles, rings, border, looking, around = (jnp.asarray(part) for part in template)
+    points = pose.to_model(jnp.asarray(scan.points))
+    turned = jnp.matmul(scan.normals, pose.rotation, precision=_PRECISE)
+    own = vertices[looking]
+    near, found = nearest_both_ways(points, own)
+    normals = vertex_normals(vertices, triangles, rings)
+    triangle, weights = closest_on_surface(points, vertices, triangles, around[near])
+    corners = triangles[triangle]
+    reach = points[found] - own
+    along = jnp.sum(reach * turned[found], 1)
+    return Nearest(
+        points=points,
+        normals=turned,
+        triangle=triangle,
+        weights=weights,
+        gap=points - jnp.sum(weights[..., None] * vertices[corners], 1),
+        facing=_unit(jnp.sum(weights[..., None] * normals[corners], 1)),
+        beyond=jnp.sum(weights * border[corners], 1) > 0.999,
+        found=found,
+        along=along,
+        aside=jnp.maximum(jnp.square(reach).sum(1) - along**2, 0),
+        facing_vertices=normals[looking],
+    )
+
+
+def pairs_of(
+    template: Template, vertices: jax.Array, scan: Surface, pose: Pose, scale: jax.Array, misfit: Misfit
+) -> Pairs:
+    """What of a scan and of a face [vertices, 3] belong together, both ways.
+
+    Args:
+      scale: of the robust weights, mm: pairs much further from each other count little.
+    """
+    near = nearest_of(template, vertices, scan, pose)
+    # From the scan to the face. A point beyond the rim is none of the face's.
+    onto_face = _agreement(near.facing, near.normals) * _robust(jnp.square(near.gap).sum(1), scale)
+    onto_face = jnp.where(near.beyond, 0, onto_face)
+    # From the face to the scan. A vertex over a hole meets its edge aside.
+    over = jnp.exp(-near.aside / jnp.square(1.5 * scan.spacing + 0.25 * scale))
+    normals = near.normals[near.found]
+    onto_scan = over * _agreement(near.facing_vertices, normals) * _robust(near.along**2, scale)
+    # As much of the face as was seen, once either way.
+    seen = (over * (near.along**2 < scale**2)).mean()
+    half = 0.5 * misfit.independent
+    counted = jnp.concatenate(
+        [half * seen * onto_face / jnp.maximum(onto_face.sum(), 1e-6), half * onto_scan / len(onto_scan)]
+    )
+    triangles, looking = jnp.asarray(template.triangles), jnp.asarray(template.looking)
+    own = jnp.asarray(template.rings)[looking, 0]
+    corner = (triangles[own] == looking[:, None]).astype(vertices.dtype)
+    return Pairs(
+        jnp.concatenate([near.points, near.points[near.found]]),
+        jnp.concatenate([near.facing, normals]),
+        jnp.concatenate([near.triangle, own]),
+        jnp.concatenate([near.weights, corner]),
+        counted,
+        jnp.concatenate([jnp.sum(near.gap * near.facing, 1), near.along]),
+    )
+
+
+def _robust(square: jax.Array, scale: jax.Array) -> jax.Array:
+    """Weights of Geman and McClure's error."""
+    return jnp.square(scale**2 / (scale**2 + square))
+
+
+def _agreement(one: jax.Array, other: jax.Array) -> jax.Array:
+    """1 for normals along one line, down to 0 at 60 degrees."""
+    return jnp.clip(2 * jnp.abs(jnp.sum(one * other, -1)) - 1, 0, 1)
+
+
+def _unit(vectors: jax.Array) -> jax.Array:
+    return vectors / jnp.maximum(jnp.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def misfit_mm(pairs: Pairs, misfit: Misfit) -> jax.Array:
+    """The standard deviation of the distances, within its bounds."""
+    mean = jnp.sum(pairs.counted * pairs.distance**2) / jnp.maximum(pairs.counted.sum(), 1e-6)
+    return jnp.clip(jnp.sqrt(mean), misfit.least_mm, misfit.most_mm)
+
+
+def refine(
+    face: Face, template: Template, prior: Prior, scan: Surface, start: Estimate, misfit: Misfit, scales: Any
+) -> Estimate:
+    """Where Gauss-Newton leads from a start.
+
+    Args:
+      face: codes [codes] -> vertices [vertices, 3], mm.
+      scan: in its place.
+      scales: [steps] of the robust weights, mm, one for each step.
+    """
+    codes_count = len(start.codes)
+
+    def step(estimate: Estimate, scale: jax.Array) -> tuple[Estimate, None]:
+        codes, pose = estimate
+        vertices, basis = face(codes), jax.jacfwd(face)(codes)
+        pairs = pairs_of(template, vertices, scan, pose, scale, misfit)
+        corners = jnp.asarray(template.triangles)[pairs.triangle]
+        moved = jnp.einsum("rk,rkxc->rxc", pairs.weights, basis[corners])
+        place = jnp.sum(pairs.weights[..., None] * vertices[corners], 1)
+        # normal . (point + turn x (point - pivot) + shift - place - moved codes) -> 0
+        pivot = vertices.mean(0)
+        columns = [
+            jnp.cross(pairs.points - pivot, pairs.normals),
+            pairs.normals,
+            -jnp.einsum("rx,rxc->rc", pairs.normals, moved),
+        ]
+        rows = jnp.concatenate(columns, axis=1)
+        gap = jnp.sum(pairs.normals * (pairs.points - place), 1)
+        weights = pairs.counted / misfit_mm(pairs, misfit) ** 2
+        matrix = jnp.matmul(rows.T * weights, rows, precision=_PRECISE)
+        right = -jnp.matmul(rows.T, weights * gap, precision=_PRECISE)
+        precision = jnp.asarray(prior.precision)
+        matrix = matrix.at[6:, 6:].add(precision)
+        right = right.at[6:].add(-jnp.matmul(precision, codes - prior.mean, precision=_PRECISE))
+        damping = 1e-4 * jnp.diag(matrix) + jnp.concatenate(
+            [jnp.full(3, 1.0), jnp.full(3, 1e-3), jnp.zeros(codes_count)]
+        )
+        move = jax.scipy.linalg.solve(matrix + jnp.diag(damping), right, assume_a="pos")
+        return Estimate(codes + move[6:], _moved(pose, move[:3], move[3:6], pivot)), None
+
+    return jax.lax.scan(step, start, jnp.asarray(scales, jnp.float32))[0]
+
+
+def _moved(pose: Pose, turn: jax.Array, shift: jax.Array, pivot: jax.Array) -> Pose:
+    """The pose after which points of the scan, in the model's place, are turned about a pivot and shifted."""
+    matrix = rotation_matrix(turn)
+    # x' = matrix (x - pivot) + pivot + shift, and x = rotation.T (p - translation).
+    rotation = jnp.matmul(pose.rotation, matrix.T, precision=_PRECISE)
+    origin = pivot + shift - jnp.matmul(matrix, pivot, precision=_PRECISE)
+    return Pose(rotation, pose.translation - jnp.matmul(rotation, origin, precision=_PRECISE))
+
+
+class Agreement(NamedTuple):
+    """How well a face and a scan agree, all lengths in mm.
+
+    Attributes:
+      covered: share of the face that lies over the scan and near it.
+      face_to_scan: [looking] distances along the scan's normals, of the vertices that look for it; infinite beyond it.
+      scan_to_face: [points] distances; infinite beyond the face's rim.
+      same_side: mean product of normals of what lies together, -1 to 1.
+      unlikely: mean square of the codes in their deviations from the training faces; 1 on average for these.
+      score: of several estimates of one scan, the largest is best.
+    """
+
+    covered: jax.Array
+    face_to_scan: jax.Array
+    scan_to_face: jax.Array
+    same_side: jax.Array
+    unlikely: jax.Array
+    score: jax.Array
+
+
+_NEAR_MM = 5.0
+
+
+def agreement(face: Face, template: Template, prior: Prior, scan: Surface, estimate: Estimate) -> Agreement:
+    """How well an estimate agrees with a scan."""
+    near = nearest_of(template, face(estimate.codes), scan, estimate.pose)
+    is_over = near.aside < jnp.square(2 * scan.spacing + 2)
+    face_to_scan = jnp.where(is_over, jnp.abs(near.along), jnp.inf)
+    gap = jnp.sqrt(jnp.square(near.gap).sum(1))
+    half = (_NEAR_MM / 2) ** 2
+    together = (1 / (1 + face_to_scan**2 / half)).mean() + (1 / (1 + gap**2 / half)).mean()
+    away = estimate.codes - prior.mean
+    unlikely = away @ jnp.asarray(prior.precision) @ away / len(away)
+    sides = jnp.sum(near.facing * near.normals, 1)
+    is_near = (gap < _NEAR_MM) & ~near.beyond
+    return Agreement(
+        covered=(face_to_scan < _NEAR_MM).mean(),
+        face_to_scan=face_to_scan,
+        scan_to_face=jnp.where(near.beyond & (gap > _NEAR_MM), jnp.inf, gap),
+        same_side=jnp.sum(jnp.where(is_near, sides, 0)) / jnp.maximum(is_near.sum(), 1),
+        unlikely=unlikely,
+        score=together - 0.01 * unlikely,
+    )
