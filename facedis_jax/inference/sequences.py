@@ -5,6 +5,8 @@ frame says beyond the prior is the likelihood q_t(z) / p(z): of precision 1 / st
 each latent, and nothing where the posterior is no narrower than the prior.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
