@@ -228,23 +228,43 @@ def check_topology(where: object, mesh: Mesh, num_vertices: int, triangles: np.n
     raise InputError(where, f"the topology of the other meshes ({triangles[first].tolist()})", line)
 
 
+def likely_unit(where: object, vertices: np.ndarray) -> str:
+    """The only unit of `UNITS` in which vertices [vertices, 3] have the size of a face; an InputError if there is none.
+
+    Example:
+      >>> likely_unit("face.ply", np.array([[-0.08, -0.1, 0.0], [0.08, 0.1, 0.1]]))
+      'm'
+    """
+    diagonal = _diagonal(vertices)
+    fitting = [unit for unit in UNITS if _is_a_face(diagonal, unit)]
+    if not fitting:
+        low, high = _FACE_DIAGONAL
+        expected = f"a face (diagonal {low:g} to {high:g} mm) in {', '.join(UNITS)}"
+        raise InputError(where, expected, f"a diagonal of {diagonal:.4g}")
+    return fitting[0]
+
+
 def check_unit(where: object, vertices: np.ndarray, expected_unit: str = "mm", *, setting: str | None = None) -> None:
     """Raises an InputError unless vertices [vertices, 3] have the size of a face in the expected unit.
 
     A face's bounding box measures 120 to 600 mm along its diagonal. The error says in which unit the mesh seems to be,
     and names the `setting` by which that one is expected, if there is one.
     """
-    # Along rows of many vertices: ten times as fast as down columns of three.
-    diagonal = float(np.linalg.norm(np.ptp(np.ascontiguousarray(vertices.T, np.float64), axis=1)))
-
-    def fits(millimetres: float) -> bool:
-        return _FACE_DIAGONAL[0] <= diagonal * millimetres <= _FACE_DIAGONAL[1]
-
-    if fits(UNITS[expected_unit]):
+    diagonal = _diagonal(vertices)
+    if _is_a_face(diagonal, expected_unit):
         return
-    likely = [unit for unit, millimetres in UNITS.items() if fits(millimetres)]
+    likely = [unit for unit in UNITS if _is_a_face(diagonal, unit)]
     low, high = (limit / UNITS[expected_unit] for limit in _FACE_DIAGONAL)
     found = f"a diagonal of {diagonal:.4g}"
     if likely:
         found += f" (looks like {likely[0]})" + (f", where {setting}={likely[0]} reads it" if setting else "")
     raise InputError(where, f"a face in {expected_unit} (diagonal {low:g} to {high:g})", found)
+
+
+def _diagonal(vertices: np.ndarray) -> float:
+    # Along rows of many vertices: ten times as fast as down columns of three.
+    return float(np.linalg.norm(np.ptp(np.ascontiguousarray(vertices.T, np.float64), axis=1)))
+
+
+def _is_a_face(diagonal: float, unit: str) -> bool:
+    return _FACE_DIAGONAL[0] <= diagonal * UNITS[unit] <= _FACE_DIAGONAL[1]

@@ -1,7 +1,7 @@
 """Runs of the IB-VAE on faces: from a data set to a trained model and its report."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,9 @@ from facedis_jax.data.faces.bu3dfe import load_bu3dfe, read_landmarks
 from facedis_jax.data.faces.coma import load_coma
 from facedis_jax.data.faces.face_set import ArraySource, FaceSet, FaceSource
 from facedis_jax.data.faces.features import FeatureSource, map_vertices
+from facedis_jax.data.faces.layouts import LAYOUTS, MeshLayout, NeutralRule
+from facedis_jax.data.faces.meshes import load_meshes
+from facedis_jax.data.faces.patterns import EXAMPLE
 from facedis_jax.data.on_device import dataset_bytes
 from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.synthetic.face_model import load_face_model
@@ -57,6 +60,9 @@ from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, che
 from facedis_jax.training.arrays import weights_hash
 from facedis_jax.training.logs import read_metrics
 
+Arrangement = Literal["coma", "bu3dfe"]
+Kind = Literal["coma", "bu3dfe", "meshes", "vocaset", "famos", "facescape"]
+
 AXIS = "devices"
 CODES_FILE = "evaluation.npz"
 
@@ -66,7 +72,15 @@ class FaceDataConfig:
     """Which faces are learned from.
 
     Attributes:
+      kind: of the real data set in `folder`: a public one, or `meshes`, registered meshes of one topology laid out as
+        `pattern` says; None for the one that the experiment is named after.
       folder: the real data set as it is distributed; None for synthetic faces.
+      pattern: where meshes lie in the folder, such as "{subject}/{expression}/{frame}.ply"; `*` for what does not
+        matter, `{frame:digits}` to restrict. Without {frame}, they are single scans.
+      unit: of the meshes, mm, cm, dm or m; None for the only one in which they are faces.
+      neutral: what a person's neutral face is: an expression called so (name), the frames like the first of their
+        sequence (level), or first frames (first); auto for name where there is such an expression, else level.
+      neutral_name: of the expression that is neutral; None to guess.
       face_model: what synthetic faces are made of: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       split: how test faces are chosen.
       landmarks: a text file of vertex indices, counted from 0, by which BU-3DFE's faces are registered (13 in the
@@ -78,7 +92,12 @@ class FaceDataConfig:
       synthetic: who synthetic faces are of, and what they perform.
     """
 
+    kind: Kind | None = None
     folder: Path | None = None
+    pattern: str | None = None
+    unit: str | None = None
+    neutral: NeutralRule = "auto"
+    neutral_name: str | None = None
     face_model: Path | None = None
     split: Literal["paper", "sequence", "subject"] = "paper"
     landmarks: Path | None = None
@@ -119,26 +138,46 @@ class FaceRunConfig:
     checkpoint_every_steps: int = 1000
 
 
-Arrangement = Literal["coma", "bu3dfe"]
-
-
 def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
-    """The real data set in a folder, or its synthetic counterpart.
+    """The real data set in a folder, or the synthetic counterpart of an arrangement.
 
     Raises:
-      InputError: the folder, the landmarks or the face model cannot be used.
+      InputError: the folder, the landmarks or the face model cannot be used, or settings do not belong together.
     """
-    if data.landmarks is not None and (data.folder is None or arrangement != "bu3dfe"):
+    kind = data.kind or arrangement
+    layout = _layout(data, kind)
+    if data.landmarks is not None and (data.folder is None or kind != "bu3dfe"):
         raise InputError("--data.landmarks", "the folder of BU-3DFE, whose faces they register", "other faces")
     if data.folder is not None:
         where: dict[str, Any] = {"split": data.split, "prepared_dir": data.prepared, "skip_damaged": data.skip_damaged}
         where |= {"links_out": data.links_out, "verify": data.verify}
-        if arrangement == "coma":
+        if layout is not None:
+            return load_meshes(data.folder, layout, **where)
+        if kind == "coma":
             return load_coma(data.folder, **where)
         chosen = None if data.landmarks is None else read_landmarks(data.landmarks)
         return load_bu3dfe(data.folder, landmarks=chosen, **where)
+    if data.kind is not None:
+        raise InputError("--data.folder", f"the folder of the faces ({data.kind})", "none")
     make = synthetic_coma if arrangement == "coma" else synthetic_bu3dfe
     return make(load_face_model(data.face_model), data.synthetic, split=data.split)
+
+
+def _layout(data: FaceDataConfig, kind: Kind) -> MeshLayout | None:
+    """How the folder of a kind is laid out by a pattern; None for a kind that has no pattern."""
+    given = {name: getattr(data, name) for name in ("pattern", "unit", "neutral_name") if getattr(data, name)}
+    if data.neutral != "auto":
+        given["neutral"] = data.neutral
+    if kind in LAYOUTS:
+        return replace(LAYOUTS[kind], **given)
+    if kind == "meshes":
+        if data.pattern is None:
+            raise InputError("--data.pattern", f"where the meshes lie in the folder, such as {EXAMPLE}", "none")
+        return MeshLayout(**given)
+    if given:
+        expected = f"meshes or {', '.join(LAYOUTS)}, where --data.{next(iter(given)).replace('_', '-')} is given"
+        raise InputError("--data.kind", expected, kind if data.kind else "none")
+    return None
 
 
 def data_files(data: FaceDataConfig, face_set: FaceSet) -> dict[str, dict[str, str]]:
@@ -148,6 +187,7 @@ def data_files(data: FaceDataConfig, face_set: FaceSet) -> dict[str, dict[str, s
     found = {
         "faces": f"{len(face_set.train) + len(face_set.test):,} of {len(face_set.subjects)} people",
         "split": f"{data.split}, {len(face_set.test):,} are tested",
+        **face_set.data_files,
     }
     if data.landmarks is not None:
         found["landmarks"] = data.landmarks.name

@@ -109,6 +109,7 @@ class FaceSet:
       content_hash: sha256 over what the set was made from; part of a run's identity.
       skipped: damaged examples that are not in the set, by name, with what is wrong with them.
       older_copies: prepared copies that changes of the folder have left behind, with their bytes.
+      data_files: what was found of the set's files, and how they are taken.
     """
 
     name: str
@@ -125,6 +126,7 @@ class FaceSet:
     truth: FaceTruth | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     older_copies: Mapping[str, int] = field(default_factory=dict)
+    data_files: Mapping[str, str] = field(default_factory=dict)
 
     def true_levels(self, index: np.ndarray, measured: np.ndarray) -> np.ndarray:
         """The levels [faces] by which faces are chosen: the true ones where they are known, else the measured ones.

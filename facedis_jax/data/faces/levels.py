@@ -10,7 +10,9 @@ NEUTRAL_LEVEL = 0.01
 """Frames at or below this level make up their subject's neutral face."""
 
 
-def sequence_levels(vertices: np.ndarray, sequence: np.ndarray | None = None) -> np.ndarray:
+def sequence_levels(
+    vertices: np.ndarray, sequence: np.ndarray | None = None, neutral: np.ndarray | None = None
+) -> np.ndarray:
     """The expression level of each frame, 0 to 1.
 
     It is the frame's mean vertex distance to the first frame of its sequence, divided by the largest such distance in
@@ -19,6 +21,7 @@ def sequence_levels(vertices: np.ndarray, sequence: np.ndarray | None = None) ->
     Args:
       vertices: [frames, vertices, 3], any unit, the frames of a sequence in their order.
       sequence: [frames] integers that tell sequences apart; all frames are of one if None.
+      neutral: [vertices, 3], the person's neutral face in the same unit, in place of first frames; None without.
 
     Returns:
       [frames] float32.
@@ -27,7 +30,7 @@ def sequence_levels(vertices: np.ndarray, sequence: np.ndarray | None = None) ->
     sequence = np.zeros(len(vertices), np.int32) if sequence is None else sequence
     for name in np.unique(sequence):
         frames = np.flatnonzero(sequence == name)
-        first = vertices[frames[0]].astype(np.float64)
+        first = (vertices[frames[0]] if neutral is None else neutral).astype(np.float64)
         distances = np.array([np.linalg.norm(vertices[i] - first, axis=-1).mean() for i in frames])
         if distances.max() > 0:
             levels[frames] = distances / distances.max()
