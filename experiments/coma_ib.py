@@ -2,7 +2,8 @@
 
 Question   Does an information bottleneck on the identity code keep expression out of it, at little cost in accuracy?
 Data       12 people perform 12 expressions: CoMA from `--data.folder`, else synthetic faces in its arrangement, made
-           of the embedded face or of `--data.face-model` (a .npz, or a checkout of ICT-FaceKit).
+           of the embedded face or of `--data.face-model` (a .npz, or a checkout of ICT-FaceKit). Or meshes of your
+           own: `--data.kind meshes --data.pattern "{subject}/{expression}/{frame}.ply"` (`experiments/DATA.md`).
 Command    python -m experiments.coma_ib                                  (demo, two CPU cores, no data set)
            python -m experiments.coma_ib --data.face-model ict_face.npz   (faces from real scans)
            python -m experiments.coma_ib --preset paper --data.folder COMA
