@@ -22,6 +22,7 @@ FLOORS = (
     {"inference"},
     {"evaluation"},
     {"reports"},
+    {"viewer"},
     {"runs"},
     {"cli"},
     {"__main__"},

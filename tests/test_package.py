@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Imported only by one command or option, which names the extra where it is missing.
-OPTIONAL = {"tensorboardX": "tensorboard", "pyvista": "rebuild"}
+OPTIONAL = {"tensorboardX": "tensorboard", "pyvista": "rebuild", "viser": "viewer"}
 # A namespace that several distributions share.
 SHARED = {"orbax": "orbax-checkpoint"}
 

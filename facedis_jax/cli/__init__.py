@@ -18,7 +18,10 @@ COMMANDS: Mapping[str, str] = {
     "edit": "edit faces with a trained model: neutral, other expressions, in-betweens, new faces",
     "models": "list the models that come with the package and those of runs, or show one's card",
     "rig": "a face with a morph target for each expression, for Blender and others",
+    "view": "a model on a page of this machine: sliders, expressions, loaded scans",
 }
+# What a command needs beside the extra `run`: the name of an extra, and a module of it.
+_EXTRAS = {"view": ("viewer", "viser")}
 
 _HELP = """usage: facedis COMMAND ...
 
@@ -56,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         require_extra(f"facedis {command}", "run", "tyro", "jax")
+        if command in _EXTRAS:
+            require_extra(f"facedis {command}", *_EXTRAS[command])
         exit_where_jax_refuses()
         module = importlib.import_module(f"{__name__}.{command}")
     except MissingExtra as error:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.meshes import UNITS, check_topology, check_unit, read_mesh
+from facedis_jax.formats.meshes import UNITS, Mesh, check_topology, check_unit, read_mesh
 from facedis_jax.geometry import rigid_registration
 from facedis_jax.inference.face_model import Array, FaceCodes, TrainedFaceModel, check_between
 
@@ -74,9 +74,13 @@ class FaceEditor:
         Raises:
           InputError: the file is no mesh, or its topology, unit or pose is not that of the training faces.
         """
-        mesh, mean_face = read_mesh(path), self.model.trained.constants.mean_face
-        check_topology(path, mesh, len(mean_face), self.model.triangles)
-        check_unit(path, mesh.vertices, self.unit, setting="unit")
+        return self.place(path, read_mesh(path), align=align)
+
+    def place(self, where: object, mesh: Mesh, *, align: bool) -> tuple[np.ndarray, Pose]:
+        """As `read`, of a mesh that was read; `where` is what it is called in errors."""
+        mean_face = self.model.trained.constants.mean_face
+        check_topology(where, mesh, len(mean_face), self.model.triangles)
+        check_unit(where, mesh.vertices, self.unit, setting="unit")
         vertices = mesh.vertices.astype(np.float64) * UNITS[self.unit]
         pose = _pose(vertices, mean_face)
         if align:
@@ -84,7 +88,7 @@ class FaceEditor:
         distance = float(np.linalg.norm(pose.apply(vertices) - vertices, axis=-1).mean())
         if distance > _FURTHEST:
             expected = f"a face within {_FURTHEST:g} mm of where the training faces lie, or align=True"
-            raise InputError(path, expected, f"one {distance:.0f} mm away")
+            raise InputError(where, expected, f"one {distance:.0f} mm away")
         return vertices, Pose()
 
     def encode(self, path: Path, labels: Array | None = None, *, align: bool, keep_detail: bool = False) -> EncodedFace:

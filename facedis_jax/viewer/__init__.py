@@ -1,0 +1,1 @@
+"""A trained model on a page of this machine, by viser: sliders, named expressions, loaded scans, saved files."""
