@@ -76,7 +76,18 @@ def _practical(owner: str, *names: str) -> None:
 # What stands in where no folder is given, and what it needs: not the papers' data at all.
 STAND_INS = ("SyntheticFaceConfig", "SyntheticImageConfig", "SyntheticClipConfig", "DigitConfig")
 # Wherever they occur.
-ANYWHERE = ("seed", "folder", "face_model", "prepared", "skip_damaged", "links_out", "verify", "kind", "category")
+ANYWHERE = (
+    "seed",
+    "folder",
+    "face_model",
+    "recipes",
+    "prepared",
+    "skip_damaged",
+    "links_out",
+    "verify",
+    "kind",
+    "category",
+)
 
 # The IB-VAE.
 _stated(

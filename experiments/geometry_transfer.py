@@ -167,7 +167,7 @@ def load_sets(config: TransferConfig) -> TransferSets:
         # How many images are tested is a setting of real sets, which the paper preset has.
         if replace(target, max_test=None, max_test_per_view=None) != ImageDataConfig(size=target.size):
             raise InputError("--target", "no settings where both sets are synthetic: it follows --source", "some")
-        return transfer_images(load_face_model(source.face_model), source.synthetic, size=source.size)
+        return transfer_images(load_face_model(source.face_model, source.recipes), source.synthetic, size=source.size)
     sets = TransferSets(load_image_set(source, "--source"), load_image_set(target, "--target"))
     if sets.source.channels != sets.target.channels:
         found = f"{sets.source.channels} and {sets.target.channels}"

@@ -82,6 +82,8 @@ class FaceDataConfig:
         sequence (level), or first frames (first); auto for name where there is such an expression, else level.
       neutral_name: of the expression that is neutral; None to guess.
       face_model: what synthetic faces are made of: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
+      recipes: a JSON file that says how a face model performs expressions with units of other names than ARKit's; or
+        the word units, for each of its units as an expression.
       split: how test faces are chosen.
       landmarks: a text file of vertex indices, counted from 0, by which BU-3DFE's faces are registered (13 in the
         paper, which does not list them); None for all vertices, and for the expressions those that move least.
@@ -99,6 +101,7 @@ class FaceDataConfig:
     neutral: NeutralRule = "auto"
     neutral_name: str | None = None
     face_model: Path | None = None
+    recipes: Path | None = None
     split: Literal["paper", "sequence", "subject"] = "paper"
     landmarks: Path | None = None
     prepared: Path | None = None
@@ -160,7 +163,7 @@ def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
     if data.kind is not None:
         raise InputError("--data.folder", f"the folder of the faces ({data.kind})", "none")
     make = synthetic_coma if arrangement == "coma" else synthetic_bu3dfe
-    return make(load_face_model(data.face_model), data.synthetic, split=data.split)
+    return make(load_face_model(data.face_model, data.recipes), data.synthetic, split=data.split)
 
 
 def _layout(data: FaceDataConfig, kind: Kind) -> MeshLayout | None:

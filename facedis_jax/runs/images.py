@@ -74,6 +74,7 @@ class ImageDataConfig:
       skip_damaged: skip images of a real set that cannot be used; `skipped.json` lists them.
       links_out: follow links that lead out of a real set\'s folder; with the option\'s opposite they are refused.
       face_model: what synthetic images show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
+      recipes: a JSON file that says how a face model performs expressions with units of other names than ARKit's.
       synthetic: who synthetic images show, and how.
     """
 
@@ -92,6 +93,7 @@ class ImageDataConfig:
     links_out: bool = True
     verify: bool = False
     face_model: Path | None = None
+    recipes: Path | None = None
     synthetic: SyntheticImageConfig = field(default_factory=SyntheticImageConfig)
 
 
@@ -107,7 +109,7 @@ def load_image_set(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     """
     folder = synthetic_or_folder(data.kind, data.folder, option, "images")
     if folder is None:
-        return synthetic_images(load_face_model(data.face_model), data.synthetic, size=data.size)
+        return synthetic_images(load_face_model(data.face_model, data.recipes), data.synthetic, size=data.size)
     names = ("max_train", "max_test", "category", "crop", "channels", "views", "max_test_per_view")
     settings = {name: getattr(data, name) for name in names}
     how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out, "verify": data.verify}

@@ -21,7 +21,7 @@ def places(config: Any, prefix: str = "config.") -> dict[str, Path | None]:
     Example:
       >>> from facedis_jax.runs.faces import FaceDataConfig
       >>> sorted(places(FaceDataConfig()))
-      ['config.face_model', 'config.folder', 'config.landmarks', 'config.prepared']
+      ['config.face_model', 'config.folder', 'config.landmarks', 'config.prepared', 'config.recipes']
     """
     found: dict[str, Path | None] = {}
     hints = get_type_hints(type(config))

@@ -51,6 +51,7 @@ class VideoDataConfig:
         `skipped.json` lists them.
       links_out: follow links that lead out of a real set\'s folder; with the option\'s opposite they are refused.
       face_model: what synthetic clips show: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
+      recipes: a JSON file that says how a face model performs expressions with units of other names than ARKit's.
       synthetic: who performs what in synthetic clips; `frames` above holds, not its own.
     """
 
@@ -70,6 +71,7 @@ class VideoDataConfig:
     links_out: bool = True
     verify: bool = False
     face_model: Path | None = None
+    recipes: Path | None = None
     synthetic: SyntheticClipConfig = field(default_factory=SyntheticClipConfig)
 
 
@@ -88,7 +90,7 @@ def load_clip_set(data: VideoDataConfig, option: str = "--data") -> ClipSet:
     folder = synthetic_or_folder(data.kind, data.folder, option, "videos")
     if folder is None:
         synthetic = replace(data.synthetic, frames=data.frames)
-        return synthetic_clips(load_face_model(data.face_model), synthetic, size=data.size)
+        return synthetic_clips(load_face_model(data.face_model, data.recipes), synthetic, size=data.size)
     names = ("size", "frames", "crop", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")
     settings: dict[str, Any] = {name: getattr(data, name) for name in names}
     how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out, "verify": data.verify}

@@ -84,8 +84,8 @@ def parse_pattern(text: str, where: str = "pattern") -> Pattern:
       InputError: an unknown placeholder, braces that do not close, or none for the subject.
 
     Example:
-      >>> pattern = parse_pattern("*/{subject}_{expression}_{frame:digits}.obj")
-      >>> pattern.expression.fullmatch("set1/anna_lips_up_012").groupdict()
+      >>> pattern = parse_pattern("{subject}_{expression}_{frame:digits}.obj")
+      >>> pattern.expression.fullmatch("anna_lips_up_012").groupdict()
       {'subject': 'anna', 'expression': 'lips_up', 'frame': '012'}
     """
     plain = text.replace("\\", "/").removeprefix("./")

@@ -1,54 +1,158 @@
-"""The named expressions of CoMA and BU-3DFE as mixtures of ARKit-style expression units.
+"""The named expressions of CoMA and BU-3DFE as mixtures of the expression units that a face model has.
 
 A recipe maps a unit without its side ("mouthSmile") to a weight, which holds for the left and the right half of the
-unit. Units that a model lacks are skipped, so that one table serves every face model with ARKit-style names.
+unit; or one half by its whole name ("mouthSmileLeft"). The built-in ones are in ARKit's names, in
+`facedis_jax/data/assets/recipes.json`. Units that a model lacks are skipped, so that one table serves every face model
+with such names, whatever its capitals and underscores; `read_recipes` reads what serves others.
 """
 
+import json
+import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, printable
+from facedis_jax.formats.json_files import read_json
 
-Recipe = Mapping[str, float]
+Recipe: TypeAlias = Mapping[str, float]
+
+_ARKIT = json.loads((resources.files("facedis_jax.data") / "assets" / "recipes.json").read_text("utf-8"))["arkit"]
+
+ARKIT_UNITS: Sequence[str] = tuple(_ARKIT["units"])
+"""ARKit's names of expression units, without sides."""
 
 # Names as CoMA's folders spell them; weights chosen by eye.
-COMA_EXPRESSIONS: Mapping[str, Recipe] = {
-    "bareteeth": {"mouthUpperUp": 0.9, "mouthLowerDown": 0.9, "mouthStretch": 0.6, "noseSneer": 0.4},
-    "cheeks_in": {"mouthPucker": 0.6, "cheekPuff": -0.8},
-    "eyebrow": {"browInnerUp": 1.0, "browOuterUp": 1.0, "eyeWide": 0.6},
-    "high_smile": {"mouthSmile": 0.9, "cheekSquint": 0.6, "eyeSquint": 0.2, "mouthUpperUp": 0.3},
-    "lips_back": {"mouthRollUpper": 0.7, "mouthRollLower": 0.7, "mouthDimple": 0.6},
-    "lips_up": {"mouthUpperUp": 0.7, "mouthShrugUpper": 0.7, "mouthPucker": 0.4, "noseSneer": 0.3},
-    "mouth_down": {"mouthFrown": 0.9, "mouthShrugLower": 0.6, "mouthLowerDown": 0.4},
-    "mouth_extreme": {"jawOpen": 1.0, "mouthStretch": 0.7, "eyeWide": 0.6, "browInnerUp": 0.4},
-    "mouth_middle": {"mouthPucker": 0.8, "mouthFunnel": 0.4},
-    "mouth_open": {"jawOpen": 0.7},
-    "mouth_side": {"mouthLeft": 0.8, "jawLeft": 0.4},
-    "mouth_up": {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.5, "jawForward": 0.4},
-}
+COMA_EXPRESSIONS: Mapping[str, Recipe] = _ARKIT["coma"]
 
 # The six prototypic emotions by their action units, and the face at rest; names as in `bu3dfe.EXPRESSIONS`.
-BU3DFE_EXPRESSIONS: Mapping[str, Recipe] = {
-    "angry": {"browDown": 1.0, "eyeSquint": 0.4, "mouthPress": 0.5, "noseSneer": 0.5, "jawForward": 0.3},
-    "disgust": {"noseSneer": 0.9, "mouthUpperUp": 0.4, "browDown": 0.4, "mouthFrown": 0.5},
-    "fear": {"browInnerUp": 0.9, "browOuterUp": 0.5, "eyeWide": 0.9, "mouthStretch": 0.8, "jawOpen": 0.3},
-    "happy": {"mouthSmile": 1.0, "cheekSquint": 0.6, "mouthUpperUp": 0.4, "jawOpen": 0.15},
-    "neutral": {},
-    "sad": {"browInnerUp": 0.9, "mouthFrown": 0.9, "mouthShrugLower": 0.4},
-    "surprise": {"browInnerUp": 0.9, "browOuterUp": 1.0, "eyeWide": 1.0, "jawOpen": 0.7},
-}
+BU3DFE_EXPRESSIONS: Mapping[str, Recipe] = _ARKIT["bu3dfe"]
 
 # Expressions that CoMA's subjects perform to both sides under one label.
-TWO_SIDED = frozenset({"mouth_side"})
+TWO_SIDED = frozenset(_ARKIT["two_sided"])
 
-_OPPOSITE = {
-    "mouthLeft": "mouthRight",
-    "mouthRight": "mouthLeft",
-    "jawLeft": "jawRight",
-    "jawRight": "jawLeft",
-}
-_SIDES = {"_L": "left", "_R": "right", "Left": "left", "Right": "right"}
+_OPPOSITE: Mapping[str, str] = _ARKIT["opposite"]
+_SIDES = {
+    f"{before}{letters}": side
+    for side, names in {
+        "left": ("L", "l", "left", "Left", "LEFT"),
+        "right": ("R", "r", "right", "Right", "RIGHT"),
+    }.items()
+    for before in ("_", ".", "-", " ")
+    for letters in names
+} | {"Left": "left", "Right": "right"}
+_MOST_LISTED = 60
+_MOST_RECIPES, _LARGEST_WEIGHT = 1000, 100.0
+
+OWN_UNITS = "units"
+"""In place of a file of recipes: each unit of a face model is an expression by its own name."""
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """How a face model performs expressions.
+
+    Attributes:
+      expressions: recipes by the names of expressions; None for the built-in ones of what is imitated.
+      units: ARKit's names of a model's own units, by their names.
+      opposite: units and their mirror images, where these are no halves.
+      two_sided: expressions that are performed to either side under one name.
+      own_units: make an expression of each unit.
+    """
+
+    expressions: Mapping[str, Recipe] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    opposite: Mapping[str, str] = field(default_factory=lambda: _OPPOSITE)
+    two_sided: frozenset[str] = TWO_SIDED
+    own_units: bool = False
+
+    def of(self, built_in: Mapping[str, Recipe], unit_names: Sequence[str]) -> Mapping[str, Recipe]:
+        """The expressions that are performed in place of some built-in ones, sorted by their names."""
+        if self.own_units:
+            names = sorted({split_side(name)[0] for name in unit_names})
+            return {name.replace("/", "_"): {name: 1.0} for name in names}
+        return built_in if self.expressions is None else dict(sorted(self.expressions.items()))
+
+    def instead_of(self, built_in: Mapping[str, Recipe]) -> Mapping[str, Recipe]:
+        """Some built-in expressions, those of the same names replaced."""
+        given = self.expressions or {}
+        return {name: given.get(name, recipe) for name, recipe in built_in.items()}
+
+    def renamed(self, where: object, unit_names: Sequence[str]) -> tuple[str, ...]:
+        """A model's names of units, those that `units` knows by ARKit's.
+
+        Raises:
+          InputError: where it knows units that the model does not have.
+        """
+        unknown = sorted(self.units.keys() - set(unit_names))
+        if unknown:
+            raise InputError(where, f"units that the face model has ({_listed(unit_names)})", _listed(unknown))
+        return tuple(self.units.get(name, name) for name in unit_names)
+
+
+def read_recipes(path: str | Path) -> Recipes:
+    """Recipes from a JSON file, or `OWN_UNITS` in place of one.
+
+    The file has any of "units", {"own name": "ARKit's name"}; "expressions", {"name": {"unit": weight}}; "opposite",
+    {"unit": "unit"}; and "two_sided", ["name"]. One of the first two may stand alone, without its key.
+
+    Raises:
+      InputError: where the file cannot be read or holds anything else.
+    """
+    if str(path) == OWN_UNITS:
+        return Recipes(own_units=True)
+    read = read_json(path)
+    if isinstance(read, dict) and read and not read.keys() & {"units", "expressions"}:
+        read = {"units" if all(isinstance(value, str) for value in read.values()) else "expressions": read}
+    known = ("units", "expressions", "opposite", "two_sided")
+    if not isinstance(read, dict) or not read.keys() & {"units", "expressions"} or read.keys() - set(known):
+        found = _listed(list(map(str, read))) if isinstance(read, dict) else type(read).__name__
+        raise InputError(path, f"a JSON object with units or expressions, and of {', '.join(known)} alone", found)
+    units = _names(path, "units", read.get("units", {}))
+    halves = {split_side(name)[0] for name in units.values()}
+    if halves - set(ARKIT_UNITS):
+        expected = f"units as ARKit calls them ({', '.join(ARKIT_UNITS)}), with Left or Right where there are halves"
+        raise InputError(path, expected, _listed(sorted(halves - set(ARKIT_UNITS))))
+    two_sided = read.get("two_sided", [])
+    if not isinstance(two_sided, list) or not all(isinstance(name, str) for name in two_sided):
+        raise InputError(path, "a list of names as two_sided", printable(str(two_sided)[:80]))
+    return Recipes(
+        expressions=_expressions(path, read["expressions"]) if "expressions" in read else None,
+        units=units,
+        opposite={**_OPPOSITE, **_names(path, "opposite", read.get("opposite", {}))},
+        two_sided=TWO_SIDED | set(two_sided),
+    )
+
+
+def _names(path: str | Path, key: str, found: Any) -> dict[str, str]:
+    """A JSON object from names to names."""
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+        raise InputError(path, f'names by names as {key}, {{"a": "b"}}', printable(str(found)[:80]))
+    if len(found) > _MOST_RECIPES or len(set(found.values())) < len(found):
+        raise InputError(path, f"at most {_MOST_RECIPES} {key}, each meant once", printable(str(found)[:80]))
+    return found
+
+
+def _expressions(path: str | Path, found: Any) -> dict[str, Recipe]:
+    expected = 'recipes by names as expressions, {"smile": {"mouthSmile": 0.9}}'
+    if not isinstance(found, dict) or not 0 < len(found) <= _MOST_RECIPES:
+        raise InputError(path, expected, printable(str(found)[:80]))
+    for name, recipe in found.items():
+        if not name or "/" in name:
+            raise InputError(path, "names of expressions without a slash", printable(repr(name[:80])))
+        if not isinstance(recipe, dict) or not all(_is_weight(weight) for weight in recipe.values()):
+            raise InputError(path, expected, printable(f"{name}: {recipe}"[:80]))
+    return found
+
+
+def _is_weight(weight: Any) -> bool:
+    is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    return is_number and math.isfinite(weight) and abs(weight) <= _LARGEST_WEIGHT
 
 
 def split_side(name: str) -> tuple[str, str]:
@@ -58,16 +162,16 @@ def split_side(name: str) -> tuple[str, str]:
       >>> split_side("mouthSmile_L"), split_side("browDownRight"), split_side("jawLeft")
       (('mouthSmile', 'left'), ('browDown', 'right'), ('jawLeft', 'both'))
     """
-    if name not in _OPPOSITE:
+    if _plain(name) not in _WHOLE:
         for suffix, side in _SIDES.items():
-            if name.endswith(suffix):
+            if name.endswith(suffix) and name != suffix:
                 return name.removesuffix(suffix), side
     return name, "both"
 
 
-def mirrored(recipe: Recipe) -> Recipe:
-    """The recipe of the mirrored expression."""
-    return {_OPPOSITE.get(unit, unit): weight for unit, weight in recipe.items()}
+def mirrored(recipe: Recipe, opposite: Mapping[str, str] = _OPPOSITE) -> Recipe:
+    """The recipe of the mirrored expression, by units and their mirror images."""
+    return {opposite.get(unit, unit): weight for unit, weight in recipe.items()}
 
 
 def unit_weights(recipe: Recipe, unit_names: Sequence[str]) -> np.ndarray:
@@ -76,8 +180,23 @@ def unit_weights(recipe: Recipe, unit_names: Sequence[str]) -> np.ndarray:
     Raises:
       InputError: where the model has none of the recipe's units.
     """
-    units = [split_side(name)[0] for name in unit_names]
-    if recipe and not recipe.keys() & set(units):
-        expected = f"one of the expression units {', '.join(recipe)}"
-        raise InputError("face model", expected, ", ".join(sorted(set(units))) or "none")
-    return np.array([recipe.get(unit, 0.0) for unit in units], np.float32)
+    wanted = {_plain(unit): weight for unit, weight in recipe.items()}
+    halves = [(_plain(name), _plain(split_side(name)[0])) for name in unit_names]
+    if recipe and not any(name in wanted or unit in wanted for name, unit in halves):
+        expected = f"one of the expression units {', '.join(map(printable, recipe))}"
+        units = _listed(sorted({split_side(name)[0] for name in unit_names}))
+        raise InputError("face model", expected, f"{units}, where recipes=FILE maps names" if units else "none")
+    return np.array([wanted.get(name, wanted.get(unit, 0.0)) for name, unit in halves], np.float32)
+
+
+def _plain(name: str) -> str:
+    """A name without what spellings differ in: capitals, underscores and the like."""
+    return re.sub(r"[\W_]+", "", name).casefold() or name
+
+
+_WHOLE = frozenset(map(_plain, _OPPOSITE))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_LISTED} others" if len(names) > _MOST_LISTED else ""
+    return ", ".join(printable(name[:40]) for name in names[:_MOST_LISTED]) + more

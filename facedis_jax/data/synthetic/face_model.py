@@ -1,13 +1,15 @@
 """Linear 3D face models: a neutral face, identity modes and expression units, from an `.npz` or OBJ files."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from facedis_jax.data.synthetic.expressions import Recipes, read_recipes
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import UNITS, read_mesh
 from facedis_jax.formats.npz import read_npz
@@ -37,7 +39,8 @@ class FaceModel:
       expression_names: one ARKit-style name per unit.
       triangles: [triangles, 3] int32.
       landmarks: named vertex indices.
-      content_hash: sha256 over the arrays.
+      content_hash: sha256 over the arrays, and over recipes of its own.
+      recipes: how it performs named expressions.
     """
 
     name: str
@@ -48,6 +51,7 @@ class FaceModel:
     triangles: np.ndarray
     landmarks: Mapping[str, int] = field(default_factory=dict)
     content_hash: str = ""
+    recipes: Recipes = field(default_factory=Recipes)
 
     def vertices(self, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
         """Faces [..., vertices, 3] float32 in mm from weights [..., modes] and [..., units]."""
@@ -57,7 +61,7 @@ class FaceModel:
         return faces
 
 
-def load_face_model(path: str | Path | None = None) -> FaceModel:
+def load_face_model(path: str | Path | None = None, recipes: str | Path | None = None) -> FaceModel:
     """A face model from a file or a folder, in mm.
 
     Args:
@@ -65,13 +69,29 @@ def load_face_model(path: str | Path | None = None) -> FaceModel:
         `triangles` or `quads` (optionally `unit`, `landmark_names` and `landmark_indices`); or a checkout of
         ICT-FaceKit, or its folder of OBJ files. Without `unit`, the unit is the only one in which the model has the
         size of a face.
+      recipes: how it performs expressions, as `facedis_jax.data.synthetic.expressions.read_recipes` reads it; None for
+        units with ARKit's names.
 
     Returns:
       The model, cropped to the narrow face if it is ICT-FaceKit's.
 
     Raises:
-      InputError: where the path is none of these, or holds no face model.
+      InputError: where the path is none of these, or holds no face model; or the recipes cannot be used, or are for
+        units that the model does not have.
     """
+    model = _load(path)
+    return model if recipes is None else _with_recipes(model, recipes)
+
+
+def _with_recipes(model: FaceModel, path: str | Path) -> FaceModel:
+    recipes = read_recipes(path)
+    names = recipes.renamed(path, model.expression_names)
+    made_from = json.dumps([model.content_hash, names, asdict(recipes)], sort_keys=True, default=sorted)
+    content_hash = hashlib.sha256(made_from.encode(errors="surrogateescape")).hexdigest()
+    return replace(model, expression_names=names, recipes=recipes, content_hash=content_hash)
+
+
+def _load(path: str | Path | None) -> FaceModel:
     if path is None:
         asset = resources.files("facedis_jax.data") / "assets" / "makehuman_face.npz"
         with resources.as_file(asset) as embedded:

@@ -18,7 +18,6 @@ from facedis_jax.data.splits import split_indices
 from facedis_jax.data.synthetic.expressions import (
     BU3DFE_EXPRESSIONS,
     COMA_EXPRESSIONS,
-    TWO_SIDED,
     Recipe,
     mirrored,
     split_side,
@@ -129,14 +128,15 @@ def synthetic_coma(model: FaceModel, config: SyntheticFaceConfig, *, split: str 
       InputError: where an expression or the split is unknown, or the model has no unit of an expression.
     """
     rng = np.random.default_rng(config.seed)
-    recipes = _recipes(COMA_EXPRESSIONS, config)
+    recipes = _recipes(model.recipes.of(COMA_EXPRESSIONS, model.expression_names), config)
     count = config.num_subjects or 12
     subjects = [f"subject_{i:0{max(2, len(str(count)))}d}" for i in range(1, count + 1)]
     people = draw_people(rng, model, count, config)
 
     def perform(s: int, e: int, name: str, recipe: Recipe) -> _Rows:
-        level, side = _tempo(rng, config.frames, is_two_sided=name in TWO_SIDED)
-        towards = np.stack([unit_weights(each, model.expression_names) for each in (recipe, mirrored(recipe))])
+        level, side = _tempo(rng, config.frames, is_two_sided=name in model.recipes.two_sided)
+        sides = recipe, mirrored(recipe, model.recipes.opposite)
+        towards = np.stack([unit_weights(each, model.expression_names) for each in sides])
         apex = towards[(side < 0).astype(int)]
         return _Rows(
             names=[f"{subjects[s]}/{name}/{name}.{f:06d}" for f in range(1, len(level) + 1)],
@@ -189,7 +189,9 @@ def synthetic_bu3dfe(model: FaceModel, config: SyntheticFaceConfig, *, split: st
       InputError: as `synthetic_coma`.
     """
     rng = np.random.default_rng(config.seed)
-    recipes = _recipes(BU3DFE_EXPRESSIONS, config, always="neutral")
+    performed_ones = model.recipes.of(BU3DFE_EXPRESSIONS, model.expression_names)
+    # Scans are taken of the face at rest as well, whatever else is performed.
+    recipes = _recipes(dict(sorted({**performed_ones, "neutral": {}}.items())), config, always="neutral")
     count = config.num_subjects or 100
     women = round(_WOMEN * count)
     subjects = [f"F{i:04d}" for i in range(1, women + 1)]

@@ -187,7 +187,7 @@ def _draw_image(
         "expression": np.int32(EXPRESSIONS.index(emotion)),
         "level": np.float32(level),
         "units": np.float32(level)
-        * unit_weights(BU3DFE_EXPRESSIONS[emotion], model.expression_names)
+        * unit_weights(model.recipes.instead_of(BU3DFE_EXPRESSIONS)[emotion], model.expression_names)
         * person["gains"],
         "background": draw_background(rng, person["background"]),
         "degrees": np.array([yaw, *rng.normal(0, config.tilt, 2)]),

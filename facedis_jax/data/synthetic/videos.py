@@ -220,7 +220,7 @@ def _draw_clip(
     truth = {
         "level": level,
         "units": level[:, None]
-        * unit_weights(BU3DFE_EXPRESSIONS[expression], model.expression_names)
+        * unit_weights(model.recipes.instead_of(BU3DFE_EXPRESSIONS)[expression], model.expression_names)
         * person["gains"],
         "view": yaw + _sway(rng, config, time),
         "pitch": pitch + _sway(rng, config, time),

@@ -1,16 +1,23 @@
+import json
+
 import numpy as np
 import pytest
 
 from facedis_jax.data.faces import bu3dfe
 from facedis_jax.data.synthetic.expressions import (
+    ARKIT_UNITS,
     BU3DFE_EXPRESSIONS,
     COMA_EXPRESSIONS,
+    OWN_UNITS,
     TWO_SIDED,
+    Recipes,
     mirrored,
+    read_recipes,
     split_side,
     unit_weights,
 )
 from facedis_jax.data.synthetic.face_model import load_face_model
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_bu3dfe, synthetic_coma
 from facedis_jax.errors import InputError
 
 _RECIPES = COMA_EXPRESSIONS | BU3DFE_EXPRESSIONS
@@ -53,6 +60,9 @@ def test_embedded_expressions_move_the_face_and_differ():
         ("jawLeft", ("jawLeft", "both")),
         ("mouthRight", ("mouthRight", "both")),
         ("browInnerUp_R", ("browInnerUp", "right")),
+        ("MouthSmile.L", ("MouthSmile", "left")),
+        ("brow_down_right", ("brow_down", "right")),
+        ("mouth_left", ("mouth_left", "both")),
     ],
 )
 def test_split_side(name, expected):
@@ -79,3 +89,134 @@ def test_a_model_without_any_unit_of_a_recipe():
     with pytest.raises(InputError, match="one of the expression units cheekPuff, jawOpen, found browDown"):
         unit_weights({"cheekPuff": 0.1, "jawOpen": 1.0}, ["browDown_L", "browDown_R"])
     assert not unit_weights({}, ["browDown_L"]).any()
+
+
+@pytest.mark.parametrize("name", ["MouthSmileLeft", "mouth_smile_l", "Mouth Smile.L", "MOUTHSMILE-L"])
+def test_spellings_of_a_unit_are_one(name):
+    assert unit_weights({"mouthSmile": 0.9}, [name, "other"]).tolist() == pytest.approx([0.9, 0])
+
+
+def test_a_half_has_its_own_weight_before_that_of_both():
+    weights = unit_weights({"mouthSmile": 0.5, "mouthSmileLeft": 1.0}, ["mouthSmile_R", "mouthSmileLeft"])
+    assert weights.tolist() == [0.5, 1.0]
+
+
+OWN = ("Kiefer", "Grinsen.L", "Grinsen.R", "Brauen", "nach links", "nach rechts")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    """A face model whose units have names of its own, and no landmarks."""
+    rng = np.random.default_rng(0)
+    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(-60, 60, 8), np.linspace(-80, 80, 9)))
+    corner = (np.arange(8)[:, None] * 8 + np.arange(7)).ravel()
+    path = tmp_path_factory.mktemp("stranger") / "stranger.npz"
+    np.savez(
+        path,
+        neutral=np.stack([x, y, 60 - (x**2 + y**2) / 150], 1),
+        identity=rng.normal(scale=3, size=(2, 72, 3)),
+        expression=rng.normal(scale=5, size=(len(OWN), 72, 3)),
+        expression_names=np.array(OWN),
+        quads=np.stack([corner, corner + 1, corner + 9, corner + 8], 1),
+    )
+    return path
+
+
+def write(tmp_path, content):
+    path = tmp_path / "recipes.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+CONFIG = SyntheticFaceConfig(num_subjects=2, frames=(4, 5), gain_spread=0, asymmetry=0)
+
+
+def test_a_stranger_is_told_which_names_are_wanted(stranger):
+    with pytest.raises(
+        InputError, match=r"mouthUpperUp, mouthLowerDown.*found Brauen, Grinsen, Kiefer, .*recipes=FILE"
+    ):
+        synthetic_coma(load_face_model(stranger), CONFIG)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_model_performs_by_arkits_names_of_its_units(stranger, tmp_path, wrapped):
+    units = {
+        "Kiefer": "jawOpen",
+        "Grinsen.L": "mouthSmileLeft",
+        "Grinsen.R": "mouthSmileRight",
+        "Brauen": "browInnerUp",
+    }
+    model = load_face_model(stranger, write(tmp_path, {"units": units} if wrapped else units))
+    assert model.expression_names == (*units.values(), "nach links", "nach rechts")
+    smile = synthetic_coma(model, SyntheticFaceConfig(num_subjects=1, expressions=("high_smile",)))
+    assert np.all(smile.truth.factors["performed"].max(0) > [-1, 0.5, 0.5, -1, -1, -1])
+    assert not smile.truth.factors["performed"][:, [0, 3, 4, 5]].any()
+    assert model.content_hash != load_face_model(stranger).content_hash
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_model_performs_expressions_of_its_own(stranger, tmp_path, wrapped):
+    expressions = {"Grins": {"Grinsen": 0.8, "Kiefer": 0.2}, "Aha": {"Brauen": 1}, "seitlich": {"nach links": 1}}
+    more = {"opposite": {"nach links": "nach rechts"}, "two_sided": ["seitlich"]}
+    content = {"expressions": expressions, **more} if wrapped else expressions
+    model = load_face_model(stranger, write(tmp_path, content))
+    found = synthetic_coma(model, CONFIG)
+    assert found.expressions == ("Aha", "Grins", "seitlich")
+    performed = found.truth.factors["performed"]
+    level = found.truth.factors["level"][:, 0]
+    expression = found.truth.factors["expression"][:, 0]
+    np.testing.assert_allclose(performed[expression == 1], level[expression == 1, None] * [0.2, 0.8, 0.8, 0, 0, 0])
+    assert (performed[expression == 2][:, 5].max() > 0) == wrapped
+    scans = synthetic_bu3dfe(model, CONFIG)
+    assert scans.expressions == ("Aha", "Grins", "neutral", "seitlich")
+    assert list(scans.names) == sorted(scans.names)
+
+
+def test_a_model_performs_its_units_when_asked(stranger):
+    model = load_face_model(stranger, OWN_UNITS)
+    found = synthetic_coma(model, CONFIG)
+    assert found.expressions == ("Brauen", "Grinsen", "Kiefer", "nach links", "nach rechts")
+    assert found.content_hash != synthetic_coma(load_face_model(None, OWN_UNITS), CONFIG).content_hash
+
+
+def test_images_take_the_emotions_among_them(stranger, tmp_path):
+    recipes = load_face_model(stranger, write(tmp_path, {"expressions": {"happy": {"Grinsen": 1}}})).recipes
+    assert recipes.instead_of(BU3DFE_EXPRESSIONS)["happy"] == {"Grinsen": 1}
+    assert recipes.instead_of(BU3DFE_EXPRESSIONS)["sad"] == BU3DFE_EXPRESSIONS["sad"]
+    assert Recipes().instead_of(BU3DFE_EXPRESSIONS) == BU3DFE_EXPRESSIONS
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("{", "a JSON file"),
+        ("[]", "a JSON object with units or expressions"),
+        ({}, "a JSON object with units or expressions"),
+        ({"two_sided": []}, "recipes by names"),
+        ({"units": {}, "unit": {}}, "alone, found units, unit"),
+        ({"units": {"Kiefer": 1}}, "names by names as units"),
+        ({"units": {"Kiefer": "jawOpen", "Brauen": "jawOpen"}}, "each meant once"),
+        ({"units": {"Kiefer": "jawOpn"}}, r"units as ARKit calls them \(browDown, .*found jawOpn"),
+        ({"units": {"Zunge": "tongueOut"}}, r"units that the face model has \(Kiefer, .*found Zunge"),
+        ({"expressions": {}}, "recipes by names"),
+        ({"expressions": {"a/b": {"Kiefer": 1}}}, "without a slash"),
+        ({"expressions": {"a": {"Kiefer": True}}}, "recipes by names"),
+        ('{"a": {"Kiefer": NaN}}', "recipes by names"),
+        ({"a": {"Kiefer": 1e9}}, "recipes by names"),
+        ({"a": {"Kiefer": 1}, "b": "c"}, "recipes by names"),
+        ({"units": {"Kiefer": "jawOpen"}, "two_sided": "a"}, "a list of names"),
+        ({"units": {"Kiefer": "jawOpen"}, "opposite": [1]}, "names by names as opposite"),
+    ],
+)
+def test_what_is_no_recipe_is_one_line(stranger, tmp_path, content, line):
+    path = write(tmp_path, content)
+    with pytest.raises(InputError, match=line) as told:
+        load_face_model(stranger, path)
+    assert str(told.value).startswith(str(path))
+    assert "\n" not in str(told.value)
+
+
+def test_built_in_recipes_are_of_arkits_units():
+    assert {unit for recipe in _RECIPES.values() for unit in recipe} <= set(ARKIT_UNITS)
+    with pytest.raises(InputError, match="a JSON file"):
+        read_recipes("nowhere.json")
