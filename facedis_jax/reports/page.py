@@ -1,10 +1,11 @@
-"""One self-contained HTML page: text, figures and tables; no scripts, and nothing is loaded from elsewhere.
+"""One self-contained HTML page: text, figures and tables, and faces that sliders move; nothing is from elsewhere.
 
-The HTML is in the template `page.html.jinja` beside this file.
+The HTML is in the template `page.html.jinja` beside this file; `live_face.js` is on pages with such a face alone.
 """
 
 import base64
 import functools
+import gzip
 import io
 import math
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jinja2
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -34,6 +36,30 @@ class Fact(NamedTuple):
     label: str
     value: str
     note: str = ""
+
+
+class MorphSlider(NamedTuple):
+    """A slider of a face: under which heading it stands, its name, and its least value; the largest is 1, or 3."""
+
+    group: str
+    name: str
+    least: float
+
+
+class LiveFace(NamedTuple):
+    """A face that sliders move.
+
+    Attributes:
+      base: [vertices, 3] mm, the face while all sliders are at 0.
+      triangles: [triangles, 3].
+      sliders: one for each target.
+      targets: [vertices, 3] mm each, what a slider at 1 adds.
+    """
+
+    base: np.ndarray
+    triangles: np.ndarray
+    sliders: Sequence[MorphSlider]
+    targets: Sequence[np.ndarray]
 
 
 class Page:
@@ -93,6 +119,16 @@ class Page:
         width, height = size
         source = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
         self._add("image", source=source, alt=alt, width=width, height=height, caption=caption)
+
+    def live_face(self, face: LiveFace, *, alt: str, caption: str) -> None:
+        """Adds a face that sliders move, without a server: the page holds its shapes, and a script that draws them."""
+        groups: dict[str, list[MorphSlider]] = {}
+        for slider in face.sliders:
+            groups.setdefault(slider.group, []).append(slider)
+        # In the order of the targets.
+        assert [each for group in groups.values() for each in group] == list(face.sliders)
+        script = resources.files(__package__).joinpath("live_face.js").read_text(encoding="utf-8")
+        self._add("live", groups=groups, data=_packed(face), script=script, alt=alt, caption=caption)
 
     def table(
         self,
@@ -172,6 +208,25 @@ def _template() -> jinja2.Template:
     text = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(text)
+
+
+def _packed(face: LiveFace) -> dict[str, Any]:
+    """A live face as JSON values: the base in single precision, the targets in 16 bits and a scale, compressed."""
+    scales, steps = [], []
+    for target in face.targets:
+        scale = max(float(np.abs(target).max()), 1e-6) / 32767
+        scales.append(scale)
+        steps.append(np.round(target / scale).astype("<i2"))
+    parts = [face.base.astype("<f4"), face.triangles.astype("<u4"), *steps]
+    low, high = face.base.min(0), face.base.max(0)
+    return {
+        "vertices": len(face.base),
+        "triangles": len(face.triangles),
+        "centre": [round(float(x), 3) for x in (low + high) / 2],
+        "size": round(float((high - low)[:2].max()), 3),
+        "scales": scales,
+        "data": base64.b64encode(gzip.compress(b"".join(part.tobytes() for part in parts), mtime=0)).decode(),
+    }
 
 
 def _text(value: object, column: str, decimals: int | Mapping[str, int]) -> str:

@@ -333,13 +333,22 @@ def train_faces(name: str, config: FaceRunConfig, options: RunOptions, arrangeme
         model = weights_hash({"params": result.state.params, "batch_stats": result.state.batch_stats})
         kept = KeptCodes(run.folder.path / CODES_FILE, model)
         codec = kept.codec(codec)
-        trained_model(run, codec, result.state).save(run.folder.path / MODEL_FILE)
-        report_faces(run, codec, result, arrangement, title=title)
+        trained = trained_model(run, codec, result.state)
+        trained.save(run.folder.path / MODEL_FILE)
+        report_faces(run, codec, result, arrangement, title=title, model=trained)
         kept.remove()
     return 0
 
 
-def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arrangement, *, title: str) -> None:
+def report_faces(
+    run: FaceRun,
+    codec: FaceCodec,
+    result: FitResult,
+    paper: Arrangement,
+    *,
+    title: str,
+    model: TrainedFaceModel | None = None,
+) -> None:
     """Measures a trained model on the test faces; writes results.json, figures/ and report.html."""
     face_set, folder = run.face_set, run.folder
     predictions = predict(codec, face_set.test, face_set.neutrals)
@@ -373,6 +382,7 @@ def report_faces(run: FaceRun, codec: FaceCodec, result: FitResult, paper: Arran
                 *read_metrics(folder.metrics_file, "test"),
             ],
             paper=paper,
+            model=model,
         ),
         title=title,
         subtitle=f"{face_set.name}, {result.step} steps in {result.seconds / 60:.1f} min on {device.device_kind}",

@@ -11,10 +11,12 @@ from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.evaluation.faces import Predictions, vertex_distances
 from facedis_jax.evaluation.true_faces import PERFORMED
+from facedis_jax.inference.face_model import TrainedFaceModel
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.progress import track
 from facedis_jax.reports.faces import figures, named_expressions, tables
 from facedis_jax.reports.faces.figures import Scene
+from facedis_jax.reports.faces.live import live_face
 from facedis_jax.reports.faces.published import DATA_NAMES, Paper
 from facedis_jax.reports.figures import error_histogram, metric_names, share_bars
 from facedis_jax.reports.page import Fact, IllustratedPage
@@ -35,6 +37,7 @@ class FaceResults:
       predictions: of the model for `face_set.test`.
       rows: of metrics.jsonl, of both splits.
       paper: which of the paper's data sets to compare with.
+      model: the trained model, to be moved on the page; None for no such face.
     """
 
     numbers: Mapping[str, Any]
@@ -43,6 +46,7 @@ class FaceResults:
     predictions: Predictions
     rows: Sequence[Mapping[str, object]] = ()
     paper: Paper = "coma"
+    model: TrainedFaceModel | None = None
 
 
 def write_face_report(folder: RunFolder, results: FaceResults, *, title: str, subtitle: str, command: str) -> None:
@@ -63,6 +67,7 @@ def write_face_report(folder: RunFolder, results: FaceResults, *, title: str, su
     parts: list[Callable[[], None]] = [
         partial(_glance, page, numbers, conditional=conditional),
         partial(page.command, command),
+        partial(_live, page, results.model),
         partial(_reconstructions, page, scene),
         partial(_kept_motion, page, results),
         partial(_codes, page, scene, numbers),
@@ -79,6 +84,18 @@ def write_face_report(folder: RunFolder, results: FaceResults, *, title: str, su
     for draw in track(parts, "drawing the report"):
         draw()
     page.write(folder.report_file)
+
+
+def _live(page: IllustratedPage, model: TrainedFaceModel | None) -> None:
+    if model is None:
+        return
+    page.heading("A face to move")
+    page.live_face(
+        live_face(model),
+        alt="The average person, moved by the sliders beside it; drag to turn",
+        caption="The average person of the training faces. Expressions are the model's at level 1, and identities what "
+        "one deviation of a training code changes; sliders add up, as morph targets do. Drag to turn.",
+    )
 
 
 def _training(page: IllustratedPage, results: FaceResults) -> None:
