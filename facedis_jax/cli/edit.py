@@ -7,9 +7,11 @@ Examples
            facedis edit --model RUN --output half.obj expression mouth_open --face face.ply
            facedis edit --model RUN --output both.glb transfer --face who.ply --from what.ply
            facedis edit --model RUN --output way.ply between --face one.ply --to two.ply --steps 5
+           facedis edit --model RUN --output steady.ply transfer --sequence frames --from frames
            facedis edit --model RUN --output new.ply sample --number 6 --seed 1
 
-Input      PLY, OBJ or WRL in the model's topology: its vertices and triangles, in their order.
+Input      PLY, OBJ or WRL in the model's topology: its vertices and triangles, in their order. A sequence is a
+           folder of them, the frames of one person in the order of their numbers; they tell one identity together.
 
 Output     PLY, OBJ or GLB, and beside it an image, OUT with the ending .png. Several faces are numbered:
            way_1.ply, way_2.ply and so on. An action with --help shows its own options.
@@ -22,7 +24,9 @@ from typing import Annotated, Literal, NoReturn
 
 import tyro
 
-from facedis_jax.inference.face_editor import FaceEditor
+from facedis_jax.errors import InputError
+from facedis_jax.formats.meshes import frame_paths
+from facedis_jax.inference.face_editor import EncodedFace, FaceEditor
 from facedis_jax.inference.load import load_faces
 from facedis_jax.reports.faces.edited import EditedFaces, check_output, write_edited_faces
 from facedis_jax.runs.back_end import check_back_end
@@ -37,13 +41,18 @@ class FaceOptions:
 
     Attributes:
       face: the face.
+      sequence: in its place a folder of frames of one person, who is edited; a face is the first of them where what it
+        shows matters.
+      smoothing: of the expressions of frames: 0 for none, to 1 for one in all of them; None for the likeliest.
       align: move the face rigidly onto the training faces first, and back afterwards.
       keep_detail: add to the result what the codes cannot hold: how the face differs from its reconstruction.
       label: for a model with labels, the expression that the face shows; without it the face counts as neutral.
       label_level: how much of it, 0 to 1.
     """
 
-    face: Path
+    face: Path | None = None
+    sequence: Path | None = None
+    smoothing: float | None = 0.0
     align: bool = False
     keep_detail: bool = False
     label: str | None = None
@@ -75,7 +84,7 @@ class Transfer(FaceOptions):
     """The person with the expression of another face.
 
     Attributes:
-      donor: the face whose expression it is.
+      donor: the face whose expression it is; or a folder of frames of one person, whose expressions they are.
       donor_label, donor_label_level: as --label, of this face.
     """
 
@@ -159,8 +168,7 @@ def edited_faces(editor: FaceEditor, action: Action) -> EditedFaces:
     if isinstance(action, Sample):
         faces = editor.sample(action.number, action.seed)
         return EditedFaces(faces, [f"sample {i + 1}" for i in range(len(faces))])
-    labels = editor.model.labels(action.label, action.label_level)
-    face = editor.encode(action.face, labels, align=action.align, keep_detail=action.keep_detail)
+    face = _person(editor, action)
     before = {"input": face.vertices[0]}
     if isinstance(action, Neutral):
         return EditedFaces(editor.neutral(face), ["neutral"], before, pose=face.pose)
@@ -169,14 +177,33 @@ def edited_faces(editor: FaceEditor, action: Action) -> EditedFaces:
         return EditedFaces(editor.expression(face, action.name, action.level), [caption], before, pose=face.pose)
     if isinstance(action, Transfer):
         labels = editor.model.labels(action.donor_label, action.donor_label_level, where="from_label")
-        donor = editor.encode(action.donor, labels, align=action.align)
+        if action.donor.is_dir():
+            paths = frame_paths(action.donor)
+            donor = editor.encode_frames(action.donor, paths, labels, align=action.align, smoothing=action.smoothing)
+        else:
+            donor = editor.encode(action.donor, labels, align=action.align)
         before["expression of"] = donor.vertices[0]
-        return EditedFaces(editor.transfer(face, donor), ["result"], before, pose=face.pose)
+        faces = editor.transfer(face, donor)
+        captions = [f"frame {i + 1}" for i in range(len(faces))] if len(faces) > 1 else ["result"]
+        return EditedFaces(faces, captions, before, pose=face.pose)
     labels = editor.model.labels(action.to_label, action.to_label_level, where="to_label")
     other = editor.encode(action.to, labels, align=action.align, keep_detail=action.keep_detail)
     amounts, faces = editor.between(face, other, action.steps)
     captions = [f"{amount:.0%}" for amount in amounts]
     return EditedFaces(faces, captions, before, {"to": other.vertices[0]}, face.pose)
+
+
+def _person(editor: FaceEditor, action: FaceOptions) -> EncodedFace:
+    """The face that is edited."""
+    labels = editor.model.labels(action.label, action.label_level)
+    how = {"align": action.align, "keep_detail": action.keep_detail}
+    if (action.face is None) == (action.sequence is None):
+        found = "neither" if action.face is None else "both"
+        raise InputError("face", "a face, or a sequence of one person", found)
+    if action.face is not None:
+        return editor.encode(action.face, labels, **how)
+    assert action.sequence is not None
+    return editor.encode_frames(action.sequence, frame_paths(action.sequence), labels, **how).first
 
 
 def main(arguments: Sequence[str]) -> NoReturn:

@@ -14,7 +14,6 @@ Output     .glb: the neutral with a morph target for each expression, which Blen
            either a table of weights, one row a frame, with the ending .csv.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,18 +22,17 @@ from typing import Literal, NamedTuple, NoReturn
 import jax
 import numpy as np
 
-from facedis_jax.errors import InputError, reason
-from facedis_jax.formats.meshes import mesh_ending
+from facedis_jax.errors import InputError
+from facedis_jax.formats.meshes import frame_paths
 from facedis_jax.inference.face_editor import FaceEditor, Pose
 from facedis_jax.inference.face_model import Array, FaceCodes, check_between
 from facedis_jax.inference.load import load_faces
-from facedis_jax.inference.rig import face_rig, linearisation_error, one_person
+from facedis_jax.inference.rig import face_rig, linearisation_error
 from facedis_jax.reports.faces.rigged import RiggedFaces, check_rig_output, write_rig
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
 from facedis_jax.runs.options import parse_options
 
-_MOST_FRAMES = 20_000
 _FASTEST = 1000.0
 
 
@@ -131,30 +129,10 @@ def _face(editor: FaceEditor, options: RigOptions, labels: Array | None) -> _Fra
 
 def _sequence(editor: FaceEditor, options: RigOptions, labels: Array | None) -> _Frames:
     """The frames in a folder."""
+    assert options.sequence is not None
     paths = frame_paths(options.sequence)
-    faces = np.stack([editor.read(path, align=options.align)[0].astype(np.float32) for path in paths])
-    codes = one_person(editor.model.encode(faces, labels))
-    return _Frames([path.name for path in paths], faces, _with_rows(codes, len(faces)), Pose())
-
-
-def frame_paths(folder: Path | None) -> list[Path]:
-    """The meshes in a folder, in the order of the numbers in their names.
-
-    Raises:
-      InputError: there is no such folder, or there are none in it, or too many.
-    """
-    assert folder is not None
-    try:
-        found = [path for path in folder.iterdir() if mesh_ending(path) and not path.name.startswith(".")]
-    except OSError as error:
-        raise InputError(folder, "a folder of meshes", reason(error)) from error
-    if not 1 <= len(found) <= _MOST_FRAMES:
-        raise InputError(folder, f"1 to {_MOST_FRAMES} meshes in it", str(len(found)))
-    return sorted(found, key=lambda path: [(len(x), x) if x.isdigit() else (0, x) for x in _parts(path.name)])
-
-
-def _parts(name: str) -> list[str]:
-    return [part.lstrip("0") or "0" if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
+    frames = editor.encode_frames(options.sequence, paths, labels, align=options.align)
+    return _Frames([path.name for path in paths], frames.vertices, frames.codes, Pose())
 
 
 def _with_rows(codes: FaceCodes, count: int) -> FaceCodes:

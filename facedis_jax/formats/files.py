@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -99,6 +100,18 @@ def lost_folders(folder: Path, *, depth: int | None = None) -> list[Path]:
     """
     paths = list_files(folder, depth=depth) if folder.is_dir() else []
     return [path for path in paths if "." not in path.name and path.is_symlink() and not os.path.exists(path)]
+
+
+def natural_key(text: str) -> tuple[object, ...]:
+    """A key that sorts names as people do: "2" before "10", whatever the capitals.
+
+    Example:
+      >>> sorted(["take10", "Take2", "take1"], key=natural_key)
+      ['take1', 'Take2', 'take10']
+    """
+    pieces = re.split(r"([0-9]+)", text.casefold())
+    numbers = [(int(piece), len(piece)) for piece in pieces[1::2]]
+    return tuple(zip(pieces[::2], [*numbers, (-1, 0)], strict=True)), text
 
 
 def unwrap(folder: Path, fits: Callable[[Path], bool]) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from facedis_jax.errors import InputError, reason
-from facedis_jax.formats.files import read_bytes
+from facedis_jax.formats.files import list_files, natural_key, read_bytes
 from facedis_jax.formats.obj import parse_obj
 from facedis_jax.formats.packed import unpack
 from facedis_jax.formats.ply import parse_ply
@@ -51,6 +51,8 @@ _FACE_DIAGONAL = (120.0, 600.0)
 _LARGEST = 1 << 30
 # Readable files of a set among which the most common topology is looked for.
 _PROBED = 10
+# Frames of a sequence, which are in memory together.
+_MOST_FRAMES = 20_000
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,26 @@ def mesh_stem(path: str | Path) -> str:
     """
     name = os.path.basename(path)
     return name[: len(name) - len(mesh_ending(path) or "")]
+
+
+def frame_paths(folder: str | Path) -> list[Path]:
+    """The meshes in a folder, in the order of the numbers in their names; of a frame in several formats the first.
+
+    Raises:
+      InputError: there is no such folder, or there are none in it, or too many.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "a folder of meshes", "a file" if folder.exists() else "nothing there")
+    ranked = sorted(
+        list_files(folder, MESH_SUFFIXES, depth=0), key=lambda path: MESH_SUFFIXES.index(mesh_ending(path) or "")
+    )
+    frames: dict[str, Path] = {}
+    for path in ranked:
+        frames.setdefault(mesh_stem(path), path)
+    if not 1 <= len(frames) <= _MOST_FRAMES:
+        raise InputError(folder, f"1 to {_MOST_FRAMES} meshes in it", str(len(frames)))
+    return [frames[stem] for stem in sorted(frames, key=natural_key)]
 
 
 def write_mesh(path: str | Path, mesh: Mesh, *, unit: str = "mm") -> None:

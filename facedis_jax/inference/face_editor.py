@@ -1,6 +1,7 @@
 """Edits of faces in mesh files by a trained model: the neutral, other expressions, in-betweens, new faces."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facedis_jax.data.faces.levels import sequence_levels
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import UNITS, Mesh, check_topology, check_unit, read_mesh
 from facedis_jax.geometry import rigid_registration
@@ -37,19 +39,25 @@ class Pose(NamedTuple):
 
 @dataclass(frozen=True)
 class EncodedFace:
-    """A face that was read from a file, in the pose of the training faces, and its codes.
+    """Faces that were read from files, in the pose of the training faces, and their codes.
 
     Attributes:
-      vertices: [1, vertices, 3] mm.
-      codes: of one face.
+      vertices: [faces, vertices, 3] mm, one face or the frames of one person.
+      codes: of these faces.
       detail: [1, vertices, 3] mm to add to results; zero unless asked for.
-      pose: the motion from the file's pose to that of the training faces.
+      pose: the motion from the first file's pose to that of the training faces.
     """
 
     vertices: np.ndarray
     codes: FaceCodes
     detail: np.ndarray
     pose: Pose
+
+    @property
+    def first(self) -> "EncodedFace":
+        """The first of the faces; of frames, the person, whose identity all of them tell."""
+        codes = jax.tree.map(lambda part: part[:1] if np.ndim(part) == 2 else part, self.codes)
+        return replace(self, vertices=self.vertices[:1], codes=codes)
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,45 @@ class FaceEditor:
         if keep_detail:
             detail = face - np.asarray(self.model.decode(codes).full)
         return EncodedFace(face, codes, detail, pose)
+
+    def encode_frames(
+        self,
+        where: object,
+        paths: Sequence[Path],
+        labels: Array | None = None,
+        *,
+        align: bool,
+        keep_detail: bool = False,
+        smoothing: float | None = 0.0,
+    ) -> EncodedFace:
+        """Frames of one person from mesh files, with one identity; see the model's `encode_sequence`.
+
+        Args:
+          where: what the sequence is called in errors, such as its folder.
+          paths: of the meshes, in the order of time.
+          labels: of the expression that all frames show, which each shows the more the further it is from the first,
+            as in the training of CoMA.
+          align: move each frame rigidly onto the training faces first.
+          keep_detail: add to results how the frames differ on the mean from their reconstructions.
+          smoothing: as of `encode_sequence`.
+
+        Raises:
+          InputError: as `encode`, or frames are clearly of several people.
+        """
+        placed = [self.read(path, align=align) for path in paths]
+        frames = np.stack([vertices.astype(np.float32) for vertices, _ in placed])
+        if labels is not None:
+            labels = sequence_levels(frames)[:, None] * np.asarray(labels)
+        try:
+            codes = self.model.encode_sequence(frames, labels, smoothing=smoothing)
+        except InputError as error:
+            raise InputError(where if error.where == "frames" else error.where, error.expected, error.found) from None
+        detail = np.zeros_like(frames[:1])
+        if keep_detail:
+            rows = None if codes.labels is None else np.asarray(codes.labels)
+            shown = self.model.codec.decode(np.asarray(codes.identity.mean), np.asarray(codes.expression.mean), rows)[0]
+            detail = (frames - shown).mean(0, keepdims=True)
+        return EncodedFace(frames, codes, detail, placed[0][1])
 
     def neutral(self, face: EncodedFace) -> np.ndarray:
         """The person at rest, as the identity decoder shows it."""

@@ -87,10 +87,3 @@ def linearisation_error(model: TrainedFaceModel, codes: FaceCodes, rig: FaceRig)
     """Mean distances [shapes] in mm between the rig's shapes at weight 1/2 and the model's expressions at level 1/2."""
     halves = np.stack([np.asarray(model.expression(codes, name, 0.5)) for name in rig.names])
     return np.linalg.norm(halves - rig.faces(np.eye(len(rig.names)) / 2), axis=-1).mean(-1)
-
-
-def one_person(codes: FaceCodes) -> FaceCodes:
-    """Codes [frames, latents] of frames of one person, with the mean identity in all of them."""
-    count = len(codes.identity.mean)
-    mean, std = (np.repeat(np.asarray(part).mean(0, keepdims=True), count, axis=0) for part in codes.identity)
-    return codes._replace(identity=codes.identity._replace(mean=mean, std=std))

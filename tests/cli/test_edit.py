@@ -11,6 +11,7 @@ from PIL import Image
 
 from facedis_jax.cli import main
 from facedis_jax.cli.edit import Between, EditOptions, Expression, Neutral, Sample, Transfer, edit
+from facedis_jax.data.faces.levels import sequence_levels
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, read_mesh, write_mesh
 from facedis_jax.inference.face_editor import FaceEditor
@@ -343,3 +344,81 @@ def test_a_run_that_is_not_finished_and_a_name_that_is_unknown_are_one_line(tmp_
 def test_an_action_shows_its_options(command, capsys):
     assert command("between", "--help") == 0
     assert "--steps" in capsys.readouterr().out
+
+
+@pytest.fixture
+def frames(small_face_set, tmp_path):
+    """A folder of the frames of a person in an expression, numbered as people do, and their vertices."""
+    faces = small_face_set.train
+    rows = np.flatnonzero((faces.subject == 0) & (faces.expression == small_face_set.expressions.index("mouth_open")))
+    (tmp_path / "frames").mkdir()
+    for number, row in enumerate(rows, 8):
+        write_mesh(tmp_path / "frames" / f"f{number}.ply", Mesh(faces.vertices[row], small_face_set.triangles))
+    return tmp_path / "frames", faces.vertices[rows]
+
+
+@pytest.mark.parametrize("kind", ["plain_run", "labelled_run"])
+def test_a_persons_frames_become_steady(kind, request, frames, tmp_path, capsys):
+    folder, vertices = frames
+    run = request.getfixturevalue(kind)
+    label = "mouth_open" if kind == "labelled_run" else None
+    action = Transfer(sequence=folder, donor=folder, label=label, donor_label=label)
+    assert edit(EditOptions(run.path, tmp_path / "steady.obj", action)) == 0
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert names == [*(f"steady_{i}.obj" for i in range(1, len(vertices) + 1)), "steady.png"]
+    written = np.stack([read_mesh(tmp_path / name).vertices for name in names[:-1]])
+    model = load_once(run.path)
+    labels = None if label is None else sequence_levels(vertices)[:, None] * model.labels(label)
+    codes = model.encode_sequence(vertices, labels)
+    np.testing.assert_allclose(written, model.decode(codes).full, atol=1e-3)
+    assert distance(written, vertices) < 3
+
+
+def test_a_sequence_has_one_neutral_and_one_person(plain_run, editor, frames, files, tmp_path):
+    folder, vertices = frames
+    codes = editor.model.encode_sequence(vertices)
+    for action, expected in (
+        (Neutral(sequence=folder), editor.model.neutral(codes)[0]),
+        (Expression(sequence=folder, name="high_smile"), editor.model.expression(codes, "high_smile")[0]),
+        (
+            Transfer(sequence=folder, donor=files[1]),
+            editor.model.transfer(codes, editor.encode(files[1], align=False).codes)[0],
+        ),
+    ):
+        assert edit(EditOptions(plain_run.path, tmp_path / "out.ply", action)) == 0
+        np.testing.assert_allclose(read_mesh(tmp_path / "out.ply").vertices, expected, atol=1e-3)
+
+
+def test_frames_are_smoothed_and_keep_what_codes_cannot_hold(editor, frames):
+    folder, vertices = frames
+    paths = sorted(folder.iterdir(), key=lambda path: int(path.stem[1:]))
+    still = editor.encode_frames(folder, paths, align=True, keep_detail=True, smoothing=1.0)
+    assert np.ptp(still.codes.expression.mean, axis=0).max() < 1e-4
+    moved = np.stack([still.pose.apply(face) for face in vertices[:1]])
+    np.testing.assert_allclose(still.vertices[:1], moved, atol=1e-3)
+    shown = editor.model.decode(still.codes).full
+    np.testing.assert_allclose(still.detail[0], (still.vertices - shown).mean(0), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda folder, files: Neutral(), "face: expected a face, or a sequence of one person, found neither"),
+        (lambda folder, files: Neutral(face=files[0], sequence=folder), "found both"),
+        (lambda folder, files: Neutral(sequence=files[0]), "a folder of meshes, found a file"),
+        (lambda folder, files: Neutral(sequence=folder / "none"), "a folder of meshes, found nothing there"),
+        (lambda folder, files: Transfer(face=files[0], donor=folder, smoothing=2.0), "smoothing: expected 0 to 1"),
+    ],
+)
+def test_what_is_no_sequence_is_refused(plain_run, frames, files, tmp_path, make, line):
+    with pytest.raises(InputError, match=line):
+        edit(EditOptions(plain_run.path, tmp_path / "out.ply", make(frames[0], files)))
+    assert not (tmp_path / "out.ply").exists()
+
+
+def test_frames_of_several_people_are_named_by_their_folder(plain_run, editor, frames, files, monkeypatch):
+    folder, _ = frames
+    monkeypatch.setattr("facedis_jax.inference.face_model.strangers", lambda *_: (np.eye(1, 6)[0] > 0, np.ones(6)))
+    with pytest.raises(InputError, match=r"frames: expected frames of one person, found 1 of 6") as told:
+        editor.encode_frames(folder, list(folder.iterdir()), align=False)
+    assert str(told.value).startswith(str(folder))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.meshes import Mesh, check_topology, check_unit, parse_mesh, read_mesh, write_mesh
+from facedis_jax.formats.meshes import Mesh, check_topology, check_unit, frame_paths, parse_mesh, read_mesh, write_mesh
 
 _VERTICES = np.array([[0, 0, 0], [1.5, 0, 0], [0, -2.25, 0], [0, 0, 3], [1, 1, 0.125]], np.float32)
 _TRIANGLES = np.array([[0, 1, 2], [0, 2, 3], [2, 3, 4]], np.int32)
@@ -557,3 +557,12 @@ def test_wrong_units_are_named(unit, factor, looks):
 def test_a_size_of_no_unit_is_refused():
     with pytest.raises(InputError, match=r"a diagonal of 0$"):
         check_unit("face.ply", np.zeros((4, 3)), "mm")
+
+
+def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path):
+    for name in ("f10.ply", "f9.obj", "f9.ply", "F2.PLY.gz", "._f1.ply", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in frame_paths(tmp_path)] == ["F2.PLY.gz", "f9.ply", "f10.ply"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="1 to 20000 meshes in it, found 0"):
+        frame_paths(tmp_path / "empty")

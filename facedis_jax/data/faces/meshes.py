@@ -17,7 +17,6 @@ from facedis_jax.data.faces.levels import NEUTRAL_LEVEL, sequence_levels
 from facedis_jax.data.faces.patterns import (
     MeshFile,
     Pattern,
-    natural_key,
     none_fits,
     parse_pattern,
     pattern_files,
@@ -35,7 +34,7 @@ from facedis_jax.data.prepared import find_damaged, names_hash
 from facedis_jax.data.refusals import STRICT, Refusals, refuse_lost_folders
 from facedis_jax.data.splits import SPLITS, indices_of, split_indices
 from facedis_jax.errors import InputError, printable
-from facedis_jax.formats.files import refuse_links_out, unwrap
+from facedis_jax.formats.files import natural_key, refuse_links_out, unwrap
 from facedis_jax.formats.meshes import (
     Mesh,
     check_topology,

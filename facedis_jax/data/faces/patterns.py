@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.files import list_files
+from facedis_jax.formats.files import list_files, natural_key
 from facedis_jax.formats.meshes import MESH_SUFFIXES, mesh_ending, mesh_stem
 
 PLACEHOLDERS = ("subject", "expression", "frame")
@@ -180,18 +180,6 @@ def _with_takes(files: Sequence[tuple[MeshFile, tuple[str, ...]]]) -> list[MeshF
 
 def _order(file: MeshFile) -> tuple[object, ...]:
     return tuple(natural_key(part) for part in (*file.course, file.frame, mesh_stem(file.path)))
-
-
-def natural_key(text: str) -> tuple[object, ...]:
-    """A key that sorts names as people do: "2" before "10", whatever the capitals.
-
-    Example:
-      >>> sorted(["take10", "Take2", "take1"], key=natural_key)
-      ['take1', 'Take2', 'take10']
-    """
-    pieces = re.split(r"([0-9]+)", text.casefold())
-    numbers = [(int(piece), len(piece)) for piece in pieces[1::2]]
-    return tuple(zip(pieces[::2], [*numbers, (-1, 0)], strict=True)), text
 
 
 def none_fits(folder: Path, pattern: Pattern, others: Sequence[Path], shown: Callable[[Path], str]) -> InputError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.meshes import UNITS, WRITABLE_SUFFIXES, Mesh, encode_mesh
 from facedis_jax.formats.whole import write_together
@@ -17,6 +18,7 @@ from facedis_jax.reports.figures import png
 from facedis_jax.reports.grids import grid_figure
 
 _FACES_IN_A_ROW = 7
+_MOST_SHOWN = 100  # of the frames of a sequence
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ def write_edited_faces(output: Path, edited: EditedFaces, triangles: np.ndarray,
 
 
 def _figure(edited: EditedFaces, triangles: np.ndarray) -> Figure:
-    faces = [*edited.before.values(), *edited.faces, *edited.after.values()]
-    captions = [*edited.before, *edited.captions, *edited.after]
+    shown = evenly_spaced(len(edited.faces), _MOST_SHOWN)
+    faces = [*edited.before.values(), *edited.faces[shown], *edited.after.values()]
+    captions = [*edited.before, *(edited.captions[i] for i in shown), *edited.after]
     images = list(render_faces(np.stack(faces), triangles))
     in_a_row = math.ceil(len(images) / math.ceil(len(images) / _FACES_IN_A_ROW))
     rows = [images[first : first + in_a_row] for first in range(0, len(images), in_a_row)]
