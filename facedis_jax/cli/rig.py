@@ -1,13 +1,15 @@
 """Rig a face: its neutral, and a shape for each expression that the model knows, by name, in one GLB.
 
-Command    facedis rig --model NAME_RUN_OR_FILE --face FILE --output me.glb
+Command    facedis rig --model NAME_RUN_OR_FILE --scan FILE --output me.glb
 
 Examples
+           facedis rig --model RUN --scan scan.ply --output me.glb
            facedis rig --model RUN --face face.ply --output me.glb
            facedis rig --model RUN --sequence frames --fps 60 --output me.glb
            facedis rig --model RUN --face face.ply --output me.obj
 
-Input      PLY, OBJ or WRL in the model's topology; of a sequence, a folder of them, in the order of their numbers.
+Input      A scan of any mesh, in any pose; or PLY, OBJ or WRL in the model's topology, as a face or as a sequence, a
+           folder of them in the order of their numbers.
 
 Output     .glb: the neutral with a morph target for each expression, which Blender, Unity and three.js show by name,
            and of a sequence an animation of their weights. .obj: the neutral, and a file for each shape. Beside
@@ -23,9 +25,9 @@ import jax
 import numpy as np
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.meshes import frame_paths
+from facedis_jax.formats.meshes import frame_paths, read_mesh
 from facedis_jax.inference.face_editor import FaceEditor, Pose
-from facedis_jax.inference.face_model import Array, FaceCodes, check_between
+from facedis_jax.inference.face_model import Array, FaceCodes, TrainedFaceModel, check_between
 from facedis_jax.inference.load import load_faces
 from facedis_jax.inference.rig import face_rig, linearisation_error
 from facedis_jax.reports.faces.rigged import RiggedFaces, check_rig_output, write_rig
@@ -43,26 +45,31 @@ class RigOptions:
     Attributes:
       model: a model that comes with the package, the folder of a finished run, or its model.safetensors.
       output: the rig to write: .glb, or .obj for a file of each shape.
+      scan: any mesh of a face, to which the model is fitted.
       face: a face in the model's topology.
-      sequence: a folder of them, the frames of one person.
+      sequence: a folder of such, the frames of one person.
       fps: frames of the sequence in a second.
+      smooth: smooth the expressions over the sequence.
       align: move each face rigidly onto the training faces first; the rig of a single one is moved back.
       keep_detail: add to all shapes what the codes cannot hold: how the face differs from its reconstruction.
       label: for a model with labels, the expression that the face shows; without it the face counts as neutral.
       label_level: how much of it, 0 to 1.
-      unit: of the coordinates in all files, in and out (GLB is in metres by its standard).
+      unit: of the coordinates in all files, in and out (GLB is in metres by its standard): mm without it, and of a scan
+        the one that is found.
     """
 
     model: Path
     output: Path
+    scan: Path | None = None
     face: Path | None = None
     sequence: Path | None = None
     fps: float = 30.0
+    smooth: bool = False
     align: bool = False
     keep_detail: bool = False
     label: str | None = None
     label_level: float = 1.0
-    unit: Literal["mm", "cm", "dm", "m"] = "mm"
+    unit: Literal["mm", "cm", "dm", "m"] | None = None
 
 
 class _Frames(NamedTuple):
@@ -73,26 +80,29 @@ class _Frames(NamedTuple):
       vertices: [frames, vertices, 3] mm, where the training faces lie.
       codes: [frames, latents], with one identity.
       pose: of a single face.
+      unit: of the files.
     """
 
     names: Sequence[str]
     vertices: np.ndarray
     codes: FaceCodes
     pose: Pose
+    unit: str
 
 
 def rig(options: RigOptions) -> int:
     """Rigs and writes, prints the names of the files and the rig's errors; returns the exit code."""
-    given = [name for name in ("face", "sequence") if getattr(options, name) is not None]
+    given = [name for name in ("scan", "face", "sequence") if getattr(options, name) is not None]
     if len(given) != 1:
-        raise InputError("face", "a face or a sequence", " and ".join(given) or "neither")
+        raise InputError("scan", "a scan, a face or a sequence", " and ".join(given) or "none of them")
     check_between("fps", options.fps, 1 / _FASTEST, _FASTEST)
     check_rig_output(options.output)
     check_back_end()
-    editor = FaceEditor(load_faces(options.model), options.unit)
-    labels = editor.model.labels(options.label, options.label_level)
-    frames = _face(editor, options, labels) if options.sequence is None else _sequence(editor, options, labels)
-    model, person = editor.model, jax.tree.map(lambda x: x[0], frames.codes)
+    model = load_faces(options.model)
+    labels = model.labels(options.label, options.label_level)
+    read = {"scan": _scan, "face": _face, "sequence": _sequence}[given[0]]
+    frames = read(model, options, labels)
+    person = jax.tree.map(lambda x: x[0], frames.codes)
     shapes = face_rig(model, person)
     identity, expression, shown_labels = frames.codes
     rows = None if shown_labels is None else np.asarray(shown_labels)
@@ -107,7 +117,7 @@ def rig(options: RigOptions) -> int:
         None if options.sequence is None else options.fps,
         frames.pose,
     )
-    for path in write_rig(options.output, rigged, options.unit):
+    for path in write_rig(options.output, rigged, frames.unit):
         print(path)
     halves = linearisation_error(model, person, shapes)
     at_half = f"at half levels {halves.mean():.3f} mm from the model's own faces (at most {halves.max():.3f}"
@@ -121,18 +131,35 @@ def rig(options: RigOptions) -> int:
     return 0
 
 
-def _face(editor: FaceEditor, options: RigOptions, labels: Array | None) -> _Frames:
+def _scan(model: TrainedFaceModel, options: RigOptions, labels: Array | None) -> _Frames:
+    """The face that is fitted to a scan; says so where it is doubtful."""
+    assert options.scan is not None
+    if labels is not None and options.label is not None:
+        raise InputError("label", "none with a scan, whose expression is found", str(options.label))
+    mesh = read_mesh(options.scan)
+    found = model.fit(mesh.vertices, mesh.triangles, unit=options.unit, where=options.scan)
+    print(f"{found.distances.scan_to_face:.2f} mm from the scan to the fitted face (median)")
+    if found.is_bad:
+        print(f"the fit is not to be trusted: {found.reason}")
+    codes = jax.tree.map(lambda x: np.asarray(x)[None], found.codes)
+    pose = Pose(found.pose.rotation.T, found.pose.translation, np.zeros(3))
+    return _Frames([options.scan.name], found.pose.to_model(found.vertices)[None], codes, pose, found.unit)
+
+
+def _face(model: TrainedFaceModel, options: RigOptions, labels: Array | None) -> _Frames:
     assert options.face is not None
-    face = editor.encode(options.face, labels, align=options.align)
-    return _Frames([options.face.name], face.vertices, _with_rows(face.codes, 1), face.pose)
+    unit = options.unit or "mm"
+    face = FaceEditor(model, unit).encode(options.face, labels, align=options.align)
+    return _Frames([options.face.name], face.vertices, _with_rows(face.codes, 1), face.pose, unit)
 
 
-def _sequence(editor: FaceEditor, options: RigOptions, labels: Array | None) -> _Frames:
+def _sequence(model: TrainedFaceModel, options: RigOptions, labels: Array | None) -> _Frames:
     """The frames in a folder."""
     assert options.sequence is not None
-    paths = frame_paths(options.sequence)
-    frames = editor.encode_frames(options.sequence, paths, labels, align=options.align)
-    return _Frames([path.name for path in paths], frames.vertices, frames.codes, Pose())
+    unit, paths = options.unit or "mm", frame_paths(options.sequence)
+    editor, smoothing = FaceEditor(model, unit), None if options.smooth else 0.0
+    frames = editor.encode_frames(options.sequence, paths, labels, align=options.align, smoothing=smoothing)
+    return _Frames([path.name for path in paths], frames.vertices, frames.codes, Pose(), unit)
 
 
 def _with_rows(codes: FaceCodes, count: int) -> FaceCodes:

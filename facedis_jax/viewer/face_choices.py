@@ -107,16 +107,21 @@ class FaceChoices:
         return np.asarray(model.functions.decode(model.params, *shown).full)
 
     def load(self, name: str, content: bytes) -> Loaded:
-        """A mesh's file, with its codes; moved rigidly onto the training faces.
+        """A mesh's file, with its codes; moved rigidly to where the training faces lie.
+
+        A mesh of the model's topology is encoded; to any other the model is fitted, which takes longer.
 
         Raises:
-          InputError: it is no mesh, or no face that the model can read.
+          InputError: it is no mesh, or there is no face in it.
         """
-        mesh = parse_mesh(Path(name), content)
-        model = self.model
-        check_topology(name, mesh, len(model.trained.constants.mean_face), model.triangles)
+        mesh, model = parse_mesh(Path(name), content), self.model
+        try:
+            check_topology(name, mesh, len(model.trained.constants.mean_face), model.triangles)
+        except InputError:
+            found = model.fit(mesh.vertices, mesh.triangles, where=name)
+            return Loaded(found.pose.to_model(mesh.vertices), mesh.triangles, _shown(found.codes))
         vertices, _ = FaceEditor(model, likely_unit(name, mesh)).place(name, mesh, align=True)
-        return Loaded(vertices, model.triangles, _first(model.encode(vertices[None].astype(np.float32))))
+        return Loaded(vertices, model.triangles, _shown(model.encode(vertices.astype(np.float32))))
 
     def with_loaded(self, name: str, loaded: Loaded) -> "FaceChoices":
         """Also who was loaded, and the expression."""
@@ -141,9 +146,10 @@ def likely_unit(where: object, mesh: Mesh) -> str:
     raise InputError(where, "a mesh of the size of a face", problem.found)
 
 
-def _first(codes: FaceCodes) -> Shown:
-    labels = None if codes.labels is None else np.asarray(codes.labels).reshape(-1, np.shape(codes.labels)[-1])[0]
-    return Shown(np.asarray(codes.identity.mean)[0], np.asarray(codes.expression.mean)[0], labels)
+def _shown(codes: FaceCodes) -> Shown:
+    """Of the codes of one face [latents]."""
+    labels = None if codes.labels is None else np.asarray(codes.labels, np.float32)
+    return Shown(np.asarray(codes.identity.mean), np.asarray(codes.expression.mean), labels)
 
 
 def _arrays(code: object, labels: object) -> tuple[np.ndarray, np.ndarray | None]:

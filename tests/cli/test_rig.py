@@ -108,8 +108,8 @@ def test_names_of_shapes_make_no_other_paths(model, place):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"face": None}, "face: expected a face or a sequence, found neither"),
-        ({"sequence": "frames"}, "a face or a sequence, found face and sequence"),
+        ({"face": None}, "scan: expected a scan, a face or a sequence, found none of them"),
+        ({"sequence": "frames"}, "a scan, a face or a sequence, found face and sequence"),
         ({"output": "me.fbx"}, r"a rig to write \(.glb, .obj\), found the ending '.fbx'"),
         ({"output": "me.ply"}, "the ending '.ply'"),
         ({"output": "nowhere/me.glb"}, "a folder that exists"),
@@ -117,6 +117,7 @@ def test_names_of_shapes_make_no_other_paths(model, place):
         ({"face": "missing.ply"}, "missing.ply"),
         ({"face": None, "sequence": "missing"}, "missing: expected a folder of meshes"),
         ({"face": None, "sequence": "empty"}, "1 to 20000 meshes in it, found 0"),
+        ({"face": None, "scan": "missing.ply"}, "missing.ply: expected a mesh file that can be read"),
         ({"fps": 0.0}, "fps: expected"),
         ({"fps": np.nan}, "fps: expected"),
         ({"label": "smile"}, "label: .* takes no labels"),
@@ -127,7 +128,7 @@ def test_what_cannot_be_rigged(model, place, changes, message):
     (place / "empty").mkdir()
     before = set(place.rglob("*"))
     options = {"model": place, "face": "face.ply", "output": "me.glb"} | changes
-    for name in ("face", "output", "sequence"):
+    for name in ("face", "output", "sequence", "scan"):
         if options.get(name) is not None:
             options[name] = place / options[name]
     with pytest.raises(InputError, match=message):
@@ -141,4 +142,4 @@ def test_an_error_names_the_option(place, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["rig", "--model", str(place), "--output", str(place / "me.glb")])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: --face: expected a face or a sequence, found neither\n"
+    assert capsys.readouterr().err == "error: --scan: expected a scan, a face or a sequence, found none of them\n"
