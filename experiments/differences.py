@@ -126,7 +126,7 @@ _practical("FaceRunConfig", "precompute", "log_every_steps", "evaluate_every_ste
 _ours("FaceRunConfig", register_predictions=False)
 _stated("bu3dfe_ib:FaceRunConfig", "Jiang et al.'s measure, beside the plain one", register_predictions=True)
 _stated("FaceDataConfig", IB_VAE + "4.1", split="paper")
-_practical("FaceDataConfig", "pattern", "unit", "neutral", "neutral_name")
+_practical("FaceDataConfig", "pattern", "unit", "neutral", "neutral_name", "align")
 _left_out("FaceDataConfig", "landmarks", why="the paper does not list its 13 points; `--data.landmarks` names them")
 _stated("AblationConfig", IB_VAE + "4.4", beta_mi=(0.0, 10.0, 25.0, 50.0, 75.0, 100.0), beta_id=(0.0, 1.0, 10.0))
 _left_out("AblationConfig", "seeds", why="three, for an interval")

@@ -81,6 +81,8 @@ class FaceDataConfig:
       neutral: what a person's neutral face is: an expression called so (name), the frames like the first of their
         sequence (level), or first frames (first); auto for name where there is such an expression, else level.
       neutral_name: of the expression that is neutral; None to guess.
+      align: move each mesh rigidly onto the first; None for what the kind presets: True of vocaset and famos, whose
+        people turn their heads, else False.
       face_model: what synthetic faces are made of: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       recipes: a JSON file that says how a face model performs expressions with units of other names than ARKit's; or
         the word units, for each of its units as an expression.
@@ -100,6 +102,7 @@ class FaceDataConfig:
     unit: str | None = None
     neutral: NeutralRule = "auto"
     neutral_name: str | None = None
+    align: bool | None = None
     face_model: Path | None = None
     recipes: Path | None = None
     split: Literal["paper", "sequence", "subject"] = "paper"
@@ -169,6 +172,8 @@ def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
 def _layout(data: FaceDataConfig, kind: Kind) -> MeshLayout | None:
     """How the folder of a kind is laid out by a pattern; None for a kind that has no pattern."""
     given = {name: getattr(data, name) for name in ("pattern", "unit", "neutral_name") if getattr(data, name)}
+    if data.align is not None:
+        given["align"] = data.align
     if data.neutral != "auto":
         given["neutral"] = data.neutral
     if kind in LAYOUTS:

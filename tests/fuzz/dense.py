@@ -267,6 +267,13 @@ def configs() -> Seeds:
     return [("config.json", content) for content in _documents()]
 
 
+def recipes() -> Seeds:
+    """As `configs`, and very many units and weights."""
+    units = b"{" + b",".join(b'"%x":"jawOpen"' % i for i in range(_SIZE // 30)) + b"}"
+    weights = b'{"a":{' + b",".join(b'"%x":1' % i for i in range(_SIZE // 12)) + b"}}"
+    return [("recipes.json", content) for content in (*_documents(), units, weights)]
+
+
 def metrics() -> Seeds:
     """As `configs` in one line, and very many lines."""
     lines = (b'{"step":1,"split":""}\n', b"\n", b'{"step":1,"split":"train"}\n')

@@ -99,6 +99,21 @@ def _vertex_list(folder: Path, name: str) -> None:
     read_landmarks(folder / name)
 
 
+def _recipes(folder: Path, name: str) -> None:
+    from facedis_jax.data.synthetic.expressions import (
+        ARKIT_UNITS,
+        COMA_EXPRESSIONS,
+        mirrored,
+        read_recipes,
+        unit_weights,
+    )
+
+    recipes = read_recipes(folder / name)
+    names = recipes.renamed(name, ["Kiefer", "SmileL", *ARKIT_UNITS])
+    for recipe in recipes.of(COMA_EXPRESSIONS, names).values():
+        unit_weights(mirrored(recipe, recipes.opposite), names)
+
+
 def _video(folder: Path, name: str) -> None:
     from facedis_jax.formats.images import Framing
     from facedis_jax.formats.videos import read_video
@@ -142,6 +157,7 @@ def _checkpoint(folder: Path, name: str) -> None:
 
 _ARCHIVES = ("facedis_jax", "zipfile", "numpy.lib")
 _MODELS = ("facedis_jax.inference", "facedis_jax.formats", "cattrs")
+_RECIPES = ("facedis_jax.data.synthetic.expressions", "facedis_jax.formats.json_files")
 _RUNS = ("facedis_jax.training", "facedis_jax.formats.settings", "facedis_jax.formats.json_files", "cattrs")
 
 READERS = {
@@ -158,6 +174,7 @@ READERS = {
         Reader("cifar", seeds.cifar_batches, _cifar, dense=dense.cifar_batches),
         Reader("lists", seeds.lists, _list, dense=dense.lists),
         Reader("vertex_list", seeds.vertex_lists, _vertex_list, dense=dense.vertex_lists),
+        Reader("recipes", seeds.recipes, _recipes, mutate_json, dense.recipes, _RECIPES),
         Reader("video", seeds.videos, _video, dense=dense.videos),
         Reader("config", seeds.configs, _config, mutate_json, dense.configs, _RUNS),
         Reader("metrics", seeds.metrics, _metrics, mutate_json, dense.metrics, _RUNS),

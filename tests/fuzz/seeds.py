@@ -201,6 +201,15 @@ def vertex_lists(folder: Path) -> Seeds:
     return [("landmarks.txt", b"3 14 15\n92 6\r\n")]
 
 
+def recipes(folder: Path) -> Seeds:
+    """All that a file of recipes may have, and one part alone."""
+    units = {"Kiefer": "jawOpen", "SmileL": "mouthSmileLeft"}
+    expressions = {"grin": {"SmileL": 0.5, "Kiefer": 1}, "rest": {}}
+    whole = {"units": units, "expressions": expressions, "opposite": {"a": "b"}, "two_sided": ["grin"]}
+    parts = {"recipes.json": whole, "units.json": units, "expressions.json": expressions}
+    return [(name, json.dumps(part).encode()) for name, part in parts.items()]
+
+
 def video(
     codec: str, pixels: str, kind: str, count: int, side: int, *, noisy: bool = True, times: Sequence[int] = ()
 ) -> bytes:

@@ -26,6 +26,7 @@ class MeshLayout:
         levels are measured; "level", the mean of the frames that hardly differ from the first of their sequence, as in
         CoMA; "first", the mean of first frames; "auto", by name where an expression is called neutral, else by level.
       neutral_name: of the expression that is neutral; None to guess.
+      align: move each mesh rigidly onto the first.
       name: of the set, for reports.
       test_subjects: who is tested under the split "paper".
       remark: what is to be known of the set's people or size.
@@ -35,6 +36,7 @@ class MeshLayout:
     unit: str | None = None
     neutral: NeutralRule = "auto"
     neutral_name: str | None = None
+    align: bool = False
     name: str = "meshes"
     test_subjects: tuple[str, ...] = ()
     remark: str = ""
@@ -47,17 +49,18 @@ class MeshLayout:
 
 
 LAYOUTS: Mapping[str, MeshLayout] = {
-    # Ranjan et al.'s people again, by their names; 40 sentences of each.
+    # Ranjan et al.'s people again, by their names; 40 sentences of each, with their heads as they turned.
     "vocaset": MeshLayout(
         "{subject}/{expression}/{expression}.{frame:digits}.ply",
         unit="m",
         neutral="level",
+        align=True,
         name="vocaset",
         test_subjects=("FaceTalk_170731_00024_TA", "FaceTalk_170809_00138_TA"),
         remark="CoMA's twelve, who are not unseen by what learned from CoMA",
     ),
     "famos": MeshLayout(
-        "{subject}/{expression}/{expression}.{frame:digits}.ply", unit="m", neutral="level", name="famos"
+        "{subject}/{expression}/{expression}.{frame:digits}.ply", unit="m", neutral="level", align=True, name="famos"
     ),
     # Unpacked as distributed, in folders of a hundred people each, or in one.
     "facescape": MeshLayout(

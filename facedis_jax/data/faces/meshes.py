@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from facedis_jax.data.faces.alignment import align
 from facedis_jax.data.faces.face_set import FaceSet
 from facedis_jax.data.faces.layouts import LAYOUTS, MeshLayout, neutral_names
 from facedis_jax.data.faces.levels import NEUTRAL_LEVEL, sequence_levels
@@ -93,7 +94,7 @@ class Meshes(FaceBuilder):
         expression = np.array([expressions.index(file.expression) for file in files], np.int32)
         train, test = _split(config.split, config.layout, pattern, files, names)
 
-        check = _Check(read_mesh(files[0].path), config.unit)
+        check = _Check(read_mesh(files[0].path), config.unit, config.layout.align)
         neutrals = self._neutrals(check, rule, subjects, files)
         courses = [
             _Course(
@@ -139,16 +140,20 @@ class Meshes(FaceBuilder):
 
 
 class _Check(NamedTuple):
-    """What every mesh must be like: the first, in this unit."""
+    """What every mesh must be like: the first, in this unit, onto which it is moved rigidly on demand."""
 
     first: Mesh
     unit: str
+    align: bool = False
 
     def read(self, path: Path, data: bytes | None = None) -> np.ndarray:
-        """The vertices [vertices, 3] of a mesh; raises an InputError where it is another."""
+        """The vertices [vertices, 3] float32 of a mesh; raises an InputError where it is another."""
         mesh = read_mesh(path) if data is None else parse_mesh(path, data)
         check_topology(path, mesh, len(self.first.vertices), self.first.triangles)
         check_unit(path, mesh.vertices, self.unit, setting="unit")
+        if self.align:
+            # One at a time: courses of all lengths share one program.
+            return align(mesh.vertices[None], self.first.vertices)[0]
         return mesh.vertices.astype(np.float32)
 
 
@@ -241,8 +246,7 @@ def load_meshes(
     """Registered meshes as a face set in mm, prepared at the first call and opened at once from then on.
 
     Args:
-      folder: holds the meshes, or a folder that does, alone. They share one topology, and lie where training should
-        see them: nothing is registered here.
+      folder: holds the meshes, or a folder that does, alone. They share one topology.
       layout: where they lie in the folder; one's own, or one of `facedis_jax.data.faces.layouts.LAYOUTS`.
       split: one of `facedis_jax.data.splits.SPLITS`; "paper" tests the layout's `test_subjects`, else 10 of every 100
         frames, or of single scans those of a tenth of the people.
@@ -302,6 +306,8 @@ def _with_notes(
         "neutral": rule.note,
         "unit": unit if layout.unit else f"{unit}, by the size of the first",
     }
+    if layout.align:
+        notes["aligned"] = "rigidly, onto the first"
     if layout.remark:
         notes["people"] = layout.remark
     if found.others:

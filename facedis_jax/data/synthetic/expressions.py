@@ -7,7 +7,6 @@ with such names, whatever its capitals and underscores; `read_recipes` reads wha
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,10 +120,16 @@ def read_recipes(path: str | Path) -> Recipes:
     two_sided = read.get("two_sided", [])
     if not isinstance(two_sided, list) or not all(isinstance(name, str) for name in two_sided):
         raise InputError(path, "a list of names as two_sided", printable(str(two_sided)[:80]))
+    # What has two names is called by ARKit's from here on.
+    expressions = {
+        name: {units.get(unit, unit): weight for unit, weight in recipe.items()}
+        for name, recipe in (_expressions(path, read["expressions"]) if "expressions" in read else {}).items()
+    }
+    pairs = _names(path, "opposite", read.get("opposite", {})).items()
     return Recipes(
-        expressions=_expressions(path, read["expressions"]) if "expressions" in read else None,
+        expressions=expressions or None,
         units=units,
-        opposite={**_OPPOSITE, **_names(path, "opposite", read.get("opposite", {}))},
+        opposite={**_OPPOSITE, **{units.get(one, one): units.get(other, other) for one, other in pairs}},
         two_sided=TWO_SIDED | set(two_sided),
     )
 
@@ -151,8 +156,7 @@ def _expressions(path: str | Path, found: Any) -> dict[str, Recipe]:
 
 
 def _is_weight(weight: Any) -> bool:
-    is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    return is_number and math.isfinite(weight) and abs(weight) <= _LARGEST_WEIGHT
+    return isinstance(weight, int | float) and not isinstance(weight, bool) and abs(weight) <= _LARGEST_WEIGHT
 
 
 def split_side(name: str) -> tuple[str, str]:

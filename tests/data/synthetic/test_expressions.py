@@ -172,6 +172,16 @@ def test_a_model_performs_expressions_of_its_own(stranger, tmp_path, wrapped):
     assert list(scans.names) == sorted(scans.names)
 
 
+def test_units_with_two_names_are_known_by_either(stranger, tmp_path):
+    content = {
+        "units": {"Kiefer": "jawOpen"},
+        "expressions": {"a": {"Kiefer": 0.5, "Brauen": 1}, "b": {"jawOpen": 0.5}},
+    }
+    model = load_face_model(stranger, write(tmp_path, content))
+    performed = [unit_weights(recipe, model.expression_names) for recipe in model.recipes.expressions.values()]
+    np.testing.assert_array_equal(performed, np.float32([[0.5, 0, 0, 1, 0, 0], [0.5, 0, 0, 0, 0, 0]]))
+
+
 def test_a_model_performs_its_units_when_asked(stranger):
     model = load_face_model(stranger, OWN_UNITS)
     found = synthetic_coma(model, CONFIG)
@@ -203,6 +213,7 @@ def test_images_take_the_emotions_among_them(stranger, tmp_path):
         ({"expressions": {"a": {"Kiefer": True}}}, "recipes by names"),
         ('{"a": {"Kiefer": NaN}}', "recipes by names"),
         ({"a": {"Kiefer": 1e9}}, "recipes by names"),
+        ({"a": {"Kiefer": 10**400}}, "recipes by names"),
         ({"a": {"Kiefer": 1}, "b": "c"}, "recipes by names"),
         ({"units": {"Kiefer": "jawOpen"}, "two_sided": "a"}, "a list of names"),
         ({"units": {"Kiefer": "jawOpen"}, "opposite": [1]}, "names by names as opposite"),
