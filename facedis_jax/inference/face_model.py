@@ -26,7 +26,7 @@ from facedis_jax.inference.sequences import (
     strangers,
 )
 from facedis_jax.inference.trained_faces import TrainedFaces
-from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions, ib_vae_learner
+from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions, feature_shapes, ib_vae_learner
 from facedis_jax.models import FaceVaeConfig
 
 _NEUTRAL_LEVEL, _APEX_LEVEL = 0.1, 0.9
@@ -487,7 +487,9 @@ def _draw_like(codes: np.ndarray, key: jax.Array, count: int) -> jax.Array:
 def _shapes(config: IbVaeConfig, constants: FaceConstants) -> IbVaeState:
     """The learner's state in shapes alone, by computing its model of one face in shapes alone."""
     face = constants.mean_face[None]
+    features = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), feature_shapes(config, constants))
     batch = {"vertices": face, "expression": np.zeros(1, np.int32), "level": np.zeros(1, np.float32)}
+    batch["features"] = features
     learner = ib_vae_learner(config, constants, steps_per_epoch=1.0, num_steps=1)
     return jax.eval_shape(learner.init, jax.random.key(0), batch)
 

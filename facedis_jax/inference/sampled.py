@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from facedis_jax.inference.chunks import in_chunks
-from facedis_jax.training import split_examples
 
 
 def sampled_inference(
@@ -30,6 +29,9 @@ def sampled_inference(
 
     def with_keys(params: Any, examples: Any, index: jax.Array, known: dict[str, Any]) -> Any:
         return infer(params, examples, jax.vmap(lambda i: jax.random.fold_in(key, i))(index), **known)
+
+    # Who only decodes waits for none of the training.
+    from facedis_jax.training import split_examples
 
     compiled = split_examples(with_keys, chunk, devices)
 

@@ -27,6 +27,7 @@ from facedis_jax.learners.ib_vae import (
     IbVaeState,
     LinearFaces,
     face_functions,
+    feature_shapes,
     ib_vae_learner,
 )
 from facedis_jax.learners.image_vae import (
@@ -89,6 +90,7 @@ __all__ = [
     "classify_folds",
     "ensemble_learner",
     "face_functions",
+    "feature_shapes",
     "fit_regressor",
     "ib_vae_learner",
     "image_vae_functions",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -30,9 +30,18 @@ from facedis_jax.losses import (
 from facedis_jax.losses.information import Estimator
 from facedis_jax.losses.reconstruction import Reduction, reconstruction_loss
 from facedis_jax.metrics import Average, average_vertex_distance
-from facedis_jax.models import FaceVae, FaceVaeConfig, PointFeatures, Posterior, point_features
+from facedis_jax.models import FaceVae, FaceVaeConfig, Grouping, PointFeatures, Posterior, point_features
 from facedis_jax.models.face_vae import FACE_STEP
-from facedis_jax.models.surfaces import Cloud, CloudConfig, Rig, anchors_of, anchors_on, draw_cloud, see_surface
+from facedis_jax.models.surfaces import (
+    Anchors,
+    Cloud,
+    CloudConfig,
+    Rig,
+    anchors_of,
+    anchors_on,
+    draw_cloud,
+    see_surface,
+)
 
 
 @dataclass(frozen=True)
@@ -186,16 +195,19 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
         return {"params": state.params, "batch_stats": state.batch_stats}
 
     surface, groups = config.model.surface, config.model.encoder.features
-    anchors = None
-    if surface.anchors:
-        count = min(surface.anchors, len(constants.mean_face))
-        anchors = anchors_on(constants.mean_face, np.asarray(_triangles(constants)), count)
+
+    @cache
+    def anchors() -> Anchors:
+        # Who decodes alone need not wait for them; they are numbers, also while a program is traced.
+        with jax.ensure_compile_time_eval():
+            count = min(surface.anchors, len(constants.mean_face))
+            return anchors_on(constants.mean_face, np.asarray(_triangles(constants)), count)
 
     def features_of_cloud(cloud: Cloud) -> PointFeatures:
-        if anchors is None:
+        if not surface.anchors:
             points = jnp.asarray(cloud.points) / constants.scale
             return finished(point_features(points, groups)._replace(points=points))
-        seen = see_surface(*cloud, anchors, surface)
+        seen = see_surface(*cloud, anchors(), surface)
         moments = seen.relief.reshape(-1)
         if surface.looks == 2 and constants.rig is not None and constants.look_kernel is not None:
             codes = _linear(moments, constants.look_kernel)
@@ -213,9 +225,9 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
         return raw._replace(moments=moments, codes=codes)
 
     def features(vertices: jax.Array) -> PointFeatures:
-        if anchors is None and not constants.clouds.points:
+        if not surface.anchors and not constants.clouds.points:
             return finished(point_features(vertices / constants.scale, groups))
-        count = POINTS_OF_MESH if anchors is not None else constants.clouds.points
+        count = POINTS_OF_MESH if surface.anchors else constants.clouds.points
         points = spread_over_surface(vertices, _triangles(constants), count)
         return features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)))
 
@@ -233,6 +245,38 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
         return mean_face + offsets * constants.scale
 
     return FaceFunctions(features, features_of_cloud, encode, decode, face)
+
+
+def feature_shapes(config: IbVaeConfig, constants: FaceConstants) -> PointFeatures:
+    """Shapes and types of what `FaceFunctions.features` returns, without tracing it.
+
+    Raises:
+      ValueError: the settings ask for more groups than there are points, or the constants are of other features.
+    """
+    surface, groups = config.model.surface, config.model.encoder.features
+    (fine, coarse), near = groups.centres, groups.neighbours
+    number = min(surface.anchors, len(constants.mean_face)) or constants.clouds.points or len(constants.mean_face)
+    if not (1 <= coarse <= fine <= number and 1 <= near <= fine):
+        raise ValueError(f"groups of {near} around {fine} and {coarse} of {number} points")
+    moments = (2 * groups.harmonics + 1) ** 3 - 1
+    if surface.anchors:
+        moments = number * (3 * len(surface.widths) + 1)
+        if surface.looks == 2 and constants.rig is not None and constants.look_kernel is not None:
+            moments += constants.look_kernel.shape[1]
+    if constants.moment_mean.shape != (moments,):
+        raise ValueError(f"moments {list(constants.moment_mean.shape)} where there are {moments}")
+    if (surface.anchors or constants.clouds.points) and constants.triangles is None:
+        raise ValueError("clouds and surfaces need the triangles of the faces")
+    shape: Any = jax.ShapeDtypeStruct
+    sizes = ((fine,), (fine, near), (coarse,), (coarse, near))
+    return PointFeatures(
+        Grouping(*(shape(size, jnp.int32) for size in sizes)),
+        shape((moments,), jnp.float32),
+        shape((number, 3), jnp.float32) if surface.anchors or constants.clouds.points else None,
+        None
+        if constants.estimate is None or not config.model.linear
+        else shape((constants.estimate.shape[1],), jnp.float32),
+    )
 
 
 _NO_START = FaceStart()
@@ -361,10 +405,11 @@ def _labels(setup: _Setup, batch: Batch) -> jax.Array | None:
 def _initial_variables(setup: _Setup, key: jax.Array, batch: Batch) -> Any:
     """Fresh parameters and batch statistics; made outside any device axis."""
     one = jax.tree.map(lambda x: x[:1], dict(batch))
+    features = _features(setup, one)
     return _model(setup.config, setup.constants, axis_name=None).init(
         key,
-        _points(one["vertices"] / setup.constants.scale, _features(setup, one)),
-        _features(setup, one),
+        _points(one["vertices"] / setup.constants.scale, features),
+        features,
         jnp.zeros((1, setup.num_latents)),
         _labels(setup, one),
     )
