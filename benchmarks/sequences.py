@@ -5,7 +5,8 @@
 
 The people are new to the model and perform every expression. Distances are mean vertex distances in mm: of identities,
 between their neutral faces. Identities deviate
-  by noise: from what the same frames without their registration noise have, in each performance or in all together;
+  by noise: from what the same frames with other registration noise have;
+  by its absence: from what the same frames without noise have;
   by expression: from what the person's other performances have together;
   by recording: of every other performance, from the rest.
 Jitter is the second difference in time of a face's error. Levels are how far a face is on the way to the person with
@@ -13,7 +14,7 @@ the whole expression, as the model has it by its name, correlated with the true 
 people together should be refused, and those of one should not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -62,13 +63,14 @@ class Performance(NamedTuple):
 
     Attributes:
       person, expression: whose, and its name.
-      noisy, clean: [frames, vertices, 3] mm, with registration noise and without.
+      noisy, again, clean: [frames, vertices, 3] mm, with registration noise, with another draw of it, and without.
       level: [frames], true.
     """
 
     person: int
     expression: str
     noisy: np.ndarray
+    again: np.ndarray
     clean: np.ndarray
     level: np.ndarray
 
@@ -82,22 +84,26 @@ def performances(config: SequenceBenchmarkConfig, seed: int) -> Iterator[Perform
     noisy = np.empty_like(truth.clean)
     for half in (faces.train, faces.test):
         noisy[half.index] = half.vertices  # type: ignore[attr-defined]
+    noise = np.random.default_rng((seed, 1)).normal(scale=synthetic.noise_mm, size=truth.clean.shape)
+    again = (truth.clean + noise).astype(np.float32)
     subject, expression, level = (truth.factors[name][:, 0] for name in ("subject", "expression", "level"))
     for person in range(config.people):
         for index, name in enumerate(faces.expressions):
             rows = np.flatnonzero((subject == person) & (expression == index))
-            yield Performance(person, name, noisy[rows], truth.clean[rows], level[rows])
+            yield Performance(person, name, noisy[rows], again[rows], truth.clean[rows], level[rows])
 
 
 def measure(model: TrainedFaceModel, shown: Sequence[Performance]) -> dict[str, float]:
     """The measures of performances of several people; means over performances."""
     labels = [model.labels(p.expression if model.config.conditional else None, p.level) for p in shown]
-    single = [_encoded(model, p.noisy, rows) for p, rows in zip(shown, labels, strict=True)]
-    clean = [_encoded(model, p.clean, rows) for p, rows in zip(shown, labels, strict=True)]
+    single, again, clean = (
+        [_encoded(model, getattr(p, name), rows) for p, rows in zip(shown, labels, strict=True)]
+        for name in ("noisy", "again", "clean")
+    )
     return {
         "frames": float(np.mean([len(p.level) for p in shown])),
         "worth_frames": float(np.mean([effective_count(codes.identity) for codes in single])),
-        **_identity(model, shown, single, clean),
+        **_identity(model, shown, single, {"noise": again, "no_noise": clean}),
         **_motion(model, shown, single),
         **_refusals(model, shown, single),
     }
@@ -128,7 +134,10 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _identity(
-    model: TrainedFaceModel, shown: Sequence[Performance], single: Sequence[FaceCodes], clean: Sequence[FaceCodes]
+    model: TrainedFaceModel,
+    shown: Sequence[Performance],
+    single: Sequence[FaceCodes],
+    others: Mapping[str, Sequence[FaceCodes]],
 ) -> dict[str, float]:
     """How far identities of frames and of sequences deviate, in mm."""
     found: dict[str, list[float]] = {}
@@ -142,16 +151,13 @@ def _identity(
 
     for i, performance in enumerate(shown):
         frames, sequence = _neutrals(model, single[i].identity.mean), one([single[i]])
-        add("noise", _apart(frames, _neutrals(model, clean[i].identity.mean)), _apart(sequence, one([clean[i]])))
-        others = [k for k, p in enumerate(shown) if p.person == performance.person and k != i]
-        rest = one([single[k] for k in others])
+        for name, codes in others.items():
+            add(name, _apart(frames, _neutrals(model, codes[i].identity.mean)), _apart(sequence, one([codes[i]])))
+        more = [k for k, p in enumerate(shown) if p.person == performance.person and k != i]
+        rest = one([single[k] for k in more])
         add("expression", _apart(frames, rest), _apart(sequence, rest))
     for person in {p.person for p in shown}:
         own = [i for i, p in enumerate(shown) if p.person == person]
-        recording = one([single[i] for i in own]), one([clean[i] for i in own])
-        frames = _neutrals(model, np.concatenate([single[i].identity.mean for i in own]))
-        without = _neutrals(model, np.concatenate([clean[i].identity.mean for i in own]))
-        add("noise_of_all", _apart(frames, without), _apart(*recording))
         rest = one([single[i] for i in own[1::2]])
         frames = _neutrals(model, np.concatenate([single[i].identity.mean for i in own[::2]]))
         add("recording", _apart(frames, rest), _apart(one([single[i] for i in own[::2]]), rest))

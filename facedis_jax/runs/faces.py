@@ -164,27 +164,26 @@ def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
         chosen = None if data.landmarks is None else read_landmarks(data.landmarks)
         return load_bu3dfe(data.folder, landmarks=chosen, **where)
     if data.kind is not None:
-        raise InputError("--data.folder", f"the folder of the faces ({data.kind})", "none")
+        raise InputError("folder", f"the folder of the faces ({data.kind})", "none")
     make = synthetic_coma if arrangement == "coma" else synthetic_bu3dfe
     return make(load_face_model(data.face_model, data.recipes), data.synthetic, split=data.split)
 
 
 def _layout(data: FaceDataConfig, kind: Kind) -> MeshLayout | None:
     """How the folder of a kind is laid out by a pattern; None for a kind that has no pattern."""
-    given = {name: getattr(data, name) for name in ("pattern", "unit", "neutral_name") if getattr(data, name)}
-    if data.align is not None:
-        given["align"] = data.align
+    names = ("pattern", "unit", "neutral_name", "align")
+    given = {name: getattr(data, name) for name in names if getattr(data, name) is not None}
     if data.neutral != "auto":
         given["neutral"] = data.neutral
     if kind in LAYOUTS:
         return replace(LAYOUTS[kind], **given)
     if kind == "meshes":
         if data.pattern is None:
-            raise InputError("--data.pattern", f"where the meshes lie in the folder, such as {EXAMPLE}", "none")
+            raise InputError("pattern", f"where the meshes lie in the folder, such as {EXAMPLE}", "none")
         return MeshLayout(**given)
     if given:
-        expected = f"meshes or {', '.join(LAYOUTS)}, where --data.{next(iter(given)).replace('_', '-')} is given"
-        raise InputError("--data.kind", expected, kind if data.kind else "none")
+        expected = f"meshes or {', '.join(LAYOUTS)}, whose {next(iter(given)).replace('_', ' ')} is given"
+        raise InputError("kind", expected, kind if data.kind else "none")
     return None
 
 

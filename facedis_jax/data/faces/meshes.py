@@ -90,12 +90,13 @@ class Meshes(FaceBuilder):
         rule = neutral_rule(folder, config.layout, pattern, files)
         subjects = sorted({file.subject for file in files}, key=natural_key)
         expressions = sorted({file.expression for file in files}, key=natural_key)
-        subject = np.array([subjects.index(file.subject) for file in files], np.int32)
-        expression = np.array([expressions.index(file.expression) for file in files], np.int32)
+        places = [{name: i for i, name in enumerate(each)} for each in (subjects, expressions)]
+        subject = np.array([places[0][file.subject] for file in files], np.int32)
+        expression = np.array([places[1][file.expression] for file in files], np.int32)
         train, test = _split(config.split, config.layout, pattern, files, names)
 
         check = _Check(read_mesh(files[0].path), config.unit, config.layout.align)
-        neutrals = self._neutrals(check, rule, subjects, files)
+        neutrals = self._neutrals(check, rule, files)
         courses = [
             _Course(
                 paths=[files[i].path for i in course],
@@ -128,13 +129,14 @@ class Meshes(FaceBuilder):
             read=read,
         )
 
-    def _neutrals(
-        self, check: "_Check", rule: "NeutralFaces", subjects: Sequence[str], files: Sequence[MeshFile]
-    ) -> dict[str, np.ndarray]:
+    def _neutrals(self, check: "_Check", rule: "NeutralFaces", files: Sequence[MeshFile]) -> dict[str, np.ndarray]:
         """The neutral of each subject that is told by its name, [vertices, 3]; nothing where names do not tell."""
-        if not rule.names:
+        own: dict[str, list[Path]] = {}
+        for file in files:
+            if file.expression in rule.names:
+                own.setdefault(file.subject, []).append(file.path)
+        if not own:
             return {}
-        own = {name: [f.path for f in files if f.subject == name and f.expression in rule.names] for name in subjects}
         reader = self.process_reader(partial(_mean_face, check), total=len(own))
         return dict(zip(own, reader(own.values()), strict=True))
 
