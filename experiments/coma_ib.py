@@ -73,7 +73,7 @@ def on_surfaces(base: FaceRunConfig, recombination: RecombinationConfig) -> Face
     model = replace(
         base.learner.model,
         encoder=replace(base.learner.model.encoder, features=features),
-        surface=SurfaceConfig(anchors=384, looks=2),
+        surface=SurfaceConfig(anchors=384),
         linear=True,
     )
     return replace(
@@ -117,7 +117,7 @@ def _tiny(base: FaceRunConfig) -> FaceRunConfig:
 
 def few_anchors(run: FaceRunConfig) -> FaceRunConfig:
     """The run with a look that takes seconds to prepare."""
-    model = replace(run.learner.model, surface=SurfaceConfig(anchors=96))
+    model = replace(run.learner.model, surface=SurfaceConfig(anchors=96, components=(20, 20), steps=12))
     return replace(run, learner=replace(run.learner, model=model))
 
 

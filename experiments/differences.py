@@ -103,7 +103,7 @@ _stated("PctConfig", "Guo et al.'s PCT", embedding=64, width=256, attention_laye
 _stated("PctConfig", "Guo et al.'s PCT", normalisation="batch", pooling="max")
 _left_out("PctConfig", "between_layers", "position_embedding", why="public copies differ; which one was run is unknown")
 _ours("FaceVaeConfig", linear=False, linear_identity=True)
-_ours("SurfaceConfig", anchors=0, widths=(4.0, 10.0), depth=15.0, looks=1)
+_ours("SurfaceConfig", anchors=0, components=(80, 40), steps=20)
 _ours("CloudConfig", points=0, least=700, noise=0.4, hole=15.0, border=0.1, uneven=3.0, tilt=0.5, shift=0.3)
 _ours("RecombinationConfig", share=0.0, new_people=1.0, exchange=1.0, pairs=0.0, same_person=0.0)
 _ours("PctConfig", frequencies=0, moment_features=256, compute="float32")

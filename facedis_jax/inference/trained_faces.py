@@ -138,11 +138,19 @@ def _check_surface(file: ModelFile, constants: FaceConstants) -> None:
     moments = constants.moment_mean.size
     if constants.estimate is not None:
         file.array("constants/estimate", (moments + 1, -1), "f")
-    if constants.look_kernel is not None:
-        codes = file.array("constants/look_kernel", (-1, -1), "f").shape[1]
-        anchors = len(file.array("constants/look_side", (-1,), "f"))
-        file.array("constants/look_mean", (anchors, 5, 3), "f")
-        file.array("constants/look_basis", (codes, anchors, 5, 3), "f")
+    parts = [name for name in _HINTS if name.startswith("surface_")]
+    missing = [name for name in parts if getattr(constants, name) is None]
+    if len(missing) == len(parts):
+        return
+    if missing or triangles is None:
+        raise file.refusal(f"no constants/{(missing or ['triangles'])[0]}")
+    file.array("constants/surface_mean", (vertices, 3), "f")
+    file.array("constants/surface_basis", (moments, vertices, 3), "f")
+    places = len(file.array("constants/surface_places", (-1,), "i"))
+    near = file.array("constants/surface_near", (places, -1), "i")
+    for name, indices in {"surface_places": constants.surface_places, "surface_near": near}.items():
+        if not np.size(indices) or not 0 <= np.min(indices) <= np.max(indices) < len(triangles):
+            raise file.refusal(f"{name} beyond {len(triangles)} triangles")
 
 
 _HINTS = get_type_hints(FaceConstants)

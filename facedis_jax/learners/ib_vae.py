@@ -32,16 +32,8 @@ from facedis_jax.losses.reconstruction import Reduction, reconstruction_loss
 from facedis_jax.metrics import Average, average_vertex_distance
 from facedis_jax.models import FaceVae, FaceVaeConfig, Grouping, PointFeatures, Posterior, point_features
 from facedis_jax.models.face_vae import FACE_STEP
-from facedis_jax.models.surfaces import (
-    Anchors,
-    Cloud,
-    CloudConfig,
-    Rig,
-    anchors_of,
-    anchors_on,
-    draw_cloud,
-    see_surface,
-)
+from facedis_jax.models.surface_fit import LinearSurface, codes_of, face_of, fit_surface
+from facedis_jax.models.surfaces import Cloud, CloudConfig, draw_cloud
 
 
 @dataclass(frozen=True)
@@ -123,9 +115,8 @@ class FaceConstants:
         moments of mere noise to the level of the others.
       triangles: [triangles, 3]; needed where clouds are drawn or the encoder sees surfaces.
       clouds: that are drawn from the training faces.
-      look_kernel, look_mean, look_basis, look_side: what the first of two looks at a surface is for: the kernel
-        [moments + 1, codes] of a linear estimate of a linear model's codes, and the parts of the `Rig` that brings the
-        anchors there.
+      surface_mean, surface_basis, surface_places, surface_near: the parts of the `LinearSurface` that is fitted to
+        points, where the encoder sees surfaces.
       estimate: the kernel [moments + 1, latents] of a linear estimate of the codes; needed where the model begins as a
         linear one.
     """
@@ -138,18 +129,18 @@ class FaceConstants:
     moment_deviation: float
     triangles: np.ndarray | None = None
     clouds: CloudConfig = field(default_factory=CloudConfig)
-    look_kernel: np.ndarray | None = None
-    look_mean: np.ndarray | None = None
-    look_basis: np.ndarray | None = None
-    look_side: np.ndarray | None = None
+    surface_mean: np.ndarray | None = None
+    surface_basis: np.ndarray | None = None
+    surface_places: np.ndarray | None = None
+    surface_near: np.ndarray | None = None
     estimate: np.ndarray | None = None
 
     @property
-    def rig(self) -> Rig | None:
-        """The anchors of a second look; None where there is one look."""
-        if self.look_mean is None or self.look_basis is None or self.look_side is None:
-            return None
-        return Rig(self.look_mean, self.look_basis, self.look_side)
+    def surface(self) -> LinearSurface | None:
+        """The linear model that is fitted to points; None for an encoder of the points themselves."""
+        parts = (self.surface_mean, self.surface_basis, self.triangles, self.surface_places, self.surface_near)
+        known = [part for part in parts if part is not None]
+        return LinearSurface(*known) if len(known) == len(parts) else None
 
 
 class IbVaeState(struct.PyTreeNode):
@@ -166,6 +157,7 @@ class IbVaeState(struct.PyTreeNode):
 POINTS_OF_MESH = 4096
 """Points that are spread over a mesh for an encoder that sees its surface; twice as many change a code by less than its
 noise."""
+_STEPS_OF_MESH, _STEPS_OF_TRAINING = 2, 1
 
 
 class FaceFunctions(NamedTuple):
@@ -173,14 +165,15 @@ class FaceFunctions(NamedTuple):
 
     Attributes:
       features: vertices [vertices, 3] -> `PointFeatures` of one mesh, which depend on it alone.
-      features_of_cloud: `Cloud` -> those of any points on a face's surface.
+      features_of_cloud: (`Cloud`, face, steps) -> those of any points on a face's surface. Where a face [vertices, 3] mm
+        is given that is nearly the same, the fit starts from it and takes so many steps.
       encode: (state, vertices, features, labels) -> `Posterior` of the codes, identity latents first.
       decode: (state, z_identity, z_expression, labels) -> full and neutral faces.
       face: (state, z_identity, z_expression, labels) -> full faces, as `decode`, but differentiable in z_identity too.
     """
 
     features: Callable[[jax.Array], PointFeatures]
-    features_of_cloud: Callable[[Cloud], PointFeatures]
+    features_of_cloud: Callable[..., PointFeatures]
     encode: Callable[[IbVaeState, jax.Array, PointFeatures, jax.Array | None], Posterior]
     decode: Callable[[IbVaeState, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]]
     face: Callable[[IbVaeState, jax.Array, jax.Array, jax.Array | None], jax.Array]
@@ -194,28 +187,19 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
     def variables(state: IbVaeState) -> dict[str, Any]:
         return {"params": state.params, "batch_stats": state.batch_stats}
 
-    surface, groups = config.model.surface, config.model.encoder.features
+    surface, groups = constants.surface if config.model.surface.anchors else None, config.model.encoder.features
 
-    @cache
-    def anchors() -> Anchors:
-        # Who decodes alone need not wait for them; they are numbers, also while a program is traced.
-        with jax.ensure_compile_time_eval():
-            count = min(surface.anchors, len(constants.mean_face))
-            return anchors_on(constants.mean_face, np.asarray(_triangles(constants)), count)
-
-    def features_of_cloud(cloud: Cloud) -> PointFeatures:
-        if not surface.anchors:
+    def features_of_cloud(cloud: Cloud, face: jax.Array | None = None, steps: int = 1) -> PointFeatures:
+        if surface is None:
             points = jnp.asarray(cloud.points) / constants.scale
             return finished(point_features(points, groups)._replace(points=points))
-        seen = see_surface(*cloud, anchors(), surface)
-        moments = seen.relief.reshape(-1)
-        if surface.looks == 2 and constants.rig is not None and constants.look_kernel is not None:
-            codes = _linear(moments, constants.look_kernel)
-            seen = see_surface(*cloud, anchors_of(constants.rig, codes), surface)
-            moments = jnp.concatenate([seen.relief.reshape(-1), codes])
-        points = seen.points / constants.scale
+        if face is None:
+            fit = fit_surface(cloud, surface, steps=config.model.surface.steps)
+        else:
+            fit = fit_surface(cloud, surface, codes_of(face, surface), steps=steps)
+        points = face_of(fit.codes, surface)[surface.triangles[surface.places, 0]] / constants.scale
         grouping = point_features(points, replace(groups, harmonics=0)).grouping
-        return finished(PointFeatures(grouping, moments, points))
+        return finished(PointFeatures(grouping, fit.codes, points))
 
     def finished(raw: PointFeatures) -> PointFeatures:
         moments = (raw.moments - constants.moment_mean) / constants.moment_deviation
@@ -225,11 +209,12 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
         return raw._replace(moments=moments, codes=codes)
 
     def features(vertices: jax.Array) -> PointFeatures:
-        if not surface.anchors and not constants.clouds.points:
+        if surface is None and not constants.clouds.points:
             return finished(point_features(vertices / constants.scale, groups))
-        count = POINTS_OF_MESH if surface.anchors else constants.clouds.points
+        count = POINTS_OF_MESH if surface is not None else constants.clouds.points
         points = spread_over_surface(vertices, _triangles(constants), count)
-        return features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)))
+        # The vertices tell where the fit ends, but for what they have in common with no other mesh of the surface.
+        return features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)), vertices, _STEPS_OF_MESH)
 
     def encode(state, vertices, features, labels):
         points = _points(vertices / constants.scale, features)
@@ -541,7 +526,7 @@ def _training_features(
     triangles = _triangles(setup.constants)
 
     def seen(key: jax.Array, face: jax.Array) -> PointFeatures:
-        return setup.functions.features_of_cloud(draw_cloud(key, face, triangles, clouds))
+        return setup.functions.features_of_cloud(draw_cloud(key, face, triangles, clouds), face, _STEPS_OF_TRAINING)
 
     return one_by_one_on_cpu(seen)(_keys(state, _CLOUDS, first + jnp.arange(len(vertices))), vertices)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +16,16 @@ from facedis_jax.evaluation.baselines import PcaModel, fit_pca
 from facedis_jax.evaluation.faces import evenly_spaced_faces
 from facedis_jax.learners import FaceConstants, FaceStart, IbVaeConfig, LinearFaces, face_functions
 from facedis_jax.learners.recombination import random_person
-from facedis_jax.models.surfaces import Cloud, CloudConfig, anchors_on, draw_cloud, rig_of
+from facedis_jax.models.surface_fit import linear_surface
+from facedis_jax.models.surfaces import Cloud, CloudConfig, draw_cloud
 from facedis_jax.progress import track
 
 # Root mean square length of a cloud's centred moments as the encoder sees them; 1 and 3 train equally well.
 _MOMENT_LENGTH = 3.0
 # Of a large set, so many faces evenly spaced, for the linear model and for the statistics of surfaces.
 _MOST_FACES, _MOST_SEEN = 2000, 200
-# Clouds to which the linear estimate of the codes is fitted: four for each face, at most two for each of the moments of
-# 384 anchors. Four times as many bring its errors on unseen people down by 2 %, and take as many times as long.
-_CLOUDS_OF_A_FACE, _MOST_CLOUDS, _CHUNK = 4, 6000, 100
-# Components of identity and of expression that the first of two looks finds.
-_LOOK_CODES = (80, 40)
+# Clouds to which the linear estimate of the codes is fitted: four for each face, at most ten for each component.
+_CLOUDS_OF_A_FACE, _MOST_CLOUDS, _CHUNK = 4, 1200, 100
 # Weight of the estimate's squared length, relative to the moments' mean variance; 1e-4 to 1e-2 come out alike.
 _RIDGE = 1e-3
 
@@ -86,18 +85,24 @@ def face_constants(
         triangles=face_set.triangles if clouds.points or model.surface.anchors else None,
         clouds=clouds,
     )
-    if model.surface.looks == 2 and model.surface.anchors:
-        kernel, linear = _fit_linear_model(face_set, neutrals, learner, constants, _LOOK_CODES, seed)
-        count = min(model.surface.anchors, len(total))
-        rig = rig_of(anchors_on(constants.mean_face, face_set.triangles, count), constants.mean_face, linear.basis)
-        mean, basis, side = (np.asarray(part) for part in rig)
-        constants = replace(constants, look_kernel=kernel, look_mean=mean, look_basis=basis, look_side=side)
+    if model.surface.anchors:
+        linear = _linear_model(face_set, neutrals, model.surface.components, seed)
+        # Of components that there are; those of no size would be mere names.
+        basis = linear.faces.basis[np.abs(linear.faces.basis).max((1, 2)) > 0]
+        surface = linear_surface(linear.faces.face, basis, face_set.triangles, model.surface.anchors)
+        constants = replace(
+            constants,
+            surface_mean=surface.mean,
+            surface_basis=surface.basis,
+            surface_places=surface.places,
+            surface_near=surface.near,
+        )
     constants = _with_moments(face_set, learner, constants)
     if not model.linear:
         return constants, FaceStart(neutrals)
-    size = (model.identity_latents, model.expression_latents)
-    kernel, linear = _fit_linear_model(face_set, neutrals, learner, constants, size, seed)
-    return replace(constants, estimate=kernel), FaceStart(neutrals, linear)
+    linear = _linear_model(face_set, neutrals, (model.identity_latents, model.expression_latents), seed)
+    kernel = _fit_estimate(face_set, neutrals, learner, constants, linear, seed)
+    return replace(constants, estimate=kernel), FaceStart(neutrals, linear.faces)
 
 
 def _with_moments(face_set: FaceSet, learner: IbVaeConfig, constants: FaceConstants) -> FaceConstants:
@@ -117,33 +122,57 @@ def _without_estimate(learner: IbVaeConfig) -> IbVaeConfig:
     return replace(learner, model=replace(learner.model, linear=False))
 
 
-def _fit_linear_model(
-    face_set: FaceSet,
-    neutrals: np.ndarray,
-    learner: IbVaeConfig,
-    constants: FaceConstants,
-    size: tuple[int, int],
-    seed: int,
-) -> tuple[np.ndarray, LinearFaces]:
-    """A linear model of so many identity and expression components, and an estimate of its codes by the moments."""
+class _Linear(NamedTuple):
+    """A linear model of the training faces, and what it was made from.
+
+    Attributes:
+      faces: the model.
+      identity, expression: its parts; of one person's faces, no identity.
+      offsets: [faces, vertices, 3] mm, of some faces from their subjects' neutrals.
+      subject: [faces].
+    """
+
+    faces: LinearFaces
+    identity: PcaModel | None
+    expression: PcaModel
+    offsets: np.ndarray
+    subject: np.ndarray
+
+
+def _linear_model(face_set: FaceSet, neutrals: np.ndarray, size: tuple[int, int], seed: int) -> _Linear:
+    """A linear model of so many identity and expression components."""
     faces = evenly_spaced_faces(face_set.train, _MOST_FACES)
     offsets = faces.vertices - face_set.neutrals[faces.subject]
     identity = fit_pca(neutrals, size[0], seed=seed) if len(neutrals) > 1 else None
     expression = fit_pca(offsets, size[1], seed=seed)
+    neutral = neutrals.mean(0) if identity is None else identity.mean
+    basis = np.concatenate([_basis(identity, neutral, size[0]), _basis(expression, neutral, size[1])])
+    linear = LinearFaces(neutral, neutral + expression.mean, basis)
+    return _Linear(linear, identity, expression, offsets, faces.subject)
+
+
+def _fit_estimate(
+    face_set: FaceSet,
+    neutrals: np.ndarray,
+    learner: IbVaeConfig,
+    constants: FaceConstants,
+    linear: _Linear,
+    seed: int,
+) -> np.ndarray:
+    """The kernel [moments + 1, latents] of an estimate of a linear model's codes by the moments of drawn clouds."""
+    size = (learner.model.identity_latents, learner.model.expression_latents)
     moments, whose, rows = _draw(
         face_set,
         neutrals,
         learner,
         constants,
-        offsets,
-        faces.subject,
-        lambda people: _codes(identity, people, size[0]),
+        linear.offsets,
+        linear.subject,
+        lambda people: _codes(linear.identity, people, size[0]),
         seed,
     )
-    codes = [whose, _codes(expression, offsets, size[1])[rows]]
-    neutral = neutrals.mean(0) if identity is None else identity.mean
-    basis = np.concatenate([_basis(identity, neutral, size[0]), _basis(expression, neutral, size[1])])
-    return _ridge(moments, np.concatenate(codes, axis=1)), LinearFaces(neutral, neutral + expression.mean, basis)
+    codes = [whose, _codes(linear.expression, linear.offsets, size[1])[rows]]
+    return _ridge(moments, np.concatenate(codes, axis=1))
 
 
 def _draw(
@@ -172,7 +201,7 @@ def _draw(
             if not constants.clouds.points:
                 return functions.features(face).moments, person, row
             cloud: Cloud = draw_cloud(keys[3], face, jnp.asarray(triangles), constants.clouds)
-            return functions.features_of_cloud(cloud).moments, person, row
+            return functions.features_of_cloud(cloud, face).moments, person, row
 
         return jax.lax.map(one, keys)
 

@@ -23,19 +23,19 @@ def test_expressions_are_edited_by_true_levels_and_labels_are_those_of_training(
 
 
 def with_surfaces():
-    """Faces of a model that draws clouds, looks twice at surfaces and begins as a linear one."""
+    """Faces of a model that draws clouds, sees surfaces and begins as a linear one."""
     trained, rng = example_face_model().trained, np.random.default_rng(0)
     arrays = {
         "estimate": rng.normal(size=(27, 5)),
-        "look_kernel": rng.normal(size=(27, 7)),
-        "look_mean": rng.normal(size=(4, 5, 3)),
-        "look_basis": rng.normal(size=(7, 4, 5, 3)),
-        "look_side": rng.normal(size=4),
+        "surface_mean": rng.normal(size=(36, 3)),
+        "surface_basis": rng.normal(size=(26, 36, 3)),
     }
     constants = replace(
         trained.constants,
         triangles=trained.triangles,
         clouds=CloudConfig(points=1000, noise=0.25),
+        surface_places=np.array([0, 7, 20], np.int32),
+        surface_near=rng.integers(50, size=(3, 9), dtype=np.int32),
         **{name: array.astype(np.float32) for name, array in arrays.items()},
     )
     return replace(trained, constants=constants)
@@ -56,8 +56,11 @@ def test_what_a_model_knows_of_surfaces_is_kept(tmp_path):
         ({"triangles": np.full((3, 3), 36, np.int32)}, "triangles beyond 36"),
         ({"triangles": np.zeros((3, 4), np.int32)}, "constants/triangles of another shape"),
         ({"estimate": np.zeros((26, 5), np.float32)}, "constants/estimate of another shape"),
-        ({"look_basis": np.zeros((7, 3, 5, 3), np.float32)}, "constants/look_basis of another shape"),
-        ({"look_side": None}, "no constants/look_side"),
+        ({"surface_basis": np.zeros((26, 35, 3), np.float32)}, "constants/surface_basis of another shape"),
+        ({"surface_basis": np.zeros((25, 36, 3), np.float32)}, "constants/surface_basis of another shape"),
+        ({"surface_near": np.full((3, 9), 50, np.int32)}, "surface_near beyond 50 triangles"),
+        ({"surface_places": np.zeros(4, np.int32)}, "constants/surface_near of another shape"),
+        ({"surface_mean": None}, "no constants/surface_mean"),
         ({"clouds": CloudConfig(points=10**9)}, "clouds of 1000000000 points"),
     ],
 )
