@@ -105,7 +105,7 @@ _left_out("PctConfig", "between_layers", "position_embedding", why="public copie
 _ours("FaceVaeConfig", linear=False, linear_identity=True)
 _ours("SurfaceConfig", anchors=0, components=(80, 40), steps=20)
 _ours("CloudConfig", points=0, least=700, noise=0.4, hole=15.0, border=0.1, uneven=3.0, tilt=0.5, shift=0.3)
-_ours("RecombinationConfig", share=0.0, new_people=1.0, exchange=1.0, pairs=0.0, same_person=0.0)
+_ours("RecombinationConfig", share=0.0, new_people=1.0, exchange=1.0, pairs=0.0, own_ways=False, same_person=0.0)
 _ours("PctConfig", frequencies=0, moment_features=256, compute="float32")
 _stated("PointFeatureConfig", "Guo et al.'s PCT", centres=(512, 256), neighbours=32, start="first")
 _ours("PointFeatureConfig", harmonics=0, period=1.0)

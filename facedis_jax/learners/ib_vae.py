@@ -15,7 +15,7 @@ from facedis_jax.geometry import spread_over_surface
 from facedis_jax.geometry.batches import one_by_one_on_cpu
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
-from facedis_jax.learners.recombination import RecombinationConfig, Recombined, recombine
+from facedis_jax.learners.recombination import OwnWays, RecombinationConfig, Recombined, Wearers, recombine
 from facedis_jax.losses import (
     IbVaeCodes,
     IbVaeFaces,
@@ -95,10 +95,12 @@ class FaceStart(NamedTuple):
     Attributes:
       neutrals: [subjects, vertices, 3], mm, of the people in the training set, who are recombined.
       linear: the linear model as which both decoders begin.
+      ways: of the same people, where they wear offsets in their own way.
     """
 
     neutrals: np.ndarray | None = None
     linear: LinearFaces | None = None
+    ways: OwnWays | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class IbVaeState(struct.PyTreeNode):
     step: jax.Array
 
 
-POINTS_OF_MESH = 4096
+POINTS_OF_MESH = 2048
 """Points that are spread over a mesh for an encoder that sees its surface; twice as many change a code by less than its
 noise."""
 _STEPS_OF_MESH, _STEPS_OF_TRAINING = 2, 1
@@ -500,6 +502,9 @@ def _recombined(setup: _Setup, state: IbVaeState, batch: Batch, first: jax.Array
         return Recombined(batch["vertices"], batch["neutral"], place, place, place, place)
     if setup.start.neutrals is None:
         raise ValueError("people are recombined from the neutrals of the training set")
+    wearers = None
+    if setup.start.ways is not None:
+        wearers = Wearers(batch["subject"], batch["expression"], batch["level"], setup.start.ways)
     return recombine(
         _keys(state, _FACES, first + place),
         _keys(state, _GROUPS, first + place // 4 * 4),
@@ -508,6 +513,7 @@ def _recombined(setup: _Setup, state: IbVaeState, batch: Batch, first: jax.Array
         batch["subject"],
         jnp.asarray(setup.start.neutrals),
         config,
+        wearers,
     )
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from facedis_jax.errors import InputError, check_least
 
@@ -25,6 +26,7 @@ class RecombinationConfig:
       exchange: part of these fours in which the two people's expression codes are exchanged before the full decoder.
       pairs: part of the other faces that are decoded with the identity code of another face of the same person, where
         the batch has one.
+      own_ways: people of the training set wear an offset in their own way, see `OwnWays`.
       same_person: weight of the squared difference between the neutrals that are predicted from two faces of one
         person, relative to that of the neutral's own error.
 
@@ -36,6 +38,7 @@ class RecombinationConfig:
     new_people: float = 1.0
     exchange: float = 1.0
     pairs: float = 0.0
+    own_ways: bool = False
     same_person: float = 0.0
 
     def __post_init__(self) -> None:
@@ -48,6 +51,95 @@ class RecombinationConfig:
     def used(self) -> bool:
         """Whether a batch differs from what it was."""
         return self.share > 0 or self.pairs > 0
+
+
+class OwnWays(NamedTuple):
+    """How each person of a training set moves in each expression: one smiles more widely, another to one side.
+
+    Faces of one expression and level are taken to be the same expression of different people. What a person wears of
+    another is then the other's offset, less the other's way at that level, and with their own.
+
+    Attributes:
+      subject: [people], ascending, by which number the training set knows them.
+      apex: [people, expressions, 2, vertices, 3] mm, offsets at a level of 1, of expressions that go two ways under one
+        name (CoMA's mouth_side) each way apart; zeros of one that nobody shows.
+      direction: [expressions, vertices, 3], along which an offset goes the first way.
+    """
+
+    subject: jax.Array | np.ndarray
+    apex: jax.Array | np.ndarray
+    direction: jax.Array | np.ndarray
+
+    @classmethod
+    def of(
+        cls, offsets: np.ndarray, subject: np.ndarray, expression: np.ndarray, level: np.ndarray, expressions: int
+    ) -> "OwnWays":
+        """The ways of the people of some faces.
+
+        An apex is fitted to a person's offsets of an expression by least squares through zero. Who does not show it has
+        the mean of the others'.
+
+        Args:
+          offsets: [faces, vertices, 3] mm, from the people's neutrals.
+          subject, expression: [faces] integers.
+          level: [faces].
+          expressions: how many there are.
+
+        Example:
+          >>> offsets = np.array([1.0, 2, 3, -3])[:, None, None] * np.ones((4, 5, 3))
+          >>> ways = OwnWays.of(offsets, np.array([0, 0, 7, 7]), np.zeros(4, int), np.array([0.5, 1, 1, 1]), 1)
+          >>> ways.subject, ways.apex[:, 0, :, 0, 0]
+          (array([0, 7]), array([[ 2., -3.],
+                 [ 3., -3.]], dtype=float32))
+        """
+        people, row = np.unique(subject, return_inverse=True)
+        apex = np.zeros((len(people), expressions, 2, *offsets.shape[1:]), np.float32)
+        direction = np.zeros((expressions, *offsets.shape[1:]), np.float32)
+        for name in range(expressions):
+            shown = np.flatnonzero((expression == name) & (level > 0))
+            if not len(shown):
+                continue
+            flat = offsets[shown].reshape(len(shown), -1).astype(np.float64)
+            # The first principal direction about zero; the strongest face goes the first way.
+            main = np.linalg.eigh(flat @ flat.T)[1][:, -1] @ flat
+            main = main * np.sign(flat[np.square(flat).sum(1).argmax()] @ main)
+            direction[name] = main.reshape(offsets.shape[1:])
+            way = (flat @ main < 0).astype(int)
+            for side in (0, 1):
+                fitted = {}
+                for person in range(len(people)):
+                    of = (row[shown] == person) & (way == side)
+                    if of.any():
+                        weights = level[shown][of].astype(np.float64)
+                        fitted[person] = weights @ flat[of] / (weights @ weights)
+                if fitted:
+                    apex[:, name, side] = np.mean([*fitted.values()], axis=0).reshape(offsets.shape[1:])
+                for person, offset in fitted.items():
+                    apex[person, name, side] = offset.reshape(offsets.shape[1:])
+        return cls(people, apex, direction)
+
+
+class Wearers(NamedTuple):
+    """Whose offsets a batch has, for people to wear them in their own way.
+
+    Attributes:
+      subject, expression: [batch].
+      level: [batch].
+      ways: of the people of the training set.
+    """
+
+    subject: jax.Array
+    expression: jax.Array
+    level: jax.Array
+    ways: OwnWays
+
+    def change(self, offset: jax.Array, face: jax.Array, person: jax.Array) -> jax.Array:
+        """What a person [] of the ways, by row, does in another way than who has this offset [vertices, 3], a face."""
+        ways = OwnWays(*map(jnp.asarray, self.ways))
+        name = self.expression[face]
+        side = (jnp.vdot(offset, ways.direction[name]) < 0).astype(int)
+        before = jnp.searchsorted(ways.subject, self.subject[face])
+        return self.level[face] * (ways.apex[person, name, side] - ways.apex[before, name, side])
 
 
 class Recombined(NamedTuple):
@@ -96,6 +188,7 @@ def recombine(
     subject: jax.Array,
     neutrals: jax.Array,
     config: RecombinationConfig,
+    wearers: Wearers | None = None,
 ) -> Recombined:
     """A batch of which some faces are recombined.
 
@@ -109,6 +202,8 @@ def recombine(
       subject: [batch].
       neutrals: [subjects, vertices, 3] mm, of the training set.
       config: how many.
+      wearers: where people of the training set wear offsets in their own way; the ways are of the same people as
+        `neutrals`, in their order.
     """
     place = jnp.arange(len(vertices))
 
@@ -119,9 +214,12 @@ def recombine(
     draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(group_keys)
     is_new, is_exchanged = draws[:, 0] < config.share, draws[:, 1] < config.exchange
     who = jax.vmap(jax.random.fold_in)(group_keys, place % 2)
-    people = jax.vmap(lambda key: _person(key, neutrals, config.new_people))(who)
+    people, known = jax.vmap(lambda key: _person(key, neutrals, config.new_people))(who)
     offset_from = jnp.where(is_new, place // 2 * 2, place)
     offsets = (vertices - neutral)[offset_from]
+    if wearers is not None:
+        change = jax.vmap(wearers.change)(offsets, offset_from, known)
+        offsets = offsets + jnp.where((known >= 0)[:, None, None], change, 0)
     # Of the faces of the same person that are not recombined, one at random; the face itself where it is the only one.
     chances = jax.vmap(lambda key: jax.random.uniform(key, (len(vertices) + 1,)))(keys)
     same = (subject[:, None] == subject) & ~is_new & (place[:, None] != place)
@@ -137,10 +235,11 @@ def recombine(
     )
 
 
-def _person(key: jax.Array, neutrals: jax.Array, new_people: float) -> jax.Array:
-    """The neutral face [vertices, 3] of a person of the training set, or of a random one."""
+def _person(key: jax.Array, neutrals: jax.Array, new_people: float) -> tuple[jax.Array, jax.Array]:
+    """The neutral face [vertices, 3] of a person of the training set, and which; or of a random one, and -1."""
     keys = jax.random.split(key, 3)
-    known = neutrals[jax.random.randint(keys[0], (), 0, len(neutrals))]
+    which = jax.random.randint(keys[0], (), 0, len(neutrals))
     if not new_people:
-        return known
-    return jnp.where(jax.random.uniform(keys[1]) < new_people, random_person(keys[2], neutrals), known)
+        return neutrals[which], which
+    is_random = jax.random.uniform(keys[1]) < new_people
+    return jnp.where(is_random, random_person(keys[2], neutrals), neutrals[which]), jnp.where(is_random, -1, which)

@@ -15,7 +15,7 @@ from facedis_jax.errors import InputError
 from facedis_jax.evaluation.baselines import PcaModel, fit_pca
 from facedis_jax.evaluation.faces import evenly_spaced_faces
 from facedis_jax.learners import FaceConstants, FaceStart, IbVaeConfig, LinearFaces, face_functions
-from facedis_jax.learners.recombination import random_person
+from facedis_jax.learners.recombination import OwnWays, random_person
 from facedis_jax.models.surface_fit import linear_surface
 from facedis_jax.models.surfaces import Cloud, CloudConfig, draw_cloud
 from facedis_jax.progress import track
@@ -98,11 +98,12 @@ def face_constants(
             surface_near=surface.near,
         )
     constants = _with_moments(face_set, learner, constants)
+    ways = _ways(face_set) if learner.recombination.own_ways else None
     if not model.linear:
-        return constants, FaceStart(neutrals)
+        return constants, FaceStart(neutrals, ways=ways)
     linear = _linear_model(face_set, neutrals, (model.identity_latents, model.expression_latents), seed)
     kernel = _fit_estimate(face_set, neutrals, learner, constants, linear, seed)
-    return replace(constants, estimate=kernel), FaceStart(neutrals, linear.faces)
+    return replace(constants, estimate=kernel), FaceStart(neutrals, linear.faces, ways)
 
 
 def _with_moments(face_set: FaceSet, learner: IbVaeConfig, constants: FaceConstants) -> FaceConstants:
@@ -120,6 +121,12 @@ def _with_moments(face_set: FaceSet, learner: IbVaeConfig, constants: FaceConsta
 
 def _without_estimate(learner: IbVaeConfig) -> IbVaeConfig:
     return replace(learner, model=replace(learner.model, linear=False))
+
+
+def _ways(face_set: FaceSet) -> OwnWays:
+    faces = evenly_spaced_faces(face_set.train, _MOST_FACES)
+    offsets = faces.vertices - face_set.neutrals[faces.subject]
+    return OwnWays.of(offsets, faces.subject, faces.expression, faces.level, len(face_set.expressions))
 
 
 class _Linear(NamedTuple):

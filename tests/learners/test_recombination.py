@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facedis_jax.errors import InputError
-from facedis_jax.learners.recombination import RecombinationConfig, random_person, recombine
+from facedis_jax.learners.recombination import OwnWays, RecombinationConfig, Wearers, random_person, recombine
 
 RNG = np.random.default_rng(0)
 NEUTRALS = jnp.asarray(RNG.normal(0, 10, (5, 7, 3)), jnp.float32)
@@ -90,3 +90,55 @@ def test_shares_are_parts():
         for value in (-0.1, 1.1)[: 1 if name == "same_person" else 2]:
             with pytest.raises(InputError, match=name):
                 RecombinationConfig(**{name: value})
+
+
+def test_people_wear_offsets_in_their_own_way():
+    # Two expressions, the second of which goes two ways; everyone's gains are their own.
+    expression, level = np.array([0, 1, 1, 0, 0, 1, 1, 0]), np.float32([1, 0.5, 1, 0.25, 1, 0.75, 1, 0.5])
+    way = np.array([1, 1, -1, 1, 1, -1, 1, 1])
+    units = RNG.normal(0, 1, (2, 7, 3)).astype(np.float32)
+    gains = np.exp(0.3 * RNG.normal(size=(5, 2))).astype(np.float32)
+
+    def offset(person, expression, level, way):
+        return gains[person, expression] * level * way * units[expression]
+
+    grid = np.stack(np.meshgrid(np.arange(5), [0, 1], [0.4, 1.0], [1, -1], indexing="ij"), -1).reshape(-1, 4)
+    grid = grid[(grid[:, 1] == 1) | (grid[:, 3] == 1)]
+    people, names, levels, ways = grid[:, 0].astype(int), grid[:, 1].astype(int), grid[:, 2], grid[:, 3]
+    shown = np.stack([offset(*row) for row in zip(people, names, levels, ways, strict=True)])
+    known = OwnWays.of(shown, people, names, levels, 2)
+    subject = np.asarray(SUBJECT)
+    worn = np.stack([offset(*row) for row in zip(subject, expression, level, way, strict=True)])
+    keys = jax.random.split(jax.random.key(3), 16)
+    made = recombine(
+        keys[:8],
+        keys[8 + PLACE // 4],
+        NEUTRALS[SUBJECT] + worn,
+        NEUTRALS[SUBJECT],
+        SUBJECT,
+        NEUTRALS,
+        RecombinationConfig(share=1.0, new_people=0.0, own_ways=True),
+        Wearers(SUBJECT, jnp.asarray(expression), jnp.asarray(level), known),
+    )
+    wearer = np.linalg.norm(np.asarray(made.neutral)[:, None] - NEUTRALS, axis=(2, 3)).argmin(1)
+    for face, source in enumerate(PLACE // 2 * 2):
+        expected = offset(wearer[face], expression[source], level[source], way[source])
+        np.testing.assert_allclose(made.vertices[face] - made.neutral[face], expected, atol=1e-4)
+
+
+def test_random_people_wear_offsets_as_they_are():
+    ways = OwnWays.of(np.asarray(OFFSETS), np.asarray(SUBJECT), np.zeros(8, int), np.ones(8), 1)
+    keys = jax.random.split(jax.random.key(0), 16)
+    config = RecombinationConfig(share=1.0, own_ways=True)
+    wearers = Wearers(SUBJECT, jnp.zeros(8, int), jnp.ones(8), ways)
+    given = (FACES, NEUTRALS[SUBJECT], SUBJECT, NEUTRALS, config, wearers)
+    made = recombine(keys[:8], keys[8 + PLACE // 4], *given)
+    np.testing.assert_allclose(made.vertices - made.neutral, OFFSETS[PLACE // 2 * 2], atol=2e-5)
+
+
+def test_who_does_not_show_an_expression_has_the_others_way():
+    offsets = np.float32([[1], [3], [5]])[:, None] * np.ones((3, 4, 3), np.float32)
+    ways = OwnWays.of(offsets, np.array([0, 1, 2]), np.array([0, 0, 1]), np.ones(3), 3)
+    np.testing.assert_allclose(ways.apex[2, 0, 0], 2)
+    np.testing.assert_allclose(ways.apex[0, 1, 0], 5)
+    assert not ways.apex[:, 2].any()
