@@ -146,10 +146,10 @@ def _check_surface(file: ModelFile, constants: FaceConstants) -> None:
         raise file.refusal(f"no constants/{(missing or ['triangles'])[0]}")
     file.array("constants/surface_mean", (vertices, 3), "f")
     file.array("constants/surface_basis", (moments, vertices, 3), "f")
-    places = len(file.array("constants/surface_places", (-1,), "i"))
-    near = file.array("constants/surface_near", (places, -1), "i")
-    for name, indices in {"surface_places": constants.surface_places, "surface_near": near}.items():
-        if not np.size(indices) or not 0 <= np.min(indices) <= np.max(indices) < len(triangles):
+    places = file.array("constants/surface_places", (-1,), "i")
+    near = file.array("constants/surface_near", (len(places), -1), "i")
+    for name, indices in {"surface_places": places, "surface_near": near}.items():
+        if not indices.size or not 0 <= indices.min() <= indices.max() < len(triangles):
             raise file.refusal(f"{name} beyond {len(triangles)} triangles")
 
 

@@ -167,8 +167,8 @@ class FaceFunctions(NamedTuple):
 
     Attributes:
       features: vertices [vertices, 3] -> `PointFeatures` of one mesh, which depend on it alone.
-      features_of_cloud: (`Cloud`, face, steps) -> those of any points on a face's surface. Where a face [vertices, 3] mm
-        is given that is nearly the same, the fit starts from it and takes so many steps.
+      features_of_cloud: (`Cloud`, face, steps) -> those of any points on a face's surface. Where a face that is nearly
+        the same is given, [vertices, 3] mm, the fit starts from it and takes so many steps.
       encode: (state, vertices, features, labels) -> `Posterior` of the codes, identity latents first.
       decode: (state, z_identity, z_expression, labels) -> full and neutral faces.
       face: (state, z_identity, z_expression, labels) -> full faces, as `decode`, but differentiable in z_identity too.
