@@ -16,6 +16,7 @@ from facedis_jax.evaluation.baselines import PcaModel, fit_pca
 from facedis_jax.evaluation.faces import evenly_spaced_faces
 from facedis_jax.learners import FaceConstants, FaceStart, IbVaeConfig, LinearFaces, face_functions
 from facedis_jax.learners.recombination import OwnWays, random_person
+from facedis_jax.models import FaceVaeConfig
 from facedis_jax.models.surface_fit import linear_surface
 from facedis_jax.models.surfaces import Cloud, CloudConfig, draw_cloud
 from facedis_jax.progress import track
@@ -85,10 +86,12 @@ def face_constants(
         triangles=face_set.triangles if clouds.points or model.surface.anchors else None,
         clouds=clouds,
     )
+    found = np.zeros(0, bool)
     if model.surface.anchors:
         linear = _linear_model(face_set, neutrals, model.surface.components, seed)
-        # Of components that there are; those of no size would be mere names.
-        basis = linear.faces.basis[np.abs(linear.faces.basis).max((1, 2)) > 0]
+        # Components that there are; of few faces there are fewer than asked for.
+        found = np.abs(linear.faces.basis).max((1, 2)) > 0
+        basis = linear.faces.basis[found]
         surface = linear_surface(linear.faces.face, basis, face_set.triangles, model.surface.anchors)
         constants = replace(
             constants,
@@ -102,7 +105,10 @@ def face_constants(
     if not model.linear:
         return constants, FaceStart(neutrals, ways=ways)
     linear = _linear_model(face_set, neutrals, (model.identity_latents, model.expression_latents), seed)
-    kernel = _fit_estimate(face_set, neutrals, learner, constants, linear, seed)
+    if model.surface.anchors:
+        kernel = _leading_codes(constants, model, found)
+    else:
+        kernel = _fit_estimate(face_set, neutrals, learner, constants, linear, seed)
     return replace(constants, estimate=kernel), FaceStart(neutrals, linear.faces, ways)
 
 
@@ -156,6 +162,25 @@ def _linear_model(face_set: FaceSet, neutrals: np.ndarray, size: tuple[int, int]
     basis = np.concatenate([_basis(identity, neutral, size[0]), _basis(expression, neutral, size[1])])
     linear = LinearFaces(neutral, neutral + expression.mean, basis)
     return _Linear(linear, identity, expression, offsets, faces.subject)
+
+
+def _leading_codes(constants: FaceConstants, model: FaceVaeConfig, found: np.ndarray) -> np.ndarray:
+    """The kernel [moments + 1, latents] that takes the leading components of a fit as the codes.
+
+    Args:
+      constants: with the moments of fits.
+      model: how many latents there are.
+      found: [components] which of the components asked for there are, those of identity first.
+    """
+    people = int(model.surface.components[0])
+    parts = (found[:people].sum(), found[people:].sum())
+    kernel = np.zeros((sum(parts) + 1, model.identity_latents + model.expression_latents), np.float32)
+    firsts = ((0, 0, model.identity_latents), (parts[0], model.identity_latents, model.expression_latents))
+    for (first, latent, latents), part in zip(firsts, parts, strict=True):
+        for i in range(min(latents, part)):
+            kernel[first + i, latent + i] = constants.moment_deviation
+            kernel[-1, latent + i] = constants.moment_mean[first + i]
+    return kernel
 
 
 def _fit_estimate(

@@ -61,13 +61,13 @@ def test_the_decoders_begin_as_a_linear_model(face_set, constants, begun):
 
 
 def test_the_encoder_begins_with_estimates_of_the_linear_codes(face_set, known, begun):
-    constants, (_, linear) = known
+    constants, start = known
     functions = face_functions(LEARNER, constants)
     vertices = jnp.asarray(face_set.train.vertices)
     features = jax.jit(jax.vmap(functions.features))(vertices)
     mean = np.asarray(functions.encode(begun[1], vertices, features, None).mean)
-    neutrals = face_set.neutrals - linear.neutral
-    basis = linear.basis[:2].reshape(2, -1)
+    neutrals = face_set.neutrals - start.linear.neutral
+    basis = start.linear.basis[:2].reshape(2, -1)
     codes = np.linalg.lstsq(basis.T, neutrals.reshape(len(neutrals), -1).T, rcond=None)[0].T
     assert np.abs(mean[:, :2] - codes[face_set.train.subject]).mean() < 0.25 * np.abs(codes).mean()
 
