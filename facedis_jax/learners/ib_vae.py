@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -189,7 +189,7 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
     def variables(state: IbVaeState) -> dict[str, Any]:
         return {"params": state.params, "batch_stats": state.batch_stats}
 
-    surface, groups = constants.surface if config.model.surface.anchors else None, config.model.encoder.features
+    surface, groups = _surface(config, constants), config.model.encoder.features
 
     def features_of_cloud(cloud: Cloud, face: jax.Array | None = None, steps: int = 1) -> PointFeatures:
         if surface is None:
@@ -234,32 +234,42 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
     return FaceFunctions(features, features_of_cloud, encode, decode, face)
 
 
+def _surface(config: IbVaeConfig, constants: FaceConstants) -> LinearSurface | None:
+    """What is fitted to points; None for an encoder of the points themselves."""
+    if not config.model.surface.anchors:
+        return None
+    if constants.surface is None:
+        raise ValueError("an encoder that sees surfaces needs a linear model of them")
+    return constants.surface
+
+
 def feature_shapes(config: IbVaeConfig, constants: FaceConstants) -> PointFeatures:
     """Shapes and types of what `FaceFunctions.features` returns, without tracing it.
 
     Raises:
       ValueError: the settings ask for more groups than there are points, or the constants are of other features.
     """
-    surface, groups = config.model.surface, config.model.encoder.features
+    groups = config.model.encoder.features
     (fine, coarse), near = groups.centres, groups.neighbours
-    number = min(surface.anchors, len(constants.mean_face)) or constants.clouds.points or len(constants.mean_face)
+    fitted = _surface(config, constants)
+    number = constants.clouds.points or len(constants.mean_face)
+    if fitted is not None:
+        number = len(fitted.places)
     if not (1 <= coarse <= fine <= number and 1 <= near <= fine):
         raise ValueError(f"groups of {near} around {fine} and {coarse} of {number} points")
     moments = (2 * groups.harmonics + 1) ** 3 - 1
-    if surface.anchors:
-        moments = number * (3 * len(surface.widths) + 1)
-        if surface.looks == 2 and constants.rig is not None and constants.look_kernel is not None:
-            moments += constants.look_kernel.shape[1]
+    if fitted is not None:
+        moments = len(fitted.basis)
     if constants.moment_mean.shape != (moments,):
         raise ValueError(f"moments {list(constants.moment_mean.shape)} where there are {moments}")
-    if (surface.anchors or constants.clouds.points) and constants.triangles is None:
-        raise ValueError("clouds and surfaces need the triangles of the faces")
+    if constants.clouds.points and constants.triangles is None:
+        raise ValueError("clouds need the triangles of the faces")
     shape: Any = jax.ShapeDtypeStruct
     sizes = ((fine,), (fine, near), (coarse,), (coarse, near))
     return PointFeatures(
         Grouping(*(shape(size, jnp.int32) for size in sizes)),
         shape((moments,), jnp.float32),
-        shape((number, 3), jnp.float32) if surface.anchors or constants.clouds.points else None,
+        shape((number, 3), jnp.float32) if fitted is not None or constants.clouds.points else None,
         None
         if constants.estimate is None or not config.model.linear
         else shape((constants.estimate.shape[1],), jnp.float32),

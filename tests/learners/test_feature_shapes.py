@@ -6,6 +6,7 @@ import pytest
 
 from facedis_jax.inference.example import example_face_model
 from facedis_jax.learners import face_functions, feature_shapes
+from facedis_jax.models.surface_fit import linear_surface
 from facedis_jax.models.surfaces import CloudConfig, SurfaceConfig
 
 MODEL = example_face_model()
@@ -20,23 +21,22 @@ def variant(name):
     if name == "linear":
         estimate = np.zeros([len(constants.moment_mean) + 1, CODES], np.float32)
         return replace(config, model=replace(config.model, linear=True)), replace(constants, estimate=estimate)
-    if name in ("one look", "two looks"):
-        surface = SurfaceConfig(anchors=ANCHORS, widths=(10.0, 20.0), depth=30.0, looks=1 if name == "one look" else 2)
-        moments = np.zeros(ANCHORS * 7, np.float32)
-        if name == "two looks":
-            constants = replace(
-                constants,
-                look_kernel=np.zeros([len(moments) + 1, CODES], np.float32),
-                look_mean=np.zeros([ANCHORS, 5, 3], np.float32),
-                look_basis=np.zeros([CODES, ANCHORS, 5, 3], np.float32),
-                look_side=np.ones(ANCHORS, np.float32),
-            )
-            moments = np.zeros(len(moments) + CODES, np.float32)
-        return replace(config, model=replace(config.model, surface=surface)), replace(constants, moment_mean=moments)
+    if name == "surface":
+        face = constants.mean_face
+        basis = np.random.default_rng(0).normal(size=(7, *face.shape))
+        surface = linear_surface(face, basis, MODEL.triangles, ANCHORS)
+        parts = {"mean": surface.mean, "basis": surface.basis, "places": surface.places, "near": surface.near}
+        constants = replace(
+            constants,
+            moment_mean=np.zeros(7, np.float32),
+            triangles=surface.triangles,
+            **{f"surface_{part}": array for part, array in parts.items()},
+        )
+        return replace(config, model=replace(config.model, surface=SurfaceConfig(anchors=ANCHORS))), constants
     return config, constants
 
 
-@pytest.mark.parametrize("name", ["plain", "clouds", "linear", "one look", "two looks"])
+@pytest.mark.parametrize("name", ["plain", "clouds", "linear", "surface"])
 def test_shapes_are_those_of_the_features(name):
     config, constants = variant(name)
     expected = jax.eval_shape(face_functions(config, constants).features, constants.mean_face)
