@@ -201,7 +201,39 @@ class Fitter:
             found = functions.encode(params, jnp.asarray(cloud.points)[None], features, rows).mean[0]
             return jnp.concatenate([found, codes[identity + expression :]])
 
-        prior = _prior(trained, labels)
+        shown = np.eye(len(trained.expressions))[trained.expression] * trained.level[:, None]
+        codes = np.concatenate([trained.codes, shown[:, :labels]], axis=1)
+        cloud_encoder = encode if config.model.surface.anchors else None
+        sizes = (identity, expression, labels)
+        return cls.of_face(face, params, codes, sizes, mean_face, triangles, encode=cloud_encoder, looking=looking)
+
+    @classmethod
+    def of_face(
+        cls,
+        face: Callable[[Any, jax.Array], jax.Array],
+        params: Any,
+        codes: np.ndarray,
+        sizes: tuple[int, int, int],
+        mean_face: np.ndarray,
+        triangles: np.ndarray,
+        *,
+        encode: Encode | None = None,
+        looking: int = 2048,
+    ) -> "Fitter":
+        """The fitter of any function that makes faces.
+
+        Args:
+          face: (params, codes [codes]) -> vertices [vertices, 3], mm, differentiable.
+          params: its parameters, a pytree of arrays.
+          codes: [faces, codes], as which codes are distributed.
+          sizes: lengths of the identity, of the expression, and of the labels.
+          mean_face: [vertices, 3] mm, y up, looking along +z.
+          triangles: [triangles, 3].
+          encode: (params, cloud, codes) -> codes, by which to begin.
+          looking: most vertices of the model that look for the scan.
+        """
+        mean_face, triangles = np.asarray(mean_face, np.float32), np.asarray(triangles)
+        prior = _prior(codes)
         mean = jnp.asarray(prior.mean)
         basis = jax.jit(jax.jacfwd(partial(face, params)))(mean)
         fine, coarse = (template_of(mean_face, triangles, min(looking, most)) for most in (looking, 512))
@@ -216,12 +248,12 @@ class Fitter:
             "find": jax.jit(_find, static_argnames="count"),
             "compare": jax.jit(_compare, static_argnames="misfit"),
             "finish": jax.jit(
-                partial(_finish, face, encode if config.model.surface.anchors else None),
+                partial(_finish, face, encode),
                 static_argnames=("misfit", "steps"),
             ),
         }
         names = named_vertices(mean_face, triangles)
-        return cls(constants, face, encode, (identity, expression, labels), names, mean_face, compiled)
+        return cls(constants, face, encode, sizes, names, mean_face, compiled)
 
     def fit(
         self,
@@ -340,12 +372,9 @@ class Fitter:
         return
 
 
-def _prior(trained: TrainedFaces, labels: int) -> Prior:
-    """Of the codes of training faces and, for a model with labels, of these."""
-    codes = trained.codes.astype(np.float64)
-    if labels:
-        shown = np.eye(labels)[trained.expression] * trained.level[:, None]
-        codes = np.concatenate([codes, shown], axis=1)
+def _prior(codes: np.ndarray) -> Prior:
+    """The normal distribution of codes [faces, codes]."""
+    codes = codes.astype(np.float64)
     covariance = np.atleast_2d(np.cov(codes, rowvar=False)) if len(codes) > 1 else np.eye(codes.shape[1])
     # A few people do not span what people are.
     covariance = (

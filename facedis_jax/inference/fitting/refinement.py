@@ -30,7 +30,7 @@ class Template(NamedTuple):
       rings: [vertices, ring] triangles around each vertex.
       border: [vertices] 1 on the rim of the mesh and of its holes, 0 elsewhere.
       looking: [looking] vertices that look for the scan, spread evenly.
-      around: [looking, near] triangles in which what is nearest to each of these may lie.
+      around: [looking, near] vertices, those to which each of these is the nearest that looks, and their neighbours.
     """
 
     triangles: jax.Array | np.ndarray
@@ -54,12 +54,12 @@ def template_of(vertices: np.ndarray, triangles: np.ndarray, looking: int) -> Te
     used = np.unique(triangles)
     places = jnp.asarray(vertices[used], jnp.float32)
     chosen = used if looking >= len(used) else used[np.asarray(farthest_point_sample(places, looking))]
-    # Triangles by the looking vertices to which their corners are nearest.
     owner = np.full(count, 0)
     owner[used] = cKDTree(vertices[chosen]).query(vertices[used])[1]
-    pairs = np.unique(
-        np.stack([owner[triangles], np.arange(len(triangles))[:, None].repeat(3, 1)], -1).reshape(-1, 2), axis=0
-    )
+    pairs = np.stack([owner[used], used], 1)
+    if len(chosen) < len(used):
+        both = np.concatenate([edges, edges[:, ::-1]])
+        pairs = np.unique(np.concatenate([pairs, np.stack([owner[both[:, 0]], both[:, 1]], 1)]), axis=0)
     counts = np.bincount(pairs[:, 0], minlength=len(chosen))
     starts = np.cumsum(counts) - counts
     width = min(int(counts.max()), _MOST_AROUND)
@@ -178,7 +178,13 @@ def nearest_of(template: Template, vertices: jax.Array, scan: Surface, pose: Pos
     own = vertices[looking]
     near, found = nearest_both_ways(points, own)
     normals = vertex_normals(vertices, triangles, rings)
-    triangle, weights = closest_on_surface(points, vertices, triangles, around[near])
+    if around.shape[1] > 1:
+        candidates = around[near]
+        squares = sum(jnp.square(points[:, None, axis] - vertices[:, axis][candidates]) for axis in range(3))
+        near_vertex = jnp.take_along_axis(candidates, jnp.argmin(squares, 1)[:, None], axis=1)[:, 0]
+    else:
+        near_vertex = around[near, 0]
+    triangle, weights = closest_on_surface(points, vertices, triangles, rings[near_vertex])
     corners = triangles[triangle]
     reach = points[found] - own
     along = jnp.sum(reach * turned[found], 1)
