@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,14 @@ def read_mesh_bytes(path: str | Path) -> bytes:
     return read_bytes(Path(path), "a mesh file that can be read")
 
 
-def parse_mesh(path: str | Path, data: bytes) -> Mesh:
-    """As `read_mesh`, from the bytes of the file; `path` gives the format and is named in errors."""
+def parse_mesh(path: str | Path, data: bytes, *, faces_needed: bool = True) -> Mesh:
+    """As `read_mesh`, from the bytes of the file.
+
+    Args:
+      path: gives the format, and is named in errors.
+      data: what stands in the file.
+      faces_needed: refuse a PLY or OBJ file without faces; else its mesh has no triangles.
+    """
     path = Path(path)
     ending = mesh_ending(path)
     if ending is None:
@@ -103,12 +110,17 @@ def parse_mesh(path: str | Path, data: bytes) -> Mesh:
         raise InputError(path, f"a mesh file of at most {_LARGEST >> 20} MiB", f"{len(data) >> 20} MiB")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(path, "a mesh in ASCII or UTF-8", "text in UTF-16")
-    vertices, corners, lengths = _PARSERS[_ENDINGS[ending]](path, data)
+    parse = _PARSERS[_ENDINGS[ending]]
+    if parse is parse_ply and not faces_needed:
+        parse = partial(parse_ply, faces_needed=False)
+    vertices, corners, lengths = parse(path, data)
     if not len(vertices):
         raise InputError(path, "a mesh", "no vertices")
     if not np.isfinite(vertices).all():
         bad = int(np.flatnonzero(~np.isfinite(vertices).all(1))[0])
         raise InputError(path, "finite coordinates", f"{vertices[bad].tolist()} at vertex {bad}")
+    if not faces_needed and not len(lengths):
+        return Mesh(vertices.copy(), np.empty((0, 3), np.int32))
     # The parsers may return views of a buffer as large as the file; these are copies, so that it can be freed.
     sizes = {"num_vertices": len(vertices), "num_bytes": len(data)}
     corners, lengths = check_polygons(path, corners, lengths, **sizes)

@@ -49,10 +49,13 @@ class _Element:
         return self.count * sum(p.least_bytes for p in self.properties)
 
 
-def parse_ply(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def parse_ply(
+    path: Path, data: bytes, *, faces_needed: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [vertices, 3] (float64 where the file says double, else float32), corners, polygon lengths.
 
-    Triangles of strips, which some scanners' files have instead of faces, come after those of the faces.
+    Triangles of strips, which some scanners' files have instead of faces, come after those of the faces. A file without
+    either is refused where faces are needed, and has none where they are not.
     """
     elements, double, is_text, body = _header(path, data)
     # An ASCII body is a binary one in which every number is a double.
@@ -77,6 +80,8 @@ def parse_ply(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarr
             vertices[:, i] = vertex[axis]
     faces, strips = _lists(columns.get("face", {})), _lists(columns.get("tristrips", {}))
     if strips is None:
+        if faces is None and not faces_needed:
+            return vertices, np.empty(0, np.int32), np.empty(0, np.int32)
         if faces is None:
             is_scan = any(element.name == "range_grid" for element in elements)
             found = "a range_grid, which is no surface yet" if is_scan else "no list of vertex_indices"
