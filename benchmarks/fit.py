@@ -114,15 +114,19 @@ SCANS: dict[str, Callable[[np.random.Generator, np.ndarray, np.ndarray], Mesh]] 
 }
 
 
-def posed(rng: np.random.Generator, points: np.ndarray, unit: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Points turned at random and 500 mm away in a unit, and the function that brings faces in that place back to mm."""
+def posed(
+    rng: np.random.Generator, points: np.ndarray, unit: str
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Points turned at random and 500 mm away in a unit, and what brings faces in that place back to mm."""
     turn = trimesh.transformations.random_rotation_matrix(rng.random(3))[:3, :3]
     shift = rng.normal(size=3)
     shift *= 500 / np.linalg.norm(shift)
     return (points @ turn.T + shift) / UNITS[unit], lambda there: (there * UNITS[unit] - shift) @ turn
 
 
-def fitted(model: TrainedFaceModel, truth: Truth, row: str, seed: int) -> Iterator[tuple[FaceFit | str, float, np.ndarray]]:
+def fitted(
+    model: TrainedFaceModel, truth: Truth, row: str, seed: int
+) -> Iterator[tuple[FaceFit | str, float, np.ndarray]]:
     """Of each face's scan the fit or why it was refused, the seconds, and the distance of each vertex to the truth."""
     for i, face in enumerate(truth.clean.astype(np.float64)):
         rng = np.random.default_rng([seed, i])
@@ -145,7 +149,7 @@ def fit_rows(model: TrainedFaceModel, truth: Truth, config: FitTrial) -> Iterato
     own = np.linalg.norm(np.asarray(model.decode(codes).full) - truth.clean, axis=-1).mean()
     yield "reconstruction of the registered", {"vertex_mm": float(own), "ratio": 1.0}
     for row in (row for row in SCANS if row in config.rows):
-        errors, found, flagged, seconds, coverage = [], 0, 0, [], []
+        errors, found, flagged, seconds = [], 0, 0, []
         for fit, time_taken, distances in fitted(model, truth, row, config.seed):
             is_found = distances.mean() < 5
             found += is_found
@@ -158,14 +162,17 @@ def fit_rows(model: TrainedFaceModel, truth: Truth, config: FitTrial) -> Iterato
             seconds.append(time_taken)
         mean = float(np.mean(errors)) if errors else float("nan")
         count = len(truth.clean)
-        yield row, {
-            "vertex_mm": mean,
-            "ratio": mean / float(own),
-            "found": found,
-            "not_found_flagged": flagged,
-            "of": count,
-            "median_seconds": float(np.median(seconds)),
-        }
+        yield (
+            row,
+            {
+                "vertex_mm": mean,
+                "ratio": mean / float(own),
+                "found": found,
+                "not_found_flagged": flagged,
+                "of": count,
+                "median_seconds": float(np.median(seconds)),
+            },
+        )
 
 
 def linear_fitter(model: TrainedFaceModel, faces: np.ndarray) -> Fitter:
@@ -206,13 +213,16 @@ def other_rows(model: TrainedFaceModel, config: FitTrial) -> Iterator[tuple[str,
                 bad += name == "model"
                 print(f"   other, {name}: {error}")
     medians = {name: float(np.median(values)) for name, values in distances.items()}
-    yield "other face model", {
-        "scan_to_face_mm": medians["model"],
-        "linear_mm": medians["linear"],
-        "ratio": medians["model"] / medians["linear"],
-        "bad": bad,
-        "of": config.number,
-    }
+    yield (
+        "other face model",
+        {
+            "scan_to_face_mm": medians["model"],
+            "linear_mm": medians["linear"],
+            "ratio": medians["model"] / medians["linear"],
+            "bad": bad,
+            "of": config.number,
+        },
+    )
 
 
 def time_rows(model: TrainedFaceModel, truth: Truth, config: FitTrial) -> Iterator[tuple[str, dict[str, float]]]:
@@ -246,7 +256,9 @@ def _main() -> int:
             rows[name] = row
             print(f"{name:<34}" + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
     if config.json:
-        write_json(config.json, {"model": str(config.model), "people": config.people, "seed": config.seed, "rows": rows})
+        write_json(
+            config.json, {"model": str(config.model), "people": config.people, "seed": config.seed, "rows": rows}
+        )
     return 0
 
 

@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: Mapping[str, str] = {
     "cache": "list prepared copies of data sets, and remove those that are of no use",
     "edit": "edit faces with a trained model: neutral, other expressions, in-betweens, new faces",
+    "fit": "fit a model's face to a scan of any mesh, in any pose and unit",
     "models": "list the models that come with the package and those of runs, or show one's card",
     "rig": "a face with a morph target for each expression, for Blender and others",
     "view": "a model on a page of this machine: sliders, expressions, loaded scans",

@@ -49,9 +49,7 @@ class _Element:
         return self.count * sum(p.least_bytes for p in self.properties)
 
 
-def parse_ply(
-    path: Path, data: bytes, *, faces_needed: bool = True
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def parse_ply(path: Path, data: bytes, *, faces_needed: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [vertices, 3] (float64 where the file says double, else float32), corners, polygon lengths.
 
     Triangles of strips, which some scanners' files have instead of faces, come after those of the faces. A file without

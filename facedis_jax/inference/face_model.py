@@ -15,6 +15,7 @@ from facedis_jax.formats.settings import as_json, from_json, from_json_in_part
 from facedis_jax.inference.face_codes import Array, Code, FaceCodes, FaceParams
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.fitting.fit import FaceFit, FitConfig, Fitter, Unit
+from facedis_jax.inference.fitting.landmarks import read_landmarks
 from facedis_jax.inference.fitting.scans import Scan
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.sequences import (
@@ -176,6 +177,7 @@ class TrainedFaceModel:
         config: FitConfig = _FIT,
         key: jax.Array | None = None,
         where: object = "points",
+        landmarks_where: object = "landmarks",
     ) -> FaceFit:
         """The face of a scan: of a mesh of any topology or of bare points, in any pose and place.
 
@@ -187,13 +189,17 @@ class TrainedFaceModel:
             numbers of the model's vertices, for scans in which the face is not found without them.
           config: how it is fitted.
           key: of the samples of the posterior, where there are some.
-          where: what errors call the scan.
+          where, landmarks_where: what errors call the scan and the landmarks.
 
         Raises:
           InputError: for points that are no surface with a face, a unit in which they would not be one, two faces, or
             landmarks that cannot be used.
         """
-        return self.fitter.fit(Scan.of(points, triangles, where), unit, landmarks, config, key)
+        scan = Scan.of(points, triangles, where)
+        places = None
+        if landmarks is not None:
+            places = read_landmarks(landmarks, self.fitter.landmarks, len(self.fitter.mean_face), landmarks_where)
+        return self.fitter.fit(scan, unit, places, config, key)
 
     @property
     def landmark_names(self) -> tuple[str, ...]:

@@ -228,6 +228,12 @@ def lists() -> Seeds:
     return [*texts, ("list_eval_partition.txt", names.encode()), *own]
 
 
+def scans() -> Seeds:
+    """Points in as little text as possible, empty lines, a long one, and words that are no numbers."""
+    pieces = (b"0 1 2\n", b"0,1,2\r", b"\n", b"\r", b"#\n", b"1 ", b"1", b"x y z\n", b"0 1 2 3 4 5 6 7 8 9\n")
+    return [("a.xyz", b"0 1 2\n" + _full(piece)) for piece in pieces]
+
+
 def vertex_lists() -> Seeds:
     """Short numbers, long ones and none."""
     return [("landmarks.txt", _full(piece)) for piece in (b"1 ", b"1", b"300 ", b"\n", "\U0001f600".encode())]

@@ -38,6 +38,12 @@ def _mesh(folder: Path, name: str) -> None:
     read_mesh(folder / name)
 
 
+def _scan(folder: Path, name: str) -> None:
+    from facedis_jax.formats.scans import read_scan
+
+    read_scan(folder / name)
+
+
 def _face_model(folder: Path, name: str) -> None:
     from facedis_jax.data.synthetic.face_model import load_face_model
 
@@ -166,6 +172,7 @@ READERS = {
         Reader("ply", seeds.plys, _mesh, dense=dense.plys),
         Reader("obj", seeds.objs, _mesh, dense=dense.objs),
         Reader("wrl", seeds.wrls, _mesh, dense=dense.wrls),
+        Reader("scan", seeds.scans, _scan, dense=dense.scans),
         Reader("face_model", seeds.face_models, _face_model, mutate_zip, dense.face_models, _ARCHIVES),
         Reader("weights", seeds.weights, _weights, mutate_zip, dense.weights, _ARCHIVES),
         Reader("model", seeds.models, _model, mutate_tensors, dense.models, _MODELS),

@@ -196,6 +196,26 @@ def lists(folder: Path) -> Seeds:
     return [(name, text.encode()) for name, text in texts.items()]
 
 
+def scans(folder: Path) -> Seeds:
+    """Points without faces: PLY, OBJ, text with and without a first line, arrays of either order."""
+    del folder
+    rows = "".join(f"{x:g} {y:g} {z:g}\n" for x, y, z in _VERTICES).encode()
+    arrays = []
+    for array in (_VERTICES, np.asfortranarray(_VERTICES), np.arange(20, dtype=">i2").reshape(5, 4)):
+        stream = io.BytesIO()
+        np.save(stream, array)
+        arrays.append(("a.npy", stream.getvalue()))
+    return [
+        ("a.ply", ply_file("ascii", rows, b"", (5, 0))),
+        ("a.obj", b"v 0 0 0\nv 1.5 0 0\nv 0 2 0 1 1 1\n"),
+        ("a.xyz", rows),
+        ("a.pts", b"5\n" + rows),
+        ("a.csv", b"x,y,z,red\r\n0,1,2,255\r\n1,2,3,255\r\n"),
+        ("a.txt", b"\xef\xbb\xbf# made up\n// so\n1;2;3;0;0;1\n\n4;5;6;0;0;1\n"),
+        *arrays,
+    ]
+
+
 def vertex_lists(folder: Path) -> Seeds:
     """The steady vertices of BU-3DFE's registration."""
     return [("landmarks.txt", b"3 14 15\n92 6\r\n")]

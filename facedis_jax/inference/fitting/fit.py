@@ -1,8 +1,8 @@
 """Faces of scans of any mesh: found, fitted, and measured against the scan."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -12,10 +12,18 @@ from scipy.spatial import cKDTree
 
 from facedis_jax.errors import check_least
 from facedis_jax.formats.meshes import UNITS
-from facedis_jax.geometry import farthest_point_sample, rigid_registration, rotation_matrix, vertex_normals
+from facedis_jax.geometry import (
+    farthest_point_sample,
+    nearest_both_ways,
+    rigid_registration,
+    rotation_matrix,
+    vertex_normals,
+)
 from facedis_jax.inference.face_codes import Code, FaceCodes, FaceParams
-from facedis_jax.inference.fitting.landmarks import named_vertices, read_landmarks
+from facedis_jax.inference.fitting.detail import detailed
+from facedis_jax.inference.fitting.landmarks import named_vertices
 from facedis_jax.inference.fitting.placement import Placed, Pose, Table, find_places, table_of
+from facedis_jax.inference.fitting.posterior import sample_posterior, vertex_moments
 from facedis_jax.inference.fitting.refinement import (
     Agreement,
     Estimate,
@@ -24,6 +32,8 @@ from facedis_jax.inference.fitting.refinement import (
     Surface,
     Template,
     agreement,
+    misfit_mm,
+    pairs_of,
     refine,
     template_of,
 )
@@ -40,9 +50,13 @@ _TABLE_POINTS = 128
 _AROUND = 30.0
 # mm from the face within which a point of the scan counts as face.
 _INSIDE = 8.0
-# Places of one scan whose middles are so far apart, in mm, are of two faces.
-_APART = 100.0
-_ENCODED = 1024
+# Of correlations between the relief of face and scan: below it, a scan is a lump and no face.
+_LEAST_RELIEF = 0.6
+# How often as many places are looked at, where none is beyond doubt.
+_TRIES = 8
+# Points that the encoder is given, and mm from the mean face within which they lie.
+_ENCODED, _ENCODED_MM = 1024, 15.0
+_DETAIL_POINTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -51,11 +65,12 @@ class FitConfig:
 
     Attributes:
       coarse_points, points: drawn from the scan to find the face, and to fit it.
-      places: where the face may lie that are looked at with the model's shapes.
+      places: where the face may lie that are looked at with the model's shapes at a time, until one is beyond doubt.
       looking: most vertices of the model that look for the scan.
       steps: of Gauss-Newton at the end.
       misfit: how far the scan may lie from the model.
       posterior_samples: of the codes, for the standard deviation of each vertex; 0 for none.
+      detail: also move the fitted face onto the scan, as far as its codes cannot.
       seed: of the points that are drawn.
 
     Raises:
@@ -64,11 +79,12 @@ class FitConfig:
 
     coarse_points: int = 1024
     points: int = 3072
-    places: int = 8
+    places: int = 4
     looking: int = 2048
     steps: int = 8
     misfit: Misfit = field(default_factory=Misfit)
     posterior_samples: int = 0
+    detail: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -128,6 +144,9 @@ class FaceFit:
       inside: [points] which points of the scan count as face.
       is_bad: whether the fit is not to be trusted, for a `reason` in one line, empty where it is good.
       is_inside_out: whether the scan's triangles face inwards.
+      relief: correlation between the relief of the face and that of the scan, 1 at best.
+      vertex_mm: [vertices] how far each vertex lies from the scan; infinite where the scan has a hole.
+      detail: [vertices, 3] the face with what its codes cannot hold, where it was asked for.
       std_mm: [vertices] standard deviation along each axis, where samples of the posterior were asked for.
     """
 
@@ -139,7 +158,10 @@ class FaceFit:
     inside: np.ndarray
     is_bad: bool
     reason: str
-    is_inside_out: bool = False
+    is_inside_out: bool
+    relief: float
+    vertex_mm: np.ndarray
+    detail: np.ndarray | None = None
     std_mm: np.ndarray | None = None
 
 
@@ -153,6 +175,22 @@ class _Constants(NamedTuple):
     coarse: Template
     fine: Template
     table: Table
+
+
+class Fitted(NamedTuple):
+    """What compiled functions give of a scan.
+
+    Attributes:
+      estimate: codes and pose.
+      vertices: [vertices, 3] mm, in the model's place.
+      agreed: how well both agree.
+      covariance: [6 + codes, 6 + codes] of turn, shift and codes.
+    """
+
+    estimate: Estimate
+    vertices: jax.Array
+    agreed: Agreement
+    covariance: jax.Array
 
 
 Encode: TypeAlias = Callable[[FaceParams, Cloud, jax.Array], jax.Array]
@@ -246,10 +284,11 @@ class Fitter:
         constants = _Constants(params, face(params, mean), basis, prior, coarse, fine, table)
         compiled = {
             "find": jax.jit(_find, static_argnames="count"),
-            "compare": jax.jit(_compare, static_argnames="misfit"),
+            "compare": jax.jit(_compare),
+            "sample": jax.jit(partial(_sample, face), static_argnames="count"),
             "finish": jax.jit(
                 partial(_finish, face, encode),
-                static_argnames=("misfit", "steps"),
+                static_argnames="steps",
             ),
         }
         names = named_vertices(mean_face, triangles)
@@ -259,19 +298,17 @@ class Fitter:
         self,
         scan: Scan,
         unit: str | None,
-        landmarks: Mapping[str, Sequence[float]] | None,
+        places: tuple[np.ndarray, np.ndarray] | None,
         config: FitConfig,
         key: jax.Array | None,
     ) -> FaceFit:
-        """See `TrainedFaceModel.fit`."""
+        """See `TrainedFaceModel.fit`; `places` are landmarks as `read_landmarks` gives them."""
         units = scan.units(unit)
-        places = None
-        if landmarks is not None:
-            places = read_landmarks(landmarks, self.landmarks, len(self.mean_face))
+        if places is not None:
             units = [self._unit_of(places, units)]
         tried = []
         for each in units:
-            found = self._fit_in(scan, each, places, config)
+            found = self._fit_in(scan, each, places, config, key)
             tried.append(found)
             if not found.is_bad:
                 break
@@ -281,61 +318,83 @@ class Fitter:
         self._refuse(scan, best, unit is None and len(units) > 1)
         return best
 
+    @cached_property
+    def _nearest_looking(self) -> np.ndarray:
+        """[vertices] which of the looking vertices is nearest."""
+        return cKDTree(self.mean_face[self.constants.fine.looking]).query(self.mean_face)[1]
+
     def _unit_of(self, places: tuple[np.ndarray, np.ndarray], units: Sequence[str]) -> str:
         own, given = (np.linalg.norm(x - x.mean(0)) for x in (self.mean_face[places[0]], places[1]))
         return min(units, key=lambda unit: abs(np.log(given * UNITS[unit] / own)))
 
     def _fit_in(
-        self, scan: Scan, unit: str, places: tuple[np.ndarray, np.ndarray] | None, config: FitConfig
+        self,
+        scan: Scan,
+        unit: str,
+        places: tuple[np.ndarray, np.ndarray] | None,
+        config: FitConfig,
+        key: jax.Array | None,
     ) -> FaceFit:
         scale = UNITS[unit]
         drawn = draw_samples(scan, scale, config.coarse_points, seed=config.seed)
         centre = drawn.points.mean(0, dtype=np.float64)
         if places is not None:
             centre = places[1].mean(0) * scale
-            start = _poses_at(self.mean_face[places[0]], places[1] * scale - centre, config.places)
             near = float(np.linalg.norm(np.ptp(self.mean_face, axis=0))) / 2 + _AROUND
             drawn = draw_samples(scan, scale, config.coarse_points, centre=centre, radius=near, seed=config.seed)
-            surface = _surface(drawn, centre)
+            starts = _poses_at(self.mean_face[places[0]], places[1] * scale - centre, config.places)
+            estimates, agreements = self._compare(_surface(drawn, centre), starts, config)
         else:
-            surface = _surface(drawn, centre)
-            start = self.compiled["find"](
-                self.constants.table, surface.points, surface.normals, count=config.places
-            ).pose
-        estimates, agreements = self.compiled["compare"](self.constants, surface, start, misfit=config.misfit)
-        estimates, agreements = jax.device_get((estimates, agreements))
+            estimates, agreements = self._search(_surface(drawn, centre), config)
         best = int(np.argmax(agreements.score))
-        second = self._second_face(estimates, agreements, best) if places is None else False
+        second = places is None and self._is_second_face(estimates, agreements, best)
         estimate = jax.tree.map(lambda x: x[best], estimates)
         face = np.asarray(estimate.pose.to_scan(self.constants.mean))
         middle = (face.min(0) + face.max(0)) / 2
         radius = float(np.linalg.norm(face - middle, axis=1).max()) + _AROUND
-        drawn = draw_samples(scan, scale, config.points, centre=centre + middle, radius=radius, seed=config.seed)
-        surface = _surface(drawn, centre)
-        result = self.compiled["finish"](self.constants, surface, estimate, misfit=config.misfit, steps=config.steps)
-        estimate, vertices, agreed = jax.device_get(result)
-        return self._result(scan, unit, centre, estimate, vertices, agreed, second)
+        ball = {"centre": centre + middle, "radius": radius, "seed": config.seed}
+        surface = _surface(draw_samples(scan, scale, config.points, **ball), centre)
+        result = self.compiled["finish"](self.constants, surface, estimate, config.misfit, steps=config.steps)
+        found = self._result(scan, unit, centre, jax.device_get(result), second)
+        if config.posterior_samples:
+            key = jax.random.key(config.seed) if key is None else key
+            variance = self.compiled["sample"](
+                self.constants, surface, result, key, config.misfit, count=config.posterior_samples
+            )
+            found = replace(found, std_mm=np.sqrt(np.asarray(variance, np.float64)))
+        if config.detail and not found.is_bad:
+            dense = draw_samples(scan, scale, _DETAIL_POINTS, **ball)
+            moved = detailed(found.vertices * scale, np.asarray(self.constants.fine.triangles), dense)
+            found = replace(found, detail=moved / scale)
+        return found
 
-    def _second_face(self, estimates: Estimate, agreements: Agreement, best: int) -> bool:
-        """Whether another place, apart from the best, holds as good a face."""
-        centre = np.asarray(
-            estimates.pose.to_scan(jnp.broadcast_to(self.constants.mean.mean(0), (len(agreements.score), 1, 3)))
-        )[:, 0]
-        apart = np.linalg.norm(centre - centre[best], axis=1) > _APART
-        distance = np.array([_median(x) for x in agreements.face_to_scan])
+    def _compare(self, surface: Surface, starts: Pose, config: FitConfig) -> tuple[Estimate, Agreement]:
+        return jax.device_get(self.compiled["compare"](self.constants, surface, starts, config.misfit))
+
+    def _search(self, surface: Surface, config: FitConfig) -> tuple[Estimate, Agreement]:
+        """Estimates from the places where a face may lie, of more and more places until one is beyond doubt."""
+        find = self.compiled["find"]
+        starts = find(self.constants.table, surface.points, surface.normals, count=_TRIES * config.places).pose
+        tried: list[tuple[Estimate, Agreement]] = []
+        for first in range(0, _TRIES * config.places, config.places):
+            some = jax.tree.map(lambda x: x[first : first + config.places], starts)  # noqa: B023
+            tried.append(self._compare(surface, some, config))
+            best = int(np.argmax(tried[-1][1].score))
+            if _is_clear(jax.tree.map(lambda x: x[best], tried[-1][1])):  # noqa: B023
+                break
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *tried)
+
+    def _is_second_face(self, estimates: Estimate, agreements: Agreement, best: int) -> bool:
+        """Whether another place, on other points of the scan than the best, holds as good a face."""
+        near = agreements.scan_to_face < _INSIDE
+        shared = (near & near[best]).sum(1) / np.maximum(np.minimum(near.sum(1), near[best].sum()), 1)
+        distance = np.array([_median(np.asarray(x)) for x in agreements.face_to_scan])
         as_good = (agreements.covered > 0.8 * agreements.covered[best]) & (distance < 1.5 * distance[best] + 0.2)
-        return bool((apart & as_good).any())
+        is_face = agreements.relief > _LEAST_RELIEF
+        return bool((as_good & is_face & (shared < 0.3)).any())
 
-    def _result(
-        self,
-        scan: Scan,
-        unit: str,
-        centre: np.ndarray,
-        estimate: Estimate,
-        vertices: np.ndarray,
-        agreed: Agreement,
-        second: bool,
-    ) -> FaceFit:
+    def _result(self, scan: Scan, unit: str, centre: np.ndarray, fitted: Fitted, second: bool) -> FaceFit:
+        estimate, agreed = fitted.estimate, fitted.agreed
         identity, expression, labels = self.sizes
         codes = np.asarray(estimate.codes)
         pose = Placement(
@@ -343,7 +402,7 @@ class Fitter:
             np.asarray(estimate.pose.translation, np.float64) + centre,
             UNITS[unit],
         )
-        face = np.asarray(vertices, np.float64)
+        face = np.asarray(fitted.vertices, np.float64)
         near, found = cKDTree(face).query(pose.to_model(scan.points), distance_upper_bound=_INSIDE)
         inside = np.isfinite(near)
         inside[inside] = (np.asarray(self.constants.fine.border)[found[inside]] < 1) | (near[inside] < 2)
@@ -353,7 +412,7 @@ class Fitter:
             _median(of_scan), _median(of_face), _trimmed(of_scan), _trimmed(of_face), float(agreed.covered)
         )
         reason = _fault(distances, agreed, second)
-        std = np.ones_like(codes)
+        std = np.sqrt(np.maximum(np.diag(fitted.covariance)[6:], 0))
         parts = np.split(codes, [identity, identity + expression])
         deviations = np.split(std, [identity, identity + expression])
         return FaceFit(
@@ -366,6 +425,8 @@ class Fitter:
             is_bad=bool(reason),
             reason=reason,
             is_inside_out=scan.triangles is not None and bool(agreed.same_side < -0.5),
+            relief=float(agreed.relief),
+            vertex_mm=np.asarray(agreed.face_to_scan)[self._nearest_looking],
         )
 
     def _refuse(self, scan: Scan, fit: FaceFit, guessed: bool) -> None:
@@ -403,10 +464,11 @@ def _find(face: Table, points: jax.Array, normals: jax.Array, *, count: int) -> 
     return find_places(face, table_of(points, normals), count)
 
 
-_COMPARE_SCALES = (12.0, 10.0, 8.0, 7.0, 6.0, 5.0, 5.0, 5.0)
+# Of the robust weights, mm, while places are compared, and at last.
+_COMPARE_SCALES, _LAST_SCALE = (12.0, 10.0, 8.0, 7.0, 6.0, 5.0, 5.0, 5.0), 3.0
 
 
-def _compare(constants: _Constants, surface: Surface, starts: Pose, *, misfit: Misfit) -> tuple[Estimate, Agreement]:
+def _compare(constants: _Constants, surface: Surface, starts: Pose, misfit: Misfit) -> tuple[Estimate, Agreement]:
     """Where a linear model leads from several poses, and how well each agrees with the scan."""
     mean, basis, prior = constants.mean, constants.basis, constants.prior
 
@@ -415,7 +477,7 @@ def _compare(constants: _Constants, surface: Surface, starts: Pose, *, misfit: M
 
     def one(pose: Pose) -> tuple[Estimate, Agreement]:
         start = Estimate(jnp.asarray(prior.mean), pose)
-        found = refine(face, constants.coarse, prior, surface, start, misfit, _COMPARE_SCALES)
+        found, _ = refine(face, constants.coarse, prior, surface, start, misfit, _COMPARE_SCALES)
         return found, agreement(face, constants.coarse, prior, surface, found)
 
     return jax.lax.map(one, starts)
@@ -427,22 +489,46 @@ def _finish(
     constants: _Constants,
     surface: Surface,
     estimate: Estimate,
-    *,
     misfit: Misfit,
+    *,
     steps: int,
-) -> tuple[Estimate, jax.Array, Agreement]:
+) -> Fitted:
     face = partial(face_of, constants.params)
     prior, template = constants.prior, constants.fine
     if encode is not None:
-        before = agreement(face, template, prior, surface, estimate)
-        points = estimate.pose.to_model(jnp.asarray(surface.points))
-        cloud = Cloud(points[:_ENCODED], (before.scan_to_face[:_ENCODED] < _INSIDE).astype(points.dtype))
+        points = estimate.pose.to_model(jnp.asarray(surface.points[:_ENCODED]))
+        near = nearest_both_ways(points, constants.mean[jnp.asarray(template.looking)])[0]
+        gap = jnp.linalg.norm(points - constants.mean[jnp.asarray(template.looking)][near], axis=1)
+        cloud = Cloud(points, (gap < _ENCODED_MM).astype(points.dtype))
         seen = estimate._replace(codes=encode(constants.params, cloud, estimate.codes))
-        is_better = agreement(face, template, prior, surface, seen).score > before.score
-        estimate = jax.tree.map(lambda one, other: jnp.where(is_better, one, other), seen, estimate)
-    scales = np.concatenate([np.geomspace(5.0, 3.0, steps // 2), np.full(steps - steps // 2, 3.0)])
-    estimate = refine(face, template, prior, surface, estimate, misfit, scales)
-    return estimate, face(estimate.codes), agreement(face, template, prior, surface, estimate)
+        both = jax.tree.map(lambda *parts: jnp.stack(parts), estimate, seen)
+        better = jax.lax.map(lambda one: agreement(face, template, prior, surface, one).score, both).argmax()
+        estimate = jax.tree.map(lambda x: x[better], both)
+    last = np.full(steps - steps // 2, _LAST_SCALE)
+    scales = np.concatenate([np.geomspace(5.0, _LAST_SCALE, steps // 2), last])
+    estimate, covariance = refine(face, template, prior, surface, estimate, misfit, scales)
+    agreed = agreement(face, template, prior, surface, estimate)
+    return Fitted(estimate, face(estimate.codes), agreed, covariance)
+
+
+def _sample(
+    face_of: Callable[[FaceParams, jax.Array], jax.Array],
+    constants: _Constants,
+    surface: Surface,
+    fitted: Fitted,
+    key: jax.Array,
+    misfit: Misfit,
+    *,
+    count: int,
+) -> jax.Array:
+    """Variance [vertices] along each axis of the face given the scan, mm^2."""
+    face = partial(face_of, constants.params)
+    prior, template = constants.prior, constants.fine
+    scale = jnp.float32(_LAST_SCALE)
+    pairs = pairs_of(template, fitted.vertices, surface, fitted.estimate.pose, scale, misfit)
+    deviation = misfit_mm(pairs, misfit)
+    samples = sample_posterior(key, face, template, prior, pairs, deviation, fitted.estimate, fitted.covariance, count)
+    return vertex_moments(face, fitted.estimate, samples)[1] + (misfit.off_model * deviation) ** 2
 
 
 def _median(values: np.ndarray) -> float:
@@ -455,12 +541,21 @@ def _trimmed(values: np.ndarray) -> float:
     return float(kept.mean()) if len(values) else float("inf")
 
 
+def _is_clear(agreed: Agreement) -> bool:
+    """Whether an estimate is a face beyond doubt, so that no other place need be looked at."""
+    scan = np.asarray(agreed.scan_to_face)[agreed.scan_to_face < _INSIDE]
+    far = max(_median(scan), _median(np.asarray(agreed.face_to_scan)))
+    return bool(far < 1.2 and agreed.relief > 0.8 and agreed.covered > 0.3)
+
+
 def _fault(distances: Distances, agreed: Agreement, second: bool) -> str:
     """What is wrong with a fit; nothing where all is well."""
     if distances.covered < 0.35:
         return f"the scan covers {distances.covered:.0%} of the face"
     if max(distances.scan_to_face, distances.face_to_scan) > 2.5:
         return f"scan and face lie {max(distances.scan_to_face, distances.face_to_scan):.1f} mm apart"
+    if agreed.relief < _LEAST_RELIEF:
+        return f"a surface without the relief of a face (correlation {agreed.relief:.2f})"
     if agreed.unlikely > 6:
         return "a face unlike those that the model was trained on"
     if second:

@@ -12,7 +12,8 @@ from facedis_jax.geometry import farthest_point_sample, k_nearest, nearest_both_
 _PRECISE = jax.lax.Precision.HIGHEST
 # Cells of a table along each axis, and mm around the points that it covers.
 _CELLS, _MARGIN = 32, 40.0
-_ROTATIONS, _SEEDS, _ROLLS, _PATCH = 72, 40, 8, 96
+# Together a multiple of those that are registered at a time, or the rest would be compiled apart.
+_ROTATIONS, _SEEDS, _ROLLS, _PATCH = 64, 40, 8, 96
 # Of the weights, mm: from how far points pull, in each step of all starts, and of the best of these.
 _FIRST_SCALES, _LAST_SCALES = (40.0, 35.0, 30.0, 25.0, 20.0), (16.0, 13.0, 10.0, 8.0, 7.0, 6.0, 6.0)
 _SCALE = 6.0

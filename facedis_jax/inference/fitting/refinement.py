@@ -1,7 +1,6 @@
 """Codes and pose of a face that is about in its place: Gauss-Newton on robust distances between both surfaces."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -105,19 +104,21 @@ class Estimate(NamedTuple):
     pose: Pose
 
 
-@dataclass(frozen=True)
-class Misfit:
+class Misfit(NamedTuple):
     """How far a scan may lie from the model.
 
     Attributes:
       least_mm, most_mm: bounds of the standard deviation of distances along normals, which is estimated.
       independent: as how many independent measurements a whole face counts: a model's misfit goes on along the surface,
         so that it is far fewer than there are points.
+      off_model: standard deviation of true vertices about those of the model, along each axis, in deviations of the
+        distances along normals.
     """
 
     least_mm: float = 0.3
     most_mm: float = 3.0
     independent: float = 400.0
+    off_model: float = 1.0
 
 
 class Pairs(NamedTuple):
@@ -260,48 +261,69 @@ def misfit_mm(pairs: Pairs, misfit: Misfit) -> jax.Array:
 
 def refine(
     face: Face, template: Template, prior: Prior, scan: Surface, start: Estimate, misfit: Misfit, scales: Any
-) -> Estimate:
-    """Where Gauss-Newton leads from a start.
+) -> tuple[Estimate, jax.Array]:
+    """Where Gauss-Newton leads from a start, and the covariance of that.
+
+    The covariance [6 + codes, 6 + codes], of a turn in radians, a shift in mm and the codes, is that of the normal
+    distribution about the last estimate but one: the inverse of the last step's matrix.
 
     Args:
       face: codes [codes] -> vertices [vertices, 3], mm.
       scan: in its place.
       scales: [steps] of the robust weights, mm, one for each step.
     """
-    codes_count = len(start.codes)
 
-    def step(estimate: Estimate, scale: jax.Array) -> tuple[Estimate, None]:
+    def step(carry: tuple[Estimate, jax.Array], scale: jax.Array) -> tuple[tuple[Estimate, jax.Array], None]:
+        estimate, _ = carry
         codes, pose = estimate
-        vertices, basis = face(codes), jax.jacfwd(face)(codes)
+        vertices = face(codes)
         pairs = pairs_of(template, vertices, scan, pose, scale, misfit)
-        corners = jnp.asarray(template.triangles)[pairs.triangle]
-        moved = jnp.einsum("rk,rkxc->rxc", pairs.weights, basis[corners])
-        place = jnp.sum(pairs.weights[..., None] * vertices[corners], 1)
-        # normal . (point + turn x (point - pivot) + shift - place - moved codes) -> 0
-        pivot = vertices.mean(0)
-        columns = [
-            jnp.cross(pairs.points - pivot, pairs.normals),
-            pairs.normals,
-            -jnp.einsum("rx,rxc->rc", pairs.normals, moved),
-        ]
-        rows = jnp.concatenate(columns, axis=1)
-        gap = jnp.sum(pairs.normals * (pairs.points - place), 1)
-        weights = pairs.counted / misfit_mm(pairs, misfit) ** 2
-        matrix = jnp.matmul(rows.T * weights, rows, precision=_PRECISE)
-        right = -jnp.matmul(rows.T, weights * gap, precision=_PRECISE)
-        precision = jnp.asarray(prior.precision)
-        matrix = matrix.at[6:, 6:].add(precision)
-        right = right.at[6:].add(-jnp.matmul(precision, codes - prior.mean, precision=_PRECISE))
-        damping = 1e-4 * jnp.diag(matrix) + jnp.concatenate(
-            [jnp.full(3, 1.0), jnp.full(3, 1e-3), jnp.zeros(codes_count)]
-        )
-        move = jax.scipy.linalg.solve(matrix + jnp.diag(damping), right, assume_a="pos")
-        return Estimate(codes + move[6:], _moved(pose, move[:3], move[3:6], pivot)), None
+        matrix, right = normal_equations(face, template, prior, pairs, codes, misfit_mm(pairs, misfit))
+        weak = jnp.concatenate([jnp.array(WEAK_PULLS), jnp.zeros(len(codes))])
+        matrix = matrix + jnp.diag(1e-4 * jnp.diag(matrix) + weak)
+        move = jax.scipy.linalg.solve(matrix, right, assume_a="pos")
+        moved = Estimate(codes + move[6:], moved_pose(pose, move[:3], move[3:6], vertices.mean(0)))
+        return (moved, matrix), None
 
-    return jax.lax.scan(step, start, jnp.asarray(scales, jnp.float32))[0]
+    none = jnp.eye(6 + len(start.codes))
+    (estimate, matrix), _ = jax.lax.scan(step, (start, none), jnp.asarray(scales, jnp.float32))
+    covariance = jnp.linalg.inv(matrix)
+    return estimate, (covariance + covariance.T) / 2
 
 
-def _moved(pose: Pose, turn: jax.Array, shift: jax.Array, pivot: jax.Array) -> Pose:
+WEAK_PULLS = (1.0, 1.0, 1.0, 1e-3, 1e-3, 1e-3)
+"""Precisions of the pose's turn in radians and of its shift in mm, where nothing is seen that would hold it."""
+
+
+def normal_equations(
+    face: Face, template: Template, prior: Prior, pairs: Pairs, codes: jax.Array, deviation: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The matrix [6 + codes, 6 + codes] and right side of a step from codes, of a turn, a shift and codes.
+
+    Args:
+      deviation: of the distances along normals, mm.
+    """
+    vertices, basis = face(codes), jax.jacfwd(face)(codes)
+    corners = jnp.asarray(template.triangles)[pairs.triangle]
+    moved = jnp.einsum("rk,rkxc->rxc", pairs.weights, basis[corners])
+    place = jnp.sum(pairs.weights[..., None] * vertices[corners], 1)
+    # normal . (point + turn x (point - pivot) + shift - place - moved codes) -> 0
+    columns = [
+        jnp.cross(pairs.points - vertices.mean(0), pairs.normals),
+        pairs.normals,
+        -jnp.einsum("rx,rxc->rc", pairs.normals, moved),
+    ]
+    rows = jnp.concatenate(columns, axis=1)
+    gap = jnp.sum(pairs.normals * (pairs.points - place), 1)
+    weights = pairs.counted / deviation**2
+    matrix = jnp.matmul(rows.T * weights, rows, precision=_PRECISE)
+    right = -jnp.matmul(rows.T, weights * gap, precision=_PRECISE)
+    precision = jnp.asarray(prior.precision)
+    pull = jnp.matmul(precision, codes - prior.mean, precision=_PRECISE)
+    return matrix.at[6:, 6:].add(precision), right.at[6:].add(-pull)
+
+
+def moved_pose(pose: Pose, turn: jax.Array, shift: jax.Array, pivot: jax.Array) -> Pose:
     """The pose after which points of the scan, in the model's place, are turned about a pivot and shifted."""
     matrix = rotation_matrix(turn)
     # x' = matrix (x - pivot) + pivot + shift, and x = rotation.T (p - translation).
@@ -318,6 +340,8 @@ class Agreement(NamedTuple):
       face_to_scan: [looking] distances along the scan's normals, of the vertices that look for it; infinite beyond it.
       scan_to_face: [points] distances; infinite beyond the face's rim.
       same_side: mean product of normals of what lies together, -1 to 1.
+      relief: correlation between the relief of the face and that of the scan, -1 to 1, where relief is what a surface
+        of fourth degree leaves. Any smooth lump lies within some mm of a face, but has no nose.
       unlikely: mean square of the codes in their deviations from the training faces; 1 on average for these.
       score: of several estimates of one scan, the largest is best.
     """
@@ -326,6 +350,7 @@ class Agreement(NamedTuple):
     face_to_scan: jax.Array
     scan_to_face: jax.Array
     same_side: jax.Array
+    relief: jax.Array
     unlikely: jax.Array
     score: jax.Array
 
@@ -335,7 +360,8 @@ _NEAR_MM = 5.0
 
 def agreement(face: Face, template: Template, prior: Prior, scan: Surface, estimate: Estimate) -> Agreement:
     """How well an estimate agrees with a scan."""
-    near = nearest_of(template, face(estimate.codes), scan, estimate.pose)
+    vertices = face(estimate.codes)
+    near = nearest_of(template, vertices, scan, estimate.pose)
     is_over = near.aside < jnp.square(2 * scan.spacing + 2)
     face_to_scan = jnp.where(is_over, jnp.abs(near.along), jnp.inf)
     gap = jnp.sqrt(jnp.square(near.gap).sum(1))
@@ -350,6 +376,22 @@ def agreement(face: Face, template: Template, prior: Prior, scan: Surface, estim
         face_to_scan=face_to_scan,
         scan_to_face=jnp.where(near.beyond & (gap > _NEAR_MM), jnp.inf, gap),
         same_side=jnp.sum(jnp.where(is_near, sides, 0)) / jnp.maximum(is_near.sum(), 1),
+        relief=_relief(vertices[jnp.asarray(template.looking)], near, is_over & (face_to_scan < 4 * _NEAR_MM)),
         unlikely=unlikely,
         score=together - 0.01 * unlikely,
     )
+
+
+def _relief(places: jax.Array, near: Nearest, counted: jax.Array) -> jax.Array:
+    """`Agreement.relief` of the vertices [looking, 3] that count."""
+    front = near.facing_vertices[:, 2]
+    weights = jnp.where(counted & (front > 0.3), front, 0)
+    x, y, z = ((places - places.mean(0)) / 100).T
+    columns = jnp.stack([x**i * y**j for i in range(5) for j in range(5 - i)], 1)
+    other = z + near.along * near.normals[near.found, 2] / 100
+    heights = jnp.stack([z, other], 1)
+    matrix = jnp.matmul(columns.T * weights, columns, precision=_PRECISE) + 1e-4 * jnp.eye(columns.shape[1])
+    right = jnp.matmul(columns.T * weights, heights, precision=_PRECISE)
+    left = heights - jnp.matmul(columns, jnp.linalg.solve(matrix, right), precision=_PRECISE)
+    square = jnp.matmul(left.T * weights, left, precision=_PRECISE)
+    return square[0, 1] / jnp.sqrt(jnp.maximum(square[0, 0] * square[1, 1], 1e-12))
