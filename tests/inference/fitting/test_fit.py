@@ -89,11 +89,11 @@ def half(face, triangles):
 def on_a_head(face, triangles):
     """With a head behind it and a neck below, whose triangles outnumber those of the face."""
     ball = trimesh.creation.icosphere(subdivisions=4)
-    head = ball.vertices * (75, 110, 90) + (0, 5, -75)
+    head = ball.vertices * np.array([75, 110, 90]) + np.array([0, 5, -75])
     behind = ball.faces[(head[:, 2] < -40)[ball.faces].all(1)]
     neck = trimesh.creation.cylinder(50, 120, sections=40)
     neck.apply_transform(trimesh.transformations.rotation_matrix(np.pi / 2, (1, 0, 0), (0, 0, 0)))
-    parts = [(face, triangles), (head, behind), (neck.vertices + (0, -150, -75), neck.faces)]
+    parts = [(face, triangles), (head, behind), (neck.vertices + np.array([0, -150, -75]), neck.faces)]
     starts = np.cumsum([0, *(len(points) for points, _ in parts)])
     return (
         np.concatenate([points for points, _ in parts]),
@@ -152,7 +152,7 @@ def ball(_face, _triangles):
 
 
 def two_faces(face, triangles):
-    return np.concatenate([face, face + (300, 0, 0)]), np.concatenate([triangles, triangles + len(face)])
+    return np.concatenate([face, face + np.array([300, 0, 0])]), np.concatenate([triangles, triangles + len(face)])
 
 
 def noise(_face, _triangles):
