@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import cKDTree
 
-from facedis_jax.errors import check_least
+from facedis_jax.errors import InputError, check_least
 from facedis_jax.formats.meshes import UNITS
 from facedis_jax.geometry import (
     farthest_point_sample,
@@ -32,6 +32,7 @@ from facedis_jax.inference.fitting.refinement import (
     Surface,
     Template,
     agreement,
+    deviation_mm,
     misfit_mm,
     pairs_of,
     refine,
@@ -50,10 +51,14 @@ _TABLE_POINTS = 128
 _AROUND = 30.0
 # mm from the face within which a point of the scan counts as face.
 _INSIDE = 8.0
-# Of correlations between the relief of face and scan: below it, a scan is a lump and no face.
-_LEAST_RELIEF = 0.6
-# How often as many places are looked at, where none is beyond doubt.
-_TRIES = 8
+# Of a fit that is to be trusted: the least correlation between the relief of face and scan, the largest median distance
+# in mm, the least share of the face that is covered, and how unlikely the codes may be.
+_LEAST_RELIEF, _FAR_MM, _SMALL, _UNLIKELY = 0.75, 2.5, 0.22, 8.0
+# Of a scan that has a face at all. Balls, barrels and bumpy lumps have reliefs of 0.25 to 0.61, a box lies 3.4 mm away.
+_NO_RELIEF, _NO_FACE_MM, _LEAST_COVERED = 0.7, 3.0, 0.05
+# How often as many places are looked at where none holds a clear face, and where one does; a face within less than so
+# many mm is one beyond doubt.
+_TRIES, _TRIES_IF_CLEAR, _SURE_MM = 8, 3, 0.4
 # Points that the encoder is given, and mm from the mean face within which they lie.
 _ENCODED, _ENCODED_MM = 1024, 15.0
 _DETAIL_POINTS = 20_000
@@ -78,10 +83,10 @@ class FitConfig:
     """
 
     coarse_points: int = 1024
-    points: int = 3072
+    points: int = 2048
     places: int = 4
     looking: int = 2048
-    steps: int = 8
+    steps: int = 6
     misfit: Misfit = field(default_factory=Misfit)
     posterior_samples: int = 0
     detail: bool = False
@@ -312,10 +317,11 @@ class Fitter:
             tried.append(found)
             if not found.is_bad:
                 break
-        best = next((found for found in tried if not found.is_bad), None)
-        if best is None:
-            best = max(tried, key=lambda found: found.distances.covered)
-        self._refuse(scan, best, unit is None and len(units) > 1)
+        best = min(tried, key=lambda found: (found.is_bad, -found.relief))
+        far = best.distances
+        if far.covered < _LEAST_COVERED or best.relief < _NO_RELIEF or _farthest(far) > _NO_FACE_MM:
+            of_unit = "" if unit is not None or len(units) == 1 else f" in {' or '.join(units)}"
+            raise InputError(scan.where, f"a scan of a face{of_unit}", f"no face in it ({best.reason})")
         return best
 
     @cached_property
@@ -347,7 +353,8 @@ class Fitter:
         else:
             estimates, agreements = self._search(_surface(drawn, centre), config)
         best = int(np.argmax(agreements.score))
-        second = places is None and self._is_second_face(estimates, agreements, best)
+        if places is None and self._is_second_face(estimates, agreements, best):
+            raise InputError(scan.where, "a scan of one face", "two faces; landmarks say which is meant")
         estimate = jax.tree.map(lambda x: x[best], estimates)
         face = np.asarray(estimate.pose.to_scan(self.constants.mean))
         middle = (face.min(0) + face.max(0)) / 2
@@ -355,7 +362,7 @@ class Fitter:
         ball = {"centre": centre + middle, "radius": radius, "seed": config.seed}
         surface = _surface(draw_samples(scan, scale, config.points, **ball), centre)
         result = self.compiled["finish"](self.constants, surface, estimate, config.misfit, steps=config.steps)
-        found = self._result(scan, unit, centre, jax.device_get(result), second)
+        found = self._result(scan, unit, centre, jax.device_get(result))
         if config.posterior_samples:
             key = jax.random.key(config.seed) if key is None else key
             variance = self.compiled["sample"](
@@ -379,26 +386,26 @@ class Fitter:
         for first in range(0, _TRIES * config.places, config.places):
             some = jax.tree.map(lambda x: x[first : first + config.places], starts)  # noqa: B023
             tried.append(self._compare(surface, some, config))
-            best = int(np.argmax(tried[-1][1].score))
-            if _is_clear(jax.tree.map(lambda x: x[best], tried[-1][1])):  # noqa: B023
+            found = jax.tree.map(lambda *parts: np.concatenate(parts), *tried)
+            best = jax.tree.map(lambda x: x[int(np.argmax(found[1].score))], found[1])  # noqa: B023
+            if _is_clear(best, _SURE_MM) or (_is_clear(best) and len(tried) >= _TRIES_IF_CLEAR):
                 break
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *tried)
+        return found
 
     def _is_second_face(self, estimates: Estimate, agreements: Agreement, best: int) -> bool:
         """Whether another place, on other points of the scan than the best, holds as good a face."""
         near = agreements.scan_to_face < _INSIDE
         shared = (near & near[best]).sum(1) / np.maximum(np.minimum(near.sum(1), near[best].sum()), 1)
-        distance = np.array([_median(np.asarray(x)) for x in agreements.face_to_scan])
-        as_good = (agreements.covered > 0.8 * agreements.covered[best]) & (distance < 1.5 * distance[best] + 0.2)
-        is_face = agreements.relief > _LEAST_RELIEF
-        return bool((as_good & is_face & (shared < 0.3)).any())
+        clear = np.array([_is_clear(jax.tree.map(lambda x: x[i], agreements)) for i in range(len(near))])  # noqa: B023
+        as_good = clear & (agreements.covered > 0.8 * agreements.covered[best])
+        return bool(clear[best] and (as_good & (shared < 0.3)).any())
 
-    def _result(self, scan: Scan, unit: str, centre: np.ndarray, fitted: Fitted, second: bool) -> FaceFit:
+    def _result(self, scan: Scan, unit: str, centre: np.ndarray, fitted: Fitted) -> FaceFit:
         estimate, agreed = fitted.estimate, fitted.agreed
         identity, expression, labels = self.sizes
         codes = np.asarray(estimate.codes)
         pose = Placement(
-            np.asarray(estimate.pose.rotation, np.float64),
+            _orthonormal(np.asarray(estimate.pose.rotation, np.float64)),
             np.asarray(estimate.pose.translation, np.float64) + centre,
             UNITS[unit],
         )
@@ -411,7 +418,7 @@ class Fitter:
         distances = Distances(
             _median(of_scan), _median(of_face), _trimmed(of_scan), _trimmed(of_face), float(agreed.covered)
         )
-        reason = _fault(distances, agreed, second)
+        reason = _fault(distances, agreed)
         std = np.sqrt(np.maximum(np.diag(fitted.covariance)[6:], 0))
         parts = np.split(codes, [identity, identity + expression])
         deviations = np.split(std, [identity, identity + expression])
@@ -429,8 +436,10 @@ class Fitter:
             vertex_mm=np.asarray(agreed.face_to_scan)[self._nearest_looking],
         )
 
-    def _refuse(self, scan: Scan, fit: FaceFit, guessed: bool) -> None:
-        return
+
+def _orthonormal(rotation: np.ndarray) -> np.ndarray:
+    u, _, vt = np.linalg.svd(rotation)
+    return u @ vt
 
 
 def _prior(codes: np.ndarray) -> Prior:
@@ -465,7 +474,7 @@ def _find(face: Table, points: jax.Array, normals: jax.Array, *, count: int) -> 
 
 
 # Of the robust weights, mm, while places are compared, and at last.
-_COMPARE_SCALES, _LAST_SCALE = (12.0, 10.0, 8.0, 7.0, 6.0, 5.0, 5.0, 5.0), 3.0
+_COMPARE_SCALES, _LAST_SCALE = (12.0, 9.0, 7.0, 6.0, 5.0, 5.0), 3.0
 
 
 def _compare(constants: _Constants, surface: Surface, starts: Pose, misfit: Misfit) -> tuple[Estimate, Agreement]:
@@ -527,8 +536,9 @@ def _sample(
     scale = jnp.float32(_LAST_SCALE)
     pairs = pairs_of(template, fitted.vertices, surface, fitted.estimate.pose, scale, misfit)
     deviation = misfit_mm(pairs, misfit)
+    off_model = misfit.off_model * deviation_mm(pairs) * jnp.minimum(1, deviation_mm(pairs) / misfit.usual_mm)
     samples = sample_posterior(key, face, template, prior, pairs, deviation, fitted.estimate, fitted.covariance, count)
-    return vertex_moments(face, fitted.estimate, samples)[1] + (misfit.off_model * deviation) ** 2
+    return vertex_moments(face, fitted.estimate, samples)[1] + off_model**2
 
 
 def _median(values: np.ndarray) -> float:
@@ -541,23 +551,27 @@ def _trimmed(values: np.ndarray) -> float:
     return float(kept.mean()) if len(values) else float("inf")
 
 
-def _is_clear(agreed: Agreement) -> bool:
-    """Whether an estimate is a face beyond doubt, so that no other place need be looked at."""
+def _is_clear(agreed: Agreement, most_mm: float = 1.2) -> bool:
+    """Whether an estimate is a face, with median distances of at most so many mm."""
     scan = np.asarray(agreed.scan_to_face)[agreed.scan_to_face < _INSIDE]
     far = max(_median(scan), _median(np.asarray(agreed.face_to_scan)))
-    return bool(far < 1.2 and agreed.relief > 0.8 and agreed.covered > 0.3)
+    return bool(far < most_mm and agreed.relief > 0.8 and agreed.covered > 0.3)
 
 
-def _fault(distances: Distances, agreed: Agreement, second: bool) -> str:
+def _farthest(distances: Distances) -> float:
+    return max(distances.scan_to_face, distances.face_to_scan)
+
+
+def _fault(distances: Distances, agreed: Agreement) -> str:
     """What is wrong with a fit; nothing where all is well."""
-    if distances.covered < 0.35:
+    if distances.covered < _SMALL:
         return f"the scan covers {distances.covered:.0%} of the face"
-    if max(distances.scan_to_face, distances.face_to_scan) > 2.5:
-        return f"scan and face lie {max(distances.scan_to_face, distances.face_to_scan):.1f} mm apart"
+    if distances.covered < 2 * _SMALL and _farthest(distances) > _SURE_MM * 1.5:
+        return f"a scan of {distances.covered:.0%} of the face lies {_farthest(distances):.1f} mm away from it"
+    if _farthest(distances) > _FAR_MM:
+        return f"scan and face lie {_farthest(distances):.1f} mm apart"
     if agreed.relief < _LEAST_RELIEF:
         return f"a surface without the relief of a face (correlation {agreed.relief:.2f})"
-    if agreed.unlikely > 6:
+    if agreed.unlikely > _UNLIKELY:
         return "a face unlike those that the model was trained on"
-    if second:
-        return "a second face in the scan"
     return ""
