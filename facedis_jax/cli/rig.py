@@ -19,7 +19,7 @@ Output     .glb: the neutral with a morph target for each expression, which Blen
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ from facedis_jax.formats.meshes import frame_paths, read_mesh
 from facedis_jax.inference.face_editor import FaceEditor, Pose
 from facedis_jax.inference.face_model import Array, FaceCodes, TrainedFaceModel, check_between
 from facedis_jax.inference.load import load_faces
-from facedis_jax.inference.rig import face_rig, linearisation_error
+from facedis_jax.inference.rig import face_rig, identity_basis, linearisation_error, person_weights
 from facedis_jax.reports.faces.rigged import RiggedFaces, check_rig_output, write_rig
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
@@ -48,6 +48,7 @@ class RigOptions:
       scan: any mesh of a face, to which the model is fitted.
       face: a face in the model's topology.
       sequence: a folder of such, the frames of one person.
+      neutral: the person's face at rest, in the model's topology, if there is one: weights are surer with it.
       fps: frames of the sequence in a second.
       smooth: smooth the expressions over the sequence.
       align: move each face rigidly onto the training faces first; the rig of a single one is moved back.
@@ -63,6 +64,7 @@ class RigOptions:
     scan: Path | None = None
     face: Path | None = None
     sequence: Path | None = None
+    neutral: Path | None = None
     fps: float = 30.0
     smooth: bool = False
     align: bool = False
@@ -107,8 +109,13 @@ def rig(options: RigOptions) -> int:
     identity, expression, shown_labels = frames.codes
     rows = None if shown_labels is None else np.asarray(shown_labels)
     decoded = model.codec.decode(np.asarray(identity.mean), np.asarray(expression.mean), rows)[0]
-    weights = shapes.weights(decoded)
-    detail = (frames.vertices - decoded).mean(0, dtype=np.float64) if options.keep_detail else 0.0
+    neutral = None
+    if options.neutral is not None:
+        neutral = FaceEditor(model, frames.unit).read(options.neutral, align=options.align)[0]
+    weights, offset = person_weights(shapes, frames.vertices, identity_basis(model, person), neutral=neutral)
+    detail: Any = 0.0
+    if options.keep_detail:
+        detail = (frames.vertices - decoded)[0] if len(decoded) == 1 and neutral is None else offset
     rigged = RiggedFaces(
         shapes.moved(detail),
         model.triangles,
@@ -123,7 +130,8 @@ def rig(options: RigOptions) -> int:
     at_half = f"at half levels {halves.mean():.3f} mm from the model's own faces (at most {halves.max():.3f}"
     print(f"{len(shapes.names)} shapes, {at_half}, {shapes.names[int(halves.argmax())]})")
     shown = shapes.faces(weights)
-    own, read = (np.linalg.norm(each - shown, axis=-1).mean(-1) for each in (decoded, frames.vertices - detail))
+    own = np.linalg.norm(decoded - shown, axis=-1).mean(-1)
+    read = np.linalg.norm(frames.vertices - shown - detail, axis=-1).mean(-1)
     print(
         f"{len(shown)} faces by their weights: {own.mean():.3f} mm from the model's own (at most {own.max():.3f}), "
         f"{read.mean():.3f} mm from what was read"

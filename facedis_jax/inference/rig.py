@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -11,6 +12,9 @@ from facedis_jax.inference.face_model import FaceCodes, TrainedFaceModel
 
 # A shape that moves no vertex further, mm, is none: BU-3DFE has "neutral" among its expressions.
 _LEAST = 0.05
+# Of `person_weights`: mm^2 for each vertex that a weight of 1 costs, mm^2 of a vertex for a squared deviation of an
+# identity code, and how often weights and person are found in turn; measured by `benchmarks.rig`.
+_PRICE, _RIDGE, _TURNS = 0.05, 0.05, 40
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,66 @@ class FaceRig:
         # The same problem in as many rows as there are shapes.
         directions, small = np.linalg.qr(basis)
         return np.stack([nnls(small, each)[0] for each in targets @ directions])
+
+
+class PersonWeights(NamedTuple):
+    """What is found of the faces of one person.
+
+    Attributes:
+      weights: [frames, shapes] float64, none negative.
+      offset: [vertices, 3] mm, by what the person at rest differs from the rig's neutral.
+    """
+
+    weights: np.ndarray
+    offset: np.ndarray
+
+
+def person_weights(
+    rig: FaceRig, faces: np.ndarray, identity: np.ndarray, *, neutral: np.ndarray | None = None
+) -> PersonWeights:
+    """Weights of faces, and how their person differs from the rig's neutral, which would pass for expressions else.
+
+    The two are found in turn. The difference is what all faces have in common: of many, whatever is left of them on the
+    mean; of few, rather what an identity code can change. Weights bear a small price, so that few are not zero.
+
+    Args:
+      rig: of the person.
+      faces: [frames, vertices, 3] mm, where the rig lies.
+      identity: [latents, vertices, 3] mm, as of `identity_basis`.
+      neutral: [vertices, 3] mm, the person at rest, where that is known.
+    """
+    targets = (np.asarray(faces, np.float64) - rig.neutral).reshape(len(faces), -1)
+    size = targets.shape[1]
+    directions, small = np.linalg.qr(rig.offsets.reshape(len(rig.names), -1).T)
+    price = np.linalg.lstsq(small.T, np.full(len(rig.names), _PRICE * size / 3), rcond=None)[0]
+
+    def found(offset: np.ndarray) -> np.ndarray:
+        return np.stack([nnls(small, each - price)[0] for each in (targets - offset) @ directions])
+
+    if neutral is not None:
+        offset = np.asarray(neutral, np.float64).ravel() - rig.neutral.ravel()
+        return PersonWeights(found(offset), offset.reshape(-1, 3))
+    basis, offset = identity.reshape(len(identity), -1).astype(np.float64), np.zeros(size)
+    scatter = basis @ basis.T + _RIDGE * size / len(faces) * np.eye(len(basis))
+    for _ in range(_TURNS):
+        weights = found(offset)
+        rest = (targets - weights @ (small.T @ directions.T)).mean(0)
+        by_code = np.linalg.solve(scatter, basis @ rest) @ basis
+        # A longer step than to what the weights at hand leave, which comes nearer in fewer turns.
+        offset += 1.8 * (by_code + (1 - 1 / len(faces)) * (rest - by_code) - offset)
+    return PersonWeights(found(offset), offset.reshape(-1, 3))
+
+
+def identity_basis(model: TrainedFaceModel, codes: FaceCodes) -> np.ndarray:
+    """What a deviation of training faces' identity codes adds to a person's neutral, [latents, vertices, 3] mm."""
+    mean = np.asarray(codes.identity.mean)
+    deviations = model.trained.codes[:, : mean.shape[-1]].std(0)
+    moved = [
+        np.asarray(model.neutral(codes._replace(identity=codes.identity._replace(mean=mean + step))))
+        for step in np.concatenate([np.diag(deviations), -np.diag(deviations)]).astype(np.float32)
+    ]
+    up, down = np.split(np.stack(moved).astype(np.float64), 2)
+    return (up - down) / 2
 
 
 def face_rig(model: TrainedFaceModel, codes: FaceCodes) -> FaceRig:

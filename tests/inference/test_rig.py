@@ -5,7 +5,7 @@ import pytest
 
 from facedis_jax.errors import InputError
 from facedis_jax.inference.example import example_face_model
-from facedis_jax.inference.rig import FaceRig, face_rig, linearisation_error
+from facedis_jax.inference.rig import FaceRig, face_rig, identity_basis, linearisation_error, person_weights
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "conditional"])
@@ -50,3 +50,38 @@ def test_what_no_face_shows_or_what_moves_nothing_is_no_shape(model):
 
 FACE = np.zeros([36, 3])
 DECODED = example_face_model().decode(example_face_model().encode(FACE))
+
+
+def test_weights_of_a_person_who_is_not_the_rigs():
+    """Whose own shape is as large as the expressions are: known, found of many frames, or within the identity code."""
+    rng = np.random.default_rng(1)
+    neutral = rng.normal(scale=50, size=(60, 3))
+    rig = FaceRig(neutral, tuple("abcdef"), neutral + rng.normal(scale=3, size=(6, 60, 3)))
+    weights = rng.uniform(0.2, 1, size=(30, 6)) * (rng.uniform(size=(30, 6)) < 0.3)
+    identity = rng.normal(scale=2, size=(3, 60, 3))
+    own = rng.normal(scale=3, size=(60, 3))
+    faces = rig.faces(weights) + own
+    plain = rig.weights(faces)
+
+    def error(found):
+        return np.abs(found - weights).mean()
+
+    assert error(person_weights(rig, faces, identity).weights) < 0.6 * error(plain)
+    known = person_weights(rig, faces, identity, neutral=neutral + own)
+    assert error(known.weights) < 0.02
+    np.testing.assert_allclose(known.offset, own, atol=1e-9)
+    one = rig.faces(weights[:1]) + np.tensordot([1.0, -2.0, 0.5], identity, 1)
+    found = person_weights(rig, one, identity)
+    assert (found.weights >= 0).all()
+    assert np.abs(found.weights - weights[:1]).mean() < 0.3 * np.abs(rig.weights(one) - weights[:1]).mean()
+
+
+def test_the_identity_basis_is_what_codes_change(model):
+    codes = model.encode(model.trained.neutrals[1])
+    basis = identity_basis(model, codes)
+    step = np.float32([0, model.trained.codes[:, 1].std(), 0])
+    up, down = (
+        model.neutral(codes._replace(identity=codes.identity._replace(mean=codes.identity.mean + s)))
+        for s in (step, -step)
+    )
+    np.testing.assert_allclose(basis[1], (up - down) / 2, atol=1e-3)
