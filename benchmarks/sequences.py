@@ -1,10 +1,11 @@
 """Frames of one person: how steady identity and expression are, against the truth of synthetic sequences.
 
     python -m benchmarks.sequences --model runs/coma_ib-demo
-    python -m benchmarks.sequences --model runs/coma_ib-demo --seeds 0 1 2 --people 4
+    python -m benchmarks.sequences --model runs/coma_ib-demo --known
+    python -m benchmarks.sequences --model runs/coma_ib-demo --people 4 --synthetic.expressions mouth_open high_smile
 
-The people are new to the model and perform every expression. Distances are mean vertex distances in mm: of identities,
-between their neutral faces. Identities deviate
+The people are new to the model, or those that it learned from, and perform every expression. Distances are mean vertex
+distances in mm: of identities, between their neutral faces. Identities deviate
   by noise: from what the same frames with other registration noise have;
   by its absence: from what the same frames without noise have;
   by expression: from what the person's other performances have together;
@@ -43,6 +44,8 @@ class SequenceBenchmarkConfig(BenchmarkOptions):
       face_model: that it learned from: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
       seeds: of the people, their performances and the noise.
       people: of each seed.
+      known: those whom the model learned from, in other performances than these: of a run on synthetic sequences, with
+        its options below; each seed then makes the performances a frame longer.
       synthetic: how they differ and perform.
     """
 
@@ -50,6 +53,7 @@ class SequenceBenchmarkConfig(BenchmarkOptions):
     face_model: Path | None = None
     seeds: tuple[int, ...] = (11, 12, 13)
     people: int = 2
+    known: bool = False
     synthetic: SyntheticFaceConfig = field(default_factory=lambda: SyntheticFaceConfig(frames=(24, 36)))
 
     def __post_init__(self) -> None:
@@ -78,6 +82,10 @@ class Performance(NamedTuple):
 def performances(config: SequenceBenchmarkConfig, seed: int) -> Iterator[Performance]:
     """All performances of the people of a seed."""
     synthetic = replace(config.synthetic, num_subjects=config.people, seed=seed)
+    if config.known:
+        # People are drawn before their performances, which other lengths make others.
+        shortest, longest = config.synthetic.frames
+        synthetic = replace(config.synthetic, frames=(shortest + seed, longest + seed))
     faces = synthetic_coma(load_face_model(config.face_model), synthetic)
     truth = faces.truth
     assert truth is not None
@@ -228,7 +236,7 @@ def main(config: SequenceBenchmarkConfig) -> list[dict[str, Any]]:
     for seed in config.seeds:
         rows.append({"seed": seed, **measure(model, list(performances(config, seed)))})
     print_table(
-        f"sequences of people who are new to {config.model}",
+        f"sequences of people {'known' if config.known else 'who are new'} to {config.model}",
         [{"measure": name, **{f"seed {row['seed']}": row[name] for row in rows}} for name in rows[0] if name != "seed"],
     )
     return rows

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.sequences import Performance, SequenceBenchmarkConfig, measure, performances
-from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
+from facedis_jax.data.synthetic.face_model import load_face_model
+from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_coma
 from facedis_jax.errors import InputError
 from facedis_jax.inference.example import example_face_model
 from facedis_jax.inference.face_model import DecodedFaces
@@ -71,6 +72,17 @@ def test_measures_of_a_model_that_is_known(linear):
         found["jitter_smoothed_mm"] < found["jitter_sequence_mm"] < found["jitter_frames_mm"] < found["jitter_noise_mm"]
     )
     assert (found["one_person_refused"], found["two_people_refused"]) == (0, 1)
+
+
+def test_known_people_perform_anew():
+    model, frames = load_face_model(), SyntheticFaceConfig(num_subjects=3, expressions=("mouth_open",), frames=(5, 6))
+    config = SequenceBenchmarkConfig(synthetic=frames, known=True)
+    learned = synthetic_coma(model, frames).truth
+    for seed in (1, 2):
+        shown = list(performances(config, seed))
+        assert [len(performance.level) in (5 + seed, 6 + seed) for performance in shown] == [True, True]
+        for performance, neutral in zip(shown, learned.neutrals, strict=False):
+            np.testing.assert_allclose(performance.clean[0], neutral, atol=1e-3)
 
 
 def test_too_few_people_are_refused():
