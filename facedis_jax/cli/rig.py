@@ -25,9 +25,12 @@ import jax
 import numpy as np
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.meshes import frame_paths, read_mesh
+from facedis_jax.formats.json_files import read_json
+from facedis_jax.formats.meshes import frame_paths
+from facedis_jax.formats.scans import read_scan
 from facedis_jax.inference.face_editor import FaceEditor, Pose
 from facedis_jax.inference.face_model import Array, FaceCodes, TrainedFaceModel, check_between
+from facedis_jax.inference.fitting.fit import FitConfig
 from facedis_jax.inference.load import load_faces
 from facedis_jax.inference.rig import face_rig, identity_basis, linearisation_error, person_weights
 from facedis_jax.reports.faces.rigged import RiggedFaces, check_rig_output, write_rig
@@ -45,7 +48,8 @@ class RigOptions:
     Attributes:
       model: a model that comes with the package, the folder of a finished run, or its model.safetensors.
       output: the rig to write: .glb, or .obj for a file of each shape.
-      scan: any mesh of a face, to which the model is fitted.
+      scan: any mesh of a face, or points of one, to which the model is fitted.
+      landmarks: a JSON file of places in the scan by name, as of `facedis fit`.
       face: a face in the model's topology.
       sequence: a folder of such, the frames of one person.
       neutral: the person's face at rest, in the model's topology, if there is one: weights are surer with it.
@@ -62,6 +66,7 @@ class RigOptions:
     model: Path
     output: Path
     scan: Path | None = None
+    landmarks: Path | None = None
     face: Path | None = None
     sequence: Path | None = None
     neutral: Path | None = None
@@ -144,14 +149,18 @@ def _scan(model: TrainedFaceModel, options: RigOptions, labels: Array | None) ->
     assert options.scan is not None
     if labels is not None and options.label is not None:
         raise InputError("label", "none with a scan, whose expression is found", str(options.label))
-    mesh = read_mesh(options.scan)
-    found = model.fit(mesh.vertices, mesh.triangles, unit=options.unit, where=options.scan)
+    scan = read_scan(options.scan)
+    config = FitConfig(detail=options.keep_detail)
+    landmarks = None if options.landmarks is None else read_json(options.landmarks)
+    named: dict[str, Any] = {"landmarks": landmarks, "landmarks_where": options.landmarks or "landmarks"}
+    found = model.fit(scan.points, scan.triangles, unit=options.unit, config=config, where=options.scan, **named)
     print(f"{found.distances.scan_to_face:.2f} mm from the scan to the fitted face (median)")
     if found.is_bad:
         print(f"the fit is not to be trusted: {found.reason}")
     codes = jax.tree.map(lambda x: np.asarray(x)[None], found.codes)
     pose = Pose(found.pose.rotation.T, found.pose.translation, np.zeros(3))
-    return _Frames([options.scan.name], found.pose.to_model(found.vertices)[None], codes, pose, found.unit)
+    face = found.vertices if found.detail is None else found.detail
+    return _Frames([options.scan.name], found.pose.to_model(face)[None], codes, pose, found.unit)
 
 
 def _face(model: TrainedFaceModel, options: RigOptions, labels: Array | None) -> _Frames:

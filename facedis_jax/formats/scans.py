@@ -46,8 +46,12 @@ def read_scan(path: str | Path) -> ScanFile:
     Raises:
       InputError: as `read_mesh`, and for lines or arrays of another kind.
     """
+    return parse_scan(path, read_bytes(Path(path), "a scan that can be read"))
+
+
+def parse_scan(path: str | Path, data: bytes) -> ScanFile:
+    """As `read_scan`, from the bytes of the file; `path` gives the format and is named in errors."""
     path = Path(path)
-    data = read_bytes(path, "a scan that can be read")
     if mesh_ending(path) is not None:
         mesh = parse_mesh(path, data, faces_needed=False)
         return ScanFile(mesh.vertices, mesh.triangles if len(mesh.triangles) else None)

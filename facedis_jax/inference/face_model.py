@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,6 @@ from facedis_jax.errors import InputError
 from facedis_jax.formats.settings import as_json, from_json, from_json_in_part
 from facedis_jax.inference.face_codes import Array, Code, FaceCodes, FaceParams
 from facedis_jax.inference.faces import FaceCodec, codec_of
-from facedis_jax.inference.fitting.fit import FaceFit, FitConfig, Fitter, Unit
-from facedis_jax.inference.fitting.landmarks import read_landmarks
-from facedis_jax.inference.fitting.scans import Scan
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.sequences import (
     effective_count,
@@ -30,10 +27,12 @@ from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions, feature_shapes, ib_vae_learner
 from facedis_jax.models import FaceVaeConfig
 
+if TYPE_CHECKING:
+    from facedis_jax.inference.fitting.fit import FaceFit, FitConfig, Fitter, Unit
+
 _NEUTRAL_LEVEL, _APEX_LEVEL = 0.1, 0.9
 # Settings of networks that matter to their first weights alone, by all the names that they have had.
 _AT_THE_START = ("initial_logvar",)
-_FIT = FitConfig()
 
 
 class DecodedFaces(NamedTuple):
@@ -163,8 +162,11 @@ class TrainedFaceModel:
         return codec_of(self.config, self.trained.constants, state, self.expressions)
 
     @cached_property
-    def fitter(self) -> Fitter:
+    def fitter(self) -> "Fitter":
         """What fits the model to scans, compiled once."""
+        # Who only decodes does not wait for what fitting imports.
+        from facedis_jax.inference.fitting.fit import Fitter
+
         return Fitter.of(self.config, self.params, self.trained)
 
     def fit(
@@ -172,13 +174,13 @@ class TrainedFaceModel:
         points: np.ndarray,
         triangles: np.ndarray | None = None,
         *,
-        unit: Unit | None = None,
+        unit: "Unit | None" = None,
         landmarks: Mapping[str, Sequence[float]] | None = None,
-        config: FitConfig = _FIT,
+        config: "FitConfig | None" = None,
         key: jax.Array | None = None,
         where: object = "points",
         landmarks_where: object = "landmarks",
-    ) -> FaceFit:
+    ) -> "FaceFit":
         """The face of a scan: of a mesh of any topology or of bare points, in any pose and place.
 
         Args:
@@ -187,7 +189,7 @@ class TrainedFaceModel:
           unit: of the points; found where it is None.
           landmarks: places [3] of three points of the scan or more, by the names that `landmark_names` lists or the
             numbers of the model's vertices, for scans in which the face is not found without them.
-          config: how it is fitted.
+          config: how it is fitted; the default configuration where it is None.
           key: of the samples of the posterior, where there are some.
           where, landmarks_where: what errors call the scan and the landmarks.
 
@@ -195,11 +197,15 @@ class TrainedFaceModel:
           InputError: for points that are no surface with a face, a unit in which they would not be one, two faces, or
             landmarks that cannot be used.
         """
+        from facedis_jax.inference.fitting.fit import FitConfig
+        from facedis_jax.inference.fitting.landmarks import read_landmarks
+        from facedis_jax.inference.fitting.scans import Scan
+
         scan = Scan.of(points, triangles, where)
         places = None
         if landmarks is not None:
             places = read_landmarks(landmarks, self.fitter.landmarks, len(self.fitter.mean_face), landmarks_where)
-        return self.fitter.fit(scan, unit, places, config, key)
+        return self.fitter.fit(scan, unit, places, config or FitConfig(), key)
 
     @property
     def landmark_names(self) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.meshes import UNITS, Mesh, check_topology, check_unit, parse_mesh
+from facedis_jax.formats.meshes import UNITS, Mesh, check_topology, check_unit
+from facedis_jax.formats.scans import parse_scan
 from facedis_jax.inference.face_editor import FaceEditor
 from facedis_jax.inference.face_model import FaceCodes, TrainedFaceModel
 
@@ -114,11 +114,12 @@ class FaceChoices:
         Raises:
           InputError: it is no mesh, or there is no face in it.
         """
-        mesh, model = parse_mesh(Path(name), content), self.model
+        scan, model = parse_scan(name, content), self.model
+        mesh = Mesh(scan.points, np.zeros([0, 3], np.int32) if scan.triangles is None else scan.triangles)
         try:
             check_topology(name, mesh, len(model.trained.constants.mean_face), model.triangles)
         except InputError:
-            found = model.fit(mesh.vertices, mesh.triangles, where=name)
+            found = model.fit(scan.points, scan.triangles, where=name)
             return Loaded(found.pose.to_model(mesh.vertices), mesh.triangles, _shown(found.codes))
         vertices, _ = FaceEditor(model, likely_unit(name, mesh)).place(name, mesh, align=True)
         return Loaded(vertices, model.triangles, _shown(model.encode(vertices.astype(np.float32))))

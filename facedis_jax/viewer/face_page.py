@@ -9,7 +9,8 @@ from matplotlib import colormaps
 from scipy.spatial import cKDTree
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.meshes import WRITABLE_SUFFIXES, Mesh, encode_mesh
+from facedis_jax.formats.meshes import MESH_SUFFIXES, WRITABLE_SUFFIXES, Mesh, encode_mesh
+from facedis_jax.formats.scans import POINT_SUFFIXES
 from facedis_jax.inference.face_model import TrainedFaceModel
 from facedis_jax.viewer.face_choices import AVERAGE, NEUTRAL, FaceChoices, Loaded, Scale, Shown
 from facedis_jax.viewer.server import Redraw
@@ -78,7 +79,7 @@ class FacePage:
             "expression": self._add_sliders("Expression", choices.expression_scale),
         }
         with gui.add_folder("Files"):
-            upload = gui.add_upload_button("load a mesh", mime_type=".ply,.obj,.wrl,.gz,.wrz")
+            upload = gui.add_upload_button("load a scan", mime_type=",".join((*MESH_SUFFIXES, *POINT_SUFFIXES)))
             upload.on_upload(self._load)
             self._scan_shown = gui.add_checkbox("show the loaded one", False, disabled=True)
             self._scan_shown.on_update(lambda event: self._show_scan())
@@ -170,18 +171,23 @@ class FacePage:
         self._go_to(loaded.codes)
 
     def _show_scan(self) -> None:
-        if self._scan is not None:
-            self._server.scene.add_mesh_simple(
+        if self._scan is None:
+            return
+        scene, vertices = self._server.scene, self._scan.vertices.astype(np.float32)
+        place: dict[str, Any] = {"position": self._place, "visible": bool(self._scan_shown.value)}
+        if len(self._scan.triangles):
+            scene.add_mesh_simple(
                 "/loaded",
-                self._scan.vertices.astype(np.float32),
+                vertices,
                 self._scan.triangles,
                 color=_SCAN,
                 opacity=0.55,
                 side="double",
                 scale=_SCENE,
-                position=self._place,
-                visible=bool(self._scan_shown.value),
+                **place,
             )
+        else:
+            scene.add_point_cloud("/loaded", vertices * _SCENE, _SCAN, point_size=0.008, **place)
 
     def _save(self, event: Any) -> None:
         name = f"face.{self._format.value}"
@@ -210,7 +216,9 @@ class FacePage:
             return
         import trimesh
 
-        points = np.concatenate([scan.vertices, scan.vertices[scan.triangles].mean(1)])
+        points = scan.vertices
+        if len(scan.triangles):
+            points = np.concatenate([points, points[scan.triangles].mean(1)])
         distances = cKDTree(points).query(self._vertices)[0]
         colors = (colormaps["viridis"](np.clip(distances / _HEAT_MM, 0, 1)) * 255).astype(np.uint8)
         surface = trimesh.Trimesh(self._vertices, self._model.triangles, vertex_colors=colors, process=False)

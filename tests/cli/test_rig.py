@@ -117,7 +117,7 @@ def test_names_of_shapes_make_no_other_paths(model, place):
         ({"face": "missing.ply"}, "missing.ply"),
         ({"face": None, "sequence": "missing"}, "missing: expected a folder of meshes"),
         ({"face": None, "sequence": "empty"}, "1 to 20000 meshes in it, found 0"),
-        ({"face": None, "scan": "missing.ply"}, "missing.ply: expected a mesh file that can be read"),
+        ({"face": None, "scan": "missing.ply"}, "missing.ply: expected a scan that can be read"),
         ({"fps": 0.0}, "fps: expected"),
         ({"fps": np.nan}, "fps: expected"),
         ({"label": "smile"}, "label: .* takes no labels"),

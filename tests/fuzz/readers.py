@@ -62,6 +62,12 @@ def _model(folder: Path, name: str) -> None:
     load(folder / name)
 
 
+def _model_card(folder: Path, name: str) -> None:
+    from facedis_jax.inference.model_cards import ModelCard
+
+    ModelCard.read(folder / name)
+
+
 def _image(folder: Path, name: str) -> None:
     from facedis_jax.formats.images import Framing, open_images
 
@@ -176,6 +182,7 @@ READERS = {
         Reader("face_model", seeds.face_models, _face_model, mutate_zip, dense.face_models, _ARCHIVES),
         Reader("weights", seeds.weights, _weights, mutate_zip, dense.weights, _ARCHIVES),
         Reader("model", seeds.models, _model, mutate_tensors, dense.models, _MODELS),
+        Reader("model_card", seeds.models, _model_card, mutate_tensors, dense.models, _MODELS),
         Reader("image", seeds.images, _image, mutate_png, dense.images, ("facedis_jax.formats", "PIL")),
         Reader("idx", seeds.idx_files, _idx, mutate_gzip, dense.idx_files),
         Reader("cifar", seeds.cifar_batches, _cifar, dense=dense.cifar_batches),

@@ -20,7 +20,8 @@ length = model.config.model.identity_latents
 code = model.trained.codes[0]
 model.functions.decode(model.params, code[:length], code[length:], None).full.block_until_ready()
 print(before, len(compiled) - before)
-unneeded = {"sklearn", "trimesh", "tensorflow_datasets", "orbax", "grain"} & set(sys.modules)
+unneeded = {"sklearn", "scipy.spatial", "matplotlib", "trimesh", "tensorflow_datasets", "orbax", "grain"}
+unneeded &= set(sys.modules)
 assert not unneeded, unneeded
 """
 
