@@ -44,6 +44,7 @@ class FaceOptions:
       sequence: in its place a folder of frames of one person, who is edited; a face is the first of them where what it
         shows matters.
       smoothing: of the expressions of frames: 0 for none, to 1 for one in all of them; None for the likeliest.
+      several_people: take frames that seem to be of several people for one person's.
       align: move the face rigidly onto the training faces first, and back afterwards.
       keep_detail: add to the result what the codes cannot hold: how the face differs from its reconstruction.
       label: for a model with labels, the expression that the face shows; without it the face counts as neutral.
@@ -53,6 +54,7 @@ class FaceOptions:
     face: Path | None = None
     sequence: Path | None = None
     smoothing: float | None = 0.0
+    several_people: bool = False
     align: bool = False
     keep_detail: bool = False
     label: str | None = None
@@ -179,7 +181,8 @@ def edited_faces(editor: FaceEditor, action: Action) -> EditedFaces:
         labels = editor.model.labels(action.donor_label, action.donor_label_level, where="from_label")
         if action.donor.is_dir():
             paths = frame_paths(action.donor)
-            donor = editor.encode_frames(action.donor, paths, labels, align=action.align, smoothing=action.smoothing)
+            how = {"align": action.align, "several_people": action.several_people}
+            donor = editor.encode_frames(action.donor, paths, labels, smoothing=action.smoothing, **how)
         else:
             donor = editor.encode(action.donor, labels, align=action.align)
         before["expression of"] = donor.vertices[0]
@@ -203,6 +206,7 @@ def _person(editor: FaceEditor, action: FaceOptions) -> EncodedFace:
     if action.face is not None:
         return editor.encode(action.face, labels, **how)
     assert action.sequence is not None
+    how["several_people"] = action.several_people
     return editor.encode_frames(action.sequence, frame_paths(action.sequence), labels, **how).first
 
 

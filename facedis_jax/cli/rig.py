@@ -52,6 +52,7 @@ class RigOptions:
       landmarks: a JSON file of places in the scan by name, as of `facedis fit`.
       face: a face in the model's topology.
       sequence: a folder of such, the frames of one person.
+      several_people: take frames that seem to be of several people for one person's.
       neutral: the person's face at rest, in the model's topology, if there is one: weights are surer with it.
       fps: frames of the sequence in a second.
       smooth: smooth the expressions over the sequence.
@@ -69,6 +70,7 @@ class RigOptions:
     landmarks: Path | None = None
     face: Path | None = None
     sequence: Path | None = None
+    several_people: bool = False
     neutral: Path | None = None
     fps: float = 30.0
     smooth: bool = False
@@ -175,7 +177,8 @@ def _sequence(model: TrainedFaceModel, options: RigOptions, labels: Array | None
     assert options.sequence is not None
     unit, paths = options.unit or "mm", frame_paths(options.sequence)
     editor, smoothing = FaceEditor(model, unit), None if options.smooth else 0.0
-    frames = editor.encode_frames(options.sequence, paths, labels, align=options.align, smoothing=smoothing)
+    how = {"align": options.align, "several_people": options.several_people}
+    frames = editor.encode_frames(options.sequence, paths, labels, smoothing=smoothing, **how)
     return _Frames([path.name for path in paths], frames.vertices, frames.codes, Pose(), unit)
 
 

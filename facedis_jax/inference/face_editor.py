@@ -128,6 +128,7 @@ class FaceEditor:
         align: bool,
         keep_detail: bool = False,
         smoothing: float | None = 0.0,
+        several_people: bool = False,
     ) -> EncodedFace:
         """Frames of one person from mesh files, with one identity; see the model's `encode_sequence`.
 
@@ -139,6 +140,7 @@ class FaceEditor:
           align: move each frame rigidly onto the training faces first.
           keep_detail: add to results how the frames differ on the mean from their reconstructions.
           smoothing: as of `encode_sequence`.
+          several_people: take frames that seem to be of several people for one person's.
 
         Raises:
           InputError: as `encode`, or frames are clearly of several people.
@@ -148,9 +150,11 @@ class FaceEditor:
         if labels is not None:
             labels = sequence_levels(frames)[:, None] * np.asarray(labels)
         try:
-            codes = self.model.encode_sequence(frames, labels, smoothing=smoothing)
+            codes = self.model.encode_sequence(frames, labels, smoothing=smoothing, check=not several_people)
         except InputError as error:
-            raise InputError(where if error.where == "frames" else error.where, error.expected, error.found) from None
+            if error.where != "frames":
+                raise
+            raise InputError(where, f"{error.expected}, or several_people=True", error.found) from None
         detail = np.zeros_like(frames[:1])
         if keep_detail:
             rows = None if codes.labels is None else np.asarray(codes.labels)

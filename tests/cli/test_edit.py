@@ -419,6 +419,10 @@ def test_what_is_no_sequence_is_refused(plain_run, frames, files, tmp_path, make
 def test_frames_of_several_people_are_named_by_their_folder(plain_run, editor, frames, files, monkeypatch):
     folder, _ = frames
     monkeypatch.setattr("facedis_jax.inference.face_model.strangers", lambda *_: (np.eye(1, 6)[0] > 0, np.ones(6)))
-    with pytest.raises(InputError, match=r"frames: expected frames of one person, found 1 of 6") as told:
-        editor.encode_frames(folder, list(folder.iterdir()), align=False)
+    paths = list(folder.iterdir())
+    line = r"frames: expected frames of one person, or several_people=True, found 1 of 6"
+    with pytest.raises(InputError, match=line) as told:
+        editor.encode_frames(folder, paths, align=False)
     assert str(told.value).startswith(str(folder))
+    found = editor.encode_frames(folder, paths, align=False, several_people=True)
+    assert np.ptp(found.codes.identity.mean, axis=0).max() == 0
