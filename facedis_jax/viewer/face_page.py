@@ -222,4 +222,5 @@ class FacePage:
         distances = cKDTree(points).query(self._vertices)[0]
         colors = (colormaps["viridis"](np.clip(distances / _HEAT_MM, 0, 1)) * 255).astype(np.uint8)
         surface = trimesh.Trimesh(self._vertices, self._model.triangles, vertex_colors=colors, process=False)
+        _ = surface.vertex_normals  # Without being asked for, they are not sent, and the surface has facets.
         self._heat = self._server.scene.add_mesh_trimesh("/heat", surface, scale=_SCENE, position=self._place)
