@@ -55,11 +55,15 @@ def test_a_slider_moves_the_face_and_a_file_is_saved(serve, tmp_path):
     with chromium(tmp_path) as browser:
         browser.open(address, 700, 800)
         browser.until("document.querySelectorAll('[role=slider]').length > 5")
-        browser.wait(1)
-        slider = browser.value(SLIDERS)[1]
-        browser.received.clear()
-        browser.drag(slider, (slider[0] + 40, slider[1]))
-        until(lambda: page._sliders["identity"][0].value > 0.5 or browser.wait(0.1))
+
+        def drag():
+            """Tries again where the page is not ready yet."""
+            x, y = browser.value(SLIDERS)[1]
+            browser.drag((x, y), (x + 40, y))
+            browser.wait(1)
+            return page._sliders["identity"][0].value > 0.5
+
+        until(drag, 60)
         until(lambda: np.abs(page._vertices - before).max() > 0.01)
         assert page._who.value == "average person"
         browser.wait(0.5)
