@@ -86,7 +86,7 @@ def on_surfaces(base: FaceRunConfig, recombination: RecombinationConfig) -> Face
 # A model that begins as a linear one needs fewer.
 _SURFACE_EPOCHS = 26.0
 # Twelve people who are all known: their offsets are worn by each other.
-_KNOWN_PEOPLE = RecombinationConfig(share=0.7, new_people=0.0, pairs=0.5, own_ways=True, same_person=5.0)
+_KNOWN_PEOPLE = RecombinationConfig(share=0.7, new_people=0.0, pairs=0.5, own_ways=True, same_person=20.0)
 _SURFACES = on_surfaces(VERTICES, _KNOWN_PEOPLE)
 DEMO = replace(
     _SURFACES,

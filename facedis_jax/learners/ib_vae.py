@@ -156,7 +156,7 @@ class IbVaeState(struct.PyTreeNode):
     step: jax.Array
 
 
-POINTS_OF_MESH = 2048
+POINTS_OF_MESH = 4096
 """Points that are spread over a mesh for an encoder that sees its surface; twice as many change a code by less than its
 noise."""
 _STEPS_OF_MESH, _STEPS_OF_TRAINING = 2, 1
