@@ -159,7 +159,8 @@ class IbVaeState(struct.PyTreeNode):
 POINTS_OF_MESH = 4096
 """Points that are spread over a mesh for an encoder that sees its surface; twice as many change a code by less than its
 noise."""
-_STEPS_OF_MESH, _STEPS_OF_TRAINING = 2, 1
+# Of a fit that begins at the face of registered vertices. More would drift along the surface, as from anywhere else.
+_STEPS_FROM_A_FACE = 1
 
 
 class FaceFunctions(NamedTuple):
@@ -215,8 +216,8 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
             return finished(point_features(vertices / constants.scale, groups))
         count = POINTS_OF_MESH if surface is not None else constants.clouds.points
         points = spread_over_surface(vertices, _triangles(constants), count)
-        # The vertices tell where the fit ends, but for what they have in common with no other mesh of the surface.
-        return features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)), vertices, _STEPS_OF_MESH)
+        # The vertices tell nearly where the fit ends.
+        return features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)), vertices, _STEPS_FROM_A_FACE)
 
     def encode(state, vertices, features, labels):
         points = _points(vertices / constants.scale, features)
@@ -542,7 +543,7 @@ def _training_features(
     triangles = _triangles(setup.constants)
 
     def seen(key: jax.Array, face: jax.Array) -> PointFeatures:
-        return setup.functions.features_of_cloud(draw_cloud(key, face, triangles, clouds), face, _STEPS_OF_TRAINING)
+        return setup.functions.features_of_cloud(draw_cloud(key, face, triangles, clouds), face, _STEPS_FROM_A_FACE)
 
     return one_by_one_on_cpu(seen)(_keys(state, _CLOUDS, first + jnp.arange(len(vertices))), vertices)
 

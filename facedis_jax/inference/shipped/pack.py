@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import read_json
 from facedis_jax.formats.tensors import read_tensors, write_tensors
@@ -24,6 +25,8 @@ from facedis_jax.inference.model_files import ModelFile
 # Smaller arrays matter little to the size of a file, and some of them are coordinates.
 _LEAST_HALVED = 10_000
 _LARGEST = 12 << 20
+# Training faces whose codes are kept: enough for the distribution and for every expression.
+_MOST_CODES = 4000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +60,8 @@ def pack(run: Path, name: str, folder: Path, *, about: Path, notice: Path | None
     card["figures"] = figures_of(read_json(path.parent / RESULTS_FILE))
     if "neutrals" in arrays:
         arrays["neutrals"] = arrays["neutrals"][:0]
+    faces = evenly_spaced(len(arrays["codes"]), _MOST_CODES)
+    arrays |= {key: arrays[key][faces] for key in ("codes", "subject", "expression", "level")}
     small = {key: _halved(key, array) for key, array in arrays.items()}
     size = sum(array.nbytes for array in small.values())
     if size > _LARGEST:
