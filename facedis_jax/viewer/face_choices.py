@@ -36,11 +36,19 @@ class Shown(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A mesh that was loaded: its vertices [vertices, 3] mm where the training faces lie, triangles, and its codes."""
+    """A scan that was loaded.
+
+    Attributes:
+      vertices: [vertices, 3] mm, where the training faces lie.
+      triangles: [triangles, 3]; none of bare points.
+      codes: of the face in it.
+      doubt: why they are not to be trusted; empty where they are.
+    """
 
     vertices: np.ndarray
     triangles: np.ndarray
     codes: Shown
+    doubt: str = ""
 
 
 class Scale(NamedTuple):
@@ -120,7 +128,8 @@ class FaceChoices:
             check_topology(name, mesh, len(model.trained.constants.mean_face), model.triangles)
         except InputError:
             found = model.fit(scan.points, scan.triangles, where=name)
-            return Loaded(found.pose.to_model(mesh.vertices), mesh.triangles, _shown(found.codes))
+            doubt = f"not to be trusted: {found.reason}" if found.is_bad else ""
+            return Loaded(found.pose.to_model(mesh.vertices), mesh.triangles, _shown(found.codes), doubt)
         vertices, _ = FaceEditor(model, likely_unit(name, mesh)).place(name, mesh, align=True)
         return Loaded(vertices, model.triangles, _shown(model.encode(vertices.astype(np.float32))))
 

@@ -85,7 +85,7 @@ class FacePage:
             self._scan_shown.on_update(lambda event: self._show_scan())
             self._heat_shown = gui.add_checkbox(f"distance to it, 0 to {_HEAT_MM:g} mm", False, disabled=True)
             self._heat_shown.on_update(lambda event: self._redraw())
-            self._error = gui.add_markdown("", visible=False)
+            self._note = gui.add_markdown("", visible=False)
             self._format = gui.add_dropdown("format", [suffix[1:] for suffix in WRITABLE_SUFFIXES])
             gui.add_button("save").on_click(self._save)
 
@@ -153,12 +153,13 @@ class FacePage:
 
     def _load(self, event: Any) -> None:
         file = event.target.value
-        self._error.visible = False
+        self._say(f"looking for the face in {file.name}")
         try:
             loaded = self._choices.load(file.name, file.content)
         except InputError as error:
-            self._error.content, self._error.visible = f"```\n{error}\n```", True
+            self._say(str(error))
             return
+        self._say(loaded.doubt)
         with self._lock:
             name = f"file: {Path(file.name).name}"
             self._choices = self._choices.with_loaded(name, loaded)
@@ -169,6 +170,10 @@ class FacePage:
             box.disabled = False
         self._show_scan()
         self._go_to(loaded.codes)
+
+    def _say(self, text: str) -> None:
+        """Shows a line below the files, as it is written; none where it is empty."""
+        self._note.content, self._note.visible = f"```\n{text}\n```", bool(text)
 
     def _show_scan(self) -> None:
         if self._scan is None:

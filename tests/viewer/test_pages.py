@@ -106,12 +106,14 @@ def test_what_controls_do(serve, tmp_path):
     write_mesh(tmp_path / "me.ply", Mesh(model.trained.neutrals[2], model.triangles))
     page._load(Event(Upload(tmp_path / "me.ply")))
     assert page._who.value == page._what.value == "file: me.ply"
+    assert not page._note.visible
     page._heat_shown.value = True
     until(lambda: page._draw() is False and page._heat is not None)
     assert not page._face.visible
     (tmp_path / "bad.ply").write_bytes(b"ply")
     page._load(Event(Upload(tmp_path / "bad.ply")))
-    assert "bad.ply" in page._error.content
+    assert "bad.ply: expected" in page._note.content
+    assert page._note.visible
     page._reset()
     assert page._target.distance(page._choices.face("average person", "neutral", 1.0)) == 0
 
