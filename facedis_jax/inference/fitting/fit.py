@@ -59,6 +59,8 @@ _NO_RELIEF, _NO_FACE_MM, _LEAST_COVERED = 0.7, 3.0, 0.05
 # How often as many places are looked at where none holds a clear face, and where one does; a face within less than so
 # many mm is one beyond doubt.
 _TRIES, _TRIES_IF_CLEAR, _SURE_MM = 8, 3, 0.4
+# How often a fit goes on from where it ended.
+_AGAIN = 4
 # Points that the encoder is given, and mm from the mean face within which they lie.
 _ENCODED, _ENCODED_MM = 1024, 15.0
 _DETAIL_POINTS = 20_000
@@ -207,16 +209,13 @@ class Fitter:
 
     Attributes:
       constants: of the model.
-      face: (params, codes) -> vertices, codes being identity, expression and labels.
-      encode: (params, cloud, codes) -> codes by the encoder; None for a model that reads no clouds.
       sizes: lengths of the identity, of the expression, and of the labels.
       landmarks: named vertices.
       mean_face: [vertices, 3] mm.
+      compiled: functions by name: "find", "compare", "finish", "sample". They are compiled once for all scans.
     """
 
     constants: _Constants
-    face: Callable[[FaceParams, jax.Array], jax.Array]
-    encode: Encode | None
     sizes: tuple[int, int, int]
     landmarks: Mapping[str, int]
     mean_face: np.ndarray
@@ -291,13 +290,10 @@ class Fitter:
             "find": jax.jit(_find, static_argnames="count"),
             "compare": jax.jit(_compare),
             "sample": jax.jit(partial(_sample, face), static_argnames="count"),
-            "finish": jax.jit(
-                partial(_finish, face, encode),
-                static_argnames="steps",
-            ),
+            "finish": jax.jit(partial(_finish, face, encode), static_argnames="steps"),
         }
         names = named_vertices(mean_face, triangles)
-        return cls(constants, face, encode, sizes, names, mean_face, compiled)
+        return cls(constants, sizes, names, mean_face, compiled)
 
     def fit(
         self,
@@ -318,8 +314,9 @@ class Fitter:
             if not found.is_bad:
                 break
         best = min(tried, key=lambda found: (found.is_bad, -found.relief))
-        far = best.distances
-        if far.covered < _LEAST_COVERED or best.relief < _NO_RELIEF or _farthest(far) > _NO_FACE_MM:
+        is_near = best.distances.covered >= _LEAST_COVERED and _farthest(best.distances) <= _NO_FACE_MM
+        # Written so that what is no number is no face.
+        if not (is_near and best.relief >= _NO_RELIEF):
             of_unit = "" if unit is not None or len(units) == 1 else f" in {' or '.join(units)}"
             raise InputError(scan.where, f"a scan of a face{of_unit}", f"no face in it ({best.reason})")
         return best
@@ -352,7 +349,7 @@ class Fitter:
             estimates, agreements = self._compare(_surface(drawn, centre), starts, config)
         else:
             estimates, agreements = self._search(_surface(drawn, centre), config)
-        best = int(np.argmax(agreements.score))
+        best = _best(agreements)
         if places is None and self._is_second_face(estimates, agreements, best):
             raise InputError(scan.where, "a scan of one face", "two faces; landmarks say which is meant")
         estimate = jax.tree.map(lambda x: x[best], estimates)
@@ -361,7 +358,7 @@ class Fitter:
         radius = float(np.linalg.norm(face - middle, axis=1).max()) + _AROUND
         ball = {"centre": centre + middle, "radius": radius, "seed": config.seed}
         surface = _surface(draw_samples(scan, scale, config.points, **ball), centre)
-        result = self.compiled["finish"](self.constants, surface, estimate, config.misfit, steps=config.steps)
+        result = self._finish(surface, estimate, config)
         found = self._result(scan, unit, centre, jax.device_get(result))
         if config.posterior_samples:
             key = jax.random.key(config.seed) if key is None else key
@@ -378,6 +375,19 @@ class Fitter:
     def _compare(self, surface: Surface, starts: Pose, config: FitConfig) -> tuple[Estimate, Agreement]:
         return jax.device_get(self.compiled["compare"](self.constants, surface, starts, config.misfit))
 
+    def _finish(self, surface: Surface, estimate: Estimate, config: FitConfig) -> Fitted:
+        """The fit that an estimate leads to, and on from there while it is far from the scan and gets nearer."""
+        finish = partial(self.compiled["finish"], misfit=config.misfit, steps=config.steps)
+        result = finish(self.constants, surface, estimate)
+        for _ in range(_AGAIN):
+            if _is_clear(jax.device_get(result.agreed), _SURE_MM):
+                break
+            further = finish(self.constants, surface, result.estimate)
+            if not further.agreed.score > result.agreed.score + 1e-3:
+                break
+            result = further
+        return result
+
     def _search(self, surface: Surface, config: FitConfig) -> tuple[Estimate, Agreement]:
         """Estimates from the places where a face may lie, of more and more places until one is beyond doubt."""
         find = self.compiled["find"]
@@ -387,7 +397,7 @@ class Fitter:
             some = jax.tree.map(lambda x: x[first : first + config.places], starts)  # noqa: B023
             tried.append(self._compare(surface, some, config))
             found = jax.tree.map(lambda *parts: np.concatenate(parts), *tried)
-            best = jax.tree.map(lambda x: x[int(np.argmax(found[1].score))], found[1])  # noqa: B023
+            best = jax.tree.map(lambda x: x[_best(found[1])], found[1])  # noqa: B023
             if _is_clear(best, _SURE_MM) or (_is_clear(best) and len(tried) >= _TRIES_IF_CLEAR):
                 break
         return found
@@ -435,6 +445,10 @@ class Fitter:
             relief=float(agreed.relief),
             vertex_mm=np.asarray(agreed.face_to_scan)[self._nearest_looking],
         )
+
+
+def _best(agreements: Agreement) -> int:
+    return int(np.nan_to_num(np.asarray(agreements.score), nan=-np.inf).argmax())
 
 
 def _orthonormal(rotation: np.ndarray) -> np.ndarray:

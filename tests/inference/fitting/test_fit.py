@@ -16,7 +16,7 @@ from facedis_jax.inference.fitting.fit import FitConfig, Fitter
 from facedis_jax.inference.fitting.scans import Scan
 
 CODES = 6
-CONFIG = FitConfig(steps=4)
+CONFIG = FitConfig(steps=4, points=1024, places=2)
 
 
 def linear_face(params, codes):
