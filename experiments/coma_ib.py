@@ -12,8 +12,8 @@ Presets    tiny: the whole path in a minute, nothing is learned well. demo: eigh
            sees surfaces, on clouds of points drawn anew, and codes are exchanged between people, none of which the
            paper has. paper: section 3.5, on an accelerator.
 Expected   Paper, on CoMA: disentanglement 0.006 mm (0.025 without the bottleneck), reconstruction 0.663 mm.
-           demo, embedded face, 4 + 8 latents: 0.008 mm and 0.468 mm (0.551 mm by 1,000 random points of the
-           surface); a linear classifier names 12 % of the people by the expression code, where chance is 8.3 %.
+           demo, embedded face, 4 + 8 latents: 0.007 mm and 0.428 mm (the same by 1,000 random points of the surface);
+           a linear classifier names 14 % of the people by the expression code, where chance is 8.3 %.
 """
 
 from dataclasses import replace
