@@ -35,7 +35,7 @@ def _preset(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:
 def _for_new_people(base: FaceRunConfig, num_subjects: int, epochs: float) -> FaceRunConfig:
     """The preset for people who were never seen: random ones in most of each batch, and hardly a bottleneck on them."""
     run = _preset(
-        coma_ib.on_surfaces(base, RecombinationConfig(share=0.7, exchange=0.3, pairs=0.5, same_person=4.0)),
+        coma_ib.on_surfaces(base, RecombinationConfig(share=0.7, exchange=0.3, pairs=0.5, same_person=2.0)),
         num_subjects,
     )
     weights = IbVaeWeights(beta_id=1.0, lambda_2=5e-6, beta_mi=10.0)
@@ -46,7 +46,7 @@ def _for_new_people(base: FaceRunConfig, num_subjects: int, epochs: float) -> Fa
 
 # The linear model that is fitted to the points knows unseen people as well as surfaces tell them. What is learned in a
 # few epochs are one neutral for a person's faces and codes that can be exchanged; in more, the training people.
-_EPOCHS = 6.0
+_EPOCHS = 4.0
 PRESETS = {
     "tiny": coma_ib.few_anchors(_for_new_people(coma_ib.TINY_VERTICES, num_subjects=12, epochs=3.0)),
     "demo": _for_new_people(coma_ib.VERTICES, num_subjects=100, epochs=_EPOCHS),
