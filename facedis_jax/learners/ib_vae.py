@@ -168,15 +168,15 @@ class FaceFunctions(NamedTuple):
 
     Attributes:
       features: vertices [vertices, 3] -> `PointFeatures` of one mesh, which depend on it alone.
-      features_of_cloud: (`Cloud`, face, steps) -> those of any points on a face's surface. Where a face that is nearly
-        the same is given, [vertices, 3] mm, the fit starts from it and takes so many steps.
+      features_of_cloud: (`Cloud`, face) -> those of any points on a face's surface. Where a face that is nearly the
+        same is given, [vertices, 3] mm, the fit takes one step from it.
       encode: (state, vertices, features, labels) -> `Posterior` of the codes, identity latents first.
       decode: (state, z_identity, z_expression, labels) -> full and neutral faces.
       face: (state, z_identity, z_expression, labels) -> full faces, as `decode`, but differentiable in z_identity too.
     """
 
     features: Callable[[jax.Array], PointFeatures]
-    features_of_cloud: Callable[..., PointFeatures]
+    features_of_cloud: Callable[..., PointFeatures]  # the face may be left out
     encode: Callable[[IbVaeState, jax.Array, PointFeatures, jax.Array | None], Posterior]
     decode: Callable[[IbVaeState, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]]
     face: Callable[[IbVaeState, jax.Array, jax.Array, jax.Array | None], jax.Array]
@@ -192,14 +192,14 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
 
     surface, groups = _surface(config, constants), config.model.encoder.features
 
-    def features_of_cloud(cloud: Cloud, face: jax.Array | None = None, steps: int = 1) -> PointFeatures:
+    def features_of_cloud(cloud: Cloud, face: jax.Array | None = None) -> PointFeatures:
         if surface is None:
             points = jnp.asarray(cloud.points) / constants.scale
             return finished(point_features(points, groups)._replace(points=points))
         if face is None:
             fit = fit_surface(cloud, surface, steps=config.model.surface.steps)
         else:
-            fit = fit_surface(cloud, surface, codes_of(face, surface), steps=steps)
+            fit = fit_surface(cloud, surface, codes_of(face, surface), steps=_STEPS_FROM_A_FACE)
         points = face_of(fit.codes, surface)[surface.triangles[surface.places, 0]] / constants.scale
         grouping = point_features(points, replace(groups, harmonics=0)).grouping
         return finished(PointFeatures(grouping, fit.codes, points))
@@ -217,7 +217,7 @@ def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctio
         count = POINTS_OF_MESH if surface is not None else constants.clouds.points
         points = spread_over_surface(vertices, _triangles(constants), count)
         # The vertices tell nearly where the fit ends.
-        return features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)), vertices, _STEPS_FROM_A_FACE)
+        return features_of_cloud(Cloud(points, jnp.ones(count, points.dtype)), vertices)
 
     def encode(state, vertices, features, labels):
         points = _points(vertices / constants.scale, features)
@@ -543,7 +543,7 @@ def _training_features(
     triangles = _triangles(setup.constants)
 
     def seen(key: jax.Array, face: jax.Array) -> PointFeatures:
-        return setup.functions.features_of_cloud(draw_cloud(key, face, triangles, clouds), face, _STEPS_FROM_A_FACE)
+        return setup.functions.features_of_cloud(draw_cloud(key, face, triangles, clouds), face)
 
     return one_by_one_on_cpu(seen)(_keys(state, _CLOUDS, first + jnp.arange(len(vertices))), vertices)
 

@@ -25,8 +25,9 @@ from facedis_jax.progress import track
 _MOMENT_LENGTH = 3.0
 # Of a large set, so many faces evenly spaced, for the linear model and for the statistics of surfaces.
 _MOST_FACES, _MOST_SEEN = 2000, 200
-# Clouds to which the linear estimate of the codes is fitted: four for each face, at most ten for each component.
-_CLOUDS_OF_A_FACE, _MOST_CLOUDS, _CHUNK = 4, 1200, 100
+# Faces or clouds to which a linear estimate by moments is fitted, four for each training face, at most so many. An
+# encoder that sees surfaces needs none: its fit's leading components are the estimate.
+_CLOUDS_OF_A_FACE, _MOST_CLOUDS, _CHUNK = 4, 6000, 100
 # Weight of the estimate's squared length, relative to the moments' mean variance; 1e-4 to 1e-2 come out alike.
 _RIDGE = 1e-3
 
