@@ -88,8 +88,10 @@ def face_constants(
         clouds=clouds,
     )
     found = np.zeros(0, bool)
+    if model.surface.anchors or model.linear or learner.recombination.own_ways:
+        some = evenly_spaced_faces(face_set.train, _MOST_FACES)
     if model.surface.anchors:
-        linear = _linear_model(face_set, neutrals, model.surface.components, seed)
+        linear = _linear_model(face_set, some, neutrals, model.surface.components, seed)
         # Components that there are; of few faces there are fewer than asked for.
         found = np.abs(linear.faces.basis).max((1, 2)) > 0
         basis = linear.faces.basis[found]
@@ -102,10 +104,11 @@ def face_constants(
             surface_near=surface.near,
         )
     constants = _with_moments(face_set, learner, constants)
-    ways = _ways(face_set) if learner.recombination.own_ways else None
+    ways = _ways(face_set, some) if learner.recombination.own_ways else None
     if not model.linear:
         return constants, FaceStart(neutrals, ways=ways)
-    linear = _linear_model(face_set, neutrals, (model.identity_latents, model.expression_latents), seed)
+    size = (model.identity_latents, model.expression_latents)
+    linear = _linear_model(face_set, some, neutrals, size, seed)
     if model.surface.anchors:
         kernel = _leading_codes(constants, model, found)
     else:
@@ -130,8 +133,7 @@ def _without_estimate(learner: IbVaeConfig) -> IbVaeConfig:
     return replace(learner, model=replace(learner.model, linear=False))
 
 
-def _ways(face_set: FaceSet) -> OwnWays:
-    faces = evenly_spaced_faces(face_set.train, _MOST_FACES)
+def _ways(face_set: FaceSet, faces: ArraySource) -> OwnWays:
     offsets = faces.vertices - face_set.neutrals[faces.subject]
     return OwnWays.of(offsets, faces.subject, faces.expression, faces.level, len(face_set.expressions))
 
@@ -153,9 +155,10 @@ class _Linear(NamedTuple):
     subject: np.ndarray
 
 
-def _linear_model(face_set: FaceSet, neutrals: np.ndarray, size: tuple[int, int], seed: int) -> _Linear:
-    """A linear model of so many identity and expression components."""
-    faces = evenly_spaced_faces(face_set.train, _MOST_FACES)
+def _linear_model(
+    face_set: FaceSet, faces: ArraySource, neutrals: np.ndarray, size: tuple[int, int], seed: int
+) -> _Linear:
+    """A linear model of so many identity and expression components, by some faces of the set."""
     offsets = faces.vertices - face_set.neutrals[faces.subject]
     identity = fit_pca(neutrals, size[0], seed=seed) if len(neutrals) > 1 else None
     expression = fit_pca(offsets, size[1], seed=seed)
