@@ -3,7 +3,8 @@
 A recipe maps a unit without its side ("mouthSmile") to a weight, which holds for the left and the right half of the
 unit; or one half by its whole name ("mouthSmileLeft"). The built-in ones are in ARKit's names, in
 `facedis_jax/data/assets/recipes.json`. Units that a model lacks are skipped, so that one table serves every face model
-with such names, whatever its capitals and underscores; `read_recipes` reads what serves others.
+with such names, whatever its capitals and underscores and however it calls sides; `read_recipes` reads what serves
+others.
 """
 
 import json
@@ -35,6 +36,9 @@ BU3DFE_EXPRESSIONS: Mapping[str, Recipe] = _ARKIT["bu3dfe"]
 # Expressions that CoMA's subjects perform to both sides under one label.
 TWO_SIDED = frozenset(_ARKIT["two_sided"])
 
+# ARKit's units that have no halves.
+_UNDIVIDED = frozenset(_ARKIT["undivided"])
+
 _OPPOSITE: Mapping[str, str] = _ARKIT["opposite"]
 _SIDES = {
     f"{before}{letters}": side
@@ -49,7 +53,11 @@ _MOST_LISTED = 60
 _MOST_RECIPES, _LARGEST_WEIGHT = 1000, 100.0
 
 OWN_UNITS = "units"
-"""In place of a file of recipes: each unit of a face model is an expression by its own name."""
+"""In place of a file of recipes: each unit of a face model is an expression, left and right apart, by ARKit's name
+where it is one of ARKit's, else by its own."""
+
+EVERYTHING = "all"
+"""The same, and the built-in expressions of CoMA and of BU-3DFE as well."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class Recipes:
       opposite: units and their mirror images, where these are no halves.
       two_sided: expressions that are performed to either side under one name.
       own_units: make an expression of each unit.
+      built_in: and of all built-in ones.
     """
 
     expressions: Mapping[str, Recipe] | None = None
@@ -69,12 +78,14 @@ class Recipes:
     opposite: Mapping[str, str] = field(default_factory=lambda: _OPPOSITE)
     two_sided: frozenset[str] = TWO_SIDED
     own_units: bool = False
+    built_in: bool = False
 
     def of(self, built_in: Mapping[str, Recipe], unit_names: Sequence[str]) -> Mapping[str, Recipe]:
         """The expressions that are performed in place of some built-in ones, sorted by their names."""
         if self.own_units:
-            names = sorted({split_side(name)[0] for name in unit_names})
-            return {name.replace("/", "_"): {name: 1.0} for name in names}
+            others = {**COMA_EXPRESSIONS, **BU3DFE_EXPRESSIONS} if self.built_in else {}
+            moving = {name: recipe for name, recipe in others.items() if recipe}
+            return dict(sorted({**moving, **_own_expressions(unit_names)}.items()))
         return built_in if self.expressions is None else dict(sorted(self.expressions.items()))
 
     def instead_of(self, built_in: Mapping[str, Recipe]) -> Mapping[str, Recipe]:
@@ -95,7 +106,7 @@ class Recipes:
 
 
 def read_recipes(path: str | Path) -> Recipes:
-    """Recipes from a JSON file, or `OWN_UNITS` in place of one.
+    """Recipes from a JSON file, or `OWN_UNITS` or `EVERYTHING` in place of one.
 
     The file has any of "units", {"own name": "ARKit's name"}; "expressions", {"name": {"unit": weight}}; "opposite",
     {"unit": "unit"}; and "two_sided", ["name"]. One of the first two may stand alone, without its key.
@@ -103,8 +114,8 @@ def read_recipes(path: str | Path) -> Recipes:
     Raises:
       InputError: where the file cannot be read or holds anything else.
     """
-    if str(path) == OWN_UNITS:
-        return Recipes(own_units=True)
+    if str(path) in (OWN_UNITS, EVERYTHING):
+        return Recipes(own_units=True, built_in=str(path) == EVERYTHING)
     read = read_json(path)
     if isinstance(read, dict) and read and not read.keys() & {"units", "expressions"}:
         read = {"units" if all(isinstance(value, str) for value in read.values()) else "expressions": read}
@@ -173,6 +184,28 @@ def split_side(name: str) -> tuple[str, str]:
     return name, "both"
 
 
+def arkit_name(name: str) -> str:
+    """ARKit's name of a unit, by whatever spelling; its own of one that is none of ARKit's.
+
+    Example:
+      >>> arkit_name("eyeBlink_L"), arkit_name("jaw_open"), arkit_name("browInnerUp_R"), arkit_name("Kiefer.L")
+      ('eyeBlinkLeft', 'jawOpen', 'browInnerUp', 'Kiefer.L')
+    """
+    base, side = split_side(name)
+    unit = _UNIT_OF.get(_plain(base))
+    if unit is None:
+        return name
+    return unit if side == "both" or unit in _UNDIVIDED else unit + side.capitalize()
+
+
+def _own_expressions(unit_names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """An expression of each unit; of halves that ARKit has as one unit, both together."""
+    recipes: dict[str, dict[str, float]] = {}
+    for name in unit_names:
+        recipes.setdefault(arkit_name(name).replace("/", "_"), {})[name] = 1.0
+    return recipes
+
+
 def mirrored(recipe: Recipe, opposite: Mapping[str, str] = _OPPOSITE) -> Recipe:
     """The recipe of the mirrored expression, by units and their mirror images."""
     return {opposite.get(unit, unit): weight for unit, weight in recipe.items()}
@@ -184,13 +217,19 @@ def unit_weights(recipe: Recipe, unit_names: Sequence[str]) -> np.ndarray:
     Raises:
       InputError: where the model has none of the recipe's units.
     """
-    wanted = {_plain(unit): weight for unit, weight in recipe.items()}
-    halves = [(_plain(name), _plain(split_side(name)[0])) for name in unit_names]
-    if recipe and not any(name in wanted or unit in wanted for name, unit in halves):
+    wanted = {_half(unit): weight for unit, weight in recipe.items()}
+    halves = [_half(name) for name in unit_names]
+    if recipe and not any(half in wanted or (half[0], "both") in wanted for half in halves):
         expected = f"one of the expression units {', '.join(map(printable, recipe))}"
         units = _listed(sorted({split_side(name)[0] for name in unit_names}))
         raise InputError("face model", expected, f"{units}, where recipes=FILE maps names" if units else "none")
-    return np.array([wanted.get(name, wanted.get(unit, 0.0)) for name, unit in halves], np.float32)
+    return np.array([wanted.get(half, wanted.get((half[0], "both"), 0.0)) for half in halves], np.float32)
+
+
+def _half(name: str) -> tuple[str, str]:
+    """A unit's name and its side, whatever their spelling."""
+    unit, side = split_side(name)
+    return _plain(unit), side
 
 
 def _plain(name: str) -> str:
@@ -199,6 +238,7 @@ def _plain(name: str) -> str:
 
 
 _WHOLE = frozenset(map(_plain, _OPPOSITE))
+_UNIT_OF = {_plain(unit): unit for unit in ARKIT_UNITS}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -24,10 +24,9 @@ from facedis_jax.data.synthetic.expressions import (
     unit_weights,
 )
 from facedis_jax.data.synthetic.face_model import FaceModel
-from facedis_jax.errors import InputError
+from facedis_jax.errors import InputError, check_least
 
 _WOMEN = 0.56  # of BU-3DFE's hundred
-_LEVELS = 4  # of each of BU-3DFE's expressions
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class SyntheticFaceConfig:
       num_subjects: how many people; 0 for as many as the set that is imitated (12 for CoMA, 100 for BU-3DFE).
       expressions: names out of the set that is imitated; all of them if empty.
       frames: shortest and longest sequence, in frames (CoMA's arrangement only).
+      levels: how many scans of each expression, the last of them at its strongest (BU-3DFE's arrangement only).
       gain_spread: standard deviation of the logarithm of a subject's gain on an expression unit.
       asymmetry: standard deviation of the relative difference between a subject's left and right side.
       noise_mm: standard deviation of the registration noise of each coordinate, mm; with 0.2, no prediction has a mean
@@ -45,12 +45,13 @@ class SyntheticFaceConfig:
       seed: of everything that is drawn.
 
     Raises:
-      InputError: for counts or standard deviations below 0, or sequences of fewer than four frames.
+      InputError: for counts or standard deviations below 0, no level, or sequences of fewer than four frames.
     """
 
     num_subjects: int = 0
     expressions: tuple[str, ...] = ()
     frames: tuple[int, int] = (14, 26)
+    levels: int = 4
     gain_spread: float = 0.25
     asymmetry: float = 0.12
     noise_mm: float = 0.2
@@ -60,6 +61,7 @@ class SyntheticFaceConfig:
         for name in ("num_subjects", "gain_spread", "asymmetry", "noise_mm", "seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(name, "0 or more", f"{getattr(self, name)}")
+        check_least(self, levels=1)
         if not 4 <= self.frames[0] <= self.frames[1]:
             found = f"{self.frames[0]} and {self.frames[1]}"
             raise InputError("frames", "a shortest sequence of 4 frames or more, then a longest", found)
@@ -199,8 +201,8 @@ def synthetic_bu3dfe(model: FaceModel, config: SyntheticFaceConfig, *, split: st
     people = draw_people(rng, model, count, config)
 
     def show(s: int, e: int, name: str, recipe: Recipe) -> _Rows:
-        grades = np.arange(1, _LEVELS + 1) if recipe else np.zeros(1, int)
-        level = (grades / _LEVELS).astype(np.float32)
+        grades = np.arange(1, config.levels + 1) if recipe else np.zeros(1, int)
+        level = (grades / config.levels).astype(np.float32)
         performed = level[:, None] * unit_weights(recipe, model.expression_names)
         return _Rows(
             names=[f"{subjects[s]}/{name}/{subjects[s]}_{name[:2].upper()}{grade:02d}" for grade in grades],
@@ -306,5 +308,9 @@ def _noisy_faces(
 def _content_hash(
     arrangement: str, model: FaceModel, config: SyntheticFaceConfig, split: str, recipes: Mapping[str, Recipe]
 ) -> str:
-    made_from = [arrangement, model.content_hash, asdict(config), split, recipes]
+    settings = asdict(config)
+    # A setting that is newer than runs that still go on.
+    if config.levels == SyntheticFaceConfig.levels:
+        del settings["levels"]
+    made_from = [arrangement, model.content_hash, settings, split, recipes]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()

@@ -8,9 +8,11 @@ from facedis_jax.data.synthetic.expressions import (
     ARKIT_UNITS,
     BU3DFE_EXPRESSIONS,
     COMA_EXPRESSIONS,
+    EVERYTHING,
     OWN_UNITS,
     TWO_SIDED,
     Recipes,
+    arkit_name,
     mirrored,
     read_recipes,
     split_side,
@@ -185,8 +187,30 @@ def test_units_with_two_names_are_known_by_either(stranger, tmp_path):
 def test_a_model_performs_its_units_when_asked(stranger):
     model = load_face_model(stranger, OWN_UNITS)
     found = synthetic_coma(model, CONFIG)
-    assert found.expressions == ("Brauen", "Grinsen", "Kiefer", "nach links", "nach rechts")
+    assert found.expressions == ("Brauen", "Grinsen.L", "Grinsen.R", "Kiefer", "nach links", "nach rechts")
+    performed = found.truth.factors["performed"] > 0
+    assert performed.any(0).all()
+    assert performed.sum(1).max() == 1
     assert found.content_hash != synthetic_coma(load_face_model(None, OWN_UNITS), CONFIG).content_hash
+
+
+def test_own_units_are_called_as_arkit_calls_them():
+    names = ["eyeBlink_L", "eyeBlink_R", "browInnerUp_L", "browInnerUp_R", "jaw_left", "jawOpen", "Zunge.L"]
+    recipes = Recipes(own_units=True).of({}, names)
+    assert list(recipes) == ["Zunge.L", "browInnerUp", "eyeBlinkLeft", "eyeBlinkRight", "jawLeft", "jawOpen"]
+    weights = np.stack([unit_weights(recipe, names) for recipe in recipes.values()])
+    np.testing.assert_array_equal(np.argwhere(weights), [[0, 6], [1, 2], [1, 3], [2, 0], [3, 1], [4, 4], [5, 5]])
+    # By these names other programs find them again.
+    np.testing.assert_array_equal(unit_weights({"eyeBlinkRight": 1}, names), np.eye(7, dtype=np.float32)[1])
+
+
+def test_everything_is_performed_when_asked():
+    model = load_face_model(None, EVERYTHING)
+    found = synthetic_bu3dfe(model, SyntheticFaceConfig(num_subjects=2, levels=1))
+    assert {*_RECIPES, *map(arkit_name, model.expression_names)} == set(found.expressions)
+    assert len(found.names) == 2 * len(found.expressions)
+    level, neutral = found.truth.factors["level"][:, 0], found.expressions.index("neutral")
+    np.testing.assert_array_equal(level, found.truth.factors["expression"][:, 0] != neutral)
 
 
 def test_images_take_the_emotions_among_them(stranger, tmp_path):
