@@ -1,16 +1,16 @@
-"""Every example in a docstring of the package runs, and every public name of the pure packages has one."""
+"""Every example in a docstring of the package runs, and every public name has one."""
 
 import ast
 import doctest
 import importlib
-import inspect
+import importlib.util
 from pathlib import Path
 
+import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "facedis_jax"
-PURE = ("losses", "metrics", "geometry", "sampling")
 
 
 def modules_with_examples() -> list[str]:
@@ -24,15 +24,18 @@ def modules_with_examples() -> list[str]:
     return found
 
 
-def public_names() -> list[str]:
-    """Names in the `__all__` of the pure packages, as `losses.log_joint`."""
-    names = []
-    for package in PURE:
-        tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
-                names += [f"{package}.{name}" for name in ast.literal_eval(node.value)]
-    return names
+def site_docstrings():
+    """The module of the site that finds public names and their docstrings."""
+    path = ROOT / "docs" / "extensions" / "docstrings.py"
+    spec = importlib.util.spec_from_file_location("docstrings", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+DOCSTRINGS = site_docstrings()
+NAMES = [f"{module}.{name}" for module, names in DOCSTRINGS.public_names().items() for name in names]
+VALUES = [name for name in NAMES if DOCSTRINGS.value_docstring(*name.rsplit(".", 1))]
 
 
 @pytest.mark.parametrize("module", modules_with_examples())
@@ -42,8 +45,14 @@ def test_examples_run(module):
     assert not result.failed
 
 
-@pytest.mark.parametrize("name", public_names())
-def test_public_names_of_the_pure_packages_have_an_example(name):
-    package, _, attribute = name.partition(".")
-    thing = getattr(importlib.import_module(f"facedis_jax.{package}"), attribute)
-    assert doctest.DocTestParser().get_examples(inspect.getdoc(thing) or "")
+@pytest.mark.parametrize("name", NAMES)
+def test_public_names_have_an_example(name):
+    assert doctest.DocTestParser().get_examples(DOCSTRINGS.docstring(*name.rsplit(".", 1)))
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_examples_of_values_run(name):
+    module, value = name.rsplit(".", 1)
+    variables = {"jax": jax, **vars(importlib.import_module(module))}
+    test = doctest.DocTestParser().get_doctest(DOCSTRINGS.value_docstring(module, value), variables, name, None, 0)
+    assert not doctest.DocTestRunner().run(test).failed

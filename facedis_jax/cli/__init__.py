@@ -12,7 +12,6 @@ from facedis_jax.extras import MissingExtra, exit_where_jax_refuses, require_ext
 
 __all__ = ["COMMANDS", "main"]
 
-# By name, what a command does; each is a module of this package with a function `main(arguments)` that exits.
 COMMANDS: Mapping[str, str] = {
     "cache": "list prepared copies of data sets, and remove those that are of no use",
     "edit": "edit faces with a trained model: neutral, other expressions, in-betweens, new faces",
@@ -21,6 +20,12 @@ COMMANDS: Mapping[str, str] = {
     "rig": "a face with a morph target for each expression, for Blender and others",
     "view": "a model on a page of this machine: sliders, expressions, loaded scans",
 }
+"""By name, what a command does; each is a module of this package with a function `main(arguments)` that exits.
+
+Example:
+  >>> COMMANDS["fit"]
+  "fit a model's face to a scan of any mesh, in any pose and unit"
+"""
 # What a command needs beside the extra `run`: the name of an extra, and a module of it.
 _EXTRAS = {"view": ("viewer", "viser")}
 
@@ -45,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       The exit code: 0, or 2 with one line on stderr for a command or input that cannot be used.
+
+    Example:
+      >>> main(["--version"])
+      facedis_jax 0.1.0
+      0
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words[0] if words else None

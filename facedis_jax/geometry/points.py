@@ -94,7 +94,7 @@ def _first(chosen: jax.Array) -> jax.Array:
 def k_nearest(queries: jax.Array, points: jax.Array, k: int) -> jax.Array:
     """The `k` nearest points to each query, nearest first; ties go to the lowest index.
 
-    Distances come from differences of coordinates: the expanded form |a|^2 - 2ab + |b|^2 loses the small
+    Distances come from differences of coordinates: the expanded form `|a|^2 - 2ab + |b|^2` loses the small
     distances between neighbours to rounding wherever the face is far from the origin.
 
     Args:

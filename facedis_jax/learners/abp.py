@@ -49,6 +49,11 @@ class AbpConfig:
       early_sigma, early_epochs: the deviation in the first so many epochs.
       frozen: networks that keep their weights.
       optimiser: Adam's settings.
+
+    Example:
+      >>> config = AbpConfig(GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4), sigma=0.3)
+      >>> config.model.deformable, config.early_sigma, config.langevin.num_steps
+      (True, 1.5, 20)
     """
 
     model: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -69,6 +74,16 @@ class AbpState(struct.PyTreeNode):
       chains: one `Latents` per training image, by its index, or one `DynamicLatents` per clip; the only field that is
         split over devices.
       key, step: of the run's noise.
+
+    Example:
+      >>> config = AbpConfig(GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4))
+      >>> learner = abp_learner(config, num_images=10, steps_per_epoch=5, num_steps=100)
+      >>> batch = {"image": np.zeros([2, 8, 8, 3], np.uint8), "index": np.arange(2)}
+      >>> state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+      >>> sorted(state.params)
+      ['appearance_network', 'geometry_network']
+      >>> state.chains.appearance.shape  # one chain for each image, and some that are no image's
+      (3840, 3)
     """
 
     params: Any
@@ -81,12 +96,30 @@ class AbpState(struct.PyTreeNode):
 # Folded into the key of an example's noise for a new draw of its chain; larger than all that the chain's steps fold in.
 _REDRAW = 2**31 - 1
 
-# For `training.data_parallel` and `training.fit`: which fields are split along their first axis.
 ABP_STATE_AXES: Any = AbpState(params=None, opt_state=None, chains=0, key=None, step=None)  # type: ignore[arg-type]
+"""Which fields of an `AbpState` are split over devices along their first axis, for `data_parallel` and `fit`.
+
+Example:
+  >>> ABP_STATE_AXES.chains, ABP_STATE_AXES.params
+  (0, None)
+"""
 
 
 def abp_functions(config: AbpConfig) -> ImageFunctions:
-    """What the generator does, with inference by Langevin dynamics."""
+    """What the generator does, with inference by Langevin dynamics.
+
+    Example:
+      >>> sizes = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4)
+      >>> functions = abp_functions(AbpConfig(sizes))
+      >>> params = jax.eval_shape(functions.init, jax.random.key(0))
+      >>> latents = functions.prior(jax.random.key(1), (8, 8, 3))
+      >>> latents.appearance.shape, latents.geometry.shape
+      ((3,), (4,))
+      >>> jax.eval_shape(functions.decode, params, latents).shape
+      (8, 8, 3)
+      >>> jax.eval_shape(functions.flow, params, latents.geometry).shape
+      (8, 8, 2)
+    """
     functions = image_functions(config.model)
     return replace(functions, infer=langevin_inference(functions, config.langevin, config.sigma))
 
@@ -124,6 +157,15 @@ def abp_learner(
       `squared_error` per image for pixels in [0, 1]; `energy_nats`, minus the log-joint density of Eq. 8 without its
       constant; `latent_norm`, the root mean square of a chain's latents (1 under the prior); `redrawn_chains`, the
       share that had diverged and was drawn anew. Metric of `evaluate`: `squared_error`, of codes that are inferred.
+
+    Example:
+      >>> config = AbpConfig(GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4))
+      >>> learner = abp_learner(config, num_images=10, steps_per_epoch=5, num_steps=100)
+      >>> batch = {"image": np.zeros([2, 8, 8, 3], np.uint8), "index": np.arange(2)}
+      >>> state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+      >>> state, metrics = jax.eval_shape(learner.step, state, batch)
+      >>> sorted(metrics)
+      ['energy_nats', 'latent_norm', 'redrawn_chains', 'squared_error']
     """
     functions = abp_functions(config)
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)

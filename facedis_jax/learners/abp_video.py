@@ -17,8 +17,13 @@ from facedis_jax.models import DynamicConfig
 VIDEO_LANGEVIN = LangevinConfig(num_steps=15, step_size=0.03)
 VIDEO_OPTIMISER = OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="steps", beta_1=0.5)
 
-# For `training.data_parallel` and `training.fit`: the state is that of images, with chains of clips.
 ABP_VIDEO_STATE_AXES: Any = ABP_STATE_AXES
+"""As `ABP_STATE_AXES`, since the state is that of images, with chains of clips.
+
+Example:
+  >>> ABP_VIDEO_STATE_AXES.chains
+  0
+"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class AbpVideoConfig:
         few depend on the noise of one of them, so that it bears longer ones. The density that is sampled is the same.
       sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
       optimiser: Adam's settings.
+
+    Example:
+      >>> config = AbpVideoConfig(DynamicConfig(size=32, appearance_noise=0), sigma=0.3)
+      >>> config.langevin.num_steps, config.langevin.step_size, config.sigma
+      (15, 0.03, 0.3)
     """
 
     model: DynamicConfig = field(default_factory=DynamicConfig)
@@ -42,7 +52,19 @@ class AbpVideoConfig:
 
 
 def abp_video_functions(config: AbpVideoConfig) -> VideoFunctions:
-    """What the generator does, with inference by Langevin dynamics."""
+    """What the generator does, with inference by Langevin dynamics.
+
+    Example:
+      >>> sizes = DynamicConfig(size=16, appearance_latents=3, geometry_latents=4)
+      >>> functions = abp_video_functions(AbpVideoConfig(sizes))
+      >>> key = jax.random.key(0)
+      >>> latents = jax.eval_shape(lambda key: functions.prior(key, (5, 16, 16, 3)), key)  # of a clip of five frames
+      >>> latents.geometry.first.shape, latents.geometry.noise.shape
+      ((4,), (4, 10))
+      >>> params = jax.eval_shape(functions.init, key)
+      >>> jax.eval_shape(functions.decode, params, latents).shape
+      (5, 16, 16, 3)
+    """
     functions = video_functions(config.model, config.noise_step)
     return replace(functions, infer=langevin_inference(functions, config.langevin, config.sigma))
 
@@ -78,6 +100,15 @@ def abp_video_learner(
       A `Learner`, whose state is an `AbpState`, split over devices as `ABP_VIDEO_STATE_AXES` says. The metrics of
       `step` are of the chains, those of `evaluate` of latents inferred anew: `squared_error` per frame, for pixels in
       [0, 1], and `energy_nats` per clip, minus the log-joint density of Eq. 17 without its constant.
+
+    Example:
+      >>> sizes = DynamicConfig(size=16, appearance_latents=3, geometry_latents=4, appearance_filters=16)
+      >>> config = AbpVideoConfig(sizes)
+      >>> learner = abp_video_learner(config, num_clips=6, steps_per_epoch=3, num_steps=30)
+      >>> clips = {"frames": jnp.zeros([2, 5, 16, 16, 3], jnp.uint8), "index": jnp.arange(2)}
+      >>> state = jax.eval_shape(learner.init, jax.random.key(0), clips)
+      >>> state.chains.geometry.noise.shape  # four steps of noise for each clip
+      (3840, 4, 10)
     """
     functions = abp_video_functions(config)
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)

@@ -39,6 +39,11 @@ class AdversarialConfig:
       likelihood_weight: lambda_1 of Eq. 22.
       penalty_weight: lambda_2, of the critic's squared gradient at real images (R1).
       critic_optimiser: Adam's settings for the critic.
+
+    Example:
+      >>> config = AdversarialConfig()
+      >>> config.likelihood_weight, config.penalty_weight
+      (0.001, 10.0)
     """
 
     abp: AbpConfig = field(default_factory=AbpConfig)
@@ -48,7 +53,17 @@ class AdversarialConfig:
 
 
 class AdversarialState(struct.PyTreeNode):
-    """Everything that a run of the learner carries from step to step; the first fields are `AbpState`'s."""
+    """Everything that a run of the learner carries from step to step; the first fields are `AbpState`'s.
+
+    Example:
+      >>> from facedis_jax.models import GeneratorConfig
+      >>> config = AdversarialConfig(AbpConfig(GeneratorConfig(size=8, filters=16)))
+      >>> learner = adversarial_learner(config, num_images=10, steps_per_epoch=5, num_steps=100)
+      >>> batch = {"image": jnp.zeros([2, 8, 8, 3], jnp.uint8), "index": jnp.arange(2)}
+      >>> state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+      >>> state.step.dtype, sorted(state.critic)
+      (dtype('int32'), ['Conv_0', 'Dense_0'])
+    """
 
     params: Any
     opt_state: Any
@@ -68,6 +83,12 @@ ADVERSARIAL_STATE_AXES: Any = AdversarialState(
     critic=None,
     critic_opt_state=None,
 )
+"""Which fields of an `AdversarialState` are split over devices along their first axis.
+
+Example:
+  >>> ADVERSARIAL_STATE_AXES.chains, ADVERSARIAL_STATE_AXES.critic
+  (0, None)
+"""
 
 
 def adversarial_learner(
@@ -89,6 +110,16 @@ def adversarial_learner(
       A `Learner`, split over devices as `ADVERSARIAL_STATE_AXES` says. Its step's metrics have beside those of
       `abp_learner` `generator_nats` and `critic_nats`, the two cross-entropies, and `penalty`, the critic's squared
       gradient.
+
+    Example:
+      >>> from facedis_jax.models import GeneratorConfig
+      >>> config = AdversarialConfig(AbpConfig(GeneratorConfig(size=8, filters=16)))
+      >>> learner = adversarial_learner(config, num_images=10, steps_per_epoch=5, num_steps=100)
+      >>> batch = {"image": jnp.zeros([2, 8, 8, 3], jnp.uint8), "index": jnp.arange(2)}
+      >>> state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+      >>> state, metrics = jax.eval_shape(learner.step, state, batch)
+      >>> sorted(metrics)
+      ['critic_nats', 'energy_nats', 'generator_nats', 'latent_norm', 'penalty', 'redrawn_chains', 'squared_error']
     """
     abp = config.abp
     setup = _Setup(config, abp_functions(abp), critic_of(abp.model), steps_per_epoch, axis_name)

@@ -27,6 +27,18 @@ def ensemble_learner(learner: Learner, weights: Sequence[IbVaeWeights], seeds: S
 
     Raises:
       ValueError: where there are not as many weights as seeds, or none.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> from facedis_jax.learners.ib_vae import ib_vae_learner
+      >>> model = example_face_model()
+      >>> one = ib_vae_learner(model.config, model.trained.constants, steps_per_epoch=5, num_steps=10)
+      >>> with_and_without = [IbVaeWeights(), IbVaeWeights(beta_id=1.0, beta_mi=0.0)]
+      >>> both = ensemble_learner(one, with_and_without, seeds=[0, 0])
+      >>> faces = model.trained.neutrals
+      >>> batch = {"vertices": faces, "neutral": faces, "expression": jnp.zeros(4, int), "level": jnp.zeros(4)}
+      >>> jax.eval_shape(both.init, jax.random.key(0), batch).weights.beta_id.shape
+      (2,)
     """
     if len(weights) != len(seeds) or not weights:
         raise ValueError(f"need one seed per weight, got {len(weights)} weights and {len(seeds)} seeds")
@@ -49,7 +61,14 @@ def ensemble_learner(learner: Learner, weights: Sequence[IbVaeWeights], seeds: S
 
 
 def members(state: IbVaeState) -> list[IbVaeState]:
-    """The states of an ensemble, one by one."""
+    """The states of an ensemble, one by one.
+
+    Example:
+      >>> state = IbVaeState({}, {}, {}, IbVaeWeights(), jnp.zeros(2), jnp.array([7, 7]))
+      >>> stacked = state.replace(weights=jax.tree.map(lambda w: jnp.array([w, 2 * w]), IbVaeWeights()))
+      >>> [float(member.weights.beta_id) for member in members(stacked)]
+      [10.0, 20.0]
+    """
     return [jax.tree.map(lambda x, i=i: x[i], state) for i in range(len(state.step))]
 
 

@@ -43,6 +43,15 @@ class GeneratorFunctions:
       step_ratios: by what the sampler's step size is multiplied, a number or a pytree that is a prefix of the latents.
       infer: (params, examples [batch, ...], keys [batch], ...) -> latents of unseen examples; what else it takes
         depends on the learner.
+
+    Example:
+      >>> functions = image_functions(GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4))
+      >>> params = jax.eval_shape(functions.init, jax.random.key(0))
+      >>> latents = functions.prior(jax.random.key(1), (8, 8, 3))
+      >>> jax.eval_shape(functions.decode, params, latents).shape
+      (8, 8, 3)
+      >>> functions.squared_error(jnp.zeros([1, 8, 8, 3]), jnp.full([1, 8, 8, 3], 0.5)).tolist()  # 192 * 0.25
+      [48.0]
     """
 
     module: nn.Module
@@ -98,6 +107,14 @@ class ImageFunctions(GeneratorFunctions):
     """`GeneratorFunctions` of a `DeformableGenerator`; latents are `Latents`.
 
     `infer` of some learners takes known appearance [batch, latents] after the keys, and holds it fixed.
+
+    Example:
+      >>> functions = image_functions(GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4))
+      >>> params = jax.eval_shape(functions.init, jax.random.key(0))
+      >>> jax.eval_shape(functions.canonical, params, jnp.zeros([2, 3])).shape
+      (2, 8, 8, 3)
+      >>> jax.eval_shape(functions.flow, params, jnp.zeros([2, 4])).shape
+      (2, 8, 8, 2)
     """
 
     def canonical(self, params: Any, appearance: jax.Array) -> jax.Array:
@@ -115,6 +132,16 @@ class VideoFunctions(ImageFunctions):
     `infer` goes on from latents of the clips that are given as `start`. The shape of a clip is edited by another
     `latents.geometry.first`, and clips are recombined by `DynamicLatents(one.appearance, other.geometry)`. Canonical
     images and flows are of codes [..., frames, latents].
+
+    Example:
+      >>> functions = video_functions(DynamicConfig(size=16, appearance_latents=3, geometry_latents=4))
+      >>> key = jax.random.key(0)
+      >>> clip = jax.eval_shape(lambda key: functions.prior(key, (5, 16, 16, 3)), key)
+      >>> params = jax.eval_shape(functions.init, key)
+      >>> jax.eval_shape(functions.codes, params, clip).geometry.shape  # Z_t of five frames
+      (5, 4)
+      >>> jax.eval_shape(functions.decode, params, clip).shape
+      (5, 16, 16, 3)
     """
 
     def codes(self, params: Any, latents: DynamicLatents) -> Latents:

@@ -56,6 +56,13 @@ class IbVaeConfig:
 
     Raises:
       InputError: for negative `rise_epochs`, or `decay_epochs` that are not positive.
+
+    Example:
+      >>> config = IbVaeConfig()
+      >>> config.weights.beta_id, config.weights.beta_mi, config.decay_epochs
+      (10.0, 50.0, 350.0)
+      >>> IbVaeConfig(weights=IbVaeWeights(beta_id=1.0, beta_mi=0.0)).weights.beta_mi  # without the bottleneck
+      0.0
     """
 
     model: FaceVaeConfig = field(default_factory=FaceVaeConfig)
@@ -82,6 +89,11 @@ class LinearFaces(NamedTuple):
       neutral: [vertices, 3], the neutral face of the identity code 0.
       face: [vertices, 3], the face of the codes 0.
       basis: [latents, vertices, 3], what a code of 1 adds, identity first.
+
+    Example:
+      >>> linear = LinearFaces(np.zeros([36, 3]), np.zeros([36, 3]), np.ones([2, 36, 3]))
+      >>> float((linear.face + np.tensordot([0.5, 1.0], linear.basis, 1)).max())
+      1.5
     """
 
     neutral: np.ndarray
@@ -96,6 +108,12 @@ class FaceStart(NamedTuple):
       neutrals: [subjects, vertices, 3], mm, of the people in the training set, who are recombined.
       linear: the linear model as which both decoders begin.
       ways: of the same people, where they wear offsets in their own way.
+
+    Example:
+      >>> FaceStart().neutrals is None  # the paper's learner needs nothing
+      True
+      >>> FaceStart(neutrals=np.zeros([12, 36, 3])).neutrals.shape
+      (12, 36, 3)
     """
 
     neutrals: np.ndarray | None = None
@@ -121,6 +139,14 @@ class FaceConstants:
         points, where the encoder sees surfaces.
       estimate: the kernel [moments + 1, latents] of a linear estimate of the codes; needed where the model begins as a
         linear one.
+
+    Example:
+      >>> mean_face = np.zeros([36, 3], np.float32)
+      >>> constants = FaceConstants(
+      ...     mean_face, scale=260.0, num_faces=8, num_expressions=2, moment_mean=np.zeros(0), moment_deviation=1.0
+      ... )
+      >>> constants.mean_face.shape, constants.surface_mean is None
+      ((36, 3), True)
     """
 
     mean_face: np.ndarray
@@ -146,7 +172,13 @@ class FaceConstants:
 
 
 class IbVaeState(struct.PyTreeNode):
-    """Everything that a run of the learner carries from step to step."""
+    """Everything that a run of the learner carries from step to step.
+
+    Example:
+      >>> state = IbVaeState({}, {}, {}, IbVaeWeights(beta_mi=500.0), jax.random.key(0), jnp.int32(0))
+      >>> state.replace(step=state.step + 1).weights.beta_mi
+      500.0
+    """
 
     params: Any
     batch_stats: Any
@@ -173,6 +205,15 @@ class FaceFunctions(NamedTuple):
       encode: (state, vertices, features, labels) -> `Posterior` of the codes, identity latents first.
       decode: (state, z_identity, z_expression, labels) -> full and neutral faces.
       face: (state, z_identity, z_expression, labels) -> full faces, as `decode`, but differentiable in z_identity too.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> model = example_face_model()
+      >>> functions = face_functions(model.config, model.trained.constants)
+      >>> def encode(faces):
+      ...     return functions.encode(model.params, faces, jax.vmap(functions.features)(faces), None)
+      >>> jax.eval_shape(encode, model.trained.neutrals).mean.shape
+      (4, 5)
     """
 
     features: Callable[[jax.Array], PointFeatures]
@@ -183,7 +224,17 @@ class FaceFunctions(NamedTuple):
 
 
 def face_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceFunctions:
-    """Encoding and decoding with the parameters in a state, independent of how they were learned."""
+    """Encoding and decoding with the parameters in a state, independent of how they were learned.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> model = example_face_model()
+      >>> functions = face_functions(model.config, model.trained.constants)
+      >>> codes = jnp.zeros([1, 3]), jnp.zeros([1, 2])
+      >>> full, neutral = jax.eval_shape(lambda z_id, z_exp: functions.decode(model.params, z_id, z_exp, None), *codes)
+      >>> full.shape, neutral.shape
+      ((1, 36, 3), (1, 36, 3))
+    """
     model = _model(config, constants, axis_name=None)
     mean_face = jnp.asarray(constants.mean_face)
 
@@ -249,6 +300,12 @@ def feature_shapes(config: IbVaeConfig, constants: FaceConstants) -> PointFeatur
 
     Raises:
       ValueError: the settings ask for more groups than there are points, or the constants are of other features.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> model = example_face_model()
+      >>> feature_shapes(model.config, model.trained.constants).grouping.neighbours.shape
+      (8, 3)
     """
     groups = config.model.encoder.features
     (fine, coarse), near = groups.centres, groups.neighbours
@@ -307,6 +364,17 @@ def ib_vae_learner(
 
     Returns:
       A `Learner`; its training metrics are of sampled codes, those of `evaluate` of posterior means.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> model = example_face_model()
+      >>> learner = ib_vae_learner(model.config, model.trained.constants, steps_per_epoch=5, num_steps=10)
+      >>> faces = model.trained.neutrals
+      >>> batch = {"vertices": faces, "neutral": faces, "expression": jnp.zeros(4, int), "level": jnp.zeros(4)}
+      >>> state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+      >>> state, metrics = jax.eval_shape(learner.step, state, batch)
+      >>> [name for name in sorted(metrics) if name.endswith("_mm")]
+      ['neutral_mm', 'reconstruction_mm']
     """
     setup = _Setup(
         config,

@@ -34,6 +34,11 @@ class ImageVaeConfig:
       sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
       frozen: generators that keep their weights.
       optimiser: Adam's settings.
+
+    Example:
+      >>> config = ImageVaeConfig(GeneratorConfig(size=8, filters=16))
+      >>> config.model.size, config.sigma
+      (8, 1.0)
     """
 
     model: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -44,7 +49,16 @@ class ImageVaeConfig:
 
 class ImageVaeState(struct.PyTreeNode):
     """Everything that a run of the learner carries from step to step; `params` has the inference network beside the
-    generators' own."""
+    generators' own.
+
+    Example:
+      >>> config = ImageVaeConfig(GeneratorConfig(size=8, filters=16))
+      >>> learner = image_vae_learner(config, steps_per_epoch=5, num_steps=10)
+      >>> batch = {"image": jnp.zeros([2, 8, 8, 3], jnp.uint8), "index": jnp.arange(2)}
+      >>> state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+      >>> sorted(state.params)
+      ['appearance_network', 'geometry_network', 'inference']
+    """
 
     params: Any
     opt_state: Any
@@ -53,7 +67,14 @@ class ImageVaeState(struct.PyTreeNode):
 
 
 def image_vae_functions(config: ImageVaeConfig) -> ImageFunctions:
-    """What the generator does, with inference by the posterior mean."""
+    """What the generator does, with inference by the posterior mean.
+
+    Example:
+      >>> functions = image_vae_functions(ImageVaeConfig(GeneratorConfig(size=8, filters=16)))
+      >>> params = jax.eval_shape(functions.init, jax.random.key(0))
+      >>> jax.eval_shape(functions.decode, params, functions.prior(jax.random.key(1), (8, 8, 3))).shape
+      (8, 8, 3)
+    """
     network = inference_network(config.model)
 
     def infer(params: Any, images: jax.Array, keys: jax.Array, appearance: jax.Array | None = None) -> Latents:
@@ -78,6 +99,15 @@ def image_vae_learner(
 
     Of its metrics, `energy_nats` is minus the bound, without the residual's constant, and `kl_nats` the divergence of
     the posterior from the prior in it.
+
+    Example:
+      >>> config = ImageVaeConfig(GeneratorConfig(size=8, filters=16))
+      >>> learner = image_vae_learner(config, steps_per_epoch=5, num_steps=10)
+      >>> batch = {"image": jnp.zeros([2, 8, 8, 3], jnp.uint8), "index": jnp.arange(2)}
+      >>> state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+      >>> state, metrics = jax.eval_shape(learner.step, state, batch)
+      >>> sorted(metrics)
+      ['energy_nats', 'kl_nats', 'squared_error']
     """
     functions = image_vae_functions(config)
     network: InferenceNetwork = inference_network(config.model)

@@ -34,6 +34,14 @@ class LangevinConfig:
     Raises:
       InputError: for a step size that is not positive, a negative `initial_std` or number of steps, a block or a number
         of chains below 1, or more latents to average than there are.
+
+    Example:
+      >>> LangevinConfig(scheme="joint", num_steps=10, step_size=0.05).inference_steps
+      300
+      >>> LangevinConfig(step_size=0.0)
+      Traceback (most recent call last):
+          ...
+      facedis_jax.errors.InputError: step_size: expected more than 0, found 0.0
     """
 
     scheme: Literal["alternating", "joint"] = "alternating"

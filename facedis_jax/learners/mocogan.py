@@ -32,6 +32,10 @@ class MocoganLearnerConfig:
         a deviation of 1 before they are scaled at run time, which its learning rate has to suit.
       langevin: the sampler of a given clip's latents, which all move together.
       sigma: standard deviation of a pixel's residual there.
+
+    Example:
+      >>> MocoganLearnerConfig().window, MocoganLearnerConfig().penalty_weight
+      (16, 10.0)
     """
 
     model: MocoganConfig = field(default_factory=MocoganConfig)
@@ -51,6 +55,13 @@ class MocoganState(struct.PyTreeNode):
       critics: of the critics, `image` and `video`.
       opt_state, critic_opt_state: the optimisers'.
       key, step: of the run's noise.
+
+    Example:
+      >>> config = MocoganLearnerConfig(MocoganConfig(size=8, filters=16, critic_filters=8), window=2)
+      >>> learner = mocogan_learner(config, steps_per_epoch=3, num_steps=30)
+      >>> clips = {"frames": jnp.zeros([2, 5, 8, 8, 3], jnp.uint8), "index": jnp.arange(2)}
+      >>> sorted(jax.eval_shape(learner.init, jax.random.key(0), clips).critics)
+      ['image', 'video']
     """
 
     params: Any
@@ -62,7 +73,16 @@ class MocoganState(struct.PyTreeNode):
 
 
 class MocoganFunctions(GeneratorFunctions):
-    """`GeneratorFunctions` of a `MocoganGenerator`; latents are `MocoganLatents`, which all move together."""
+    """`GeneratorFunctions` of a `MocoganGenerator`; latents are `MocoganLatents`, which all move together.
+
+    Example:
+      >>> config = MocoganLearnerConfig(MocoganConfig(size=8, filters=16, critic_filters=8))
+      >>> functions = mocogan_functions(config)
+      >>> latents = jax.eval_shape(lambda key: functions.prior(key, (5, 8, 8, 3)), jax.random.key(0))
+      >>> params = jax.eval_shape(functions.init, jax.random.key(1))
+      >>> jax.eval_shape(functions.motion, params, latents.noise).shape  # of five frames
+      (5, 10)
+    """
 
     def motion(self, params: Any, noise: jax.Array) -> jax.Array:
         """Motion codes [..., frames, motion latents] from noise."""
@@ -70,7 +90,15 @@ class MocoganFunctions(GeneratorFunctions):
 
 
 def mocogan_functions(config: MocoganLearnerConfig) -> MocoganFunctions:
-    """What the generator does, with inference by Langevin dynamics."""
+    """What the generator does, with inference by Langevin dynamics.
+
+    Example:
+      >>> functions = mocogan_functions(MocoganLearnerConfig(MocoganConfig(size=8, filters=16)))
+      >>> latents = jax.eval_shape(lambda key: functions.prior(key, (5, 8, 8, 3)), jax.random.key(0))
+      >>> params = jax.eval_shape(functions.init, jax.random.key(1))
+      >>> jax.eval_shape(functions.decode, params, latents).shape
+      (5, 8, 8, 3)
+    """
     functions = MocoganFunctions(
         MocoganGenerator(config.model), lambda key, shape: mocogan_prior(config.model, key, num_frames=shape[0])
     )
@@ -89,6 +117,15 @@ def mocogan_learner(
       A `Learner`, whose state is the same on all devices. The metrics of `step` are `image_generator_nats` and
       `video_generator_nats`, `image_critic_nats` and `video_critic_nats`, the cross-entropies, and `image_penalty` and
       `video_penalty`; that of `evaluate` is `squared_error` per frame, of latents that are inferred.
+
+    Example:
+      >>> config = MocoganLearnerConfig(MocoganConfig(size=8, filters=16, critic_filters=8), window=2)
+      >>> learner = mocogan_learner(config, steps_per_epoch=3, num_steps=30)
+      >>> clips = {"frames": jnp.zeros([2, 5, 8, 8, 3], jnp.uint8), "index": jnp.arange(2)}
+      >>> state = jax.eval_shape(learner.init, jax.random.key(0), clips)
+      >>> state, metrics = jax.eval_shape(learner.step, state, clips)
+      >>> [name for name in sorted(metrics) if name.startswith("video")]
+      ['video_critic_nats', 'video_generator_nats', 'video_penalty']
     """
     functions = mocogan_functions(config)
     networks = dict(zip(("image", "video"), mocogan_critics(config.model), strict=True))

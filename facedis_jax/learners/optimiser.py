@@ -32,6 +32,11 @@ class OptimiserConfig:
 
     Raises:
       InputError: for a negative number of steps.
+
+    Example:
+      >>> config = OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule="cosine", warmup_steps=10)
+      >>> config.name, config.beta_1
+      ('adam', 0.9)
     """
 
     name: Literal["adam", "adamw"] = "adam"
@@ -59,6 +64,15 @@ def make_optimiser(config: OptimiserConfig, *, steps_per_epoch: float, num_steps
 
     Raises:
       ValueError: for an unknown name or schedule.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> config = OptimiserConfig(learning_rate=0.5, weight_decay=0.0)
+      >>> optimiser = make_optimiser(config, steps_per_epoch=5, num_steps=10)
+      >>> weights = {"kernel": jnp.ones(2)}
+      >>> updates, _ = optimiser.update({"kernel": jnp.array([3.0, -3.0])}, optimiser.init(weights), weights)
+      >>> updates["kernel"].round(3).tolist()  # Adam's first step, whatever the gradient's size
+      [-0.5, 0.5]
     """
     if config.name not in ("adam", "adamw"):
         raise ValueError(f"name must be 'adam' or 'adamw', got {config.name!r}")

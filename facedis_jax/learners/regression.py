@@ -28,6 +28,10 @@ class RegressionConfig:
 
     Raises:
       InputError: for no hidden units, epochs, examples in a step or weight decays.
+
+    Example:
+      >>> RegressionConfig(hidden=20, epochs=10).weight_decays
+      (0.3, 1.0, 3.0, 10.0)
     """
 
     hidden: int = 100
@@ -66,6 +70,16 @@ class FittedRegressor(NamedTuple):
       standardisation: of its inputs and outputs.
       weight_decay, epochs: that validation chose.
       validation_error: mean absolute error there, in the targets' unit.
+
+    Example:
+      >>> def layer(inputs, outputs):
+      ...     return {"kernel": np.zeros([inputs, outputs]), "bias": np.zeros(outputs)}
+      >>> weights = {"hidden_layer": layer(1, 4), "output_layer": layer(4, 1)}
+      >>> x = np.array([[1.0], [2.0]])
+      >>> statistics = standardisation_of(x, 3 * x)
+      >>> fitted = FittedRegressor(weights, statistics, weight_decay=1.0, epochs=20, validation_error=0.5)
+      >>> fitted.predict(x).tolist()  # without weights, the mean of the targets
+      [[4.5], [4.5]]
     """
 
     weights: Any

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 def view_covariance(mean_latents: jax.Array, angles: jax.Array) -> jax.Array:
     """Response of each latent dimension to the view, Eq. 21 of the deformable generator.
 
-    R_i = |Z(i)^T theta|, where Z(i) holds dimension i of the mean latents of the views and theta their angles,
+    `R_i = |Z(i)^T theta|`, where Z(i) holds dimension i of the mean latents of the views and theta their angles,
     scaled to unit norm. The unit of the angles does not matter, nor does the direction in which they count. Where the
     angles sum to zero, as the paper's do, a dimension that is the same in all views has no response.
 

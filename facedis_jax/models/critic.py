@@ -16,6 +16,14 @@ class Critic(nn.Module):
     Attributes:
       filters: number of filters of each convolution, which halves the image.
       kernels: size of each convolution's kernel.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> critic = Critic(filters=(8, 16), kernels=(4, 4))
+      >>> images = jnp.zeros([2, 16, 16, 3])
+      >>> logits, variables = jax.eval_shape(critic.init_with_output, jax.random.key(0), images)
+      >>> logits.shape
+      (2,)
     """
 
     filters: Sequence[int]
@@ -31,5 +39,11 @@ class Critic(nn.Module):
 
 
 def critic_of(config: GeneratorConfig) -> Critic:
-    """The critic that mirrors the generators of `config`, as wide as the geometric one."""
+    """The critic that mirrors the generators of `config`, as wide as the geometric one.
+
+    Example:
+      >>> from facedis_jax.models.deformable import GeneratorConfig
+      >>> critic_of(GeneratorConfig(size=32, filters=64)).filters
+      [16, 32, 64]
+    """
     return Critic(filters=generator_widths(config)[::-1], kernels=generator_kernels(config)[::-1])

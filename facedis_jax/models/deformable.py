@@ -42,6 +42,12 @@ class GeneratorConfig:
     Raises:
       InputError: for a size or a flow scale that is no power of two, fewer than 8 x 8 displacements, or an unknown
         output.
+
+    Example:
+      >>> GeneratorConfig(size=32, flow_scale=4).deformable
+      True
+      >>> GeneratorConfig(size=32, geometry_latents=0).deformable  # a generator without a warp
+      False
     """
 
     size: int = 64
@@ -76,6 +82,13 @@ class Latents(NamedTuple):
     Attributes:
       appearance: [..., appearance latents], Z^a.
       geometry: [..., geometry latents], Z^g; None for a generator without a warp.
+
+    Example:
+      >>> import numpy as np
+      >>> anna, ben = (Latents(np.full(64, x), np.full(64, x)) for x in (0.0, 1.0))
+      >>> mixed = anna._replace(geometry=ben.geometry)  # the looks of one, the pose of the other
+      >>> mixed.appearance[0].item(), mixed.geometry[0].item()
+      (0.0, 1.0)
     """
 
     appearance: Any
@@ -131,7 +144,14 @@ class DeformableGenerator(nn.Module):
 
 
 class Refiner(nn.Module):
-    """The optional network after the warp (Figure 1): images plus a residual, which is 0 at first."""
+    """The optional network after the warp (Figure 1): images plus a residual, which is 0 at first.
+
+    Example:
+      >>> refiner = Refiner(channels=3)
+      >>> refined, _ = jax.eval_shape(refiner.init_with_output, jax.random.key(0), jnp.zeros([2, 8, 8, 3]))
+      >>> refined.shape
+      (2, 8, 8, 3)
+    """
 
     channels: int
     filters: int = 16

@@ -47,6 +47,11 @@ class DynamicConfig:
     Raises:
       InputError: for a size or a flow scale that is no power of two, fewer than 8 x 8 displacements, an unknown output
         or transition, no noise for either code, or no frames at once.
+
+    Example:
+      >>> config = DynamicConfig(size=32, appearance_noise=0)  # looks that do not change over a clip
+      >>> config.appearance_latents, config.geometry_latents, config.geometry_noise
+      (60, 30, 10)
     """
 
     size: int = 64
@@ -91,6 +96,12 @@ class Trajectory(NamedTuple):
     Attributes:
       first: [..., latents], Z_0.
       noise: [..., frames - 1, noise], xi_1 to xi_T; None for a code that does not change.
+
+    Example:
+      >>> import numpy as np
+      >>> trajectory = Trajectory(first=np.zeros(30), noise=np.zeros([7, 10]))  # of a clip of eight frames
+      >>> trajectory.first.shape, trajectory.noise.shape
+      ((30,), (7, 10))
     """
 
     first: Any
@@ -98,7 +109,15 @@ class Trajectory(NamedTuple):
 
 
 class DynamicLatents(NamedTuple):
-    """The latents of a clip, or of a batch of them: a `Trajectory` for appearance and one for geometry."""
+    """The latents of a clip, or of a batch of them: a `Trajectory` for appearance and one for geometry.
+
+    Example:
+      >>> import numpy as np
+      >>> clip = DynamicLatents(Trajectory(np.zeros(60), None), Trajectory(np.zeros(30), np.zeros([7, 10])))
+      >>> other = clip.geometry._replace(first=np.ones(30))  # another shape with the same motion
+      >>> DynamicLatents(clip.appearance, other).geometry.noise.shape
+      (7, 10)
+    """
 
     appearance: Trajectory
     geometry: Trajectory
@@ -111,6 +130,12 @@ class Transition(nn.Module):
       hidden: width of the two hidden layers.
       latents: length of the state.
       residual: add the last state before the hyperbolic tangent.
+
+    Example:
+      >>> transition = Transition(hidden=20, latents=30, residual=True)
+      >>> state, noise = jnp.zeros([2, 30]), jnp.zeros([2, 10])
+      >>> jax.eval_shape(transition.init_with_output, jax.random.key(0), state, noise)[0].shape
+      (2, 30)
     """
 
     hidden: int

@@ -28,6 +28,11 @@ class FaceVaeConfig:
         each decoder has a linear layer beside its own. False as the paper.
       linear_identity: whether the identity decoder has one too. Without it, the neutrals of a few known people are
         learned as clusters, within which a code's place changes nothing; with it, it always does.
+
+    Example:
+      >>> config = FaceVaeConfig(identity_latents=32, expression_latents=16)
+      >>> config.head, config.encoder.global_features
+      ((256, 64), 1024)
     """
 
     encoder: PctConfig = field(default_factory=PctConfig)
@@ -47,6 +52,11 @@ class Posterior(NamedTuple):
     Attributes:
       mean: [batch, latents].
       logvar: [batch, latents], natural logarithm of the variance.
+
+    Example:
+      >>> posterior = Posterior(jnp.zeros([2, 8]), jnp.full([2, 8], -2.0))
+      >>> print(f"{jnp.exp(posterior.logvar[0, 0] / 2):.3f}")  # standard deviation
+      0.368
     """
 
     mean: jax.Array
@@ -54,7 +64,13 @@ class Posterior(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """Offsets from the training mean face, [batch, vertices, 3], in the unit of the networks."""
+    """Offsets from the training mean face, [batch, vertices, 3], in the unit of the networks.
+
+    Example:
+      >>> offsets = Reconstruction(full=jnp.zeros([2, 36, 3]), identity=jnp.zeros([2, 36, 3]))
+      >>> (offsets.full - offsets.identity).shape  # what the expression does
+      (2, 36, 3)
+    """
 
     full: jax.Array
     identity: jax.Array
@@ -76,6 +92,11 @@ class MlpDecoder(nn.Module):
       hidden: width of its layer.
       num_vertices: of a face.
       linear: whether a linear layer stands beside it.
+
+    Example:
+      >>> decoder = MlpDecoder(hidden=16, num_vertices=36)
+      >>> jax.eval_shape(decoder.init_with_output, jax.random.key(0), jnp.zeros([2, 8]))[0].shape
+      (2, 36, 3)
     """
 
     hidden: int
@@ -108,6 +129,17 @@ class FaceVae(nn.Module):
       num_vertices: vertices of the topology that is decoded.
       num_labels: expressions of the conditional variant; 0 for the plain one.
       axis_name: the device axis for batch statistics.
+
+    Example:
+      >>> from facedis_jax.models.point_features import PointFeatureConfig, point_features
+      >>> encoder = PctConfig(PointFeatureConfig(centres=(8, 4), neighbours=3), embedding=4, width=8, global_features=8)
+      >>> network = FaceVae(FaceVaeConfig(encoder, head=(8,)), num_vertices=36)
+      >>> def reconstruct(key, points):  # [batch, 36, 3]
+      ...     features = jax.vmap(lambda x: point_features(x, encoder.features))(points)
+      ...     return network.init_with_output(key, points, features, jnp.zeros([len(points), 8]))[0]
+      >>> posterior, codes, faces = jax.eval_shape(reconstruct, jax.random.key(0), jnp.zeros([2, 36, 3]))
+      >>> faces.full.shape, posterior.mean.shape, codes.shape
+      ((2, 36, 3), (2, 8), (2, 8))
     """
 
     config: FaceVaeConfig

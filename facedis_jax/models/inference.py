@@ -17,6 +17,13 @@ class InferenceNetwork(nn.Module):
       latents: number of latents.
       filters: number of filters of each convolution, which halves the image.
       kernels: size of each convolution's kernel.
+
+    Example:
+      >>> network = InferenceNetwork(latents=7, filters=(8, 16), kernels=(4, 4))
+      >>> images = jnp.zeros([2, 16, 16, 3])
+      >>> (mean, logvar), _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images)
+      >>> mean.shape, logvar.shape
+      ((2, 7), (2, 7))
     """
 
     latents: int
@@ -35,7 +42,13 @@ class InferenceNetwork(nn.Module):
 
 
 def inference_network(config: GeneratorConfig) -> InferenceNetwork:
-    """The inference network that mirrors the generators of `config`, as wide as the geometric one."""
+    """The inference network that mirrors the generators of `config`, as wide as the geometric one.
+
+    Example:
+      >>> from facedis_jax.models.deformable import GeneratorConfig
+      >>> inference_network(GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4)).latents
+      7
+    """
     widths = generator_widths(config)
     return InferenceNetwork(
         latents=config.appearance_latents + config.geometry_latents,

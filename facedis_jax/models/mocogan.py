@@ -37,6 +37,11 @@ class MocoganConfig:
 
     Raises:
       InputError: for a size that is no power of two, or an unknown output.
+
+    Example:
+      >>> config = MocoganConfig(size=32)
+      >>> config.content_latents, config.motion_latents
+      (50, 10)
     """
 
     size: int = 64
@@ -60,6 +65,11 @@ class MocoganLatents(NamedTuple):
     Attributes:
       content: [..., content latents], z_C, the same for all frames.
       noise: [..., frames, motion noise], from which the recurrent network makes the motion codes.
+
+    Example:
+      >>> latents = MocoganLatents(content=jnp.zeros([2, 50]), noise=jnp.zeros([2, 8, 10]))
+      >>> latents.noise.shape  # two clips of eight frames
+      (2, 8, 10)
     """
 
     content: Any
@@ -109,6 +119,11 @@ class VideoCritic(nn.Module):
 
     Attributes:
       filters: of the convolutions, each of which halves height, width and length.
+
+    Example:
+      >>> critic = VideoCritic(filters=(8, 16))
+      >>> jax.eval_shape(critic.init_with_output, jax.random.key(0), jnp.zeros([2, 8, 16, 16, 3]))[0].shape
+      (2,)
     """
 
     filters: Sequence[int]
@@ -140,6 +155,12 @@ def frame_triples(clips: jax.Array) -> jax.Array:
 
 
 def mocogan_critics(config: MocoganConfig) -> tuple[Critic, VideoCritic]:
-    """The critics of frames and of clips, down to maps of 4 x 4."""
+    """The critics of frames and of clips, down to maps of 4 x 4.
+
+    Example:
+      >>> of_frames, of_clips = mocogan_critics(MocoganConfig(size=32, critic_filters=16))
+      >>> of_frames.filters, of_clips.filters
+      ([16, 32, 64], [16, 32, 64])
+    """
     filters = [config.critic_filters << i for i in range(config.size.bit_length() - 3)]
     return Critic(filters=filters, kernels=[5] * len(filters)), VideoCritic(filters)

@@ -52,6 +52,11 @@ class PctConfig:
 
     Raises:
       InputError: for another type, or for fewer than 0 or more than 2 layers between.
+
+    Example:
+      >>> config = PctConfig(width=64, normalisation="layer")
+      >>> config.attention_layers, config.features.centres
+      (4, (512, 256))
     """
 
     features: PointFeatureConfig = field(default_factory=PointFeatureConfig)
@@ -78,6 +83,12 @@ class OffsetAttention(nn.Module):
     """x + LBR(x - A V), where LBR is linear, normalisation and ReLU; query and key share one weight.
 
     Softmax over the keys is followed by an L1 normalisation over the queries; energies are not scaled.
+
+    Example:
+      >>> attention = OffsetAttention("layer")
+      >>> points = jnp.zeros([2, 32, 64])  # [batch, points, features]
+      >>> jax.eval_shape(lambda key: attention.init_with_output(key, points, train=False)[0], jax.random.key(0)).shape
+      (2, 32, 64)
     """
 
     normalisation: Normalisation
@@ -147,6 +158,16 @@ class PointCloudTransformer(nn.Module):
     Attributes:
       config: sizes.
       axis_name: the device axis for batch statistics.
+
+    Example:
+      >>> from facedis_jax.models.point_features import point_features
+      >>> config = PctConfig(PointFeatureConfig(centres=(8, 4), neighbours=3), embedding=4, width=8, global_features=16)
+      >>> network = PointCloudTransformer(config)
+      >>> def encode(key, points):  # [batch, points, 3]
+      ...     features = jax.vmap(lambda x: point_features(x, config.features))(points)
+      ...     return network.init_with_output(key, points, features)[0]
+      >>> jax.eval_shape(encode, jax.random.key(0), jnp.zeros([2, 40, 3])).shape
+      (2, 16)
     """
 
     config: PctConfig = field(default_factory=PctConfig)

@@ -22,6 +22,10 @@ class PointFeatureConfig:
       harmonics: number of frequencies of `fourier_moments`; 0 for none, as in the paper.
       period: longest wavelength of `fourier_moments`, in the unit of the networks; 1 is about the width of a
         face and its surroundings.
+
+    Example:
+      >>> PointFeatureConfig().centres, PointFeatureConfig(start="foremost", harmonics=3).period
+      ((512, 256), 1.0)
     """
 
     centres: tuple[int, int] = (512, 256)
@@ -39,6 +43,12 @@ class Grouping(NamedTuple):
       neighbours: [centres_1, neighbours] into the points, nearest first.
       coarse_centres: [centres_2] into `centres`.
       coarse_neighbours: [centres_2, neighbours] into `centres`, nearest first.
+
+    Example:
+      >>> config = PointFeatureConfig(centres=(8, 4), neighbours=5)
+      >>> grouping = jax.eval_shape(lambda points: group_points(points, config), jnp.zeros([40, 3]))
+      >>> grouping.neighbours.shape, grouping.coarse_neighbours.shape
+      ((8, 5), (4, 5))
     """
 
     centres: jax.Array
@@ -56,6 +66,12 @@ class PointFeatures(NamedTuple):
       points: [points, 3] that are grouped, in the unit of the networks; None where these are the vertices themselves,
         which need not be kept twice.
       codes: [latents], a first estimate of the codes' means; None where there is none.
+
+    Example:
+      >>> config = PointFeatureConfig(centres=(8, 4), neighbours=5, harmonics=1)
+      >>> features = jax.eval_shape(lambda points: point_features(points, config), jnp.zeros([40, 3]))
+      >>> features.moments.shape, features.grouping.coarse_centres.shape
+      ((26,), (4,))
     """
 
     grouping: Grouping
@@ -65,7 +81,13 @@ class PointFeatures(NamedTuple):
 
 
 def point_features(points: jax.Array, config: PointFeatureConfig) -> PointFeatures:
-    """Grouping and moments of one cloud [points, 3] in the unit of the networks."""
+    """Grouping and moments of one cloud [points, 3] in the unit of the networks.
+
+    Example:
+      >>> config = PointFeatureConfig(centres=(8, 4), neighbours=5, harmonics=3)
+      >>> jax.eval_shape(lambda points: point_features(points, config), jnp.zeros([40, 3])).moments.shape
+      (342,)
+    """
     if config.start not in ("first", "foremost"):
         raise ValueError(f"start must be 'first' or 'foremost', not {config.start!r}")
     start = points[:, 2].argmax() if config.start == "foremost" else 0
@@ -86,6 +108,12 @@ def group_points(points: jax.Array, config: PointFeatureConfig, *, start: int | 
 
     Returns:
       A `Grouping`.
+
+    Example:
+      >>> points = jnp.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [9.0, 0.0, 0.0], [9.5, 0.0, 0.0]])
+      >>> grouping = group_points(points, PointFeatureConfig(centres=(2, 1), neighbours=2))
+      >>> grouping.centres.tolist(), grouping.neighbours.tolist()  # the nearest to a centre is itself
+      ([0, 3], [[0, 1], [3, 2]])
     """
     fine, coarse = config.centres
     centres = farthest_point_sample(points, fine, start=start)
@@ -113,6 +141,11 @@ def fourier_moments(points: jax.Array, harmonics: int, period: float) -> jax.Arr
 
     Returns:
       [(2 * harmonics + 1) ** 3], without the constant first one; empty for no harmonics.
+
+    Example:
+      >>> points = jnp.zeros([40, 3])
+      >>> jax.eval_shape(lambda points: fourier_moments(points, harmonics=2, period=1.0), points).shape  # 5 ** 3 - 1
+      (124,)
     """
     frequencies = 2 * jnp.pi / period * jnp.arange(1, harmonics + 1)
     angles = points[:, :, None] * frequencies

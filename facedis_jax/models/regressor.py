@@ -10,6 +10,12 @@ class Regressor(nn.Module):
     Attributes:
       hidden: width of the hidden layer.
       outputs: number of outputs.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> regressor = Regressor(hidden=100, outputs=10)
+      >>> jax.eval_shape(regressor.init_with_output, jax.random.key(0), jnp.zeros([5, 64]))[0].shape
+      (5, 10)
     """
 
     hidden: int = 100

@@ -264,6 +264,11 @@ class UpsamplingNetwork(nn.Module):
         pixel of the output sums, one in stride x stride of them; biases begin at 0, and maps keep their scale from
         layer to layer. A layer of stride 4 is then 4 times, one of stride 2 twice as large as the authors'.
       initial_output: multiplies the last layer's first weights and biases.
+
+    Example:
+      >>> network = UpsamplingNetwork(first_filters=16, filters=(8, 3), kernels=(3, 5), strides=(2, 2))
+      >>> jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.zeros([2, 6]))[0].shape
+      (2, 16, 16, 3)
     """
 
     first_filters: int

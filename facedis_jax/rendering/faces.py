@@ -42,6 +42,12 @@ class Camera:
     Attributes:
       centre: the point in the middle of the image, mm.
       height: of the image at that point, mm.
+
+    Example:
+      >>> face = np.array([[-80.0, -100.0, 0.0], [80.0, -100.0, 0.0], [0.0, 100.0, 40.0]])
+      >>> camera = Camera.framing(face)  # shows all of it
+      >>> camera.centre, round(camera.height, 1)
+      ((0.0, 0.0, 20.0), 216.9)
     """
 
     centre: tuple[float, float, float]
@@ -143,6 +149,12 @@ def render_faces(
 
     Raises:
       ValueError: faces or scalars that are not finite or of another shape.
+
+    Example:
+      >>> face = np.array([[-80.0, -100.0, 0.0], [80.0, -100.0, 0.0], [0.0, 100.0, 40.0]])
+      >>> images = render_faces([face, 0.9 * face], np.array([[0, 1, 2]]), size=(32, 40), background=None)
+      >>> images.shape, images.dtype
+      ((2, 40, 32, 4), dtype('uint8'))
     """
     faces, triangles = np.asarray(faces, np.float64), np.asarray(triangles)
     if faces.ndim != 3 or faces.shape[-1] != 3 or not np.isfinite(faces).all():

@@ -40,6 +40,10 @@ class SaveFailed(RuntimeError):
       folder: of the checkpoints.
       step: of the last good one, or None.
       reason: what the file system or the writer said.
+
+    Example:
+      >>> print(SaveFailed(Path("run/checkpoints"), 500, "no space left on device"))
+      run/checkpoints: cannot save a checkpoint (no space left on device); the last good one is that of step 500
     """
 
     def __init__(self, folder: Path, step: int | None, reason: str):
@@ -54,6 +58,10 @@ class Checkpoint(NamedTuple):
       step: the number of steps behind it.
       state: the learner's state, laid out as asked for.
       progress: plain values beside it: the data iterator's state, the seconds trained.
+
+    Example:
+      >>> Checkpoint(step=500, state={"weights": 1.0}, progress={"seconds": 12.5}).step
+      500
     """
 
     step: int
@@ -71,6 +79,17 @@ class Checkpoints:
 
     Raises:
       InputError: the metadata of a checkpoint is damaged.
+
+    Example:
+      >>> import tempfile
+      >>> state = {"weights": jnp.ones(3), "step": jnp.int32(7)}
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     with Checkpoints(Path(folder)) as checkpoints:
+      ...         checkpoints.save(7, state, {"seconds": 1.5})
+      ...     with Checkpoints(Path(folder), read_only=True) as checkpoints:
+      ...         restored = checkpoints.restore(jax.eval_shape(lambda: state))
+      >>> restored.step, restored.progress, restored.state["weights"].tolist()
+      (7, {'seconds': 1.5}, [1.0, 1.0, 1.0])
     """
 
     def __init__(self, folder: Path, *, keep: int = 3, read_only: bool = False):

@@ -41,6 +41,10 @@ class LoopConfig:
 
     Raises:
       InputError: for a number below 1.
+
+    Example:
+      >>> LoopConfig(num_steps=5000, evaluate_every_steps=1000).checkpoint_every_steps
+      500
     """
 
     num_steps: int = 1000
@@ -60,6 +64,22 @@ class BatchIterator(Protocol):
     """Endless batches of host arrays [batch, ...] whose place can be saved; Grain's `DatasetIterator` is one.
 
     The batches are this process's share of the global batch. The state is plain values that become JSON.
+
+    Example:
+      >>> class Rows:
+      ...     def __init__(self, rows, size):
+      ...         self.rows, self.size, self.place = rows, size, 0
+      ...     def __next__(self):
+      ...         index = (self.place + np.arange(self.size)) % len(self.rows)
+      ...         self.place += self.size
+      ...         return {"x": self.rows[index], "index": index}
+      ...     def get_state(self):
+      ...         return {"place": self.place}
+      ...     def set_state(self, state):
+      ...         self.place = state["place"]
+      >>> batches: BatchIterator = Rows(np.arange(5.0), size=2)
+      >>> next(batches)["x"].tolist(), next(batches)["x"].tolist(), batches.get_state()
+      ([0.0, 1.0], [2.0, 3.0], {'place': 4})
     """
 
     def __next__(self) -> Batch: ...
@@ -77,6 +97,12 @@ class FitResult(NamedTuple):
       step: the number of steps behind it.
       seconds: of training, before and after resumptions.
       interrupted_by: the number of the signal that came meanwhile and ended it, or None.
+
+    Example:
+      >>> FitResult(state=None, step=40, seconds=2.5, interrupted_by=None).exit_code
+      0
+      >>> FitResult(state=None, step=12, seconds=0.7, interrupted_by=15).exit_code  # SIGTERM came
+      143
     """
 
     state: State
@@ -86,7 +112,7 @@ class FitResult(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """What a command exits with: 0, or 130 and 143 after SIGINT and SIGTERM."""
+        """What a command exits with, 0, or 130 and 143 after SIGINT and SIGTERM."""
         return exit_code(self.interrupted_by)
 
 
@@ -123,6 +149,32 @@ def fit(
       SaveFailed: a checkpoint could not be written.
       InputError: on a batch that the devices do not divide, or checkpoints that do not fit the learner or that
         another run has made: chains belong to examples by their indices, which shapes do not tell apart.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> class Batches:  # one and the same, with a place that can be saved
+      ...     def __next__(self):
+      ...         return {"x": np.array([1.0, 3.0], np.float32)}
+      ...     def get_state(self):
+      ...         return {}
+      ...     def set_state(self, state):
+      ...         pass
+      >>> def init(key, batch):
+      ...     return {"mean": jnp.float32(0), "key": key, "step": jnp.int32(0)}
+      >>> def step(state, batch):
+      ...     mean = state["mean"] + 0.5 * (batch["x"].mean() - state["mean"])
+      ...     return {**state, "mean": mean, "step": state["step"] + 1}, {"x": Average.of(batch["x"])}
+      >>> def evaluate(state, batch):
+      ...     return {"error": Average.of(jnp.abs(batch["x"] - state["mean"]))}
+      >>> how = LoopConfig(num_steps=4, log_every_steps=2, quiet=True), Parallel(jax.devices()[:1])
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     run = RunFolder.open(Path(folder) / "run", {"experiment": "mean"})
+      ...     learner, test = Learner(init, step, evaluate), [next(Batches())]
+      ...     ended = fit(learner, Batches(), test, run, how[0], key=jax.random.key(0), parallel=how[1])
+      ...     lines = run.metrics_file.read_text().splitlines()
+      >>> ended.step, float(ended.state["mean"]), len(lines)
+      (4, 1.875, 3)
     """
 
     def whole(batch: Batch) -> Batch:

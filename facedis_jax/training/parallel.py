@@ -33,6 +33,13 @@ def check_batch_size(batch_size: int, num_devices: int) -> None:
 
     Raises:
       InputError: if they do not. Means over devices are exact only where each has as many examples.
+
+    Example:
+      >>> check_batch_size(16, num_devices=8)
+      >>> check_batch_size(10, num_devices=8)
+      Traceback (most recent call last):
+          ...
+      facedis_jax.errors.InputError: batch_size: expected a positive multiple of the number of devices (8), found 10
     """
     if batch_size < 1 or batch_size % num_devices:
         expected = f"a positive multiple of the number of devices ({num_devices})"
@@ -65,6 +72,10 @@ class Parallel:
       axis_name: the name that the learner's collectives use; bound on one device as well.
       state_axes: a prefix of the state's tree, None where it is replicated and 0 where it is split along its first
         axis.
+
+    Example:
+      >>> Parallel().method, Parallel(method="shard_map").axis_name
+      ('pmap', 'devices')
     """
 
     devices: Sequence[jax.Device] | None = None
@@ -82,6 +93,15 @@ class DataParallel:
     Args:
       function, returns_state, donate, dataset: as of `data_parallel`.
       parallel: how devices share the work.
+
+    Example:
+      >>> from facedis_jax.metrics import Average
+      >>> def step(state, batch):
+      ...     return {"step": state["step"] + 1}, {"x": Average.of(batch["x"])}
+      >>> parallel = DataParallel(step, Parallel(jax.devices()[:1]))
+      >>> state, metrics = parallel(parallel.place_state({"step": jnp.int32(0)}), {"x": np.array([1.0, 3.0])})
+      >>> int(state["step"]), float(metrics["x"].sum), float(metrics["x"].count)
+      (1, 4.0, 2.0)
     """
 
     def __init__(
@@ -268,6 +288,16 @@ def data_parallel(
       step = data_parallel(learner.step)
       state = step.place_state(learner.init(key, batch))
       state, metrics = step(state, batch)
+
+    Example:
+      >>> from facedis_jax.metrics import Average
+      >>> def step(state, batch):
+      ...     return {"step": state["step"] + 1}, {"x": Average.of(batch["x"])}
+      >>> parallel = data_parallel(step, devices=jax.devices()[:1])
+      >>> state = parallel.place_state({"step": jnp.int32(0)})
+      >>> state, metrics = parallel(state, {"x": np.array([1.0, 3.0])})
+      >>> int(state["step"]), float(metrics["x"].sum), float(metrics["x"].count)
+      (1, 4.0, 2.0)
     """
     parallel = Parallel(devices, method, axis_name, state_axes)
     return DataParallel(function, parallel, returns_state=returns_state, donate=donate, dataset=dataset)
@@ -286,6 +316,11 @@ def split_examples(function: Callable[..., Any], size: int, devices: Sequence[ja
         depend on that example alone, and begin with the same axis.
       size: of a batch.
       devices: as many of them are used as divide it; the first of all for None.
+
+    Example:
+      >>> double = split_examples(lambda weight, x: weight * x, size=4, devices=jax.local_devices()[:1])
+      >>> double(2.0, np.arange(4.0)).tolist()
+      [0.0, 2.0, 4.0, 6.0]
     """
     local = [device for device in devices or () if device.process_index == jax.process_index()]
     sharing = dividing_prefix(local, [size]) if local else ()

@@ -22,6 +22,10 @@ class TrainingDiverged(RuntimeError):
       step: the step that gave it.
       values: the metrics of that step.
       file: where the step, its metrics and its examples are written down.
+
+    Example:
+      >>> print(TrainingDiverged(7, {"loss": float("nan")}, Path("run/diverged.json")))
+      training diverged at step 7: loss nan; its examples are listed in run/diverged.json
     """
 
     def __init__(self, step: int, values: Mapping[str, float], file: Path):

@@ -20,6 +20,13 @@ class RunFolder:
     Attributes:
       path: the folder.
       config: what made the run, as plain JSON values.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     run = RunFolder.open(Path(folder) / "run", {"experiment": "mine", "seed": 0})
+      ...     print(run.config_file.name, run.metrics_file.name, run.config_file.exists())
+      config.json metrics.jsonl True
     """
 
     path: Path
@@ -98,7 +105,7 @@ class RunFolder:
 
     @property
     def identity(self) -> str:
-        """A short name for what made the run: its settings and data."""
+        """A short name for what made the run, of its settings and data."""
         return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
