@@ -1,4 +1,4 @@
-"""Edit a face with a trained model: its neutral, another expression, another's expression, an in-between.
+"""Edit a face with a trained model: its neutral, another expression, another's expression, an in-between. Or an image.
 
 Command    facedis edit --model RUN_OR_FILE --output OUT ACTION ...
 
@@ -9,25 +9,32 @@ Examples
            facedis edit --model RUN --output way.ply between --face one.ply --to two.ply --steps 5
            facedis edit --model RUN --output steady.ply transfer --sequence frames --from frames
            facedis edit --model RUN --output new.ply sample --number 6 --seed 1
+           facedis edit --model IMAGES --output new.png recombine --appearance who.png --geometry a.png b.png
+           facedis edit --model IMAGES --output way.png traverse --part geometry --dimension 2 --image who.png
 
 Input      PLY, OBJ or WRL in the model's topology: its vertices and triangles, in their order. A sequence is a
            folder of them, the frames of one person in the order of their numbers; they tell one identity together.
+           Of a model of images any image, of which the largest square in the middle counts.
 
 Output     PLY, OBJ or GLB, and beside it an image, OUT with the ending .png. Several faces are numbered:
-           way_1.ply, way_2.ply and so on. An action with --help shows its own options.
+           way_1.ply, way_2.ply and so on. An action with --help shows its own options. Of a model of images PNG,
+           and beside it OUT_grid.png with what it was made of.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, TypeAlias
 
 import tyro
 
+from facedis_jax.cli.edit_images import Recombine, Traverse, edit_images, sample_images
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import frame_paths
 from facedis_jax.inference.face_editor import EncodedFace, FaceEditor
-from facedis_jax.inference.load import load_faces
+from facedis_jax.inference.face_model import TrainedFaceModel
+from facedis_jax.inference.generator_models import TrainedImageModel, TrainedVideoModel
+from facedis_jax.inference.load import TrainedModel, load
 from facedis_jax.reports.faces.edited import EditedFaces, check_output, write_edited_faces
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
@@ -113,7 +120,7 @@ class Between(FaceOptions):
 
 @dataclass(frozen=True)
 class Sample:
-    """New faces: person and expression drawn apart, from normal distributions fitted to the training codes.
+    """New faces: person and expression drawn apart, from normal distributions fitted to the training codes. Or images.
 
     Attributes:
       number: how many.
@@ -124,12 +131,15 @@ class Sample:
     seed: int = 0
 
 
+FaceAction: TypeAlias = Neutral | Expression | Transfer | Between | Sample
 Action = (
     Annotated[Neutral, tyro.conf.subcommand("neutral")]
     | Annotated[Expression, tyro.conf.subcommand("expression")]
     | Annotated[Transfer, tyro.conf.subcommand("transfer")]
     | Annotated[Between, tyro.conf.subcommand("between")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Recombine, tyro.conf.subcommand("recombine")]
+    | Annotated[Traverse, tyro.conf.subcommand("traverse")]
 )
 
 
@@ -138,8 +148,9 @@ class EditOptions:
     """What to do with which model.
 
     Attributes:
-      model: the folder of a finished run (coma_ib, coma_cvae, bu3dfe_ib), or its model.safetensors, wherever that is.
-      output: the mesh to write: .ply, .obj or .glb.
+      model: a model that comes with the package, the folder of a finished run, or its model.safetensors, wherever that
+        is.
+      output: the mesh to write: .ply, .obj or .glb; of a model of images .png.
       action: what to do.
       unit: of the coordinates in all files, in and out (GLB is in metres by its standard).
     """
@@ -152,16 +163,38 @@ class EditOptions:
 
 def edit(options: EditOptions) -> int:
     """Edits and writes, and prints the names of the files; returns the exit code."""
-    check_output(options.output)
+    if not isinstance(options.action, Recombine | Traverse | Sample):
+        check_output(options.output)
     check_back_end()
-    editor = FaceEditor(load_faces(options.model), options.unit)
-    edited = edited_faces(editor, options.action)
-    for path in write_edited_faces(options.output, edited, editor.model.triangles, options.unit):
+    for path in _edited(load(options.model), options):
         print(path)
     return 0
 
 
-def edited_faces(editor: FaceEditor, action: Action) -> EditedFaces:
+def _edited(model: TrainedModel, options: EditOptions) -> list[Path]:
+    """The names of the files that an action has written.
+
+    Raises:
+      InputError: for an action that is none of the model's, or options or files that cannot be used.
+    """
+    action, output = options.action, options.output
+    if isinstance(model, TrainedVideoModel):
+        raise InputError(options.model, "a model of faces or of images", "one of clips")
+    if isinstance(model, TrainedImageModel):
+        if isinstance(action, Recombine | Traverse):
+            return edit_images(model, action, output)
+        if isinstance(action, Sample):
+            return sample_images(model, action.number, action.seed, output)
+        raise InputError(options.model, f"a model of faces, for {type(action).__name__.lower()}", "one of images")
+    assert isinstance(model, TrainedFaceModel)
+    if isinstance(action, Recombine | Traverse):
+        raise InputError(options.model, f"a model of images, for {type(action).__name__.lower()}", "one of faces")
+    check_output(output)
+    edited = edited_faces(FaceEditor(model, options.unit), action)
+    return write_edited_faces(output, edited, model.triangles, options.unit)
+
+
+def edited_faces(editor: FaceEditor, action: FaceAction) -> EditedFaces:
     """The faces that an action makes.
 
     Raises:
@@ -214,7 +247,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     """Runs the command, and exits with its code."""
     # Options of the command as a whole are understood after the action as well.
     flags = (tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
-    kinds = (Neutral, Expression, Transfer, Between, Sample)
+    kinds = (Neutral, Expression, Transfer, Between, Sample, Recombine, Traverse)
     names = {"unit", "from_label", "from_label_level", *(field.name for kind in kinds for field in fields(kind))}
     known = [f"--{name.replace('_', '-')}" for name in sorted(names)]
 

@@ -26,7 +26,7 @@ load_once = functools.cache(load_faces)
 
 @pytest.fixture(autouse=True)
 def _each_run_is_loaded_once(monkeypatch):
-    monkeypatch.setattr("facedis_jax.cli.edit.load_faces", load_once)
+    monkeypatch.setattr("facedis_jax.cli.edit.load", load_once)
 
 
 @pytest.fixture(scope="module")
