@@ -94,7 +94,8 @@ def sample_images(model: TrainedImageModel, number: int, seed: int, output: Path
         raise InputError("number", f"1 to {_MOST_IMAGES}", str(number))
     images = np.asarray(model.decode(model.sample(jax.random.key(seed % 2**32), number)))
     in_a_row = int(np.ceil(np.sqrt(number)))
-    return _write(output, _Edited(images, [images[i : i + in_a_row] for i in range(0, number, in_a_row)]))
+    rows = [[*images[i : i + in_a_row]] for i in range(0, number, in_a_row)]
+    return _write(output, _Edited(images, rows))
 
 
 def check_image_output(output: Path) -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
+from facedis_jax.data.synthetic.expressions import ARKIT_NAMES
 from facedis_jax.errors import InputError
 from facedis_jax.inference.face_model import FaceCodes, TrainedFaceModel
 
@@ -15,6 +17,8 @@ _LEAST = 0.05
 # Of `person_weights`: mm^2 for each vertex that a weight of 1 costs, mm^2 of a vertex for a squared deviation of an
 # identity code, and how often weights and person are found in turn; measured by `benchmarks.rig`.
 _PRICE, _RIDGE, _TURNS = 0.05, 0.05, 40
+# Of a shape's motion, what ARKit's units leave of it where they make it up: a smile's are two halves of one.
+_LEFT = 0.3
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,19 @@ class FaceRig:
         """[shapes, vertices, 3] mm, what each shape adds to the neutral."""
         return self.shapes - self.neutral
 
+    @cached_property
+    def weighed(self) -> np.ndarray:
+        """[shapes] bool, which shapes get weights: of a rig with units of ARKit's names, none that these make up."""
+        is_unit, flat = np.isin(self.names, ARKIT_NAMES), self.offsets.reshape(len(self.names), -1)
+        weighed = np.ones(len(self.names), bool)
+        if is_unit.any():
+            directions, small = np.linalg.qr(flat[is_unit].T.astype(np.float64))
+            for i in np.flatnonzero(~is_unit):
+                along = flat[i] @ directions
+                beside = max(flat[i] @ flat[i] - along @ along, 0)
+                weighed[i] = beside + nnls(small, along)[1] ** 2 > _LEFT**2 * (flat[i] @ flat[i])
+        return weighed
+
     def faces(self, weights: np.ndarray) -> np.ndarray:
         """Faces [..., vertices, 3] mm of weights [..., shapes]."""
         return self.neutral + np.tensordot(np.asarray(weights, np.float64), self.offsets, 1)
@@ -47,13 +64,20 @@ class FaceRig:
     def weights(self, faces: np.ndarray) -> np.ndarray:
         """The weights [frames, shapes] float64, none negative, whose faces are nearest to some [frames, vertices, 3].
 
-        Nearest in squared distance of vertices, as non-negative least squares finds it.
+        Nearest in squared distance of vertices, as non-negative least squares finds it; of the shapes that are
+        `weighed`, the others have 0.
         """
-        basis = self.offsets.reshape(len(self.names), -1).T.astype(np.float64)
+        basis = self.offsets[self.weighed].reshape(self.weighed.sum(), -1).T.astype(np.float64)
         targets = (np.asarray(faces, np.float64) - self.neutral).reshape(len(faces), -1)
         # The same problem in as many rows as there are shapes.
         directions, small = np.linalg.qr(basis)
-        return np.stack([nnls(small, each)[0] for each in targets @ directions])
+        return self._all(np.stack([nnls(small, each)[0] for each in targets @ directions]))
+
+    def _all(self, weights: np.ndarray) -> np.ndarray:
+        """Weights [frames, shapes] of those [frames, weighed]."""
+        found = np.zeros((len(weights), len(self.names)))
+        found[:, self.weighed] = weights
+        return found
 
 
 class PersonWeights(NamedTuple):
@@ -84,15 +108,15 @@ def person_weights(
     """
     targets = (np.asarray(faces, np.float64) - rig.neutral).reshape(len(faces), -1)
     size = targets.shape[1]
-    directions, small = np.linalg.qr(rig.offsets.reshape(len(rig.names), -1).T)
-    price = np.linalg.lstsq(small.T, np.full(len(rig.names), _PRICE * size / 3), rcond=None)[0]
+    directions, small = np.linalg.qr(rig.offsets[rig.weighed].reshape(rig.weighed.sum(), -1).T)
+    price = np.linalg.lstsq(small.T, np.full(len(small), _PRICE * size / 3), rcond=None)[0]
 
     def found(offset: np.ndarray) -> np.ndarray:
         return np.stack([nnls(small, each - price)[0] for each in (targets - offset) @ directions])
 
     if neutral is not None:
         offset = np.asarray(neutral, np.float64).ravel() - rig.neutral.ravel()
-        return PersonWeights(found(offset), offset.reshape(-1, 3))
+        return PersonWeights(rig._all(found(offset)), offset.reshape(-1, 3))
     basis, offset = identity.reshape(len(identity), -1).astype(np.float64), np.zeros(size)
     scatter = basis @ basis.T + _RIDGE * size / len(faces) * np.eye(len(basis))
     for _ in range(_TURNS):
@@ -101,7 +125,7 @@ def person_weights(
         by_code = np.linalg.solve(scatter, basis @ rest) @ basis
         # A longer step than to what the weights at hand leave, which comes nearer in fewer turns.
         offset += 1.8 * (by_code + (1 - 1 / len(faces)) * (rest - by_code) - offset)
-    return PersonWeights(found(offset), offset.reshape(-1, 3))
+    return PersonWeights(rig._all(found(offset)), offset.reshape(-1, 3))
 
 
 def identity_basis(model: TrainedFaceModel, codes: FaceCodes) -> np.ndarray:

@@ -76,6 +76,20 @@ def test_weights_of_a_person_who_is_not_the_rigs():
     assert np.abs(found.weights - weights[:1]).mean() < 0.3 * np.abs(rig.weights(one) - weights[:1]).mean()
 
 
+def test_what_arkits_units_make_up_gets_no_weight():
+    rng = np.random.default_rng(2)
+    neutral, (left, right, other) = rng.normal(scale=50, size=(60, 3)), rng.normal(scale=3, size=(3, 60, 3))
+    offsets = np.stack([0.8 * (left + right), left, right, other, -left])
+    rig = FaceRig(neutral, ("happy", "mouthSmileLeft", "mouthSmileRight", "own", "other way"), neutral + offsets)
+    np.testing.assert_array_equal(rig.weighed, [False, True, True, True, True])
+    for weights in (rig.weights(rig.shapes), person_weights(rig, rig.shapes, offsets[:1], neutral=neutral).weights):
+        expected = np.eye(5)
+        expected[0] = [0, 0.8, 0.8, 0, 0]
+        np.testing.assert_allclose(weights, expected, atol=0.02)
+    nameless = FaceRig(neutral, ("happy", "left", "right", "own", "other way"), neutral + offsets)
+    assert nameless.weighed.all()
+
+
 def test_the_identity_basis_is_what_codes_change(model):
     codes = model.encode(model.trained.neutrals[1])
     basis = identity_basis(model, codes)

@@ -39,6 +39,11 @@ TWO_SIDED = frozenset(_ARKIT["two_sided"])
 # ARKit's units that have no halves.
 _UNDIVIDED = frozenset(_ARKIT["undivided"])
 
+ARKIT_NAMES: Sequence[str] = tuple(
+    f"{unit}{side}" for unit in ARKIT_UNITS for side in ([""] if unit in _UNDIVIDED else ["Left", "Right"])
+)
+"""ARKit's 52 names of expression units."""
+
 _OPPOSITE: Mapping[str, str] = _ARKIT["opposite"]
 _SIDES = {
     f"{before}{letters}": side

@@ -5,6 +5,7 @@ import pytest
 
 from facedis_jax.data.faces import bu3dfe
 from facedis_jax.data.synthetic.expressions import (
+    ARKIT_NAMES,
     ARKIT_UNITS,
     BU3DFE_EXPRESSIONS,
     COMA_EXPRESSIONS,
@@ -200,6 +201,8 @@ def test_own_units_are_called_as_arkit_calls_them():
     assert list(recipes) == ["Zunge.L", "browInnerUp", "eyeBlinkLeft", "eyeBlinkRight", "jawLeft", "jawOpen"]
     weights = np.stack([unit_weights(recipe, names) for recipe in recipes.values()])
     np.testing.assert_array_equal(np.argwhere(weights), [[0, 6], [1, 2], [1, 3], [2, 0], [3, 1], [4, 4], [5, 5]])
+    assert len(ARKIT_NAMES) == 52
+    assert {*recipes} - {*ARKIT_NAMES} == {"Zunge.L"}
     # By these names other programs find them again.
     np.testing.assert_array_equal(unit_weights({"eyeBlinkRight": 1}, names), np.eye(7, dtype=np.float32)[1])
 
