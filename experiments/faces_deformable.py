@@ -24,7 +24,8 @@ import numpy as np
 
 from facedis_jax.data.images.image_set import ImageSet, images_of
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
-from facedis_jax.evaluation.images import pose_difference, reconstructions, summary, view_results
+from facedis_jax.evaluation.canonical import canonical_truth, factor_probes, flow_results
+from facedis_jax.evaluation.images import pca_errors, pose_difference, reconstructions, summary, view_results
 from facedis_jax.inference.codecs import Decoded
 from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig, Latents
@@ -227,9 +228,22 @@ def evaluate(
             latents, shown = codes, predictions
     assert latents is not None
     codec, labels = models["deformable"].codec, images.test.labels
+    numbers["pca"] = {
+        "squared_error": summary(
+            pca_errors(
+                images_of(images.train.source), test, codec.appearance_latents + codec.geometry_latents, seed=run.seed
+            )
+        )
+    }
     canonical = Decoded(codec.canonical, latents.appearance)
-    sittings = labels.get("sitting", ())
-    seen, views = latents, labels.get("view", ())
+    sittings, views = labels.get("sitting", ()), labels.get("view", ())
+    numbers |= flow_results(codec, latents.geometry)
+    numbers |= factor_probes(latents, canonical, labels.get("view"), labels.get("subject"), seed=run.seed)
+    if len(sittings) and len(views):
+        truth = canonical_truth(test, canonical, np.asarray(sittings), np.asarray(views))
+        if truth is not None:
+            numbers |= {"canonical_truth": truth["canonical"], "canonical_truth_of_images": truth["images"]}
+    seen = latents
     if viewed is not None:
         seen, views = codec.infer(images_of(viewed.test.source)), viewed.test.labels["view"]
     covariances = None

@@ -5,8 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from sklearn.decomposition import PCA
 
 from facedis_jax.data.pixel_set import Pixels
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.inference.codecs import Decoded, ImageCodec, VideoCodec, squared_errors
 from facedis_jax.metrics import view_covariance
 from facedis_jax.models import Latents
@@ -14,6 +16,9 @@ from facedis_jax.progress import track
 
 # As many as a codec decodes at once.
 _IMAGES_AT_A_TIME = 50
+_SMALLEST_COVARIANCE = 1e-6  # of a code that does not follow the view at all
+# That principal components are fitted to, evenly spaced: of 64 x 64 pixels in colour, 250 MB.
+_MOST_IMAGES_FOR_PCA = 5_000
 
 
 def to_unit_range(pixels: np.ndarray) -> np.ndarray:
@@ -59,10 +64,12 @@ def view_results(latents: Latents, views: np.ndarray) -> dict[str, Any]:
         if code is None:
             continue
         mean = np.stack([code[views == angle].mean(axis=0) for angle in angles])
-        covariance = np.asarray(view_covariance(jnp.asarray(mean), jnp.asarray(angles)))
+        # Where angles do not sum to zero, as the paper's do, a code that never changes would have a covariance too.
+        centred = jnp.asarray(mean - mean.mean(axis=0))
+        covariance = np.asarray(view_covariance(centred, jnp.asarray(angles)))
         results[name] = {"mean": mean, "covariance": covariance, "largest": float(covariance.max())}
     if "geometry" in results:
-        results["ratio"] = results["geometry"]["largest"] / results["appearance"]["largest"]
+        results["ratio"] = results["geometry"]["largest"] / max(results["appearance"]["largest"], _SMALLEST_COVARIANCE)
     return results
 
 
@@ -114,6 +121,28 @@ def reconstructions(codec: ImageCodec, images: Pixels) -> tuple[Latents, Decoded
     parts = track(parts_of(len(images)), "measuring reconstructions")
     errors = np.concatenate([squared_errors(images[rows], predictions[rows]) for rows in parts])
     return latents, predictions, errors
+
+
+def pca_errors(train: Pixels, test: Pixels, components: int, *, seed: int = 0) -> np.ndarray:
+    """Squared errors [test images] of unseen images by a PCA of the training images, in the units of `squared_errors`.
+
+    Args:
+      train, test: [images, size, size, channels], uint8 or in [0, 1].
+      components: how many numbers an image becomes.
+      seed: of the randomised decomposition.
+    """
+
+    def flat(images: np.ndarray) -> np.ndarray:
+        return to_unit_range(images).reshape(len(images), -1)
+
+    fitted = flat(train[evenly_spaced(len(train), _MOST_IMAGES_FOR_PCA)])
+    pca = PCA(min(components, *fitted.shape), random_state=seed).fit(fitted)
+
+    def of_some(images: np.ndarray) -> np.ndarray:
+        pixels = flat(images)
+        return np.square(pixels - pca.inverse_transform(pca.transform(pixels)), dtype=np.float64).sum(axis=1)
+
+    return np.concatenate([of_some(test[rows]) for rows in parts_of(len(test))])
 
 
 def parts_of(count: int, size: int = _IMAGES_AT_A_TIME) -> list[slice]:

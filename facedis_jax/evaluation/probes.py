@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,12 +21,13 @@ class Probe(NamedTuple):
     chance: float
 
 
-def probe(codes: np.ndarray, classes: np.ndarray, *, seed: int = 0) -> Probe | None:
+def probe(codes: np.ndarray, classes: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0) -> Probe | None:
     """Accuracy of a logistic regression from codes to classes, fitted to 70 % of the examples, on the rest.
 
     Args:
       codes: [examples, dims]; they are scaled to unit variance.
       classes: [examples] integers.
+      groups: [examples], such as people: all of a group are fitted to, or none; None splits examples.
       seed: of the split.
 
     Returns:
@@ -34,7 +35,12 @@ def probe(codes: np.ndarray, classes: np.ndarray, *, seed: int = 0) -> Probe | N
     """
     if len(codes) < 4:
         return None
-    fit, held_out = train_test_split(np.arange(len(codes)), test_size=0.3, random_state=seed)
+    if groups is None:
+        fit, held_out = train_test_split(np.arange(len(codes)), test_size=0.3, random_state=seed)
+    elif len(np.unique(groups)) > 1:
+        fit, held_out = next(GroupShuffleSplit(1, test_size=0.3, random_state=seed).split(codes, groups=groups))
+    else:
+        return None
     if len(np.unique(classes[fit])) < 2:
         return None
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))

@@ -5,13 +5,14 @@ from facedis_jax.geometry.points import farthest_point_sample, k_nearest
 from facedis_jax.geometry.registration import rigid_registration
 from facedis_jax.geometry.rotations import rotation_matrix, spread_rotations, vertex_normals
 from facedis_jax.geometry.surfaces import sample_surface, spread_over_surface
-from facedis_jax.geometry.warp import canonical_grid, warp
+from facedis_jax.geometry.warp import canonical_grid, integrated_flow, warp
 
 __all__ = [
     "canonical_grid",
     "closest_on_surface",
     "closest_on_triangles",
     "farthest_point_sample",
+    "integrated_flow",
     "k_nearest",
     "nearest_both_ways",
     "rigid_registration",

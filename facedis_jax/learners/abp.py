@@ -47,6 +47,8 @@ class AbpConfig:
       langevin: the sampler.
       sigma: standard deviation of a pixel's residual, for pixels in the range of the generators' output.
       early_sigma, early_epochs: the deviation in the first so many epochs.
+      geometry_first_epochs: in the first so many epochs, ours, appearance codes stay at zero, their prior's mean, so
+        that geometry explains what it can before appearance does.
       frozen: networks that keep their weights.
       optimiser: Adam's settings.
 
@@ -61,6 +63,7 @@ class AbpConfig:
     sigma: float = 1.0
     early_sigma: float = 1.5
     early_epochs: float = 101.0
+    geometry_first_epochs: float = 0.0
     frozen: tuple[Part, ...] = ()
     optimiser: OptimiserConfig = PAPER_OPTIMISER
 
@@ -188,6 +191,7 @@ def abp_learner(
         sigma_at=lambda step: current_sigma(config, step, steps_per_epoch),
         frozen=config.frozen,
         appearance_known=codes is not None,
+        geometry_first_steps=config.geometry_first_epochs * steps_per_epoch,
         axis_name=axis_name,
     )
     return Learner(init, step, reconstruction_evaluation(functions, "image"))
@@ -202,6 +206,7 @@ def alternating_step(
     sigma_at: Callable[[jax.Array], jax.Array],
     frozen: tuple[Part, ...] = (),
     appearance_known: bool = False,
+    geometry_first_steps: float = 0.0,
     axis_name: str | None = None,
 ) -> Callable[[AbpState, Batch], tuple[AbpState, Metrics]]:
     """The `step` of a learner by Algorithm 1 or 2; see `abp_learner`.
@@ -213,16 +218,30 @@ def alternating_step(
       observed: the name of the examples in a batch.
       sigma_at: step -> the residual's deviation.
       frozen, appearance_known, axis_name: as at `abp_learner`.
+      geometry_first_steps: steps in which appearance codes stay at zero.
     """
+    geometry_first = geometry_first_steps > 0 and functions.parts is not None and not appearance_known
 
     def step(state: AbpState, batch: Batch) -> tuple[AbpState, Metrics]:
         examples, index = functions.to_model_range(batch[observed]), batch["index"]
         sigma = sigma_at(state.step)
         start = gather_chains(state.chains, index, axis_name)
         keys = example_keys(state.key, state.step, index)
-        latents = move_chains(
-            functions, langevin, state.params, examples, start, keys, sigma=sigma, appearance_known=appearance_known
-        )
+
+        def moved(start: Any, appearance_known: bool = appearance_known) -> Any:
+            return move_chains(
+                functions, langevin, state.params, examples, start, keys, sigma=sigma, appearance_known=appearance_known
+            )
+
+        if geometry_first:
+            latents = jax.lax.cond(
+                state.step < geometry_first_steps,
+                lambda start: moved(start._replace(appearance=jnp.zeros_like(start.appearance)), True),
+                moved,
+                start,
+            )
+        else:
+            latents = moved(start)
         redraw_keys = jax.vmap(lambda key: jax.random.fold_in(key, _REDRAW))(keys)
         fresh = jax.vmap(lambda key: functions.prior(key, examples.shape[1:]))(redraw_keys)
         fresh = initial_latents(langevin, fresh)

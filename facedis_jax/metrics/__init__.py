@@ -17,6 +17,7 @@ from facedis_jax.metrics.distances import (
     distance_statistics,
     vertex_distance,
 )
+from facedis_jax.metrics.flows import bending_energy, canonical_error, fold_share
 from facedis_jax.metrics.intersections import self_intersections
 from facedis_jax.metrics.landmarks import landmark_error
 from facedis_jax.metrics.recognition import nearest
@@ -29,11 +30,14 @@ __all__ = [
     "DistanceStatistics",
     "LeastSquares",
     "average_vertex_distance",
+    "bending_energy",
+    "canonical_error",
     "collapsed_dimensions",
     "dci_from_importance",
     "discretise",
     "disentanglement_error",
     "distance_statistics",
+    "fold_share",
     "landmark_error",
     "mutual_information_gap",
     "nearest",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.errors import InputError, check_power_of_two
-from facedis_jax.geometry import warp
+from facedis_jax.geometry import integrated_flow, warp
 from facedis_jax.models.upsampling import FanIn, UpsamplingNetwork, enlarge
 
 FEWEST_FILTERS = 16  # of Table 4's last hidden layer, and of those that larger images add
@@ -37,11 +37,16 @@ class GeneratorConfig:
       flow_scale: the geometric generator makes one displacement for every `flow_scale` pixels along either axis,
         without its last layers, and the flow is interpolated between them. Above 1, ours, flows are smooth: they can
         turn a face or open its mouth, but not compose one from single pixels of the colours needed.
+      squarings: above 0, ours, the geometric generator makes a stationary velocity field, which scaling and squaring in
+        so many steps integrates to a flow that does not fold; 0 takes what it makes as the flow itself.
+      asymmetry_scale: above 0, ours for faces, canonical images are their own mirror images but for what differs in
+        blocks of so many pixels: the light may come from one side, and only the geometry can turn a head. 0 leaves
+        them free.
       refine: add a small convolutional network after the warp.
 
     Raises:
-      InputError: for a size or a flow scale that is no power of two, fewer than 8 x 8 displacements, or an unknown
-        output.
+      InputError: for a size, a flow scale or an asymmetry scale that is no power of two, fewer than 8 x 8
+        displacements, more than `MOST_SQUARINGS`, or an unknown output.
 
     Example:
       >>> GeneratorConfig(size=32, flow_scale=4).deformable
@@ -63,11 +68,16 @@ class GeneratorConfig:
     displacement: float = 20 / 64
     initial_flow: float = 1.0
     flow_scale: int = 1
+    squarings: int = 0
+    asymmetry_scale: int = 0
     refine: bool = False
 
     def __post_init__(self) -> None:
         check_power_of_two("model.size", self.size, least=8)
         check_power_of_two("model.flow_scale", self.flow_scale, most=self.size // 8)
+        check_squarings(self.squarings)
+        if self.asymmetry_scale:
+            check_power_of_two("model.asymmetry_scale", self.asymmetry_scale, most=self.size // 2)
         if self.output not in ("sigmoid", "tanh"):
             raise InputError("model.output", "sigmoid or tanh", repr(self.output))
 
@@ -126,7 +136,10 @@ class DeformableGenerator(nn.Module):
 
     def canonical(self, appearance: jax.Array) -> jax.Array:
         """Canonical images [..., size, size, channels], of the appearance alone."""
-        return output_activation(self.config.output)(self.appearance_network(appearance))
+        maps = self.appearance_network(appearance)
+        if self.config.asymmetry_scale:
+            maps = mirrored(maps, self.config.asymmetry_scale)
+        return output_activation(self.config.output)(maps)
 
     def flow(self, geometry: jax.Array) -> jax.Array:
         """Flows [..., size, size, 2] as (dx, dy) in pixels, of the geometry alone."""
@@ -169,7 +182,38 @@ def output_activation(output: str) -> Callable[[jax.Array], jax.Array]:
 
 def scaled_flow(config: Any, maps: jax.Array) -> jax.Array:
     """Flows in pixels from the last maps of a geometric generator, by a `GeneratorConfig` or a `DynamicConfig`."""
-    return config.displacement * config.size * enlarge(jnp.tanh(maps), config.flow_scale)
+    field = config.displacement * config.size * jnp.tanh(maps)
+    if config.squarings:
+        # On the coarse grid, in units of its own: what is interpolated between points that do not fold does not either.
+        field = integrated_flow(field / config.flow_scale, config.squarings) * config.flow_scale
+    return enlarge(field, config.flow_scale)
+
+
+def mirrored(maps: jax.Array, scale: int) -> jax.Array:
+    """Maps [..., size, size, channels] made symmetric from left to right, but for means over blocks of pixels.
+
+    Args:
+      maps: of even size.
+      scale: height and width of the blocks, between whose middles the asymmetry is interpolated.
+
+    Example:
+      >>> mirrored(jnp.arange(4.0)[None, :, None].repeat(4, 0), 2)[0, :, 0].tolist()
+      [0.5, 1.0, 2.0, 2.5]
+    """
+    reflected = maps[..., ::-1, :]
+    odd = (maps - reflected) / 2
+    *leading, height, width, channels = odd.shape
+    blocks = odd.reshape(*leading, height // scale, scale, width // scale, scale, channels).mean(axis=(-4, -2))
+    return (maps + reflected) / 2 + enlarge(blocks, scale)
+
+
+MOST_SQUARINGS = 10
+
+
+def check_squarings(squarings: int) -> None:
+    """Raises an `InputError` for a number of squarings that is negative or of no use."""
+    if not 0 <= squarings <= MOST_SQUARINGS:
+        raise InputError("model.squarings", f"0 to {MOST_SQUARINGS}", str(squarings))
 
 
 def generator_widths(config: GeneratorConfig) -> list[int]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.geometry import warp
-from facedis_jax.models.deformable import Latents, output_activation, scaled_flow
+from facedis_jax.models.deformable import Latents, check_squarings, output_activation, scaled_flow
 from facedis_jax.models.upsampling import FanIn, UpsamplingNetwork
 
 FEWEST_FILTERS = 8  # of a hidden layer
@@ -40,13 +40,13 @@ class DynamicConfig:
       transition: "residual" is s' = tanh(MLP([s, xi]) + s), as in the public code that comes nearest to the paper's;
         "plain" is Table 5 as printed, s' = tanh(MLP([s, xi])).
       output: of the appearance generator: "tanh" for frames in [-1, 1], "sigmoid" for frames in [0, 1].
-      displacement, geometry_gain, initial_flow, flow_scale: as of `GeneratorConfig`.
+      displacement, geometry_gain, initial_flow, flow_scale, squarings: as of `GeneratorConfig`.
       frames_at_once: how many frames are made together; None for all. It bounds the memory of long clips: feature maps
         of so many frames are held at a time, and recomputed for gradients.
 
     Raises:
-      InputError: for a size or a flow scale that is no power of two, fewer than 8 x 8 displacements, an unknown output
-        or transition, no noise for either code, or no frames at once.
+      InputError: for a size or a flow scale that is no power of two, fewer than 8 x 8 displacements, more than
+        `MOST_SQUARINGS`, an unknown output or transition, no noise for either code, or no frames at once.
 
     Example:
       >>> config = DynamicConfig(size=32, appearance_noise=0)  # looks that do not change over a clip
@@ -71,11 +71,13 @@ class DynamicConfig:
     geometry_gain: float = 1.0
     initial_flow: float = 1.0
     flow_scale: int = 1
+    squarings: int = 0
     frames_at_once: int | None = None
 
     def __post_init__(self) -> None:
         check_power_of_two("model.size", self.size, least=16)
         check_power_of_two("model.flow_scale", self.flow_scale, most=self.size // 8)
+        check_squarings(self.squarings)
         if self.output not in ("tanh", "sigmoid"):
             raise InputError("model.output", "tanh or sigmoid", repr(self.output))
         if self.transition not in ("residual", "plain"):

@@ -19,6 +19,16 @@ def test_codes_that_say_nothing_are_read_at_chance():
     assert found.accuracy == pytest.approx(0.25, abs=0.06)
 
 
+def test_groups_are_fitted_to_whole_or_not_at_all():
+    """Each person's class is told by who it is, and by nothing that the people have in common."""
+    people = np.repeat(np.arange(40), 10)
+    classes = people % 2
+    codes = np.eye(40)[people]
+    assert probe(codes, classes).accuracy == 1
+    assert probe(codes, classes, groups=people).accuracy < 0.75
+    assert probe(codes, classes, groups=np.zeros(400)) is None
+
+
 @pytest.mark.parametrize(("counts", "chance"), [([90, 10], 1 / 2), ([11] * 90, 1 / 90)])
 def test_chance_is_one_over_the_number_of_classes(counts: list[int], chance: float):
     classes = np.repeat(np.arange(len(counts)), counts)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from facedis_jax.geometry import canonical_grid, warp
+from facedis_jax.geometry import canonical_grid, integrated_flow, warp
 
 # The package's name for it is the function.
 MODULE = sys.modules["facedis_jax.geometry.warp"]
@@ -223,3 +223,25 @@ def test_bad_arguments_are_named():
         warp(jnp.zeros([4, 5]), jnp.zeros([4, 5, 2]))
     with pytest.raises(ValueError, match="uint8"):
         warp(np.zeros([4, 5, 3], np.uint8), jnp.zeros([4, 5, 2]))
+
+
+def test_a_velocity_is_integrated_as_by_many_small_steps():
+    """A turning field: after unit time every place has turned by its angle, and the same field backwards undoes it."""
+    size, angle = 33, 0.6
+    middle = (size - 1) / 2
+    places = np.asarray(canonical_grid(size, size), np.float64) - middle
+    velocity = angle * np.stack([-places[..., 1], places[..., 0]], -1)
+    turned = np.asarray(integrated_flow(velocity.astype(np.float32), 7)) + places
+    cos, sin = np.cos(angle), np.sin(angle)
+    inside = np.hypot(*np.moveaxis(places, -1, 0)) < 10
+    expected = places @ np.array([[cos, sin], [-sin, cos]])
+    np.testing.assert_allclose(turned[inside], expected[inside], atol=0.15)
+    back = np.asarray(integrated_flow(-velocity.astype(np.float32), 7))
+    read = np.asarray(warp(jnp.asarray(back), jnp.asarray(turned - places, jnp.float32)))
+    np.testing.assert_allclose((turned + read)[inside], places[inside], atol=0.1)
+
+
+@pytest.mark.parametrize("squarings", [0, 3])
+def test_a_constant_velocity_is_its_own_flow_in_any_batch(squarings):
+    velocity = np.broadcast_to(np.float32([0.7, -1.2]), (2, 3, 6, 5, 2))
+    np.testing.assert_allclose(integrated_flow(jnp.asarray(velocity), squarings), velocity, rtol=1e-6)

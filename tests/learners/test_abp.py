@@ -66,6 +66,21 @@ def test_chains_begin_and_begin_anew_as_far_apart_as_asked(small):
         np.testing.assert_array_equal(near, far / 4)
 
 
+def test_appearance_stays_at_its_mean_while_geometry_goes_first(small):
+    step = jax.jit(small.learner(replace(small.config, geometry_first_epochs=1)).step)
+    index = np.arange(12)
+    before = jax.tree.map(lambda z: z[index], small.state.chains)
+    for at_step, held in ((1, True), (2, False)):  # two steps are an epoch
+        state = small.state.replace(step=jnp.int32(at_step))
+        found = step(state, small.batch(index))[0].chains
+        assert np.all(found.geometry[index] != before.geometry)
+        if held:
+            np.testing.assert_array_equal(found.appearance[index], 0)
+        else:
+            plain = small.step(state, small.batch(index))[0].chains
+            np.testing.assert_allclose(rows(found, index), rows(plain, index), rtol=1e-5)
+
+
 @pytest.mark.parametrize(("at_step", "sigma"), [(0, 0.6), (1, 0.6), (2, 0.3)])
 def test_a_step_moves_the_chains_by_equation_7_in_turn(small, at_step, sigma):
     """Two sweeps in float64 with central differences for gradients, and the noise of the image's index."""

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from facedis_jax.errors import InputError
+from facedis_jax.metrics import fold_share
 from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents, Refiner
+from facedis_jax.models.deformable import mirrored, scaled_flow
 
 SMALL = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4)
 
@@ -221,3 +223,43 @@ def test_codes_may_have_any_number_of_batch_axes(small):
     generator = DeformableGenerator(SMALL)
     one = jax.jit(generator.apply)(variables, Latents(*(jnp.asarray(z)[1, 2] for z in latents)))
     np.testing.assert_allclose(one, images[1, 2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("flow_scale", [1, 4])
+def test_an_integrated_velocity_does_not_fold_where_the_same_maps_as_a_flow_do(flow_scale):
+    noise = np.random.default_rng(0).normal(size=(10, 8, 8, 2))
+    maps = jnp.asarray(6 * gaussian_filter(noise, (0, 1.5, 1.5, 0)), jnp.float32)
+    config = replace(SMALL, size=8 * flow_scale, flow_scale=flow_scale, displacement=0.3)
+    flow, integrated = (scaled_flow(replace(config, squarings=number), maps) for number in (0, 6))
+    assert fold_share(flow).mean() > 0.02
+    assert fold_share(integrated).mean() < 0.1 * fold_share(flow).mean()
+    assert integrated.shape == (10, config.size, config.size, 2)
+    assert np.abs(integrated).mean() > 0.3 * np.abs(flow).mean()
+
+
+def test_what_is_mirrored_is_symmetric_but_for_what_is_coarse():
+    maps = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    made = np.asarray(mirrored(jnp.asarray(maps), 8))
+    even, odd = ((each + sign * each[:, :, ::-1]) / 2 for each, sign in ((made, 1), (made, -1)))
+    np.testing.assert_allclose(even, (maps + maps[:, :, ::-1]) / 2, atol=1e-6)
+    assert np.abs(odd).max() > 0.05
+    # Along a row, interpolated between two blocks: flat, a ramp, flat.
+    np.testing.assert_allclose(odd[:, :, :4], np.repeat(odd[:, :, :1], 4, axis=2), atol=1e-6)
+    np.testing.assert_allclose(np.diff(odd[:, :, 4:12], n=2, axis=2), 0, atol=1e-6)
+    blocks = (maps - maps[:, :, ::-1])[:, :8, :8].mean(axis=(1, 2)) / 2
+    np.testing.assert_allclose(odd[:, 0, 0], blocks, atol=1e-6)
+
+
+def test_canonical_images_are_mirrored_where_that_is_asked_for(small):
+    variables, latents, _ = small
+    free = np.asarray(method("canonical")(variables, latents.appearance))
+    images = method("canonical", replace(SMALL, asymmetry_scale=2))(variables, latents.appearance)
+    expected = jax.nn.sigmoid(mirrored(jnp.asarray(np.log(free) - np.log1p(-free)), 2))
+    np.testing.assert_allclose(images, expected, atol=1e-4)
+    assert np.abs(free - images).max() > 0.01
+
+
+@pytest.mark.parametrize(("setting", "value"), [("squarings", -1), ("squarings", 11), ("asymmetry_scale", 3)])
+def test_a_setting_of_the_flow_or_of_symmetry_that_makes_no_sense_is_refused(setting, value):
+    with pytest.raises(InputError, match=f"model.{setting}"):
+        replace(SMALL, **{setting: value})

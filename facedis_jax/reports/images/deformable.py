@@ -22,10 +22,11 @@ from facedis_jax.reports.images.figures import (
 )
 from facedis_jax.reports.images.sections import UNSEEN, show_recombinations, show_traversals
 from facedis_jax.reports.page import Fact, IllustratedPage
-from facedis_jax.reports.sections import mean_and_deviation, run_details, show_training_curves, training_time
+from facedis_jax.reports.sections import mean_and_deviation, percent, run_details, show_training_curves, training_time
 from facedis_jax.training import RunFolder
 
 MODEL_NAMES = {"deformable": "deformable generator", "abp": "non-deformable ABP", "vae": "VAE"}
+_COMPARED = {**MODEL_NAMES, "pca": "PCA"}
 
 _SAMPLED = "training images with the codes of their chains, test images with codes inferred from the prior."
 _CURVES = {
@@ -102,8 +103,8 @@ def write_deformable_report(
 def _glance(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
     page.heading("At a glance")
     error = numbers["deformable"]["squared_error"]["mean"]
-    rivals = [name for name in ("abp", "vae") if name in numbers]
-    note = ", ".join(f"{MODEL_NAMES[name]}: {numbers[name]['squared_error']['mean']:.1f}" for name in rivals)
+    rivals = [name for name in ("abp", "vae", "pca") if name in numbers]
+    note = ", ".join(f"{_COMPARED[name]}: {numbers[name]['squared_error']['mean']:.1f}" for name in rivals)
     facts = [Fact("Squared error per unseen image", f"{error:.1f}", note)]
     if "view_covariance" in numbers:
         ratio = numbers["view_covariance"]["ratio"]
@@ -113,6 +114,12 @@ def _glance(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
         ratio = numbers["pose_difference"]["ratio"]
         note = "of that between the images themselves, both of one person at several poses"
         facts.append(Fact("Difference between canonical images", f"{100 * ratio:.0f}%", note))
+    if "canonical_truth" in numbers:
+        note = "of the variance of the true frontal images, after one warp of all; the images themselves: "
+        note += f"{100 * numbers['canonical_truth_of_images']:.0f}%"
+        facts.append(Fact("Canonical from true frontal images", f"{100 * numbers['canonical_truth']:.0f}%", note))
+    if "folds" in numbers:
+        facts.append(Fact("Pixels where the warp folds", f"{100 * numbers['folds']:.2f}%", "mean over unseen images"))
     page.facts(facts)
 
 
@@ -120,21 +127,27 @@ def _reconstructions(page: IllustratedPage, results: DeformableResults) -> None:
     page.heading("Reconstructions")
     rows = _rows_shown(results, 8)
     predictions, flows = results.predictions[rows], results.codec.flow(results.latents.geometry[rows])
+    shown = {
+        UNSEEN: list(to_unit_range(results.images[rows])),
+        "canonical image": list(results.canonical[rows]),
+        "canonical grid": grid_overlays(results.canonical[rows]),
+        "warped image": grid_overlays(predictions, flows),
+        "reconstruction": list(predictions),
+    }
+    caption = (
+        "Unseen images; the canonical images of their appearance codes, without a grid and under the canonical grid; "
+        "the same warped by the flows of their geometric codes, grid included; and the reconstructions, without a grid "
+        "(the paper's Figure 2)."
+    )
+    front = _frontal(results, rows)
+    if front is not None:
+        shown["true frontal image"] = list(to_unit_range(results.images[front]))
+        caption += " Last, the true images of the same people from the front, in the same light."
     page.illustration(
         "reconstructions",
-        image_grid(
-            [
-                list(to_unit_range(results.images[rows])),
-                grid_overlays(results.canonical[rows]),
-                grid_overlays(predictions, flows),
-                list(predictions),
-            ],
-            row_labels=[UNSEEN, "canonical image", "warped image", "reconstruction"],
-        ),
+        image_grid(list(shown.values()), row_labels=list(shown)),
         alt="Images, their canonical images under a grid, and both warped",
-        caption="Unseen images; the canonical images of their appearance codes, under the canonical grid; the same "
-        "warped by the flows of their geometric codes, grid included; and the reconstructions, without a grid (the "
-        "paper's Figure 2).",
+        caption=caption,
     )
 
 
@@ -184,16 +197,18 @@ def _tables(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
                 "model": label,
                 "squared error per image": mean_and_deviation(numbers[name]["squared_error"]),
                 "median": numbers[name]["squared_error"]["median"],
-                **training_time(numbers[name]),
+                **(training_time(numbers[name]) if "steps" in numbers[name] else {}),
             }
-            for name, label in MODEL_NAMES.items()
+            for name, label in _COMPARED.items()
             if name in numbers
         ],
         decimals={"median": 2, "minutes": 1},
         caption=f"Squared error of {numbers['images']['test']} unseen images, summed over pixels and channels in "
         "[0, 1], mean and standard deviation over images. Every model has as many latents and sees the training "
-        "images as often.",
+        "images as often; the PCA has as many components.",
     )
+    if "folds" in numbers:
+        _separation_table(page, numbers)
     if "view_covariance" in numbers:
         covariance = numbers["view_covariance"]
         page.table(
@@ -215,6 +230,57 @@ def _tables(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
             caption="Mean squared difference of pixels in [0, 1] between images of one person at different poses; "
             f"their ratio is {difference['ratio']:.3f}.",
         )
+
+
+def _separation_table(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
+    """Classifiers of view and person, the warps, and canonical images against true ones."""
+    count = f"{numbers['images']['test']} unseen images"
+    read = {"appearance": "appearance code", "canonical": "canonical image", "geometry": "geometric code"}
+    chance = numbers.get("chance", {})
+    rows: list[dict[str, object]] = [
+        {"read from": label} | {factor: _share(numbers.get(f"{factor}_from_{name}")) for factor in chance}
+        for name, label in read.items()
+    ]
+    if chance:
+        page.table(
+            [*rows, {"read from": "chance"} | {factor: _share(share) for factor, share in chance.items()}],
+            caption=f"Accuracy of linear classifiers on those of {count} that they were not fitted to, 30 %; views are "
+            "told on people who were not fitted to. Appearance should name the person and not the view. Images of one "
+            "sitting also share the expression and the place in the image, by which a geometric code names the person.",
+        )
+    measures: list[dict[str, object]] = [
+        {"measure": "pixels where the warp folds (%)", "value": 100 * numbers["folds"]},
+        {"measure": "bending energy of the flow (pixels^-2)", "value": numbers["bending_energy"]},
+    ]
+    if "canonical_truth" in numbers:
+        measures += [
+            {"measure": "canonical from true frontal images (share of variance)", "value": numbers["canonical_truth"]},
+            {
+                "measure": "the images themselves from true frontal images (share of variance)",
+                "value": numbers["canonical_truth_of_images"],
+            },
+        ]
+    page.table(
+        measures,
+        decimals=4,
+        caption=f"Means over {count}. The warp folds where its Jacobian determinant is 0 or less. Canonical images are "
+        "compared with the true frontal images of the same people in the same light after one smooth warp, the same "
+        "for all; the variance is that of the true images over people, so that their mean image has 1.",
+    )
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else percent(value)
+
+
+def _frontal(results: DeformableResults, rows: np.ndarray) -> np.ndarray | None:
+    """Indices of the frontal images of the same sittings, or None where one of them is not known."""
+    labels = results.labels
+    if "sitting" not in labels or "view" not in labels:
+        return None
+    front = {labels["sitting"][row]: row for row in np.flatnonzero(labels["view"] == 0)}
+    found = [front.get(labels["sitting"][row]) for row in rows]
+    return None if None in found else np.array(found)
 
 
 def _rows_shown(results: DeformableResults, count: int) -> np.ndarray:

@@ -56,7 +56,7 @@ def show_traversals(
         traversal_grid(codec, [geometry[0]._replace(base=base) for base in bases], row_labels=False),
         alt="One dimension of the geometric code on several appearance codes",
         caption=f"Dimension {geometry[0].dimension} of the geometric code, {of_geometry}, on the appearance codes of "
-        f"{len(appearances)} images: all are deformed alike, and their appearance stays (the paper's Figure 5).",
+        f"{len(appearances)} images; in the paper's Figure 5 all are deformed alike, and their appearance stays.",
     )
 
 

@@ -55,8 +55,13 @@ def results(*, labels, compare):
     numbers = {"images": {"train": 30, "test": count}, "device": "1 x cpu (cpu)"}
     for i, name in enumerate(models):
         numbers[name] = {"squared_error": {**error, "mean": 40.0 + i}, "steps": 9, "seconds": 60.0}
+    if compare:
+        numbers["pca"] = {"squared_error": {**error, "mean": 44.0}}
     covariances = None
     if labels:
+        numbers |= {"folds": 0.004, "bending_energy": 0.02, "canonical_truth": 0.25, "canonical_truth_of_images": 0.9}
+        numbers |= {f"view_from_{name}": 0.3 for name in ("appearance", "canonical", "geometry")}
+        numbers["chance"] = {"view": 0.2}
         views, sittings = np.tile(VIEWS, 4), np.repeat(np.arange(4), len(VIEWS))
         covariances = view_results(latents, views)
         largest = {name: covariances[name]["largest"] for name in Latents._fields}
@@ -109,11 +114,11 @@ def test_every_model_is_in_the_table_and_the_rivals_stand_beside_ours_at_a_glanc
     _, page = written
     table = page.table("model", "squared error per image")
     found = {row["model"]: row["squared error per image"].split(" ± ")[0] for row in table.rows}
-    assert list(found.values()) == ["40.00", "41.00", "42.00"]
-    assert list(found) == list(MODEL_NAMES.values())
+    assert list(found.values()) == ["40.00", "41.00", "42.00", "44.00"]
+    assert list(found) == [*MODEL_NAMES.values(), "PCA"]
     (value, note), *_ = page.facts.values()
     assert value == "40.0"
-    assert note == "non-deformable ABP: 41.0, VAE: 42.0"
+    assert note == "non-deformable ABP: 41.0, VAE: 42.0, PCA: 44.0"
 
 
 def test_covariances_and_differences_are_those_of_the_results(tmp_path):
@@ -121,10 +126,20 @@ def test_covariances_and_differences_are_those_of_the_results(tmp_path):
     _, page = write(tmp_path / "run", found)
     covariance, difference = found.numbers["view_covariance"], found.numbers["pose_difference"]
     values = [value for value, *_ in page.facts.values()]
-    assert values[1:] == [f"{covariance['ratio']:.1f}×", f"{100 * difference['ratio']:.0f}%"]
+    assert values[1:] == [f"{covariance['ratio']:.1f}×", f"{100 * difference['ratio']:.0f}%", "25%", "0.40%"]
     table = page.table("code", "largest covariance with the view")
     shown = {row["code"]: row["largest covariance with the view"] for row in table.rows}
     assert shown == {name: f"{covariance[name]:.3f}" for name in ("geometry", "appearance")}
+
+
+def test_what_classifiers_read_and_how_flows_bend_stand_in_tables(written):
+    _, page = written
+    table = page.table("read from", "view")
+    assert {row["read from"]: row["view"] for row in table.rows} == {
+        "appearance code": "30.0%", "canonical image": "30.0%", "geometric code": "30.0%", "chance": "20.0%",
+    }  # fmt: skip
+    values = [row["value"] for row in page.table("measure", "value").rows]
+    assert values == ["0.4000", "0.0200", "0.2500", "0.9000"]
 
 
 def test_of_images_without_labels_nothing_is_said_about_views_or_rivals(tmp_path):

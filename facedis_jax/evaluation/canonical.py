@@ -1,0 +1,112 @@
+"""What a deformable generator's two parts hold: how its flows bend, and what canonical images and codes tell."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from sklearn.decomposition import PCA
+
+from facedis_jax.data.pixel_set import Pixels
+from facedis_jax.evaluation.images import parts_of, to_unit_range
+from facedis_jax.evaluation.probes import probe
+from facedis_jax.inference.codecs import Decoded, ImageCodec, VideoCodec
+from facedis_jax.metrics import bending_energy, canonical_error, fold_share
+from facedis_jax.models import Latents
+
+# Images of a class, on average, for a classifier of views or of people.
+_FEWEST_OF_A_VIEW, _FEWEST_OF_A_PERSON = 4, 3
+_COMPONENTS = 40  # of images, from which classifiers read them: as many numbers as a code has, or some more
+_FRONTAL = 1.0  # degrees: how far from the front a frontal image may be seen
+
+
+def flow_results(codec: ImageCodec | VideoCodec, geometry: np.ndarray) -> dict[str, float]:
+    """`folds`, the share of pixels where flows fold, and `bending_energy` in pixels^-2: means over all flows.
+
+    Args:
+      codec: of the generator.
+      geometry: codes [n, ..., latents].
+    """
+    folds, bending = [], []
+    for rows in parts_of(len(geometry)):
+        flows = jnp.asarray(codec.flow(geometry[rows]))
+        folds.append(np.asarray(fold_share(flows)).reshape(-1))
+        bending.append(np.asarray(bending_energy(flows)).reshape(-1))
+    return {"folds": float(np.concatenate(folds).mean()), "bending_energy": float(np.concatenate(bending).mean())}
+
+
+def canonical_truth(
+    images: Pixels, canonical: np.ndarray | Decoded, sittings: np.ndarray, views: np.ndarray
+) -> dict[str, float] | None:
+    """How far canonical images are from the true frontal images of the same sittings, see `metrics.canonical_error`.
+
+    Args:
+      images: [images, size, size, channels], uint8 or in [0, 1].
+      canonical: of the same images, in [0, 1].
+      sittings: [images], equal for images that differ in nothing but the view.
+      views: [images], degrees.
+
+    Returns:
+      "canonical", the error of canonical images, and "images", that of the images themselves; None where fewer than two
+      sittings have a frontal image.
+    """
+    front = {sittings[row]: row for row in np.flatnonzero(np.abs(views) < _FRONTAL)}
+    rows = np.flatnonzero(np.isin(sittings, list(front)))
+    if len(front) < 2:
+        return None
+    truth = to_unit_range(images[np.array([front[sitting] for sitting in sittings[rows]])])
+    if not truth.var(axis=0).mean() > 0:
+        return None
+    shown = {"canonical": np.asarray(canonical[rows]), "images": to_unit_range(images[rows])}
+    return {name: canonical_error(values, truth)[0] for name, values in shown.items()}
+
+
+def factor_probes(
+    latents: Latents,
+    canonical: np.ndarray | Decoded,
+    views: np.ndarray | None = None,
+    people: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Accuracies of linear classifiers of view and person, on images that they have not seen.
+
+    Views are told on people who are not among those of the fit. Canonical images are read by their principal
+    components.
+
+    Args:
+      latents: [images, latents] of the images.
+      canonical: of the same images, in [0, 1].
+      views, people: [images], in degrees and by number; None where they are not known.
+      seed: of the splits.
+
+    Returns:
+      "view_from_appearance", "view_from_geometry" and "view_from_canonical", the same for "person", from 0 to 1, and
+      "chance", of "view" and of "person". Without what is not known, or known of too few images.
+    """
+    read = {"appearance": latents.appearance, "geometry": latents.geometry}
+    read = {name: np.asarray(code) for name, code in read.items() if code is not None}
+    read["canonical"] = _components(np.concatenate([canonical[rows] for rows in parts_of(len(canonical))]), seed)
+    factors: Mapping[str, tuple[np.ndarray | None, np.ndarray | None, int]] = {
+        "view": (views, people, _FEWEST_OF_A_VIEW),
+        "person": (people, None, _FEWEST_OF_A_PERSON),
+    }
+    found: dict[str, Any] = {}
+    for factor, (values, groups, fewest) in factors.items():
+        if values is None:
+            continue
+        known, classes = np.unique(values, return_inverse=True)
+        if len(known) < 2 or len(values) < fewest * len(known):
+            continue
+        groups = None if groups is None or len(np.unique(groups)) < 4 else groups
+        probes = {name: probe(code, classes, groups=groups, seed=seed) for name, code in read.items()}
+        accuracies = {f"{factor}_from_{name}": each.accuracy for name, each in probes.items() if each is not None}
+        if accuracies:
+            found |= accuracies
+            found.setdefault("chance", {})[factor] = 1 / len(known)
+    return found
+
+
+def _components(images: np.ndarray, seed: int) -> np.ndarray:
+    flat = images.reshape(len(images), -1)
+    return PCA(min(_COMPONENTS, len(flat) - 1, flat.shape[1]), random_state=seed).fit_transform(flat)
