@@ -9,7 +9,7 @@ ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS / "extensions"), str(ROOT)]
 
 # What pages run finds this checkout, the programs of this environment, and no accelerator.
-os.environ["PYTHONPATH"] = str(ROOT)
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(DOCS / "extensions")])
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Frozen standard modules make debuggers complain, and warnings end a build.
