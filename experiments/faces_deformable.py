@@ -24,7 +24,7 @@ import numpy as np
 
 from facedis_jax.data.images.image_set import ImageSet, images_of
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
-from facedis_jax.evaluation.canonical import canonical_truth, factor_probes, flow_results
+from facedis_jax.evaluation.canonical import canonical_truth, dense_correspondence, factor_probes, flow_results
 from facedis_jax.evaluation.images import pca_errors, pose_difference, reconstructions, summary, view_results
 from facedis_jax.inference.codecs import Decoded
 from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
@@ -243,6 +243,9 @@ def evaluate(
         truth = canonical_truth(test, canonical, np.asarray(sittings), np.asarray(views))
         if truth is not None:
             numbers |= {"canonical_truth": truth["canonical"], "canonical_truth_of_images": truth["images"]}
+    carried = dense_correspondence(codec, latents.geometry, labels)
+    if carried is not None:
+        numbers["dense_correspondence"] = carried
     seen = latents
     if viewed is not None:
         seen, views = codec.infer(images_of(viewed.test.source)), viewed.test.labels["view"]

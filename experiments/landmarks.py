@@ -8,8 +8,8 @@ Command    python -m experiments.landmarks                              (demo, t
            python -m experiments.landmarks --preset paper --data.kind mafl --data.folder CELEBA
 Method     The deformable generator learns the training images without their landmarks; for MAFL, the paper preset's
            learns all of CelebA but MAFL's test images. A two-layer perceptron then learns the landmarks from the
-           deformation field of each training image; beside it the same one from the codes, and from raw pixels, and
-           the mean shape.
+           deformation field of each training image; beside it the same one from the codes, from both, and from raw
+           pixels, and the mean shape. Points are also carried from face to face by the canonical image, without labels.
 Output     report.html with Figure 14 and Table 2, results.json, figures/, and the model's folder.
 Presets    tiny: the whole path in under a minute, nothing is learned well. demo: three minutes on two cores.
            paper: section 5.5, on an accelerator.
@@ -29,6 +29,7 @@ from experiments.faces_deformable import SMALL_IMAGES, SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as TINY_FACES
 from facedis_jax.data.images.image_set import ImageSet, stack_images
 from facedis_jax.errors import InputError
+from facedis_jax.evaluation.canonical import dense_correspondence, flow_results
 from facedis_jax.evaluation.images import summary, to_unit_range
 from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
@@ -181,9 +182,11 @@ class Codes:
         """What regressors see, means over the samples: [images, features] by name."""
         appearance, geometry = (z.mean(axis=0) for z in self.latents)
         fields = np.mean([self.codec.flow(z) for z in self.latents.geometry], axis=0)
+        fields = fields.reshape(len(fields), -1)
         return {
-            "deformation_fields": fields.reshape(len(fields), -1),
+            "deformation_fields": fields,
             "geometric_latents": geometry,
+            "fields_and_latents": np.concatenate([fields, geometry], axis=-1),
             "both_latents": np.concatenate([appearance, geometry], axis=-1),
         }
 
@@ -237,7 +240,11 @@ def evaluate(
         },
         "landmark_error_percent": {name: summary(each) for name, each in errors.items()},
         "regressors": chosen,
+        **flow_results(model.codec, latents.geometry),
     }
+    carried = dense_correspondence(model.codec, seen.latents.geometry.mean(axis=0), images.test.labels)
+    if carried is not None:
+        numbers["dense_correspondence"] = carried
     return LandmarkResults(
         numbers=numbers,
         codec=model.codec,

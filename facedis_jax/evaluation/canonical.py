@@ -5,6 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
 from sklearn.decomposition import PCA
 
 from facedis_jax.data.pixel_set import Pixels
@@ -61,6 +63,85 @@ def canonical_truth(
     return {name: canonical_error(values, truth)[0] for name, values in shown.items()}
 
 
+def carried_points(flow: np.ndarray, other: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Where points of one image are in another one, by the canonical image that both are warped from.
+
+    A point is carried to the canonical image by the flow of its own image, and from there to the place of the other
+    image that reads nearest to it, to an eighth of a pixel.
+
+    Args:
+      flow, other: [height, width, 2] in pixels, of either image.
+      points: [points, 2], (x, y) in pixels.
+
+    Returns:
+      [points, 2].
+
+    Example:
+      >>> right, left = np.full([8, 8, 2], [1.0, 0.0]), np.full([8, 8, 2], [-1.0, 0.0])
+      >>> carried_points(right, left, np.array([[3.0, 4.0]])).tolist()
+      [[5.0, 4.0]]
+    """
+    return image_places(other, _read_places(flow, points))
+
+
+def image_places(flow: np.ndarray, canonical: np.ndarray) -> np.ndarray:
+    """Where in an image places [points, 2] of its canonical image are read from; `flow` as of `carried_points`."""
+    height, width = flow.shape[:2]
+    fine = np.stack(np.meshgrid(np.arange(0, width - 0.99, 0.125), np.arange(0, height - 0.99, 0.125)), -1)
+    _, nearest = cKDTree(_read_places(flow, fine).reshape(-1, 2)).query(canonical)
+    return fine.reshape(-1, 2)[nearest]
+
+
+def _read_places(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The places of the canonical image that places [..., 2] of an image are read from."""
+    at = [places[..., 1], places[..., 0]]
+    return places + np.stack([map_coordinates(flow[..., i], at, order=1, mode="nearest") for i in range(2)], -1)
+
+
+def dense_correspondence(
+    codec: ImageCodec, geometry: np.ndarray, labels: Mapping[str, np.ndarray], *, turn: float = 30.0
+) -> dict[str, float] | None:
+    """How far points of faces are carried past their true places, from frontal images to the same faces turned.
+
+    Args:
+      codec: of the generator.
+      geometry: [images, latents], codes of the images.
+      labels: of the images: "sitting", "view" in degrees, "points" [images, points, 2] in pixels and "points_seen".
+      turn: how far faces are turned, to either side, degrees.
+
+    Returns:
+      Of the points that are seen in both images, in pixels: "median" and "mean" of the distance; "unmoved", the median
+      distance of points that stay where they were; "pairs" of images. None without the labels or such pairs.
+    """
+    if not {"sitting", "view", "points", "points_seen"} <= set(labels):
+        return None
+    sittings, views, points = (np.asarray(labels[name]) for name in ("sitting", "view", "points"))
+    seen = np.asarray(labels["points_seen"]) > 0
+    front = {sittings[row]: row for row in np.flatnonzero(np.abs(views) < _FRONTAL)}
+    turned = np.flatnonzero(np.abs(np.abs(views) - turn) < _FRONTAL)
+    pairs = [(front[sittings[row]], row) for row in turned if sittings[row] in front]
+    if not pairs:
+        return None
+    distances, unmoved = [], []
+    for first, second in pairs:
+        both = seen[first] & seen[second]
+        if not both.any():
+            continue
+        flows = np.asarray(codec.flow(geometry[[first, second]]))
+        carried = carried_points(flows[0], flows[1], points[first][both])
+        distances.append(np.linalg.norm(carried - points[second][both], axis=-1))
+        unmoved.append(np.linalg.norm(points[first][both] - points[second][both], axis=-1))
+    if not distances:
+        return None
+    all_of_them = np.concatenate(distances)
+    return {
+        "median": float(np.median(all_of_them)),
+        "mean": float(all_of_them.mean()),
+        "unmoved": float(np.median(np.concatenate(unmoved))),
+        "pairs": len(distances),
+    }
+
+
 def factor_probes(
     latents: Latents,
     canonical: np.ndarray | Decoded,
@@ -109,4 +190,6 @@ def factor_probes(
 
 def _components(images: np.ndarray, seed: int) -> np.ndarray:
     flat = images.reshape(len(images), -1)
+    if not np.ptp(flat, axis=0).any():
+        return flat[:, :1]  # nothing that a classifier could tell, and no variance to divide by
     return PCA(min(_COMPONENTS, len(flat) - 1, flat.shape[1]), random_state=seed).fit_transform(flat)

@@ -175,7 +175,7 @@ class ImageFiles:
       paths: the files.
       framing: how the images are cropped and resampled.
       size: width and height of the first whole image of the usual size.
-      sizes: the widths and heights that are accepted.
+      sizes: the widths and heights that are accepted; None for any that suit `framing`.
       grey_as_colour: whether grey images get three equal channels where colour is asked for.
       rules: how many images were read by each of the rules that this module names; grows while they are read.
     """
@@ -183,7 +183,7 @@ class ImageFiles:
     paths: Sequence[Path]
     framing: Framing
     size: tuple[int, int]
-    sizes: Collection[tuple[int, int]]
+    sizes: Collection[tuple[int, int]] | None
     grey_as_colour: bool = False
     rules: Counter[str] = field(default_factory=Counter, compare=False)
 
@@ -196,7 +196,7 @@ class ImageFiles:
         path = self.paths[index]
         data = read_bytes(path)
         image = decode_image(path, data)
-        if image.size not in self.sizes:
+        if self.sizes is not None and image.size not in self.sizes:
             expected = " or ".join(_by(*size) for size in sorted(self.sizes))
             raise InputError(path, f"{expected} pixels, as its neighbours", _by(*image.size))
         if RULE in image.info:
@@ -216,15 +216,17 @@ def open_images(
     framing: Framing,
     *,
     usual_sizes: Collection[tuple[int, int]] = (),
+    any_size: bool = False,
     grey_as_colour: bool | None = None,
     rules: Counter[str] | None = None,
 ) -> ImageFiles:
-    """The files of a set's images, all of which must have the size that most of the first whole ones have.
+    """The files of a set's images, all of which must have the size that most of the first whole ones have, or any.
 
     Args:
       paths: the files, at least one.
       framing: how the images are cropped and resampled.
       usual_sizes: widths and heights that one set may mix, as CK+ does.
+      any_size: whether images may be of several sizes, each cropped and resampled for itself.
       grey_as_colour: whether grey images get three equal channels where colour is asked for; if None, they do where no
         more than half of the first ten images are grey, or the first whole one is not.
       rules: counts what `ImageFiles.rules` does; a new counter if None.
@@ -240,7 +242,7 @@ def open_images(
             probed = [is_grey(path) for path in paths[:_PROBED]]
             grey_as_colour = 1 <= probed.count(True) <= probed.count(False)
     framing.pixels(path, first.convert("RGB") if grey_as_colour else first)
-    sizes = usual_sizes if first.size in usual_sizes else (first.size,)
+    sizes = None if any_size else usual_sizes if first.size in usual_sizes else (first.size,)
     return ImageFiles(paths, framing, first.size, sizes, grey_as_colour, Counter() if rules is None else rules)
 
 

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from facedis_jax.evaluation.canonical import canonical_truth, factor_probes, flow_results
+from facedis_jax.evaluation.canonical import (
+    canonical_truth,
+    carried_points,
+    dense_correspondence,
+    factor_probes,
+    flow_results,
+    image_places,
+)
 from facedis_jax.evaluation.images import pca_errors, view_results
 from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.models import Latents
@@ -89,3 +96,36 @@ def test_a_code_that_never_changes_has_no_covariance_with_views_of_one_side():
     found = view_results(codes, views)
     np.testing.assert_allclose(found["appearance"]["covariance"], 0, atol=1e-6)
     assert found["geometry"]["covariance"].argmax() == 0
+
+
+def shifting(geometry):
+    """Flows that shift by the code."""
+    return np.broadcast_to(geometry[:, None, None], (len(geometry), 16, 16, 2))
+
+
+def test_points_are_carried_by_the_canonical_image():
+    y, x = np.mgrid[:16, :16].astype(np.float64)
+    stretched, shifted = np.stack([0.25 * (x - 8), 0 * y], -1), np.stack([0 * x, 0 * y + 1.5], -1)
+    points = np.array([[8.0, 5.0], [6.0, 9.5]])
+    np.testing.assert_allclose(carried_points(stretched, shifted, points), [[8, 3.5], [5.5, 8]], atol=0.07)
+    np.testing.assert_allclose(carried_points(shifted, stretched, np.array([[8.0, 3.5], [5.5, 8]])), points, atol=0.07)
+    np.testing.assert_allclose(image_places(shifted, points), points - [0, 1.5], atol=0.07)
+
+
+def test_correspondence_is_measured_on_what_is_seen_from_both_sides():
+    """Codes hold the true shift of two people's views, but for one person's left view, which is half a pixel off."""
+    views, sittings = np.float32([-30, 0, 30, 60] * 2), np.repeat([0, 1], 4)
+    shifts = np.stack([views / 15, 0 * views], -1)
+    points = np.float32([[6, 5], [9, 8], [7, 11]]) + shifts[:, None]
+    seen = np.ones((8, 3), np.int32)
+    points[0, 2], seen[0, 2] = 0, 0  # hidden
+    codes = -shifts
+    codes[4, 1] += 0.5
+    labels = {"sitting": sittings, "view": views, "points": points, "points_seen": seen}
+    found = dense_correspondence(codec(shifting), codes.astype(np.float32), labels)
+    assert found["pairs"] == 4
+    assert found["median"] == pytest.approx(0, abs=0.07)
+    assert found["mean"] == pytest.approx(3 * 0.5 / 11, abs=0.05)
+    assert found["unmoved"] == 2
+    assert dense_correspondence(codec(shifting), codes, {**labels, "view": views + 5}) is None
+    assert dense_correspondence(codec(shifting), codes, {"view": views}) is None

@@ -57,9 +57,12 @@ def test_every_method_of_the_table_is_measured(finished):
     assert set(results["landmark_error_percent"]) == set(METHODS)
     features = {name: chosen["features"] for name, chosen in results["regressors"].items()}
     assert features == {
-        "deformation_fields": 8 * 8 * 2, "geometric_latents": 3, "both_latents": 7, "pixels": 8 * 8 * 3,
+        "deformation_fields": 8 * 8 * 2, "geometric_latents": 3, "fields_and_latents": 8 * 8 * 2 + 3,
+        "both_latents": 7, "pixels": 8 * 8 * 3,
     }  # fmt: skip
-    assert len(ShownPage((folder / "report.html").read_text()).images) == 4
+    assert len(ShownPage((folder / "report.html").read_text()).images) == 5
+    assert results["dense_correspondence"]["median"] >= 0
+    assert 0 <= results["folds"] <= 1
 
 
 def test_the_mean_shape_is_that_of_the_training_images(finished):

@@ -89,12 +89,11 @@ def _cifar(folder: Path, name: str) -> None:
 def _list(folder: Path, name: str) -> None:
     from facedis_jax.data.images.celeba import Celeba, CelebaSettings, Mafl, MaflSettings
     from facedis_jax.data.images.ck_plus import CkPlus, CkPlusSettings
-    from facedis_jax.data.images.folders import ImageFolder
+    from facedis_jax.data.images.folders import FolderSettings, ImageFolder
     from facedis_jax.data.images.lists import ImageNames, read_list
-    from facedis_jax.data.images.prepared import ImageSettings
 
     if name == "own/labels.csv":
-        ImageFolder.survey(folder / "own", ImageSettings(size=16, channels=1))
+        ImageFolder.survey(folder / "own", FolderSettings(size=16, channels=1))
     elif name.endswith(".csv"):
         read_list(folder / name, ImageNames(["000001.jpg", "000002.jpg"]), ["partition"], lambda _: None, "a number")
     elif name.startswith("Emotion"):

@@ -89,8 +89,17 @@ def _ffhq_images(folder: Path, size: int) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class FolderSettings(ImageSettings):
+    """See `ImageSettings`; of several sizes are images whose crop was chosen, each cropped for itself."""
+
+    mixed_sizes: bool = False
+
+
 class ImageFolder(ImageBuilder):
-    """Any folder of images of one size, those in its folders included, with a `labels.csv` beside them or without.
+    """Any folder of images, those in its folders included, with a `labels.csv` beside them or without.
+
+    They are of one size, or of any where the crop is chosen by name and `labels.csv` has no landmarks.
 
     The labels "subject", "view", "expression" and "landmarks" are what `labels.csv` knows of persons, views,
     expressions and five points; see `facedis_jax.data.images.labels.read_labels`. Images of which it says less than of
@@ -99,20 +108,23 @@ class ImageFolder(ImageBuilder):
     """
 
     name = "folder_images"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Put images of one size in a folder."
+    settings_type = FolderSettings
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Put images in a folder."
 
     @classmethod
     def settle(cls, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+        if "crop" in given:
+            given = {**given, "mixed_sizes": True}
         if "channels" in given:
             return dict(given)
         return {**given, "channels": 3 if _any_colour(list_images(folder, "images", deep=True)) else 1}
 
     @classmethod
-    def survey(cls, folder: Path, settings: ImageSettings, refusals: Refusals = STRICT) -> PixelSurvey:
+    def survey(cls, folder: Path, settings: FolderSettings, refusals: Refusals = STRICT) -> PixelSurvey:
         refuse_lost_folders(folder, refusals)
         paths = list_images(folder, "images", deep=True)
         mixed = settings.channels == 3 and _any_colour(paths)
-        images = open_images(paths, settings.framing, grey_as_colour=mixed)
+        images = open_images(paths, settings.framing, grey_as_colour=mixed, any_size=settings.mixed_sizes)
         path = find_labels(folder, paths)
         data_files = {
             "images": f"{len(paths):,}",
@@ -126,6 +138,8 @@ class ImageFolder(ImageBuilder):
             kept, counted = intersect(found.names(paths), [found.lines], folder, folder)
             paths = [paths[i] for i in kept]
             images = replace(images, paths=paths)
+            if "landmarks" in found.known:
+                images = replace(images, sizes=(images.size,))  # whose pixels the points are counted in
             labels, classes = found.arrays(paths, images)
             data_files |= {"labels": found.summary(folder), **counted}
         names = [path.relative_to(folder).as_posix() for path in paths]

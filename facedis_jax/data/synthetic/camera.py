@@ -24,6 +24,8 @@ SPAN = 236.0  # mm from the top of an image to its bottom at scale 1
 # moves within its image as it does in images that are cropped around faces.
 _PIVOT = np.array([0.0, -26.0, -45.0])
 _HAIR_EDGE = 5.0  # mm over which skin turns to hair
+_TURNED_AWAY = 0.3  # the z of a normal from which on a side is seen well
+_NEAR, _IN_FRONT = 3.0, 12.0  # mm: what hides a point lies beside it in the image, and so far in front of it
 _LAYER_DISTANCE = 1e4  # mm, more than any head is deep
 
 _Batch = TypeVar("_Batch", "Looks", "Poses", "Lights")
@@ -135,6 +137,32 @@ class FaceCamera:
             found[i] = _projected(turned, poses, i, size)
         return found
 
+    def surface_points(
+        self, faces: np.ndarray, neutrals: np.ndarray, poses: Poses, chosen: np.ndarray, *, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where points of the faces are in the images of `render`, and whether they are seen.
+
+        Args:
+          faces, neutrals, poses, size: as of `render`.
+          chosen: [points], indices of vertices of the face.
+
+        Returns:
+          [images, points, 2] float32 as (x, y) in pixels, as of `landmarks`; and [images, points] bool, whether the
+          face turns that side to the camera and no other part of the face is in front of it.
+        """
+        found = np.empty((len(faces), len(chosen), 2), np.float32)
+        seen = np.empty((len(faces), len(chosen)), bool)
+        triangles = self._portrait.triangles
+        triangles = triangles[
+            (triangles < faces.shape[1]).all(axis=1) & (self._portrait.layer == self._portrait.layer.max())
+        ]
+        for i, (face, neutral) in enumerate(zip(faces, neutrals, strict=True)):
+            turned = _turned(face - self._pivot(neutral), poses.degrees[i])
+            found[i] = _projected(turned[chosen], poses, i, size)
+            facing = vertex_normals(turned, triangles)[chosen, 2] > _TURNED_AWAY
+            seen[i] = facing & ~_hidden(turned, triangles, turned[chosen])
+        return found, seen
+
     def _pivot(self, neutral: np.ndarray) -> np.ndarray:
         return self.anatomy.points(neutral)[:2].mean(0) + _PIVOT
 
@@ -158,6 +186,19 @@ class FaceCamera:
         face = colors[: len(hair)]
         face += hair * (looks.colors[i, MATERIALS.index("hair")] - face)
         return colors
+
+
+def _hidden(vertices: np.ndarray, triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """[points] bool, whether a vertex of the mesh lies in front of a point by more than it is deep, as a nose does.
+
+    Args:
+      vertices: [vertices, 3], mm, seen along z.
+      triangles: [triangles, 3].
+      points: [points, 3].
+    """
+    drawn = vertices[np.unique(triangles)]
+    nearest = np.linalg.norm(drawn[None, :, :2] - points[:, None, :2], axis=-1) < _NEAR
+    return (nearest & (drawn[None, :, 2] > points[:, None, 2] + _IN_FRONT)).any(axis=1)
 
 
 def _turned(points: np.ndarray, degrees: np.ndarray) -> np.ndarray:

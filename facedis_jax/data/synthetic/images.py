@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
@@ -19,9 +20,11 @@ from facedis_jax.data.synthetic.face_model import FaceModel
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, draw_people
 from facedis_jax.data.synthetic.looks import STYLES, draw_background, draw_person
 from facedis_jax.errors import InputError, check_power_of_two
+from facedis_jax.geometry import farthest_point_sample
 
 EXPRESSIONS = tuple(BU3DFE_EXPRESSIONS)
 
+_SURFACE_POINTS = 120  # of the face, spread evenly, whose places in each image are known
 _CHUNK = 64  # images whose faces are in memory together
 # Kinds of random streams; the halves of the split have streams of their own.
 _PERSON, _TRAIN, _TEST = range(3)
@@ -107,6 +110,8 @@ def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: in
     Returns:
       The set, with the truth of each image as labels, in addition to those of `ImageSet` ("subject", "expression",
       "view", "landmarks" as in `anatomy.LANDMARKS`):
+        "points" [points, 2], of test images: where points of the face are, (x, y) in pixels, the same of all faces;
+        "points_seen" [points]: int32, 1 where they are seen;
         "sitting": int32, equal for images that differ in nothing but the view;
         "pitch", "roll": degrees; "shift" [2], as a share of the image's height, and "scale": position and size;
         "level": of the expression, 0..1; "identity" [modes] and "units" [units]: model.vertices(identity, units) is
@@ -153,6 +158,12 @@ def transfer_images(model: FaceModel, config: SyntheticImageConfig, *, size: int
     other = next(style for style in STYLES if style != config.style)
     target = replace(config, style=other, train_views=(0.0,))
     return TransferSets(*(synthetic_images(model, each, size=size) for each in (config, target)))
+
+
+def _spread_points(model: FaceModel) -> np.ndarray:
+    """Indices of vertices that are spread evenly over a face."""
+    count = min(_SURFACE_POINTS, len(model.neutral))
+    return np.asarray(farthest_point_sample(jnp.asarray(model.neutral, jnp.float32), count))
 
 
 def _rng(config: SyntheticImageConfig, *stream: int) -> np.random.Generator:
@@ -225,7 +236,8 @@ def _split(
     poses = Poses(*(truth[key] for key in ("degrees", "shift", "scale")))
     lights = Lights(*(truth[key] for key in ("direction", "strength", "ambient", "tint")))
 
-    images, landmarks = [], []
+    images, landmarks, points = [], [], []
+    chosen = _spread_points(model) if views is not None else None
     for start in range(0, len(names), _CHUNK):
         batch = np.arange(start, min(start + _CHUNK, len(names)))
         # One at a time: a product of many at once may round differently, and images would depend on their number.
@@ -234,6 +246,8 @@ def _split(
         shown = rows(poses, batch)
         images.append(camera.render(faces, neutrals, rows(looks, batch), shown, rows(lights, batch), size=size))
         landmarks.append(camera.landmarks(faces, neutrals, shown, size=size))
+        if chosen is not None:
+            points.append(camera.surface_points(faces, neutrals, shown, chosen, size=size))
     labels = {
         "sitting": sitting,
         "view": truth["degrees"][:, 0],
@@ -244,6 +258,9 @@ def _split(
         "light_strength": truth["strength"],
         "landmarks": np.concatenate(landmarks),
     }
+    if chosen is not None:
+        places, seen = (np.concatenate(values) for values in zip(*points, strict=True))
+        labels |= {"points": places, "points_seen": seen.astype(np.int32)}
     same = ("subject", "expression", "level", "identity", "units", "shift", "scale", "ambient")
     labels |= {key: truth[key] for key in same}
     return ImageSplit(

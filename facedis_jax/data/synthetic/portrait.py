@@ -9,7 +9,7 @@ from facedis_jax.data.synthetic.face_model import FaceModel
 
 MATERIALS = ("skin", "lips", "hair", "brow", "iris", "eye", "tooth", "dark", "clothes")
 
-_LAYERS = ("torso", "hair", "neck", "socket", "eye", "mouth", "tooth", "face")  # from back to front
+LAYERS = ("torso", "hair", "neck", "socket", "eye", "mouth", "tooth", "face")  # from back to front
 _TWO_SIDED = ("socket", "mouth", "tooth")
 # (radius in half widths of the neck, mm above the eyes) of its rings, from under the hair to the shoulders.
 _NECK = (
@@ -67,7 +67,7 @@ class Portrait:
 
         starts = np.cumsum([0] + [len(materials) for _, _, materials in parts])
         self.triangles = np.concatenate([t + start for (_, t, _), start in zip(parts, starts, strict=False)])
-        self.layer = np.concatenate([np.full(len(t), _LAYERS.index(name)) for name, t, _ in parts])
+        self.layer = np.concatenate([np.full(len(t), LAYERS.index(name)) for name, t, _ in parts])
         self.two_sided = np.concatenate([np.full(len(t), name in _TWO_SIDED) for name, t, _ in parts])
         self.materials = np.concatenate([materials for _, _, materials in parts])
 

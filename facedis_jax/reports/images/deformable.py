@@ -260,6 +260,12 @@ def _separation_table(page: IllustratedPage, numbers: Mapping[str, Any]) -> None
                 "value": numbers["canonical_truth_of_images"],
             },
         ]
+    dense = numbers.get("dense_correspondence")
+    if dense is not None:
+        measures += [
+            {"measure": "points carried from the front to 30 degrees (pixels, median)", "value": dense["median"]},
+            {"measure": "points left where they were (pixels, median)", "value": dense["unmoved"]},
+        ]
     page.table(
         measures,
         decimals=4,

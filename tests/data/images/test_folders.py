@@ -114,3 +114,36 @@ def test_names_that_are_not_utf8_are_read(load, tmp_path):
     images = load("folder", _fill(tmp_path / os.fsdecode(b"\xfeimages"), names, 16))
     assert sorted([*images.train.names, *images.test.names]) == sorted(names)
     assert len(stack_images(images.train.source)) == 10
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_images_of_several_sizes_are_read_by_a_crop_that_is_named(load, tmp_path, mode):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    suffix = "pgm" if mode == "L" else "png"
+    for number, (width, height) in enumerate([(16, 16), (40, 24), (24, 40), (64, 48)] * 3):
+        pixels = np.zeros((height, width), np.uint8)
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        pixels[top : top + side, left : left + side] = 10 * number + 5
+        Image.fromarray(pixels).convert(mode).save(folder / f"{number:02d}.{suffix}")
+    with pytest.raises(InputError, match="pixels, as its neighbours"):
+        load("folder", folder)
+    images = load("folder", folder, crop="center_square")
+    shown = np.concatenate([stack_images(half.source) for half in (images.train, images.test)])
+    values = sorted(int(image.mean()) for image in shown)
+    assert values == [10 * number + 5 for number in range(12)]
+    assert shown.shape[-1] == (1 if mode == "L" else 3)
+    with pytest.raises(InputError, match="a square image"):
+        load("folder", folder, crop="none")
+
+
+def test_landmarks_are_those_of_images_of_one_size(load, tmp_path):
+    folder = _fill(tmp_path / "own", [f"{n}.png" for n in range(3)], 16)
+    _fill(folder, ["3.png"], 20)
+    columns = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+    lines = ["file," + ",".join(f"{c}_{axis}" for c in columns for axis in "xy")]
+    lines += [f"{n}.png," + ",".join(["3"] * 10) for n in range(4)]
+    (folder / "labels.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="pixels, as its neighbours"):
+        load("folder", folder, crop="center_square")

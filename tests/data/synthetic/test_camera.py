@@ -239,3 +239,19 @@ def test_a_video_changes_only_where_the_face_moves(camera, model):
     lines = np.flatnonzero(moving.any(1))
     assert points[:2, 1].min() - 12 < lines.min()
     assert lines.max() < points[2, 1]
+
+
+def test_points_of_the_surface_move_with_the_landmarks_and_are_seen_from_one_side(camera, model):
+    """The nose's tip is seen from everywhere, a cheek from its own side, and what the nose hides from the other."""
+    view = poses([[-30, 0, 0], [0, 0, 0], [30, 0, 0]], shift=(0.02, 0.01))
+    faces = np.tile(model.neutral, (3, 1, 1))
+    nose = camera.anatomy.landmarks[2]
+    side = np.argmin(np.linalg.norm(model.neutral - camera.anatomy.points(model.neutral)[0] - (-25, -10, -30), axis=1))
+    places, seen = camera.surface_points(faces, faces, view, np.array([*nose, side]), size=SIZE)
+    landmarks = camera.landmarks(faces, faces, view, size=SIZE)
+    np.testing.assert_allclose(places[:, :2].mean(axis=1), landmarks[:, 2], atol=1e-3)
+    assert seen[:, :2].all()
+    # The viewer's left cheek turns to the camera where the nose points to the viewer's right.
+    assert not seen[0, 2]
+    assert seen[2, 2]
+    assert 0.4 < camera.surface_points(faces, faces, view, np.arange(0, 1900, 20), size=SIZE)[1].mean() < 0.9

@@ -39,7 +39,9 @@ def test_the_counts_are_those_of_the_configuration(image_set):
         assert len(set(half.names)) == len(half.names)
         for key, array in half.labels.items():
             assert len(array) == len(images), key
-            assert array.dtype == (np.int32 if key in ("subject", "sitting", "expression") else np.float32), key
+            assert array.dtype == (
+                np.int32 if key in ("subject", "sitting", "expression", "points_seen") else np.float32
+            ), key
             assert np.isfinite(array).all(), key
 
 
@@ -62,7 +64,7 @@ def test_the_views_of_a_sitting_differ_in_the_view_alone(image_set):
         rows = np.flatnonzero(labels["sitting"] == sitting)
         np.testing.assert_array_equal(labels["view"][rows], CONFIG.views)
         for key, array in labels.items():
-            if key not in ("view", "landmarks"):
+            if key not in ("view", "landmarks", "points", "points_seen"):
                 np.testing.assert_array_equal(array[rows], np.broadcast_to(array[rows[:1]], array[rows].shape))
         for row in rows[1:]:
             assert (images[row] != images[rows[0]]).mean() > 0.2
@@ -92,6 +94,15 @@ def test_landmarks_are_in_the_image_and_in_order(image_set):
         assert (points[:, 0, 0] < points[:, 1, 0]).all()
         assert (points[:, 3, 0] < points[:, 4, 0]).all()
         assert (points[:, :2, 1].max(1) < points[:, 3:, 1].min(1)).all()
+
+
+def test_points_of_the_face_are_known_in_test_images(image_set):
+    labels = image_set.test.labels
+    assert "points" not in image_set.train.labels
+    assert labels["points"].shape == (*labels["points_seen"].shape, 2)
+    moved = labels["points"][labels["view"] == 30] - labels["points"][labels["view"] == -30]
+    both = (labels["points_seen"][labels["view"] == 30] & labels["points_seen"][labels["view"] == -30]) > 0
+    assert np.all(moved[both][:, 0] > 0)  # in front of the axis, to the viewer's right
 
 
 def test_labels_tell_what_is_seen(model, image_set):

@@ -54,6 +54,7 @@ def test_the_page(tmp_path):
             "landmark_error_percent": {
                 name: {"mean": 12.5 if name == "deformation_fields" else 30.0, "median": 3.0} for name in METHODS
             },
+            "dense_correspondence": {"median": 0.75, "mean": 1.2, "unmoved": 3.5, "pairs": 8},
             "regressors": {"pixels": {"features": 768, "weight_decay": 3.0, "epochs": 7}},
         },
         codec=codec,
@@ -71,7 +72,7 @@ def test_the_page(tmp_path):
     write_landmark_report(folder, faces, results, command="python -m x")
     page = ShownPage(folder.report_file.read_text(encoding="utf-8"))
     # Of the distance between the eyes, of the mean shape's error, and of the error from raw pixels.
-    assert [value for value, _ in page.facts.values()] == ["12.50%", "42%", "42%"]
+    assert [value for value, _ in page.facts.values()] == ["12.50%", "42%", "42%", "0.75 px"]
     table = page.table("landmarks from", "error (%)", "paper")
     assert [row["landmarks from"] for row in table.rows[: len(METHODS)]] == list(METHODS.values())
     ours, pixels = table.row(landmarks_from="deformation fields"), table.row(landmarks_from="raw pixels")
@@ -79,5 +80,5 @@ def test_the_page(tmp_path):
     assert (pixels["features"], pixels["weight decay"], pixels["epochs"]) == ("768", "3.0", "7")
     published = {row["landmarks from"]: row["paper"] for row in table.rows if row["paper"] != "–"}
     assert published == {name: f"{error:.2f}" for name, error in TABLE_2.items()}
-    figures = {"landmarks", "best_and_worst", "error_distribution", "curves"}
+    figures = {"landmarks", "carried_grid", "best_and_worst", "error_distribution", "curves"}
     assert check_figures(page, folder.figures) == {f"{name}.png" for name in figures}
