@@ -20,7 +20,7 @@ from experiments import coma_ib
 from facedis_jax.learners.recombination import RecombinationConfig
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.runs.command_line import RunOptions, run_experiment
-from facedis_jax.runs.faces import FaceRunConfig, train_faces
+from facedis_jax.runs.face_config import FaceRunConfig
 
 
 def _preset(base: FaceRunConfig, num_subjects: int) -> FaceRunConfig:
@@ -56,6 +56,9 @@ PRESETS = {
 
 
 def main(config: FaceRunConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for all that a run needs.
+    from facedis_jax.runs.faces import train_faces
+
     return train_faces("bu3dfe_ib", config, options, "bu3dfe", title="A hundred people, six emotions")
 
 

@@ -16,6 +16,7 @@ Expected   Paper, on CoMA: disentanglement 0.025 mm without the bottleneck, 0.01
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -23,14 +24,15 @@ import numpy as np
 from experiments import coma_ib
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
 from facedis_jax.errors import InputError
-from facedis_jax.evaluation.faces import face_errors, predict
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import codecs_of
 from facedis_jax.learners import IbVaeState, ensemble_learner, members
 from facedis_jax.losses import IbVaeWeights
-from facedis_jax.reports.faces.ablation import summarise, write_ablation_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say, typed_command
-from facedis_jax.runs.faces import FaceRun, FaceRunConfig, fit_faces, open_face_run
+from facedis_jax.runs.face_config import FaceRunConfig
+
+if TYPE_CHECKING:
+    from facedis_jax.runs.faces import FaceRun
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ PRESETS = {
 
 
 def main(config: AblationConfig, options: RunOptions) -> int:
+    # Imported here and below, or `--help` would wait for all that a run needs.
+    from facedis_jax.reports.faces.ablation import summarise, write_ablation_report
+    from facedis_jax.runs.faces import fit_faces, open_face_run
+
     grid = {"beta_mi": config.beta_mi, "beta_id": config.beta_id, "seeds": config.seeds}
     run = open_face_run("coma_ablation", config.run, options, "coma", beside={"grid": grid})
     settings = list(product(config.beta_id, config.beta_mi, range(config.seeds)))
@@ -132,9 +138,11 @@ def main(config: AblationConfig, options: RunOptions) -> int:
 
 
 def evaluate_members(
-    run: FaceRun, state: IbVaeState, weights: Sequence[IbVaeWeights], seeds: Sequence[int]
+    run: "FaceRun", state: IbVaeState, weights: Sequence[IbVaeWeights], seeds: Sequence[int]
 ) -> list[dict[str, float]]:
     """The errors of each member on the test faces, in mm."""
+    from facedis_jax.evaluation.faces import face_errors, predict
+
     codecs = codecs_of(run.config.learner, run.constants, members(state), run.face_set.expressions)
     rows = []
     for codec, member_weights, seed in zip(codecs, weights, seeds, strict=True):

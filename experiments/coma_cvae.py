@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from experiments import coma_ib
 from facedis_jax.runs.command_line import RunOptions, run_experiment
-from facedis_jax.runs.faces import FaceRunConfig, train_faces
+from facedis_jax.runs.face_config import FaceRunConfig
 
 # On registered vertices, as the paper: with a label, little is left for the latents to find.
 _BASES = {"tiny": coma_ib.TINY_VERTICES, "demo": coma_ib.VERTICES, "paper": coma_ib.PAPER}
@@ -24,6 +24,9 @@ PRESETS = {name: replace(base, learner=replace(base.learner, conditional=True)) 
 
 
 def main(config: FaceRunConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for all that a run needs.
+    from facedis_jax.runs.faces import train_faces
+
     return train_faces("coma_cvae", config, options, "coma", title="Faces from named expressions")
 
 

@@ -25,7 +25,7 @@ from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
 from facedis_jax.models.surfaces import CloudConfig, SurfaceConfig
 from facedis_jax.runs.command_line import RunOptions, run_experiment
-from facedis_jax.runs.faces import FaceRunConfig, train_faces
+from facedis_jax.runs.face_config import FaceRunConfig
 
 PAPER = FaceRunConfig()
 
@@ -128,6 +128,9 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 
 def main(config: FaceRunConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for all that a run needs.
+    from facedis_jax.runs.faces import train_faces
+
     return train_faces("coma_ib", config, options, "coma", title="Identity apart from expression")
 
 

@@ -18,7 +18,8 @@ from facedis_jax.rendering.faces import Camera, render_faces
 from facedis_jax.reports.figures import save_figure
 from facedis_jax.reports.grids import grid_figure
 from facedis_jax.runs.command_line import exit_with
-from facedis_jax.runs.faces import FaceDataConfig, load_face_set
+from facedis_jax.runs.face_config import FaceDataConfig
+from facedis_jax.runs.faces import load_face_set
 from facedis_jax.runs.options import parse_options
 
 SIZE = (270, 300)  # pixels of one face as it is rendered

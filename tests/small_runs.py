@@ -17,8 +17,9 @@ from facedis_jax.learners import IbVaeConfig, IbVaeState, OptimiserConfig, ib_va
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.models import FaceVaeConfig, PctConfig, PointFeatureConfig
 from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.runs.face_config import FaceDataConfig, FaceRunConfig
 from facedis_jax.runs.face_constants import face_constants
-from facedis_jax.runs.faces import AXIS, FaceDataConfig, FaceRun, FaceRunConfig, trained_model
+from facedis_jax.runs.faces import AXIS, FaceRun, trained_model
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, fit
 from tests.made_up_faces import made_up_face_model
 

@@ -1,4 +1,7 @@
-"""Lists the prepared copies of data sets, and removes those that are of no use: `facedis cache --prune`."""
+"""Lists what is kept in the user's cache, and removes what is of no use: `facedis cache --prune`.
+
+That is copies of data sets, prepared for training, and programs that JAX has compiled.
+"""
 
 import datetime
 from collections.abc import Sequence
@@ -11,6 +14,7 @@ import tyro
 from facedis_jax.data.cache import Copy, cache_dir, copies, remove, remove_unfinished, superseded, unfinished
 from facedis_jax.errors import InputError, printable
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.compiled_programs import programs_dir, remove_oldest
 from facedis_jax.runs.options import parse_options
 
 
@@ -22,7 +26,7 @@ class CacheOptions:
       folder: of prepared copies, as an experiment's `--data.prepared`; the cache in the user's home by default.
       prune: remove copies of data that has changed since, copies of earlier versions of this program, and what killed
         preparations have left. What a process is reading or writing stays.
-      all: remove all copies; the next run prepares them anew.
+      all: remove all copies and compiled programs; the next run makes them anew.
     """
 
     folder: Path | None = None
@@ -57,7 +61,17 @@ def cache(options: CacheOptions) -> int:
         print(f"no prepared copies in {printable(str(base))}")
     elif old and not (options.prune or options.all):
         print(f"{len(old)} of {len(found)} copies are old: --prune removes them")
+    _compiled(programs_dir(base), remove=options.all)
     return 0
+
+
+def _compiled(programs: Path, *, remove: bool) -> None:
+    """Prints how many compiled programs there are and their size, or removes them."""
+    size = sum(path.stat().st_size for path in programs.rglob("*") if path.is_file())
+    if size:
+        if remove:
+            remove_oldest(programs, 0)
+        print(f"{'removed  ' if remove else ''}{size / 1e6:9.1f} MB  compiled programs")
 
 
 def _line(copy: Copy, is_old: bool) -> str:

@@ -38,6 +38,7 @@ from facedis_jax.inference.load import TrainedModel, load
 from facedis_jax.reports.faces.edited import EditedFaces, check_output, write_edited_faces
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.compiled_programs import keep_compiled_programs
 from facedis_jax.runs.options import parse_options, typed_options
 from facedis_jax.runs.renamed import RENAMED_EDIT_OPTIONS, check_renamed
 
@@ -165,6 +166,7 @@ def edit(options: EditOptions) -> int:
     """Edits and writes, and prints the names of the files; returns the exit code."""
     if not isinstance(options.action, Recombine | Traverse | Sample):
         check_output(options.output)
+    keep_compiled_programs()
     check_back_end()
     for path in _edited(load(options.model), options):
         print(path)

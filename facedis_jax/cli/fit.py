@@ -31,6 +31,7 @@ from facedis_jax.inference.load import load_faces
 from facedis_jax.reports.faces.fitted import check_fit_output, write_fit
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.compiled_programs import keep_compiled_programs
 from facedis_jax.runs.options import parse_options
 
 _MOST_SAMPLES = 10_000
@@ -68,6 +69,7 @@ def fit(options: FitOptions) -> int:
     check_fit_output(options.output, options.json)
     check_between("posterior", options.posterior, 0, _MOST_SAMPLES)
     check_between("seed", options.seed, 0, 2**32 - 1)
+    keep_compiled_programs()
     check_back_end()
     model = load_faces(options.model)
     scan = read_scan(options.scan)

@@ -36,6 +36,7 @@ from facedis_jax.inference.rig import face_rig, identity_basis, linearisation_er
 from facedis_jax.reports.faces.rigged import RiggedFaces, check_rig_output, write_rig
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.compiled_programs import keep_compiled_programs
 from facedis_jax.runs.options import parse_options
 
 _FASTEST = 1000.0
@@ -106,6 +107,7 @@ def rig(options: RigOptions) -> int:
         raise InputError("scan", "a scan, a face or a sequence", " and ".join(given) or "none of them")
     check_between("fps", options.fps, 1 / _FASTEST, _FASTEST)
     check_rig_output(options.output)
+    keep_compiled_programs()
     check_back_end()
     model = load_faces(options.model)
     labels = model.labels(options.label, options.label_level)

@@ -22,6 +22,7 @@ from facedis_jax.inference.face_model import TrainedFaceModel
 from facedis_jax.inference.load import load
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
+from facedis_jax.runs.compiled_programs import keep_compiled_programs
 from facedis_jax.runs.options import parse_options
 from facedis_jax.viewer.face_page import FacePage
 from facedis_jax.viewer.image_page import ImagePage
@@ -56,6 +57,7 @@ def view(options: ViewOptions) -> int:
     given = [path for path in (options.where, options.model) if path is not None]
     if len(given) != 1:
         raise InputError("model", "one model", f"{len(given)}")
+    keep_compiled_programs()
     check_back_end()
     model = load(given[0])
     server = open_server(f"facedis {given[0].name}", options.host, options.port)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from facedis_jax.evaluation.images import summary, to_unit_range
 from facedis_jax.inference.codecs import VideoCodec
@@ -49,6 +48,8 @@ def margin(one: FoldResults, other: FoldResults) -> dict[str, float]:
 
 def confusions(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Confusion matrix of counts, [truth, prediction]."""
+    from sklearn.metrics import confusion_matrix
+
     return confusion_matrix(labels, predictions, labels=np.arange(num_classes))
 
 

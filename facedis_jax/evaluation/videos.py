@@ -7,15 +7,17 @@ real clips, as the most that a generator's clips can be expected to reach.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.linear_model import Ridge
 
 from facedis_jax.data.pixel_set import Pixels
 from facedis_jax.evaluation.images import parts_of, to_unit_range
 from facedis_jax.inference.codecs import Decoded
 from facedis_jax.progress import track
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import Ridge
 
 CELLS = 4  # of mean colours, in either direction
 _RIDGE = 1.0  # for differences of pixels in [0, 1]
@@ -46,7 +48,7 @@ class LevelReader:
       readers: by the number of the expression, a regression from the differences to the clip's first frame.
     """
 
-    readers: Mapping[int, Ridge]
+    readers: Mapping[int, "Ridge"]
 
     def __call__(self, clips: Pixels | Decoded, expressions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Levels [rows, frames] of the expression [rows] that each clip is said to show.
@@ -74,6 +76,8 @@ def fit_level_reader(clips: np.ndarray, levels: np.ndarray, expressions: np.ndar
       levels: [clips, frames], the truth from 0 to 1; clips that stay at 0 are examples of level 0 for all expressions.
       expressions: [clips], their numbers.
     """
+    from sklearn.linear_model import Ridge
+
     resting = ~np.any(levels > 0, axis=1)
     readers = {}
     for expression in np.unique(expressions[~resting]):

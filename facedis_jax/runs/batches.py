@@ -5,14 +5,12 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 
 from facedis_jax.data.faces.face_set import FaceSource
 from facedis_jax.data.images.image_set import ImageSource
 from facedis_jax.data.on_device import DeviceDataset, device_dataset
-from facedis_jax.data.pipeline import index_batches, train_batches
 from facedis_jax.data.videos.clip_set import ClipSource
 from facedis_jax.errors import InputError
 from facedis_jax.runs.command_line import RunOptions
@@ -71,15 +69,15 @@ def training_batches(
       seed: of their order.
       in_memory: whether the source is in memory; examples on disk are read by several threads.
     """
+    # Imported here, or `--help` would wait for Grain.
+    from facedis_jax.data.pipeline import index_batches, train_batches
+
     share: dict[str, Any] = {
         "batch_size": batch_size,
         "seed": seed,
         "process_index": jax.process_index(),
         "process_count": jax.process_count(),
     }
-    batches: grain.IterDataset
     if options.keep_on_device:
-        batches = index_batches(len(source), **share)
-        return iter(batches), device_dataset(source, neutrals)
-    batches = train_batches(source, neutrals, **share, num_threads=1 if in_memory else 4)
-    return iter(batches), None
+        return iter(index_batches(len(source), **share)), device_dataset(source, neutrals)
+    return iter(train_batches(source, neutrals, **share, num_threads=1 if in_memory else 4)), None

@@ -21,6 +21,7 @@ from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.progress import showing_progress
 from facedis_jax.runs.back_end import check_back_end
+from facedis_jax.runs.compiled_programs import keep_compiled_programs
 from facedis_jax.runs.options import in_options, option_names, parse_options, typed_options
 from facedis_jax.runs.renamed import check_renamed
 from facedis_jax.stopping import leave, wait_if_leaving
@@ -43,6 +44,8 @@ class RunOptions:
       keep_on_device: keep all training examples in the memory of every device, and send only their indices: for
         accelerators that train on more examples a second than the host reads. They stay in the host's memory as well,
         which the devices of a CPU share. CoMA has 1.1 GB, and 1.9 more with --precompute.
+      keep_programs: keep compiled programs in the user's cache, so that the same settings start faster next time;
+        `facedis cache` tells their size.
       tensorboard: also write TensorBoard's event files.
       quiet: no progress bar.
       coordinator: of a run over several processes, the first one's address, "host:port"; "auto" on TPU VMs, under SLURM
@@ -56,6 +59,7 @@ class RunOptions:
     devices: int = 0
     parallel: Method = "pmap"
     keep_on_device: bool = False
+    keep_programs: bool = True
     tensorboard: bool = False
     quiet: bool = False
     coordinator: str | None = None
@@ -119,6 +123,8 @@ def run_experiment(
         if device_per_core and options.coordinator is None:
             one_device_per_core()
         join_processes(options.coordinator, options.num_processes, options.process_id)
+        if options.keep_programs:
+            keep_compiled_programs()
         check_back_end()
         workdir = options.workdir or Path("runs") / f"{name}-{options.preset}"
         with showing_progress(quiet=options.quiet or jax.process_index() > 0):

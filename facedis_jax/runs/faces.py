@@ -1,10 +1,10 @@
 """Runs of the IB-VAE on faces: from a data set to a trained model and its report."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,13 +13,13 @@ from facedis_jax.data.faces.bu3dfe import load_bu3dfe, read_landmarks
 from facedis_jax.data.faces.coma import load_coma
 from facedis_jax.data.faces.face_set import ArraySource, FaceSet, FaceSource
 from facedis_jax.data.faces.features import FeatureSource, map_vertices
-from facedis_jax.data.faces.layouts import LAYOUTS, MeshLayout, NeutralRule
+from facedis_jax.data.faces.layouts import LAYOUTS, MeshLayout
 from facedis_jax.data.faces.meshes import load_meshes
 from facedis_jax.data.faces.patterns import EXAMPLE
 from facedis_jax.data.on_device import dataset_bytes
 from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.synthetic.face_model import load_face_model
-from facedis_jax.data.synthetic.faces import SyntheticFaceConfig, synthetic_bu3dfe, synthetic_coma
+from facedis_jax.data.synthetic.faces import synthetic_bu3dfe, synthetic_coma
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import encode_faces, evaluate, face_errors, predict, register
 from facedis_jax.formats.json_files import write_json
@@ -31,14 +31,12 @@ from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import (
     FaceConstants,
     FaceStart,
-    IbVaeConfig,
     IbVaeState,
     Learner,
     face_functions,
     ib_vae_learner,
 )
 from facedis_jax.models import point_features
-from facedis_jax.models.surfaces import CloudConfig
 from facedis_jax.reports.faces.report import FaceResults, write_face_report
 from facedis_jax.runs.batches import check_room, training_batches
 from facedis_jax.runs.command_line import (
@@ -52,6 +50,7 @@ from facedis_jax.runs.command_line import (
     say,
     typed_command,
 )
+from facedis_jax.runs.face_config import Arrangement, FaceDataConfig, FaceRunConfig, Kind
 from facedis_jax.runs.face_constants import check_faces, face_constants
 from facedis_jax.runs.origins import origin_of
 from facedis_jax.runs.renamed import new_key
@@ -60,88 +59,8 @@ from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, che
 from facedis_jax.training.arrays import weights_hash
 from facedis_jax.training.logs import read_metrics
 
-Arrangement = Literal["coma", "bu3dfe"]
-Kind = Literal["coma", "bu3dfe", "meshes", "vocaset", "famos", "facescape"]
-
 AXIS = "devices"
 CODES_FILE = "evaluation.npz"
-
-
-@dataclass(frozen=True)
-class FaceDataConfig:
-    """Which faces are learned from.
-
-    Attributes:
-      kind: of the real data set in `folder`: a public one, or `meshes`, registered meshes of one topology laid out as
-        `pattern` says; None for the one that the experiment is named after.
-      folder: the real data set as it is distributed; None for synthetic faces.
-      pattern: where meshes lie in the folder, such as "{subject}/{expression}/{frame}.ply"; `*` for what does not
-        matter, `{frame:digits}` to restrict. Without {frame}, they are single scans.
-      unit: of the meshes, mm, cm, dm or m; None for the only one in which they are faces.
-      neutral: what a person's neutral face is: an expression called so (name), the frames like the first of their
-        sequence (level), or first frames (first); auto for name where there is such an expression, else level.
-      neutral_name: of the expression that is neutral; None to guess.
-      align: move each mesh rigidly onto the first; None for what the kind presets: True of vocaset and famos, whose
-        people turn their heads, else False.
-      face_model: what synthetic faces are made of: None for the embedded face, a .npz, or a checkout of ICT-FaceKit.
-      recipes: a JSON file that says how a face model performs expressions with units of other names than ARKit's; or
-        the word units, for each of its units as an expression.
-      split: how test faces are chosen.
-      landmarks: a text file of vertex indices, counted from 0, by which BU-3DFE's faces are registered (13 in the
-        paper, which does not list them); None for all vertices, and for the expressions those that move least.
-      prepared: where the prepared copy of a real data set is kept; None for a cache in the user's home.
-      skip_damaged: skip meshes of a real data set that cannot be used; `skipped.json` lists them.
-      links_out: follow links that lead out of a real set\'s folder; with the option\'s opposite they are refused.
-      clouds: points that are drawn from the training faces' surfaces; by default none, as in the paper.
-      synthetic: who synthetic faces are of, and what they perform.
-    """
-
-    kind: Kind | None = None
-    folder: Path | None = None
-    pattern: str | None = None
-    unit: str | None = None
-    neutral: NeutralRule = "auto"
-    neutral_name: str | None = None
-    align: bool | None = None
-    face_model: Path | None = None
-    recipes: Path | None = None
-    split: Literal["paper", "sequence", "subject"] = "paper"
-    landmarks: Path | None = None
-    prepared: Path | None = None
-    skip_damaged: bool = False
-    links_out: bool = True
-    verify: bool = False
-    clouds: CloudConfig = field(default_factory=CloudConfig)
-    synthetic: SyntheticFaceConfig = field(default_factory=SyntheticFaceConfig)
-
-
-@dataclass(frozen=True)
-class FaceRunConfig:
-    """An IB-VAE experiment.
-
-    Attributes:
-      data: the faces.
-      learner: networks, weights, optimiser.
-      epochs: how often the training set is seen.
-      batch_size: faces of a step, over all devices.
-      seed: of the initial weights, the noise and the order of the faces.
-      precompute: compute what the encoder needs of each mesh (its groups of points) once, on all cores, and keep it in
-        memory (0.1 MB a mesh, 1.9 GB for CoMA); else in every step, on the device.
-      register_predictions: also measure after moving each prediction rigidly onto its target, as some do on BU-3DFE.
-      log_every_steps, evaluate_every_steps, checkpoint_every_steps: steps from one line of metrics, evaluation or
-        checkpoint to the next.
-    """
-
-    data: FaceDataConfig = field(default_factory=FaceDataConfig)
-    learner: IbVaeConfig = field(default_factory=IbVaeConfig)
-    epochs: float = 300
-    batch_size: int = 32
-    seed: int = 0
-    precompute: bool = False
-    register_predictions: bool = False
-    log_every_steps: int = 50
-    evaluate_every_steps: int = 5000
-    checkpoint_every_steps: int = 1000
 
 
 def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:

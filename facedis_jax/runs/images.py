@@ -8,7 +8,6 @@ from typing import Any, Literal
 import jax
 
 from facedis_jax.data.images.image_set import ImageSet
-from facedis_jax.data.images.load import load_images
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.images import SyntheticImageConfig, synthetic_images
 from facedis_jax.inference.codecs import ImageCodec, image_codec
@@ -113,6 +112,9 @@ def load_image_set(data: ImageDataConfig, option: str = "--data") -> ImageSet:
     names = ("max_train", "max_test", "category", "crop", "channels", "views", "max_test_per_view")
     settings = {name: getattr(data, name) for name in names}
     how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out, "verify": data.verify}
+    # Imported here, or `--help` would wait for TFDS.
+    from facedis_jax.data.images.load import load_images
+
     return load_images(data.kind, folder, size=data.size, prepared_dir=data.prepared, **how, **settings)
 
 

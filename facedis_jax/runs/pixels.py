@@ -10,7 +10,6 @@ import numpy as np
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSource
 from facedis_jax.data.on_device import dataset_bytes
-from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.pixel_set import PixelSet
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSource
 from facedis_jax.errors import InputError, check_least
@@ -327,6 +326,9 @@ def train_model(
       InputError: there are fewer examples than a batch has.
       RunInterrupted: on Ctrl-C.
     """
+    # Imported here, or `--help` would wait for Grain.
+    from facedis_jax.data.pipeline import evaluation_batches
+
     train = examples.train
     steps_per_epoch = len(train) / training.batch_size
     loop = training.loop(steps_per_epoch, run.options)

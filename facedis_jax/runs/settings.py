@@ -19,7 +19,7 @@ def places(config: Any, prefix: str = "config.") -> dict[str, Path | None]:
       prefix: of the keys.
 
     Example:
-      >>> from facedis_jax.runs.faces import FaceDataConfig
+      >>> from facedis_jax.runs.face_config import FaceDataConfig
       >>> sorted(places(FaceDataConfig()))
       ['config.face_model', 'config.folder', 'config.landmarks', 'config.prepared', 'config.recipes']
     """

@@ -10,7 +10,6 @@ import jax
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.videos import SyntheticClipConfig, synthetic_clips
 from facedis_jax.data.videos.clip_set import ClipSet
-from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
 from facedis_jax.inference.codecs import VideoCodec, video_codec
 from facedis_jax.inference.generator_models import TrainedVideoModel
@@ -94,6 +93,9 @@ def load_clip_set(data: VideoDataConfig, option: str = "--data") -> ClipSet:
     names = ("size", "frames", "crop", "stride", "cut", "expressions", "num_test_subjects", "max_train", "max_test")
     settings: dict[str, Any] = {name: getattr(data, name) for name in names}
     how: dict[str, Any] = {"skip_damaged": data.skip_damaged, "links_out": data.links_out, "verify": data.verify}
+    # Imported here, or `--help` would wait for TFDS.
+    from facedis_jax.data.videos.load import load_videos
+
     return load_videos(data.kind, folder, prepared_dir=data.prepared, **how, **settings)
 
 

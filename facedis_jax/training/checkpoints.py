@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 
 from facedis_jax.errors import InputError, damage
 from facedis_jax.file_owners import allow_unknown_owners
@@ -93,6 +92,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, keep: int = 3, read_only: bool = False):
+        # Imported where it is used, or every `--help` would wait for it.
+        import orbax.checkpoint as ocp
+
         self._folder = folder
         self._read_only = read_only
         self._saving: int | None = None
@@ -138,6 +140,8 @@ class Checkpoints:
         Raises:
           SaveFailed: this save, or the one before it that ended in the background, could not be written.
         """
+        import orbax.checkpoint as ocp
+
         if step == self.latest_step:
             return
         with self._as_save_failed():
@@ -186,6 +190,8 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, abstract_state: State) -> Checkpoint:
+        import orbax.checkpoint as ocp
+
         # Before Orbax sees them: compression finds a flipped bit only where it makes no sense to it.
         folder = self._folder / str(step)
         listed, found = read_json(folder / _MANIFEST), _sha256_of_files(folder)

@@ -14,7 +14,8 @@ from facedis_jax.formats.meshes import Mesh, write_mesh
 from facedis_jax.learners import IbVaeConfig
 from facedis_jax.reports.faces.ablation import TABLE_1
 from facedis_jax.runs.command_line import RunOptions
-from facedis_jax.runs.faces import FaceDataConfig, FaceRunConfig, fit_faces, open_face_run
+from facedis_jax.runs.face_config import FaceDataConfig, FaceRunConfig
+from facedis_jax.runs.faces import fit_faces, open_face_run
 from tests.made_up_faces import UNITS
 from tests.pages import ShownPage
 from tests.small_runs import MODEL, OPTIMISER, WEIGHTS

@@ -134,7 +134,7 @@ def _video(folder: Path, name: str) -> None:
 
 def _config(folder: Path, name: str) -> None:
     from facedis_jax.formats.settings import from_json
-    from facedis_jax.runs.faces import FaceRunConfig
+    from facedis_jax.runs.face_config import FaceRunConfig
     from facedis_jax.training import RunFolder
     from facedis_jax.training.run_folder import first_difference
 

@@ -272,7 +272,7 @@ def videos(folder: Path) -> Seeds:
 def configs(folder: Path) -> Seeds:
     """The settings of an IB-VAE run."""
     from facedis_jax.formats.settings import as_json
-    from facedis_jax.runs.faces import FaceRunConfig
+    from facedis_jax.runs.face_config import FaceRunConfig
 
     config = {"experiment": "coma_ib", "devices": 1, "config": as_json(FaceRunConfig())}
     return [("config.json", json.dumps(config, indent=2).encode())]

@@ -5,7 +5,8 @@ import pytest
 
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, write_mesh
-from facedis_jax.runs.faces import FaceDataConfig, data_files, load_face_set
+from facedis_jax.runs.face_config import FaceDataConfig
+from facedis_jax.runs.faces import data_files, load_face_set
 
 PATTERN = "{subject}/{expression}/{frame}.ply"
 

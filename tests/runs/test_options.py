@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from facedis_jax.errors import InputError
-from facedis_jax.runs.faces import FaceDataConfig
+from facedis_jax.runs.face_config import FaceDataConfig
 from facedis_jax.runs.options import in_options, option_names, parse_options, typed_options
 
 

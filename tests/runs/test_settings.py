@@ -6,7 +6,7 @@ import pytest
 
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.formats.settings import as_json, from_json
-from facedis_jax.runs.faces import FaceDataConfig, FaceRunConfig
+from facedis_jax.runs.face_config import FaceDataConfig, FaceRunConfig
 from facedis_jax.runs.settings import identity
 from facedis_jax.training import RunFolder
 from tests.small_runs import small_config
