@@ -2,6 +2,7 @@
 
 import gc
 import os
+import tempfile
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,11 @@ if version("jaxlib").startswith("0.10."):
 # the environment, all run as users' do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
+# Tests build the same programs again and again, in several processes, which find them here; never in the user's cache.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.TemporaryDirectory(prefix="facedis_jax_programs_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
 # Made-up people, models of them and small runs, that tests of several folders share.
