@@ -27,7 +27,8 @@ def keep_compiled_programs() -> Path | None:
     Returns:
       The folder; None where nothing is kept, also since the cache cannot be written.
     """
-    if not jax.config.jax_enable_compilation_cache or jax.config.jax_compilation_cache_dir:
+    wanted, told = (getattr(jax.config, name) for name in ("jax_enable_compilation_cache", "jax_compilation_cache_dir"))
+    if not wanted or told:
         return None
     with suppress(InputError, OSError):
         folder = programs_dir(cache_dir()) / _processor()

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from facedis_jax.cli.cache import CacheOptions, cache
 from facedis_jax.runs.compiled_programs import keep_compiled_programs, remove_oldest
@@ -22,11 +23,12 @@ def home(tmp_path, monkeypatch):
     """A user's cache, and JAX as it starts; what it was told before is told again at the end."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     yield tmp_path
     for name, value in before.items():
         jax.config.update(name, value)
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
+    compilation_cache.reset_cache()
 
 
 def test_programs_are_kept_in_the_users_cache_and_told_and_removed(home, capsys):
