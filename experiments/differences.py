@@ -191,7 +191,7 @@ _left_out("geometry_transfer:fine_tuning.TrainingConfig", "epochs", why="300, of
 _left_out("geometry_transfer:target.ImageDataConfig", "max_train", why="all of its frontal faces are candidates")
 _stated("geometry_transfer:target.ImageDataConfig", XING + "5.2", max_test_per_view=1000)
 
-_stated("AdversarialConfig", XING + "5.3", likelihood_weight=0.001, penalty_weight=10.0)
+_stated("AdversarialConfig", XING + "5.3", likelihood_weight=0.001, penalty_weight=10.0, critic_sees="prior")
 _left_out("AdversarialConfig.critic_optimiser", "learning_rate", "beta_1", why="usual for critics with R1")
 _left_out("AdversarialConfig.critic_optimiser", "name", "weight_decay", "schedule", "steps", why="plain Adam")
 _stated("AdversarialFacesConfig", CODE + ", for 64 x 64", traversal_range=(10.0, 8.0))

@@ -16,14 +16,23 @@ Expected   demo: squared errors of 60.8 without the critic and 55.9 with it; so 
 from dataclasses import dataclass, field, replace
 
 import jax
+import numpy as np
 
 from experiments.faces_deformable import SMOOTH_LEARNER
 from experiments.faces_deformable import TINY as FACES_TINY
 from facedis_jax.data.images.image_set import ImageSet, images_of
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
-from facedis_jax.evaluation.images import reconstructions, sharpness, summary
+from facedis_jax.evaluation.images import reconstructions, sharpness, summary, to_unit_range
+from facedis_jax.evaluation.perceptual import (
+    diversity,
+    fit_patch_features,
+    high_frequency_share,
+    perceptual_distance,
+)
+from facedis_jax.inference.codecs import Decoded, ImageCodec
 from facedis_jax.learners import AbpConfig, AdversarialConfig, OptimiserConfig
-from facedis_jax.models import GeneratorConfig
+from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.reports.images.adversarial import AdversarialResults, write_adversarial_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
 from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images, with_channels
@@ -57,6 +66,8 @@ class AdversarialFacesConfig:
     traversal_range: tuple[float, float] = (10.0, 8.0)
     seed: int = 0
 
+
+_SAMPLES = 100  # from the prior, and images, whose diversity is compared
 
 _FEW = SyntheticImageConfig(train_subjects=50, images_per_subject=16, test_subjects=10)
 
@@ -137,6 +148,8 @@ def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) 
     """Errors and sharpness of both models on the test images."""
     test = images_of(images.test.source)
     found = {name: reconstructions(model.codec, test) for name, model in models.items()}
+    features = fit_patch_features(images_of(images.train.source), seed=run.seed)
+    shown = to_unit_range(test[evenly_spaced(len(test), _SAMPLES)])
     numbers = {
         "device": device_label(run.devices),
         "images": {"train": len(images.train.source), "test": len(test)},
@@ -145,9 +158,15 @@ def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) 
             name: {
                 "squared_error": summary(errors),
                 "sharpness": float(sharpness(predictions).mean()),
+                "sharpness_of_canonical": float(
+                    sharpness(Decoded(models[name].codec.canonical, latents.appearance)).mean()
+                ),
+                "high_frequency_share": high_frequency_share(test, predictions),
+                "perceptual_distance": summary(perceptual_distance(features, test, predictions)),
+                "diversity": diversity(new_images(models[name].codec, run.seed)) / diversity(shown),
                 **models[name].effort,
             }
-            for name, (_, predictions, errors) in found.items()
+            for name, (latents, predictions, errors) in found.items()
         },
     }
     return AdversarialResults(
@@ -158,6 +177,13 @@ def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) 
         predictions={name: predictions for name, (_, predictions, _) in found.items()},
         rows={name: model.rows for name, model in models.items()},
     )
+
+
+def new_images(codec: ImageCodec, seed: int) -> np.ndarray:
+    """Images [images, size, size, channels] in [0, 1] of codes from the prior."""
+    rng = np.random.default_rng(seed)
+    widths = (codec.appearance_latents, codec.geometry_latents)
+    return codec.decode(Latents(*(rng.normal(size=(_SAMPLES, n)).astype(np.float32) for n in widths)))
 
 
 if __name__ == "__main__":

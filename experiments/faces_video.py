@@ -33,6 +33,7 @@ from facedis_jax.data.pixel_set import Chosen, Pixels
 from facedis_jax.data.synthetic.videos import SyntheticClipConfig
 from facedis_jax.data.videos.clip_set import ClipSet, clip_frames, clips_of, stack_clips
 from facedis_jax.errors import check_least
+from facedis_jax.evaluation.canonical import flow_results
 from facedis_jax.evaluation.images import summary
 from facedis_jax.evaluation.videos import (
     LevelReader,
@@ -41,6 +42,7 @@ from facedis_jax.evaluation.videos import (
     fit_level_reader,
     frame_errors,
     level_scores,
+    person_scores,
 )
 from facedis_jax.inference.codecs import Decoded, ImageCodec
 from facedis_jax.inference.videos import recombine, select_clips
@@ -276,6 +278,7 @@ def evaluate(
         "device": device_label(run.devices),
         "latents_per_clip": {"dynamic": sum(latents_per_clip(config.learner.model, clips.frames))},
         "dynamic": {"squared_error": summary(errors), **dynamic.effort},
+        **flow_results(dynamic.codec, np.asarray(dynamic.codec.codes(latents).geometry)),
     }
     frame_predictions = None
     if image is not None:
@@ -332,6 +335,9 @@ def recombination_scores(
     donors = select_clips(latents, pairs.appearance), select_clips(latents, pairs.geometry)
     outputs = Decoded(dynamic.codec.decode, recombine(*donors))
     scores: dict[str, Any] = {"pairs": len(outputs), "donor": donor_scores(outputs, pairs, clips, labels["subject"])}
+    person = person_scores(outputs, pairs, clips, labels["subject"], seed=config.seed)
+    if person is not None:
+        scores["person"] = person
     if reader is not None:
         scores["level"] = level_scores(
             reader, outputs, pairs, clips, predictions, labels["level"], labels["expression"]

@@ -5,13 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.ndimage import map_coordinates
-from scipy.spatial import cKDTree
-from sklearn.decomposition import PCA
 
 from facedis_jax.data.pixel_set import Pixels
 from facedis_jax.evaluation.images import parts_of, to_unit_range
-from facedis_jax.evaluation.probes import probe
 from facedis_jax.inference.codecs import Decoded, ImageCodec, VideoCodec
 from facedis_jax.metrics import bending_energy, canonical_error, fold_share
 from facedis_jax.models import Latents
@@ -86,6 +82,8 @@ def carried_points(flow: np.ndarray, other: np.ndarray, points: np.ndarray) -> n
 
 def image_places(flow: np.ndarray, canonical: np.ndarray) -> np.ndarray:
     """Where in an image places [points, 2] of its canonical image are read from; `flow` as of `carried_points`."""
+    from scipy.spatial import cKDTree
+
     height, width = flow.shape[:2]
     fine = np.stack(np.meshgrid(np.arange(0, width - 0.99, 0.125), np.arange(0, height - 0.99, 0.125)), -1)
     _, nearest = cKDTree(_read_places(flow, fine).reshape(-1, 2)).query(canonical)
@@ -94,6 +92,8 @@ def image_places(flow: np.ndarray, canonical: np.ndarray) -> np.ndarray:
 
 def _read_places(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
     """The places of the canonical image that places [..., 2] of an image are read from."""
+    from scipy.ndimage import map_coordinates
+
     at = [places[..., 1], places[..., 0]]
     return places + np.stack([map_coordinates(flow[..., i], at, order=1, mode="nearest") for i in range(2)], -1)
 
@@ -165,6 +165,8 @@ def factor_probes(
       "view_from_appearance", "view_from_geometry" and "view_from_canonical", the same for "person", from 0 to 1, and
       "chance", of "view" and of "person". Without what is not known, or known of too few images.
     """
+    from facedis_jax.evaluation.probes import probe
+
     read = {"appearance": latents.appearance, "geometry": latents.geometry}
     read = {name: np.asarray(code) for name, code in read.items() if code is not None}
     read["canonical"] = _components(np.concatenate([canonical[rows] for rows in parts_of(len(canonical))]), seed)
@@ -189,6 +191,8 @@ def factor_probes(
 
 
 def _components(images: np.ndarray, seed: int) -> np.ndarray:
+    from sklearn.decomposition import PCA
+
     flat = images.reshape(len(images), -1)
     if not np.ptp(flat, axis=0).any():
         return flat[:, :1]  # nothing that a classifier could tell, and no variance to divide by

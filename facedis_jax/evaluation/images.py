@@ -5,7 +5,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from sklearn.decomposition import PCA
 
 from facedis_jax.data.pixel_set import Pixels
 from facedis_jax.data.splits import evenly_spaced
@@ -131,6 +130,7 @@ def pca_errors(train: Pixels, test: Pixels, components: int, *, seed: int = 0) -
       components: how many numbers an image becomes.
       seed: of the randomised decomposition.
     """
+    from sklearn.decomposition import PCA
 
     def flat(images: np.ndarray) -> np.ndarray:
         return to_unit_range(images).reshape(len(images), -1)

@@ -18,8 +18,10 @@ from facedis_jax.progress import track
 
 if TYPE_CHECKING:
     from sklearn.linear_model import Ridge
+    from sklearn.pipeline import Pipeline
 
 CELLS = 4  # of mean colours, in either direction
+_COMPONENTS = 40  # of frames, from which a classifier reads who is on them
 _RIDGE = 1.0  # for differences of pixels in [0, 1]
 # As many as a codec decodes at once.
 _CLIPS_AT_A_TIME = 10
@@ -174,6 +176,66 @@ def donor_scores(outputs: np.ndarray | Decoded, pairs: Pairs, clips: Pixels, sub
         "chance_person": float(np.mean(frequencies / len(clips))),
         "halves_clip": float(np.mean(halves == np.arange(len(clips)))),
         "halves_person": float(np.mean(subjects[halves] == subjects)),
+    }
+
+
+def person_scores(
+    outputs: np.ndarray | Decoded, pairs: Pairs, clips: Pixels, subjects: np.ndarray, *, seed: int = 0
+) -> dict[str, float] | None:
+    """Shares of recombined clips that a classifier of people, fitted to real frames alone, takes for their donors.
+
+    The classifier is a logistic regression on principal components of frames; a clip is of the person of the largest
+    mean probability over its frames.
+
+    Args:
+      outputs, pairs, clips, subjects: as of `donor_scores`.
+      seed: of the components and of the split.
+
+    Returns:
+      "appearance" and "geometry", by the person of which donor; "real", the accuracy on real clips of which it has seen
+      none of the frames; "chance". None for fewer than two clips of each person, on average, or one person.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    known = np.unique(subjects)
+    if len(known) < 2 or len(subjects) < 2 * len(known):
+        return None
+
+    def frames(shown: Pixels | Decoded | np.ndarray, rows: np.ndarray) -> np.ndarray:
+        parts = [to_unit_range(shown[rows[part]]) for part in parts_of(len(rows), _CLIPS_AT_A_TIME)]
+        return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts])
+
+    def fitted(rows: np.ndarray) -> "Pipeline":
+        pixels = frames(clips, rows)
+        count = min(_COMPONENTS, pixels.shape[0] * pixels.shape[1] - 1, pixels.shape[-1])
+        model = make_pipeline(PCA(count, whiten=True, random_state=seed), LogisticRegression(max_iter=1000))
+        return model.fit(pixels.reshape(-1, pixels.shape[-1]), np.repeat(subjects[rows], pixels.shape[1]))
+
+    def person(model: "Pipeline", shown: Pixels | Decoded | np.ndarray, rows: np.ndarray) -> np.ndarray:
+        pixels = frames(shown, rows)
+        of_frames = model.predict_proba(pixels.reshape(-1, pixels.shape[-1])).reshape(*pixels.shape[:2], -1)
+        return model.classes_[of_frames.mean(axis=1).argmax(axis=1)]
+
+    every = np.arange(len(subjects))
+    found = person(fitted(every), outputs, np.arange(len(outputs)))
+    # One clip in three of each person, as far as there are so many.
+    order = np.random.default_rng(seed).permutation(len(subjects))
+    number = np.empty(len(subjects), int)
+    for one in known:
+        own = order[subjects[order] == one]
+        number[own] = np.arange(len(own))
+    held_out = every[number % 3 == 1]
+    rest = np.setdiff1d(every, held_out)
+    real = float("nan")
+    if len(held_out) and len(np.unique(subjects[rest])) > 1:
+        real = float(np.mean(person(fitted(rest), clips, held_out) == subjects[held_out]))
+    return {
+        "appearance": float(np.mean(found == subjects[pairs.appearance])),
+        "geometry": float(np.mean(found == subjects[pairs.geometry])),
+        "real": real,
+        "chance": 1 / len(known),
     }
 
 

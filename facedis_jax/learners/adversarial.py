@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from facedis_jax.errors import InputError
 from facedis_jax.learners.abp import (
     AbpConfig,
     abp_functions,
@@ -50,6 +51,11 @@ class AdversarialConfig:
     likelihood_weight: float = 0.001
     penalty_weight: float = 10.0
     critic_optimiser: OptimiserConfig = CRITIC_OPTIMISER
+    critic_sees: Literal["prior", "posterior"] = "prior"
+
+    def __post_init__(self) -> None:
+        if self.critic_sees not in ("prior", "posterior"):
+            raise InputError("critic_sees", "prior or posterior", repr(self.critic_sees))
 
 
 class AdversarialState(struct.PyTreeNode):
@@ -252,7 +258,8 @@ def _generator_loss(
     params = with_frozen(params, setup.config.abp.frozen)
     predictions = functions.decode(params, samples.posterior)
     energies = example_energies(images, predictions, samples.posterior, samples.sigma)
-    generated = functions.decode(params, samples.prior)
+    seen = setup.config.critic_sees
+    generated = predictions if seen == "posterior" else functions.decode(params, samples.prior)
     cross_entropy = -jax.nn.log_sigmoid(_logits(setup, critic, generated))
     total = setup.config.likelihood_weight * energies + cross_entropy
     errors = functions.squared_error(images, predictions)

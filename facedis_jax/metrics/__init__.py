@@ -22,6 +22,7 @@ from facedis_jax.metrics.intersections import self_intersections
 from facedis_jax.metrics.landmarks import landmark_error
 from facedis_jax.metrics.recognition import nearest
 from facedis_jax.metrics.shares import LeastSquares
+from facedis_jax.metrics.spectra import power_spectrum
 from facedis_jax.metrics.views import view_covariance
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "landmark_error",
     "mutual_information_gap",
     "nearest",
+    "power_spectrum",
     "self_intersections",
     "separated_attribute_predictability",
     "squared_correlation",

@@ -124,7 +124,7 @@ class DeformableGenerator(nn.Module):
         ratio = config.filter_balance
         self.appearance_network = _network(config, ratio, config.channels, None if beta is None else 1.0)
         if config.deformable:
-            coarse = replace(config, size=config.size // config.flow_scale, flow_scale=1)
+            coarse = replace(config, size=config.size // config.flow_scale, flow_scale=1, asymmetry_scale=0)
             self.geometry_network = _network(coarse, 1.0, 2, beta, config.initial_flow)
         if config.refine:
             self.refiner = Refiner(config.channels)

@@ -15,6 +15,7 @@ from facedis_jax.evaluation.videos import (
     level_scores,
     mean_colours,
     nearest,
+    person_scores,
 )
 from facedis_jax.inference.codecs import Decoded
 
@@ -138,6 +139,26 @@ def test_scores_tell_whom_recombined_clips_take_after(takes_after):
     expected = correlations(levels[pairs.appearance[moving]], levels[pairs.geometry[moving]])
     assert level["donors"]["mean"] == pytest.approx(expected.mean())
     assert (level["closer"] > 0.99) == right
+
+
+@pytest.mark.parametrize("takes_after", ["appearance", "geometry"])
+def test_a_classifier_of_people_sees_whom_recombined_clips_take_after(takes_after):
+    clips, _, expressions, subjects = people(5, 3)
+    pairs = draw_pairs(subjects, expressions, count=30)
+    outputs = clips[getattr(pairs, takes_after)]
+    found = person_scores(outputs, pairs, clips, subjects)
+    other = "geometry" if takes_after == "appearance" else "appearance"
+    assert (found[takes_after], found[other], found["chance"]) == (1.0, 0.0, 0.2)
+    assert found["real"] == 1.0
+    shuffled = np.random.default_rng(0).permutation(subjects)
+    assert person_scores(outputs, pairs, clips, shuffled)["real"] < 0.8
+
+
+def test_of_one_person_or_one_clip_each_there_is_no_classifier():
+    clips, _, expressions, subjects = people(4, 3)
+    pairs = draw_pairs(subjects, expressions, count=5)
+    assert person_scores(clips, pairs, clips, np.zeros_like(subjects)) is None
+    assert person_scores(clips, pairs, clips, np.arange(len(subjects))) is None
 
 
 def test_a_clip_is_found_again_by_its_own_colours():

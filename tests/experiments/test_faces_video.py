@@ -87,6 +87,7 @@ def test_a_run_leaves_its_results_behind(run):
         assert scores["pairs"] == 4
         assert set(scores["level"]) == {"recombined", "reconstructed", "real", "donors", "closer"}
         assert scores["donor"]["chance_person"] == 0.5
+        assert scores["person"]["chance"] == 0.5
     # What the reader was fitted to is what it reads best.
     assert scores["level"]["real"]["mean"] > 0.99
     clips = [image for image in ShownPage((run / "report.html").read_text()).images if image.media_type == "image/gif"]
@@ -157,7 +158,8 @@ def test_real_clips_are_learned_from_without_levels(real_clips, tmp_path):
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["clips"] == {"train": 2, "test": 4}
     assert "image" not in results
-    assert set(results["recombination"]) == {"pairs", "donor"}
+    assert set(results["recombination"]) == {"pairs", "donor", "person"}
+    assert results["folds"] >= 0
     # Of the one person who is left to learn from, there is nobody to recombine with.
     assert "recombination_of_training_clips" not in results
 

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from facedis_jax.errors import InputError
 from facedis_jax.learners import OptimiserConfig
 from facedis_jax.learners.adversarial import (
     ADVERSARIAL_STATE_AXES,
@@ -174,3 +175,17 @@ def close(found, expected):
 
 def test_weights_are_the_papers():
     assert (AdversarialConfig().likelihood_weight, AdversarialConfig().penalty_weight) == (0.001, 10.0)
+
+
+def test_a_critic_of_reconstructions_sees_the_images_of_the_chains(small, config, first):
+    """Its generators' cross-entropy is that of the reconstructions, which are those of the plain learner's step."""
+    state, metrics = jax.jit(make(replace(config, critic_sees="posterior")).step)(first, small.batch(INDEX))
+    codes = [np.float64(z)[INDEX] for z in state.chains]
+    images = small.decode(config.abp.model, first.params, codes)
+    expected = softplus(-logits(config, first.critic, images)).mean()
+    np.testing.assert_allclose(metrics["generator_nats"].compute(), expected, rtol=1e-4)
+
+
+def test_a_critic_of_anything_else_is_refused():
+    with pytest.raises(InputError, match="critic_sees: expected prior or posterior"):
+        AdversarialConfig(critic_sees="both")

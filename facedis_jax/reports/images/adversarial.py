@@ -94,14 +94,21 @@ def _table(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
                 "model": label,
                 "squared error per image": mean_and_deviation(numbers[name]["squared_error"]),
                 "sharpness": numbers[name]["sharpness"],
+                "of canonical images": numbers[name].get("sharpness_of_canonical"),
+                "high frequencies": numbers[name].get("high_frequency_share"),
+                "perceptual distance": numbers[name].get("perceptual_distance", {}).get("mean"),
+                "diversity": numbers[name].get("diversity"),
                 **training_time(numbers[name]),
             }
             for name, label in LABELS.items()
         ]
         + [{"model": "the images themselves", "sharpness": numbers["sharpness_of_images"]}],
-        decimals={"sharpness": 4, "minutes": 1},
+        decimals={"sharpness": 4, "of canonical images": 4, "minutes": 1},
         caption=f"{numbers['images']['test']} unseen images. Squared error: summed over pixels and channels in [0, 1], "
-        "mean and standard deviation over images. Sharpness: root mean square of the Laplacian, mean over images.",
+        "mean and standard deviation over images. Sharpness: root mean square of the Laplacian, mean over images. High "
+        "frequencies: power at the upper half of the frequencies, as a share of that of the images. Perceptual "
+        "distance: of features of patches that are learned from the training images, from 0 (the same) on. Diversity: "
+        "mean squared difference between images from the prior, as a share of that between unseen images.",
     )
 
 

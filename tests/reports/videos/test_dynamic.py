@@ -87,6 +87,7 @@ def results(*, people, labels, compare):
         if labels:
             named = zip(("recombined", "reconstructed", "real", "donors"), (0.7, 0.85, 0.95, 0.3), strict=True)
             scores["level"] = {name: {"mean": r, "median": r + 0.02, "clips": 5} for name, r in named} | {"closer": 0.8}
+            scores["person"] = {"appearance": 0.9, "geometry": 0.05, "real": 0.97, "chance": 0.1}
         numbers["recombination"] = scores
     if labels:
         known["expression"] = np.tile(np.arange(3), people)
@@ -165,11 +166,15 @@ def test_numbers_on_the_page_are_those_of_the_results(written):
     assert shown == [("40.00", "285"), ("41.00", "304")]
     (error, _), (level, _), (donor, _) = page.facts.values()
     assert (error, level, donor) == ("40.00", "0.70", "96.0%")
-    level, median, closer, person, clip, geometry = (list(row.values())[1:] for row in page.table(*RECOMBINED).rows)
+    level, median, closer, seen, unseen, person, clip, geometry = (
+        list(row.values())[1:] for row in page.table(*RECOMBINED).rows
+    )
     # The level misses its requirement, the donor's accuracy meets it.
     assert level == ["0.700", "0.850", "0.950", "0.300", "above 0.8: missed"]
     assert median == ["0.720", "0.870", "0.970", "0.320", "–"]
     assert closer == ["80.0%", "–", "–", "50.0%", "–"]
+    assert seen == ["90.0%", "–", "97.0%", "10.0%", "–"]
+    assert unseen == ["5.0%", "–", "–", "10.0%", "–"]
     assert person == ["96.0%", "–", "100.0%", "10.0%", "above 95%: met"]
     assert clip == ["90.0%", "–", "100.0%", "2.0%", "–"]
     assert geometry == ["1.0%", "–", "–", "–", "–"]
