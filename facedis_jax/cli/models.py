@@ -29,6 +29,7 @@ _HEADINGS = ("model", "kind", "size", "people", "expressions", "seed", "error")
 # Of its figures, the one that the table has.
 _ERROR = "reconstruction_mm"
 _WIDTH = 100
+_MOST_NAMED = {"expressions": 1000, "subjects": 30}
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,18 @@ def _whole(card: ModelCard) -> list[str]:
     facts = {"file": str(card.path), "kind": card.kind, **{key: f"{each:,}" for key, each in card.numbers.items()}}
     facts |= {key: str(value) for key, value in asdict(card.origin).items()}
     facts |= {key: f"{value:g}" for key, value in card.figures.items()}
-    facts |= {key: ", ".join(names) for key, names in card.names.items() if names}
+    facts |= {key: _listed(names, _MOST_NAMED[key]) for key, names in card.names.items() if names}
     width = max(map(len, facts))
     lines.append("")
     for key, value in facts.items():
         first, *rest = textwrap.wrap(printable(value), _WIDTH, break_long_words=False) or [""]
         lines += [f"{printable(key):<{width}}  {first}", *(f"{'':<{width}}  {line}" for line in rest)]
     return [line.rstrip() for line in lines]
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    more = f" and {len(names) - most} others" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def main(arguments: Sequence[str]) -> NoReturn:

@@ -16,7 +16,7 @@ from facedis_jax.inference.face_model import FaceCodes, TrainedFaceModel
 _LEAST = 0.05
 # Of `person_weights`: mm^2 for each vertex that a weight of 1 costs, mm^2 of a vertex for a squared deviation of an
 # identity code, and how often weights and person are found in turn; measured by `benchmarks.rig`.
-_PRICE, _RIDGE, _TURNS = 0.05, 0.05, 40
+_PRICE, _RIDGE, _TURNS = 0.02, 0.05, 40
 # Of a shape's motion, what ARKit's units leave of it where they make it up: a smile's are two halves of one.
 _LEFT = 0.3
 

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 import facedis_jax
+from facedis_jax.data.synthetic.expressions import ARKIT_NAMES
 from facedis_jax.errors import InputError
 from facedis_jax.formats.tensors import read_tensors
 from facedis_jax.inference import shipped
 from facedis_jax.inference.example import example_face_model
+from facedis_jax.inference.face_codes import Code, FaceCodes
 from facedis_jax.inference.model_files import MODEL_FILE
 from facedis_jax.inference.shipped.pack import pack, portable_command
 
@@ -34,12 +36,31 @@ def test_all_that_is_shipped_loads_and_is_small():
     for name, path in shipped.shipped_models().items():
         assert facedis_jax.load(name).origin.command
         assert path.stat().st_size <= 12 << 20
-        assert read_tensors(path, "a model")[0]["about"]
+        assert read_tensors(path, "a model")[0]["about"] == path.with_name(f"{name}.about.txt").read_text().strip()
+
+
+def test_the_ict_face_moves_as_arkit_names_it():
+    model = facedis_jax.load("ict-face")
+    assert {*model.shown_expressions} == {*ARKIT_NAMES} - {"tongueOut"}
+    assert model.origin.licence.startswith("MIT")
+    assert "USC" in shipped.shipped_models()["ict-face"].with_name("ict-face.LICENSE.txt").read_text()
+    person = FaceCodes(Code(np.zeros(40), np.ones(40)), Code(np.zeros(48), np.ones(48)), None)
+    rest = np.asarray(model.expression(person, "jawOpen", 0.0))
+    moved = {
+        name: np.asarray(model.expression(person, name)) - rest for name in ("eyeBlinkLeft", "eyeBlinkRight", "jawOpen")
+    }
+    # The person's left is at x > 0. A lid falls by a centimetre, the chin by several.
+    assert rest[np.linalg.norm(moved["eyeBlinkLeft"], axis=1).argmax(), 0] > 20
+    assert moved["eyeBlinkLeft"][:, 1].min() < -6
+    assert rest[np.linalg.norm(moved["eyeBlinkRight"], axis=1).argmax(), 0] < -20
+    assert moved["jawOpen"][:, 1].min() < -25
+    np.testing.assert_allclose(model.neutral(person), rest, atol=2)
 
 
 def test_a_packed_run_is_found_by_its_name_and_works_alike(folder, run, tmp_path, monkeypatch):
     monkeypatch.setattr("facedis_jax.inference.shipped.pack._LEAST_HALVED", 100)
-    pack(run, "tiny-face", folder, about=tmp_path / "about.txt", notice=tmp_path / "about.txt")
+    pack(run, "tiny-face", folder, about=tmp_path / "about.txt", notice=tmp_path / "about.txt", licence="one's own")
+    assert facedis_jax.load("tiny-face").origin.licence == "one's own"
     card, _ = read_tensors(folder / "tiny-face.safetensors", "a model")
     assert (card["about"], card["figures"]) == ("Faces of four people.", {"reconstruction_mm": 0.5})
     assert (folder / "tiny-face.LICENSE.txt").read_text() == "Faces of four people.\n"

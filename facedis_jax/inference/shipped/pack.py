@@ -1,6 +1,6 @@
 """Makes a model that comes with the package of a finished run.
 
-    python -m facedis_jax.inference.shipped.pack RUN NAME --about about.txt --notice LICENSE.txt
+    python -m facedis_jax.inference.shipped.pack RUN NAME --about about.txt --notice LICENSE.txt --licence MIT
 
 RUN is a run's folder. The about text says what the model can and cannot do; the notice is what its data asks for.
 """
@@ -26,7 +26,7 @@ from facedis_jax.inference.model_files import ModelFile
 _LEAST_HALVED = 10_000
 _LARGEST = 12 << 20
 # Training faces whose codes are kept: enough for the distribution and for every expression.
-_MOST_CODES = 4000
+_MOST_CODES = 1500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,10 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", help="of the model")
     parser.add_argument("--about", type=Path, required=True, help="text: what it can and cannot do")
     parser.add_argument("--notice", type=Path, help="text: the notice that its data asks for")
+    parser.add_argument("--licence", help="of the data, where the run does not know it")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent, help="where it is written")
     options = parser.parse_args(arguments)
     try:
-        size = pack(options.run, options.name, options.folder, about=options.about, notice=options.notice)
+        texts = {"about": options.about, "notice": options.notice, "licence": options.licence}
+        size = pack(options.run, options.name, options.folder, **texts)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -46,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def pack(run: Path, name: str, folder: Path, *, about: Path, notice: Path | None = None) -> int:
+def pack(
+    run: Path, name: str, folder: Path, *, about: Path, notice: Path | None = None, licence: str | None = None
+) -> int:
     """Writes NAME.safetensors, and NAME.LICENSE.txt where there is a notice, into a folder; returns the file's bytes.
 
     Raises:
@@ -56,6 +60,7 @@ def pack(run: Path, name: str, folder: Path, *, about: Path, notice: Path | None
     ModelFile.read(path)
     card, arrays = read_tensors(path, "a model file")
     card["origin"]["command"] = portable_command(card["origin"]["command"])
+    card["origin"]["licence"] = licence or card["origin"]["licence"]
     card["about"] = about.read_text(encoding="utf-8").strip()
     card["figures"] = figures_of(read_json(path.parent / RESULTS_FILE))
     if "neutrals" in arrays:
