@@ -148,6 +148,7 @@ _stated("GeneratorConfig", XING + "5.7: the second scheme is for videos", weight
 _stated("GeneratorConfig", XING + "Figure 1 shows a refiner as optional", refine=False)
 _stated("GeneratorConfig", CODE + ", where weights are balanced", he_fan_in="kernel")
 _ours("GeneratorConfig", flow_scale=1, geometry_gain=1.0, initial_flow=1.0, squarings=0, asymmetry_scale=0)
+_ours("GeneratorConfig", linear_flow=False, bending=0.0)
 _stated("faces_adversarial:GeneratorConfig", XING + "5.3", size=256)
 _left_out("faces_adversarial:GeneratorConfig", "filters", why="Table 4's, doubled with each doubling of the size")
 _left_out("objects_deformable:digit_learner.GeneratorConfig", "size", "channels", why="MNIST's 28 x 28 grey pixels")

@@ -252,6 +252,7 @@ def alternating_step(
         def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             predictions = functions.decode(with_frozen(params, frozen), latents)
             energies = example_energies(examples, predictions, latents, sigma)
+            energies = energies + functions.geometry_price(with_frozen(params, frozen), latents)
             return energies.mean(), (energies, functions.squared_error(examples, predictions))
 
         gradients, (energies, errors) = jax.grad(loss, has_aux=True)(state.params)

@@ -258,6 +258,7 @@ def _generator_loss(
     params = with_frozen(params, setup.config.abp.frozen)
     predictions = functions.decode(params, samples.posterior)
     energies = example_energies(images, predictions, samples.posterior, samples.sigma)
+    energies = energies + functions.geometry_price(params, samples.posterior)
     seen = setup.config.critic_sees
     generated = predictions if seen == "posterior" else functions.decode(params, samples.prior)
     cross_entropy = -jax.nn.log_sigmoid(_logits(setup, critic, generated))

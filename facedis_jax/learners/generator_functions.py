@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.learners.learner import Batch, Metrics
-from facedis_jax.metrics import Average
+from facedis_jax.losses import log_joint
+from facedis_jax.metrics import Average, bending_energy
 from facedis_jax.models import (
     DeformableGenerator,
     DynamicConfig,
@@ -97,6 +98,25 @@ class GeneratorFunctions:
         difference = self.to_unit_range(examples) - self.to_unit_range(predictions)
         of_images = jnp.sum(jnp.square(difference), axis=(-3, -2, -1))
         return of_images.reshape(len(of_images), -1).mean(axis=1)
+
+    def log_joint(self, params: Any, example: jax.Array, latents: Any, sigma: jax.Array | float) -> jax.Array:
+        """Log density of an example and its latents together, Eq. 8 or 17, less the price of its flow."""
+        density = log_joint(example, self.decode(params, latents), latents, sigma=sigma)
+        return density - self.geometry_price(params, latents)
+
+    def geometry_price(self, params: Any, latents: Any) -> jax.Array | float:
+        """What the flows of latents [..., latents] cost, [...] nats; 0 where bending has no price."""
+        if not self._bending or latents.geometry is None:
+            return 0.0
+        return self.flow_price(self.call("flow", params, latents.geometry))
+
+    def flow_price(self, flow: jax.Array) -> jax.Array | float:
+        """What flows [..., size, size, 2] cost, [...] nats, by which the log density of geometry is lower."""
+        return self._bending * flow.shape[-3] * flow.shape[-2] * bending_energy(flow) if self._bending else 0.0
+
+    @property
+    def _bending(self) -> float:
+        return getattr(self.config, "bending", 0.0)
 
     @property
     def _signed(self) -> bool:

@@ -102,14 +102,15 @@ def sample_posterior(
     if functions.parts is None or (config.scheme == "joint" and not appearance_known):
 
         def log_density(latents: Any) -> jax.Array:
-            return log_joint(example, functions.decode(params, latents), latents, sigma=sigma)
+            return functions.log_joint(params, example, latents, sigma)
 
         return langevin(log_density, start, key, **length, step_size=sizes)
 
     appearance_part, geometry_part = (partial(functions.call, part, params) for part in functions.parts)
 
     def log_density_by_parts(latents: tuple[Any, Any], made: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return log_joint(example, functions.call("combine", params, *made), latents, sigma=sigma)
+        prediction = functions.call("combine", params, *made)
+        return log_joint(example, prediction, latents, sigma=sigma) - functions.flow_price(made[1])
 
     if appearance_known:
         canonical = appearance_part(start.appearance)
@@ -160,7 +161,7 @@ def langevin_inference(functions: GeneratorFunctions, config: LangevinConfig, si
                 average_last=config.average_last,
                 appearance_known=code is not None,
             )
-            return -log_joint(example, functions.decode(params, latents), latents, sigma=sigma), latents
+            return -functions.log_joint(params, example, latents, sigma), latents
 
         def one(example: jax.Array, key: jax.Array, code: jax.Array | None, first: Any) -> Any:
             if config.restarts == 1:

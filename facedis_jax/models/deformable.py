@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.geometry import integrated_flow, warp
-from facedis_jax.models.upsampling import FanIn, UpsamplingNetwork, enlarge
+from facedis_jax.models.upsampling import INITIAL_DEVIATION, FanIn, UpsamplingNetwork, enlarge
 
 FEWEST_FILTERS = 16  # of Table 4's last hidden layer, and of those that larger images add
 
@@ -39,6 +39,11 @@ class GeneratorConfig:
         turn a face or open its mouth, but not compose one from single pixels of the colours needed.
       squarings: above 0, ours, the geometric generator makes a stationary velocity field, which scaling and squaring in
         so many steps integrates to a flow that does not fold; 0 takes what it makes as the flow itself.
+      linear_flow: what the geometric generator makes before its limit is a weighted sum of fields that are learned, one
+        for each number of the code, ours; a code of zero is then no flow, and the opposite code the opposite field.
+        False for the network of Table 4.
+      bending: price of a bent flow, ours, in nats: a part of the log density of geometry is minus this times the sum
+        over pixels of the flow's squared second derivatives. 0 for the standard normal prior alone.
       asymmetry_scale: above 0, ours for faces, canonical images are their own mirror images but for what differs in
         blocks of so many pixels: the light may come from one side, and only the geometry can turn a head. 0 leaves
         them free.
@@ -69,6 +74,8 @@ class GeneratorConfig:
     initial_flow: float = 1.0
     flow_scale: int = 1
     squarings: int = 0
+    linear_flow: bool = False
+    bending: float = 0.0
     asymmetry_scale: int = 0
     refine: bool = False
 
@@ -124,8 +131,13 @@ class DeformableGenerator(nn.Module):
         ratio = config.filter_balance
         self.appearance_network = _network(config, ratio, config.channels, None if beta is None else 1.0)
         if config.deformable:
-            coarse = replace(config, size=config.size // config.flow_scale, flow_scale=1, asymmetry_scale=0)
-            self.geometry_network = _network(coarse, 1.0, 2, beta, config.initial_flow)
+            size = config.size // config.flow_scale
+            coarse = replace(config, size=size, flow_scale=1, asymmetry_scale=0)
+            self.geometry_network: nn.Module = (
+                WeightedFields(size, config.initial_flow)
+                if config.linear_flow
+                else _network(coarse, 1.0, 2, beta, config.initial_flow)
+            )
         if config.refine:
             self.refiner = Refiner(config.channels)
 
@@ -143,7 +155,8 @@ class DeformableGenerator(nn.Module):
 
     def flow(self, geometry: jax.Array) -> jax.Array:
         """Flows [..., size, size, 2] as (dx, dy) in pixels, of the geometry alone."""
-        return scaled_flow(self.config, self.geometry_network(self.config.geometry_gain * geometry))
+        maps = self.geometry_network(self.config.geometry_gain * geometry)  # type: ignore[operator]
+        return scaled_flow(self.config, maps)
 
     def combine(self, canonical: jax.Array, flow: jax.Array | None) -> jax.Array:
         """Images: canonical ones, warped where there is a flow, and refined if so configured."""
@@ -154,6 +167,24 @@ class DeformableGenerator(nn.Module):
                 warp_all = jax.vmap(warp_all)
             image = warp_all(image, flow)
         return self.refiner(image) if self.config.refine else image
+
+
+class WeightedFields(nn.Module):
+    """Fields [..., size, size, 2], sums of learned ones that codes [..., latents] weight.
+
+    Attributes:
+      size: height and width.
+      initial: factor of the first fields, whose deviation is that of `UpsamplingNetwork`'s weights.
+    """
+
+    size: int
+    initial: float = 1.0
+
+    @nn.compact
+    def __call__(self, codes: jax.Array) -> jax.Array:
+        start = nn.initializers.truncated_normal(INITIAL_DEVIATION * self.initial)
+        fields = self.param("fields", start, (codes.shape[-1], self.size * self.size * 2))
+        return (codes @ fields).reshape(*codes.shape[:-1], self.size, self.size, 2)
 
 
 class Refiner(nn.Module):

@@ -102,6 +102,37 @@ def test_a_step_moves_the_chains_by_equation_7_in_turn(small, at_step, sigma):
         np.testing.assert_allclose(found[place], z, rtol=1e-4, atol=1e-4)
 
 
+def test_a_bent_flow_costs_what_is_asked_for(small):
+    """One sweep with the price and one without differ by the step along the price's gradient, and by its value."""
+    index = np.arange(12)
+
+    def swept(bending):
+        model = replace(small.config.model, bending=bending)
+        langevin = replace(small.config.langevin, num_steps=1)
+        learner = small.learner(replace(small.config, model=model, langevin=langevin))
+        return jax.jit(learner.step)(small.state, small.batch(index))
+
+    def price(params, geometry):
+        flow = image_functions(small.config.model).flow(params, geometry)
+        xx, yy = np.diff(flow, n=2, axis=2)[:, 1:-1], np.diff(flow, n=2, axis=1)[:, :, 1:-1]
+        xy = (flow[:, 2:, 2:] - flow[:, 2:, :-2] - flow[:, :-2, 2:] + flow[:, :-2, :-2]) / 4
+        return 0.02 * 64 * (xx**2 + 2 * xy**2 + yy**2).sum(-1).mean((1, 2))
+
+    (free, plain), (bent, priced) = swept(0.0), swept(0.02)
+    np.testing.assert_array_equal(bent.chains.appearance, free.chains.appearance)
+    before, params = np.asarray(small.state.chains.geometry[index]), small.state.params
+    step = 1e-2 * np.eye(4, dtype=np.float32)
+    slopes = [(price(params, before + d) - price(params, before - d)) / 2e-2 for d in step]
+    moved = bent.chains.geometry[index] - free.chains.geometry[index]
+    np.testing.assert_allclose(moved, -(0.1**2) / 2 * np.stack(slopes, -1), rtol=0.05, atol=2e-4)
+    codes = rows(bent.chains, index)
+    expected = energies(small, params, small.images(index), codes, 0.6) + price(params, bent.chains.geometry[index])
+    np.testing.assert_allclose(priced["energy_nats"].compute(), expected.mean(), rtol=1e-4)
+    assert plain["energy_nats"].compute() < priced["energy_nats"].compute()
+    learned = jax.tree.map(lambda a, b: np.abs(a - b).max(), bent.params, free.params)
+    assert max(jax.tree.leaves(learned["geometry_network"])) > 0
+
+
 @pytest.mark.parametrize("at_step", [0, 2])
 def test_the_weights_gradient_is_equation_9s_mean_over_the_batch_at_the_new_latents(small, at_step):
     state = small.state.replace(step=jnp.int32(at_step))

@@ -12,6 +12,7 @@ from facedis_jax.errors import InputError
 from facedis_jax.metrics import fold_share
 from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents, Refiner
 from facedis_jax.models.deformable import mirrored, scaled_flow
+from facedis_jax.models.upsampling import enlarge
 
 SMALL = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4)
 
@@ -235,6 +236,19 @@ def test_an_integrated_velocity_does_not_fold_where_the_same_maps_as_a_flow_do(f
     assert fold_share(integrated).mean() < 0.1 * fold_share(flow).mean()
     assert integrated.shape == (10, config.size, config.size, 2)
     assert np.abs(integrated).mean() > 0.3 * np.abs(flow).mean()
+
+
+def test_a_linear_flow_is_a_weighted_sum_of_fields_up_to_its_limit():
+    config = replace(SMALL, size=16, flow_scale=2, linear_flow=True, geometry_gain=2.0)
+    fields = np.random.default_rng(0).normal(size=(4, 8 * 8 * 2)).astype(np.float32)
+    variables = {"params": {"geometry_network": {"fields": fields}}}
+    code = codes(config, 3).geometry
+    flow = method("flow", config)(variables, code)
+    limited = config.displacement * 16 * np.tanh(2 * code @ fields).reshape(3, 8, 8, 2)
+    np.testing.assert_allclose(flow, enlarge(jnp.asarray(limited), 2), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(method("flow", config)(variables, -code), -flow, rtol=1e-5)
+    np.testing.assert_array_equal(method("flow", config)(variables, 0 * code), 0)
+    assert shapes(config)[0]["geometry_network"]["fields"].shape == fields.shape
 
 
 def test_what_is_mirrored_is_symmetric_but_for_what_is_coarse():
