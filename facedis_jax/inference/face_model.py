@@ -207,6 +207,36 @@ class TrainedFaceModel:
             places = read_landmarks(landmarks, self.fitter.landmarks, len(self.fitter.mean_face), landmarks_where)
         return self.fitter.fit(scan, unit, places, config or FitConfig(), key)
 
+    def fit_many(
+        self,
+        scans: Sequence[tuple[np.ndarray, np.ndarray | None]],
+        *,
+        unit: "Unit | None" = None,
+        config: "FitConfig | None" = None,
+        names: Sequence[object] = (),
+    ) -> "list[FaceFit | InputError]":
+        """The faces of many scans, each as `fit` finds it, on all cores of the machine.
+
+        Args:
+          scans: points and triangles of each, as of `fit`.
+          unit, config: as of `fit`.
+          names: what errors call each scan; their numbers without.
+
+        Returns:
+          For each scan its face, or why there is none.
+        """
+        from facedis_jax.inference.fitting.many import on_all_cores
+
+        called = list(names) or [f"scan {i}" for i in range(len(scans))]
+
+        def one(points: np.ndarray, triangles: np.ndarray | None, where: object) -> "FaceFit | InputError":
+            try:
+                return self.fit(points, triangles, unit=unit, config=config, where=where)
+            except InputError as error:
+                return error
+
+        return on_all_cores(one, [(*scan, name) for scan, name in zip(scans, called, strict=True)])
+
     @property
     def landmark_names(self) -> tuple[str, ...]:
         """Names of points of the face that scans may be given."""

@@ -4,7 +4,7 @@ import pytest
 
 from facedis_jax.errors import InputError
 from facedis_jax.inference.example import example_face_model
-from facedis_jax.inference.face_model import FaceCodes
+from facedis_jax.inference.face_model import FaceCodes, TrainedFaceModel
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "conditional"])
@@ -91,3 +91,19 @@ def test_what_cannot_be_is_refused(model):
         model.expression(codes, "smile", 1.5)
     with pytest.raises(InputError, match=r"vertices: expected \[..., 36, 3\], found \[4, 30, 3\]"):
         model.encode(model.trained.neutrals[:, :30])
+
+
+def test_many_scans_are_fitted_in_their_order_and_refused_ones_say_why(monkeypatch):
+    def fit(self, points, triangles, *, where, **settings):
+        if not len(points):
+            raise InputError(where, "points", "none")
+        return len(points), triangles, settings["unit"]
+
+    monkeypatch.setattr(TrainedFaceModel, "fit", fit)
+    scans = [(np.zeros([count, 3]), None) for count in (5, 0, 7, 1)]
+    found = example_face_model().fit_many(scans, unit="cm")
+    assert [found[0], *found[2:]] == [(5, None, "cm"), (7, None, "cm"), (1, None, "cm")]
+    assert str(found[1]) == "scan 1: expected points, found none"
+    named = example_face_model().fit_many(scans, names=["a", "b.ply", "c", "d"])
+    assert str(named[1]).startswith("b.ply:")
+    assert example_face_model().fit_many([]) == []
