@@ -2,17 +2,22 @@
 
 import importlib
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.runs.options import option_names
 from facedis_jax.runs.renamed import new_name
 
 ROOT = Path(__file__).parents[1]
+PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 DOCUMENTS = [
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", "facedis_jax/data/assets/README.md"),
     *(f"experiments/{name}.md" for name in ("DATA", "DIFFERENCES", "RESULTS", "RUNS", "TRIALS")),
+    *PAGES,
 ]
 LINES_OF_README, WIDTH, CELL, PARAGRAPH = 130, 120, 90, 4
 # A name in backticks is a path if it ends in one of these, or in a slash.
@@ -111,3 +116,50 @@ def test_every_name_in_backticks_of_the_package_is_importable():
             assert importlib.util.find_spec(module), quoted
             found = importlib.import_module(module)
             assert hasattr(found, attribute) or importlib.util.find_spec(quoted), quoted
+
+
+def commands(name: str) -> list[tuple[str, list[str]]]:
+    """The commands of this project that a document names, with their options."""
+    text = unchanged(name).replace("\\\n", " ")
+    found = re.findall(r"(?<![\w./-])(?:bin/)?(facedis [a-z]+|python -m experiments\.\w+)([^\n`|#]*)", text)
+    return [(command, re.findall(r"(?<![\w-])--[a-z][\w.-]*[\w]", rest)) for command, rest in found if "--" in rest]
+
+
+def has_option(command: str, option: str) -> bool:
+    """Whether a command takes an option."""
+    if command.startswith("facedis "):
+        files = (ROOT / "facedis_jax" / "cli").glob(f"{command.partition(' ')[2]}*.py")
+        field = option.removeprefix("--").replace("-", "_")
+        return option == "--help" or any(
+            re.search(rf"\b{field}\b|{option}\b", path.read_text("utf-8")) for path in files
+        )
+    module = importlib.import_module(command.removeprefix("python -m "))
+    known = {"--help", *option_names(RunOptions())}.union(*map(option_names, module.PRESETS.values()))
+    return option in known or re.sub(r"(?<=[-.])no-", "", option, count=1) in known
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_options_of_commands_exist(name):
+    for command, options in commands(name):
+        if "NAME" not in command and command.rpartition(".")[2] not in ("launch", "differences", "strip"):
+            assert [option for option in options if not has_option(command, option)] == [], command
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_of_the_site_have_a_picture(name):
+    assert re.search(r"^!\[|^    alt: ", text_of(name), flags=re.M)
+
+
+def test_code_of_the_page_on_the_house_runs(tmp_path, monkeypatch):
+    """A learner and a data set of one's own, trained by the loop and resumed."""
+    cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", text_of("docs/house.md"), flags=re.M | re.S)
+    cells = [cell for cell in cells if not cell.startswith("---")]  # but not those of pictures
+    assert len(cells) == 3
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for cell in cells:
+        exec(compile(cell, "docs/house.md", "exec"), names)
+    lines = [json.loads(line) for line in names["folder"].metrics_file.read_text().splitlines()]
+    errors = [line["neutral_mm"] for line in lines if line["split"] == "test"]
+    assert [line["step"] for line in lines if line["split"] == "test"] == [100, 200]
+    assert errors[1] < errors[0]
