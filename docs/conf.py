@@ -27,7 +27,7 @@ exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 nb_execution_mode = "cache"
 nb_execution_in_temp = True
 nb_execution_timeout = 300
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_output_stderr = "remove"
 nb_merge_streams = True
 # No page has widgets, whose scripts come from the network.

@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -56,3 +57,13 @@ def test_examples_of_values_run(name):
     variables = {"jax": jax, **vars(importlib.import_module(module))}
     test = doctest.DocTestParser().get_doctest(DOCSTRINGS.value_docstring(module, value), variables, name, None, 0)
     assert not doctest.DocTestRunner().run(test).failed
+
+
+@dataclass
+class Undocumented:
+    number: int = 0
+
+
+def test_what_dataclasses_write_is_no_docstring():
+    assert Undocumented.__doc__
+    assert DOCSTRINGS.docstring(__name__, "Undocumented") == ""

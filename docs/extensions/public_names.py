@@ -84,9 +84,17 @@ def _skip(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: An
     return True if type(thing).__name__ == "_tuplegetter" else None
 
 
-def _join_names(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Attributes that share a description: of `:ivar a, b:`, Sphinx would take the first for a type."""
+def _mend(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Takes back what napoleon and Sphinx read into colons.
+
+    Of `:ivar a, b:`, attributes that share a description, Sphinx would take the first for a type; and napoleon takes
+    what stands before a colon in a property's docstring for one.
+    """
     lines[:] = [re.sub(r"^:ivar ([\w, ]+):", lambda found: found[0].replace(", ", ","), line) for line in lines]
+    kinds = [line for line in lines if line.startswith(":type: ")]
+    if what == "property" and kinds:
+        lines.remove(kinds[0])
+        lines[0] = f"{kinds[0].removeprefix(':type: ')}: {lines[0]}"
 
 
 def _all_are_documented(app: Sphinx, env: BuildEnvironment) -> None:
@@ -102,6 +110,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_role("public", _public_role)
     app.connect("autodoc-skip-member", _skip)
     # After napoleon.
-    app.connect("autodoc-process-docstring", _join_names, priority=600)
+    app.connect("autodoc-process-docstring", _mend, priority=600)
     app.connect("env-check-consistency", _all_are_documented)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
