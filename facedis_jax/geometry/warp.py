@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.geometry import warp_kernel
 from facedis_jax.geometry.batches import batch_under_vmap
 
 
@@ -152,9 +153,9 @@ _LARGEST_FOR_MATMUL = 128
 
 
 def _on_its_platform(
-    by_gather: Callable[..., jax.Array], by_matmul: Callable[..., jax.Array]
+    by_gather: Callable[..., jax.Array], by_matmul: Callable[..., jax.Array], by_kernel: Callable[..., jax.Array]
 ) -> Callable[..., jax.Array]:
-    """The function of one image that uses the faster of two implementations: on a TPU, matrix products beat gathers.
+    """The function of one image that uses the fastest of its implementations: on a TPU, matrix products beat gathers.
 
     Under `jax.vmap` all images of a batch are read at once, by one flat index a pixel, where a batched gather would use
     two or three. On a CPU the gather stands in a branch that is always taken, because XLA does not fuse across the
@@ -163,6 +164,11 @@ def _on_its_platform(
     Args:
       by_gather, by_matmul: the same function of images [images, height, width, channels], both axes and perhaps
         further arrays like the images.
+      by_kernel: the same of images, flows in place of the axes, and the further arrays, for images that
+        `warp_kernel.fits`.
+
+    Returns:
+      The function of an image, a flow, its axes and the further arrays.
     """
 
     def in_a_branch(images: jax.Array, x: _Axis, *others: Any) -> jax.Array:
@@ -170,12 +176,25 @@ def _on_its_platform(
         always = x.lower[0, 0, 0] >= 0
         return jax.lax.cond(always, by_gather, lambda *_: jnp.zeros(result.shape, result.dtype), images, x, *others)
 
-    def chosen(images: jax.Array, x: _Axis, *others: Any) -> jax.Array:
+    def chosen(images: jax.Array, flows: jax.Array, *axes_and_others: Any) -> jax.Array:
         if not images.size:
-            return by_gather(images, x, *others)
+            return by_gather(images, *axes_and_others)
+
+        def in_kernel(images: jax.Array, flows: jax.Array, x: _Axis, y: _Axis, *others: jax.Array) -> jax.Array:
+            return by_kernel(images, flows.astype(jnp.float32), *others)
+
+        def without_flows(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+            return lambda images, flows, *axes_and_others: function(images, *axes_and_others)
+
         small = max(images.shape[1:3]) <= _LARGEST_FOR_MATMUL
+        on_tpu = in_kernel if warp_kernel.fits(images) else without_flows(by_matmul if small else by_gather)
         return jax.lax.platform_dependent(
-            images, x, *others, cpu=in_a_branch, tpu=by_matmul if small else by_gather, default=by_gather
+            images,
+            flows,
+            *axes_and_others,
+            cpu=without_flows(in_a_branch),
+            tpu=on_tpu,
+            default=without_flows(by_gather),
         )
 
     return batch_under_vmap(chosen)
@@ -213,24 +232,30 @@ def _read(rows: jax.Array, indices: jax.Array) -> jax.Array:
     return rows.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
+def _widened(images: jax.Array) -> jax.Array:
+    """Images of 16-bit numbers in float32, so that weights and sums are not rounded to 16 bits; others as they are."""
+    return images.astype(jnp.promote_types(images.dtype, jnp.float32))
+
+
 def _interpolation_by_gather(images: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
-    rows = _rows(images)
+    rows = _rows(_widened(images))
     terms = [_read(rows, indices) * _column(weight, rows) for indices, weight in _corners(images.shape, x, y)]
-    return ((terms[0] + terms[1]) + (terms[2] + terms[3])).reshape(images.shape)
+    return ((terms[0] + terms[1]) + (terms[2] + terms[3])).reshape(images.shape).astype(images.dtype)
 
 
 def _image_gradient_by_gather(cotangents: jax.Array, x: _Axis, y: _Axis) -> jax.Array:
-    rows = _rows(cotangents)
+    rows = _rows(_widened(cotangents))
     gradient = jnp.zeros_like(rows)
     # One after another: on a CPU three to five times as fast as one scatter of all four, as a scatter by row and
     # column, and as what transposing the gathers gives.
     for indices, weight in _corners(cotangents.shape, x, y):
         update = _column(weight, rows) * rows
         gradient = gradient.at[indices].add(update, mode="promise_in_bounds", wrap_negative_indices=False)
-    return gradient.reshape(cotangents.shape)
+    return gradient.reshape(cotangents.shape).astype(cotangents.dtype)
 
 
 def _flow_gradient_by_gather(images: jax.Array, x: _Axis, y: _Axis, cotangents: jax.Array) -> jax.Array:
+    images, cotangents = _widened(images), _widened(cotangents)
     rows = _rows(images)
 
     def difference(
@@ -299,17 +324,17 @@ def _flow_gradient_by_matmul(images: jax.Array, x: _Axis, y: _Axis, cotangents: 
         return jnp.sum(weights * _read_along_x(images, factor_x), axis=(-2, -1))
 
     d_x, d_y = gradient(_slopes(x, width), weights_y), gradient(weights_x, _slopes(y, height))
-    return jnp.stack([d_x, d_y], axis=-1)
+    return _widened(jnp.stack([d_x, d_y], axis=-1))
 
 
-_interpolation = _on_its_platform(_interpolation_by_gather, _interpolation_by_matmul)
-_image_gradient = _on_its_platform(_image_gradient_by_gather, _image_gradient_by_matmul)
-_flow_gradient = _on_its_platform(_flow_gradient_by_gather, _flow_gradient_by_matmul)
+_interpolation = _on_its_platform(_interpolation_by_gather, _interpolation_by_matmul, warp_kernel.interpolation)
+_image_gradient = _on_its_platform(_image_gradient_by_gather, _image_gradient_by_matmul, warp_kernel.image_gradient)
+_flow_gradient = _on_its_platform(_flow_gradient_by_gather, _flow_gradient_by_matmul, warp_kernel.flow_gradient)
 
 
 @jax.custom_vjp
 def _warp(image: jax.Array, flow: jax.Array) -> jax.Array:
-    return _interpolation(image, *_axes(flow))
+    return _interpolation(image, flow, *_axes(flow))
 
 
 def _forward(image: jax.Array, flow: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -319,7 +344,7 @@ def _forward(image: jax.Array, flow: jax.Array) -> tuple[jax.Array, tuple[jax.Ar
 def _backward(residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
     image, flow = residuals
     x, y = _axes(flow)
-    return _image_gradient(cotangent, x, y), _flow_gradient(image, x, y, cotangent).astype(flow.dtype)
+    return _image_gradient(cotangent, flow, x, y), _flow_gradient(image, flow, x, y, cotangent).astype(flow.dtype)
 
 
 _warp.defvjp(_forward, _backward)

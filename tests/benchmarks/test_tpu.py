@@ -9,6 +9,7 @@ from benchmarks import tpu
 from benchmarks.measurement import run_benchmark
 from benchmarks.tpu import TpuConfig, exchanged, topology_devices
 from facedis_jax.errors import InputError
+from facedis_jax.geometry import warp
 from facedis_jax.models.attention_kernel import attend
 from facedis_jax.models.neighbourhood_kernel import linear_moments_and_extreme
 from facedis_jax.training import DataParallel
@@ -95,6 +96,26 @@ def test_kernels_find_room_on_every_chip(name, neighbourhoods, channels, points,
         of_channels,
     )
     assert compiles(attend, ((2, points, query), "bfloat16"), ((2, points, 4 * query), "bfloat16"))
+
+
+# The papers' images, the smallest and the largest ones.
+@with_libtpu
+@pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((2, 64, 64, 3), "bfloat16"), ((2, 16, 8, 1), "bfloat16"), ((2, 128, 128, 4), "float32")]
+)
+def test_the_warp_finds_room_on_every_chip(name, shape, dtype):
+    place = jax.sharding.SingleDeviceSharding(topology_devices(name)[0])
+    images = jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+    flows = jax.ShapeDtypeStruct((*shape[:3], 2), "float32", sharding=place)
+
+    def with_gradients(images, flows):
+        warped, pull = jax.vjp(jax.vmap(warp), images, flows)
+        return warped, pull(warped)
+
+    with tpu.without_xla_flags():
+        program = jax.jit(with_gradients).lower(images, flows).compile()
+    assert program.cost_analysis()["flops"] > 0
 
 
 def test_a_step_that_does_not_compile_gives_a_row_that_says_why(small_steps, monkeypatch):

@@ -1,4 +1,5 @@
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -180,12 +181,68 @@ def test_matrix_products_give_what_gathers_give(size, whole):
         np.testing.assert_allclose(matmul(*arguments), gather(*arguments), atol=2e-5)
 
 
-@pytest.mark.parametrize(("platform", "size", "gathers"), [("tpu", 128, False), ("tpu", 256, True), ("cuda", 64, True)])
-def test_tpus_multiply_where_images_are_small(platform, size, gathers):
-    image, flow = (jax.ShapeDtypeStruct((2, size, size, n), jnp.float32) for n in (3, 2))
-    exported = jax.export.export(jax.jit(jax.vmap(warp)), platforms=[platform])(image, flow)
-    assert ("stablehlo.gather" in exported.mlir_module()) is gathers
-    assert ("stablehlo.dot_general" in exported.mlir_module()) is not gathers
+# Chunks of 128, 256 and 512 pixels, one and several of them, wide and tall.
+@pytest.mark.parametrize(
+    ("size", "dtype"), [((2, 8, 16, 3), "float32"), ((2, 24, 32, 2), "float32"), ((2, 64, 32, 3), "bfloat16")]
+)
+def test_kernels_give_what_gathers_give(size, dtype):
+    rows = size[0] * size[1], size[2]
+    images, cotangents = (jnp.asarray(draw_image(seed, *rows, size[3]).reshape(size), dtype) for seed in (0, 1))
+    flows = jnp.asarray(draw_flow(2, *rows).reshape(*size[:3], 2))
+    flows = flows.at[0].set(jnp.round(flows[0]))
+    axes = jax.vmap(MODULE._axes)(flows)
+    wide_images, wide_cotangents = images.astype(np.float32), cotangents.astype(np.float32)
+    for name, arguments, gathered in (
+        ("interpolation", (images, flows), (wide_images, *axes)),
+        ("image_gradient", (cotangents, flows), (wide_cotangents, *axes)),
+        ("flow_gradient", (images, flows, cotangents), (wide_images, *axes, wide_cotangents)),
+    ):
+        found = jax.jit(partial(getattr(MODULE.warp_kernel, name), interpret=True))(*arguments)
+        assert found.dtype == ("float32" if name == "flow_gradient" else dtype)
+        expected = np.asarray(getattr(MODULE, f"_{name}_by_gather")(*gathered))
+        # In bfloat16 a weight, and what is made of it, in 8 bits each, but no sum on the way.
+        error = 2e-5 if dtype == "float32" else 2**-7 * np.abs(expected).max()
+        np.testing.assert_allclose(found.astype(np.float32), expected, atol=error)
+
+
+def test_a_displacement_that_is_no_number_gives_none_by_the_kernel_too():
+    image, flow = jnp.ones([1, 16, 8, 3]), jnp.zeros([1, 16, 8, 2]).at[0, 5, 3, 1].set(jnp.nan)
+    found = MODULE.warp_kernel.interpolation(image, flow, interpret=True)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(jax.vmap(warp)(image, flow)))
+    assert np.isnan(found).sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("platform", "size", "dtype", "way"),
+    [
+        ("tpu", 128, "float32", "kernels"),
+        ("tpu", 64, "bfloat16", "kernels"),
+        ("tpu", 20, "float32", "products"),  # neither rows nor pixels fill vectors
+        ("tpu", 64, "float16", "products"),
+        ("tpu", 256, "float32", "gathers"),
+        ("cuda", 64, "float32", "gathers"),
+    ],
+)
+def test_tpus_multiply_where_images_are_small(platform, size, dtype, way):
+    image, flow = (jax.ShapeDtypeStruct((2, size, size, n), t) for n, t in ((3, dtype), (2, "float32")))
+
+    def with_gradients(image, flow):
+        warped, pull = jax.vjp(jax.vmap(warp), image, flow)
+        return warped, pull(warped)
+
+    program = jax.export.export(jax.jit(with_gradients), platforms=[platform])(image, flow).mlir_module()
+    assert program.count("@tpu_custom_call") == (3 if way == "kernels" else 0)
+    assert ("stablehlo.gather" in program) is (way == "gathers")
+    # Gathers sum over channels by a product with ones, and over nothing else.
+    assert ("batching_dims" in program) is (way == "products")
+
+
+def test_sums_of_16_bit_numbers_are_not_rounded_on_the_way():
+    """All 1,000 pixels of an image read one of them, whose gradient is their sum."""
+    image, flow = jnp.ones([25, 40, 1], jnp.bfloat16), jnp.full([25, 40, 2], -50.0)
+    gradient = jax.jit(jax.grad(lambda i: warp(i, flow).astype(np.float32).sum()))(image)
+    assert gradient.dtype == jnp.bfloat16
+    assert float(gradient[0, 0, 0]) == 1000
 
 
 def test_a_batch_may_be_empty_but_not_endless():
