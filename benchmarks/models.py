@@ -102,6 +102,7 @@ def deformable_step(
     langevin_steps: int = 20,
     *,
     config: AbpConfig = faces_deformable.PRESETS["paper"].learner,
+    compute: Compute | None = None,
     axis_name: str | None = AXIS,
 ) -> TrainingStep:
     """One learning iteration of the deformable generator: Langevin sweeps of both latents, then the weights.
@@ -111,11 +112,12 @@ def deformable_step(
       size: their height and width.
       langevin_steps: sweeps; 0 leaves the sampler out.
       config: of the learner; the paper's.
+      compute: type of what flows through the networks; None for the configuration's.
       axis_name: as of `ib_vae_step`.
     """
     config = replace(
         config,
-        model=replace(config.model, size=size),
+        model=replace(config.model, size=size, compute=compute or config.model.compute),
         langevin=replace(config.langevin, num_steps=langevin_steps),
     )
     num_images = max(NUM_IMAGES, batch_size)
@@ -130,6 +132,7 @@ def dynamic_step(
     langevin_steps: int | None = None,
     *,
     config: AbpVideoConfig = faces_video.PRESETS["paper"].learner,
+    compute: Compute | None = None,
     axis_name: str | None = AXIS,
 ) -> TrainingStep:
     """One learning iteration of the dynamic generator.
@@ -139,10 +142,13 @@ def dynamic_step(
       frames: of a clip.
       langevin_steps: sweeps; None for the configuration's.
       config: of the learner; the paper's.
+      compute: as of `deformable_step`.
       axis_name: as of `ib_vae_step`.
     """
     if langevin_steps is not None:
         config = replace(config, langevin=replace(config.langevin, num_steps=langevin_steps))
+    if compute is not None:
+        config = replace(config, model=replace(config.model, compute=compute))
     num_clips = max(NUM_CLIPS, batch_size)
     learner = abp_video_learner(config, num_clips=num_clips, **_schedule(num_clips, batch_size), axis_name=axis_name)
     model = config.model
@@ -163,14 +169,13 @@ def step_of(model: ModelName, compute: Compute, groups: Groups) -> Callable[...,
     """What makes a model's step of a batch size.
 
     Raises:
-      InputError: for a type or groups that the model knows nothing of.
+      InputError: for groups where the model has none.
     """
     if model == "ib_vae":
         return partial(STEPS[model], compute=compute, groups=groups)
-    for name, value, only in (("--compute", compute, "float32"), ("--groups", groups, "step")):
-        if value != only:
-            raise InputError(name, f"{only} for {model}", value)
-    return STEPS[model]
+    if groups != "step":
+        raise InputError("--groups", f"step for {model}", groups)
+    return partial(STEPS[model], compute=compute)
 
 
 def fake_face(vertices: int) -> np.ndarray:

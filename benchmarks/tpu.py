@@ -61,7 +61,7 @@ class TpuConfig(BenchmarkOptions):
       models: whose steps.
       topologies: as libtpu names them, chip and shape.
       batch_per_device: examples of a step on each chip; by default 32 faces, 16 images or one clip.
-      compute: type of what flows through the IB-VAE's encoder.
+      compute: type of what flows through the IB-VAE's encoder or the generators' networks.
       groups: of the IB-VAE's points, computed in the step or given with each mesh.
       precision: how products of float32 numbers are taken, `jax.default_matmul_precision`; a TPU's default is one pass
         in bfloat16.

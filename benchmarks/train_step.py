@@ -13,8 +13,8 @@ compiled program, all operations and not products alone (of the IB-VAE's, 95 % a
 often as they run (`benchmarks.programs`). Bytes are those between XLA's kernels: where a cache holds them, the share of
 the memory's rate may exceed 1. The learners keep all in float32; `--precision` is `jax.default_matmul_precision`, how
 products of such numbers are taken, which a CPU does not ask for. `--compute bfloat16` has what flows from layer to
-layer of the IB-VAE's encoder in that type, `--groups given` its groups of points beside each mesh, as where they are
-computed once for a whole run.
+layer of the IB-VAE's encoder or the generators in that type, `--groups given` its groups of points beside each mesh, as
+where they are computed once for a whole run.
 """
 
 import time
@@ -55,7 +55,7 @@ class TrainStepConfig(BenchmarkOptions):
       batch_sizes: examples of a step, over all devices; by default 16 faces, 64 images or 2 clips.
       device_counts: how many devices share it; as many as there are, at most.
       precision: of products of float32 numbers.
-      compute: type of what flows through the IB-VAE's encoder.
+      compute: type of what flows through the IB-VAE's encoder or the generators' networks.
       groups: of the IB-VAE's points, computed in the step or given with each mesh.
       parallel: how the devices share the work.
       keep_on_device: keep the examples there; a step is sent their indices alone.

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 
 from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.geometry import integrated_flow, warp
-from facedis_jax.models.upsampling import INITIAL_DEVIATION, FanIn, UpsamplingNetwork, enlarge
+from facedis_jax.models.upsampling import (
+    INITIAL_DEVIATION,
+    Compute,
+    FanIn,
+    UpsamplingNetwork,
+    check_compute,
+    enlarge,
+    narrowed,
+)
 
 FEWEST_FILTERS = 16  # of Table 4's last hidden layer, and of those that larger images add
 
@@ -48,10 +56,13 @@ class GeneratorConfig:
         blocks of so many pixels: the light may come from one side, and only the geometry can turn a head. 0 leaves
         them free.
       refine: add a small convolutional network after the warp.
+      compute: type of what flows from layer to layer and of canonical images while they are warped. "bfloat16" halves
+        what accelerators read and write; parameters, latents, canonical images, flows, images and energies stay
+        float32.
 
     Raises:
       InputError: for a size, a flow scale or an asymmetry scale that is no power of two, fewer than 8 x 8
-        displacements, more than `MOST_SQUARINGS`, or an unknown output.
+        displacements, more than `MOST_SQUARINGS`, or an unknown output or type.
 
     Example:
       >>> GeneratorConfig(size=32, flow_scale=4).deformable
@@ -78,6 +89,7 @@ class GeneratorConfig:
     bending: float = 0.0
     asymmetry_scale: int = 0
     refine: bool = False
+    compute: Compute = "float32"
 
     def __post_init__(self) -> None:
         check_power_of_two("model.size", self.size, least=8)
@@ -87,6 +99,7 @@ class GeneratorConfig:
             check_power_of_two("model.asymmetry_scale", self.asymmetry_scale, most=self.size // 2)
         if self.output not in ("sigmoid", "tanh"):
             raise InputError("model.output", "sigmoid or tanh", repr(self.output))
+        check_compute(self.compute)
 
     @property
     def deformable(self) -> bool:
@@ -165,7 +178,7 @@ class DeformableGenerator(nn.Module):
             warp_all = warp
             for _ in range(image.ndim - 3):
                 warp_all = jax.vmap(warp_all)
-            image = warp_all(image, flow)
+            image = warp_all(narrowed(image, self.config.compute), flow).astype(image.dtype)
         return self.refiner(image) if self.config.refine else image
 
 
@@ -271,4 +284,5 @@ def _network(
         weight_balance=beta,
         he_fan_in=config.he_fan_in,
         initial_output=initial_output,
+        compute=config.compute,
     )

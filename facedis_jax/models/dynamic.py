@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.geometry import warp
 from facedis_jax.models.deformable import Latents, check_squarings, output_activation, scaled_flow
-from facedis_jax.models.upsampling import FanIn, UpsamplingNetwork
+from facedis_jax.models.upsampling import Compute, FanIn, UpsamplingNetwork, check_compute, narrowed
 
 FEWEST_FILTERS = 8  # of a hidden layer
 
@@ -43,10 +43,11 @@ class DynamicConfig:
       displacement, geometry_gain, initial_flow, flow_scale, squarings: as of `GeneratorConfig`.
       frames_at_once: how many frames are made together; None for all. It bounds the memory of long clips: feature maps
         of so many frames are held at a time, and recomputed for gradients.
+      compute: as of `GeneratorConfig`; transitions stay float32.
 
     Raises:
       InputError: for a size or a flow scale that is no power of two, fewer than 8 x 8 displacements, more than
-        `MOST_SQUARINGS`, an unknown output or transition, no noise for either code, or no frames at once.
+        `MOST_SQUARINGS`, an unknown output, transition or type, no noise for either code, or no frames at once.
 
     Example:
       >>> config = DynamicConfig(size=32, appearance_noise=0)  # looks that do not change over a clip
@@ -73,6 +74,7 @@ class DynamicConfig:
     flow_scale: int = 1
     squarings: int = 0
     frames_at_once: int | None = None
+    compute: Compute = "float32"
 
     def __post_init__(self) -> None:
         check_power_of_two("model.size", self.size, least=16)
@@ -87,6 +89,7 @@ class DynamicConfig:
             raise InputError("model.appearance_noise, model.geometry_noise", "0 or more, and one of them more", found)
         if self.frames_at_once is not None and self.frames_at_once < 1:
             raise InputError("model.frames_at_once", "at least 1, or None", str(self.frames_at_once))
+        check_compute(self.compute)
 
 
 class Trajectory(NamedTuple):
@@ -183,6 +186,7 @@ class DynamicGenerator(nn.Module):
             strides=[2] * doublings + [1],
             weight_balance=None if beta is None else 1.0,
             he_fan_in=config.he_fan_in,
+            compute=config.compute,
         )
         strides = flow_strides(config.size // config.flow_scale)
         self.geometry_network = UpsamplingNetwork(
@@ -193,6 +197,7 @@ class DynamicGenerator(nn.Module):
             weight_balance=beta,
             he_fan_in=config.he_fan_in,
             initial_output=config.initial_flow,
+            compute=config.compute,
         )
 
     def __call__(self, latents: DynamicLatents) -> jax.Array:
@@ -223,7 +228,7 @@ class DynamicGenerator(nn.Module):
         Codes of one kind may be those of a single frame, and are then the same in all.
         """
         return self._in_chunks(
-            lambda self, codes: _warp(self._canonical(codes.appearance), self._flow(codes.geometry)), codes
+            lambda self, codes: self.combine(self._canonical(codes.appearance), self._flow(codes.geometry)), codes
         )
 
     def canonical(self, appearance: jax.Array) -> jax.Array:
@@ -244,7 +249,7 @@ class DynamicGenerator(nn.Module):
 
     def combine(self, canonical: jax.Array, flow: jax.Array) -> jax.Array:
         """Clips, from what both parts make of their latents."""
-        return _warp(canonical, flow)
+        return _warp(narrowed(canonical, self.config.compute), flow).astype(canonical.dtype)
 
     def _canonical(self, appearance: jax.Array) -> jax.Array:
         return output_activation(self.config.output)(self.appearance_network(appearance))

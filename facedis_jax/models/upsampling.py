@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from facedis_jax.errors import InputError
 
 # Weights and biases alike begin at a normal distribution of this deviation, truncated at two deviations, as in the
 # authors' code.
@@ -247,6 +249,18 @@ def enlarge(maps: jax.Array, scale: int) -> jax.Array:
 
 
 FanIn = Literal["kernel", "pixel"]
+Compute = Literal["float32", "bfloat16"]
+
+
+def check_compute(compute: str) -> None:
+    """Raises an `InputError` for a type that the generators do not compute in."""
+    if compute not in get_args(Compute):
+        raise InputError("model.compute", " or ".join(get_args(Compute)), repr(compute))
+
+
+def narrowed(array: jax.Array, compute: Compute) -> jax.Array:
+    """The array in bfloat16 where that is what is computed in, or as it is."""
+    return array.astype(jnp.bfloat16) if compute == "bfloat16" else array
 
 
 class UpsamplingNetwork(nn.Module):
@@ -264,6 +278,8 @@ class UpsamplingNetwork(nn.Module):
         pixel of the output sums, one in stride x stride of them; biases begin at 0, and maps keep their scale from
         layer to layer. A layer of stride 4 is then 4 times, one of stride 2 twice as large as the authors'.
       initial_output: multiplies the last layer's first weights and biases.
+      compute: type of what flows from layer to layer and of what is convolved; sums, biases and the maps that come out
+        are float32, and so is the fully connected layer.
 
     Example:
       >>> network = UpsamplingNetwork(first_filters=16, filters=(8, 3), kernels=(3, 5), strides=(2, 2))
@@ -278,6 +294,7 @@ class UpsamplingNetwork(nn.Module):
     weight_balance: float | None = None
     he_fan_in: FanIn = "pixel"
     initial_output: float = 1.0
+    compute: Compute = "float32"
 
     @nn.compact
     def __call__(self, codes: jax.Array) -> jax.Array:
@@ -285,7 +302,7 @@ class UpsamplingNetwork(nn.Module):
         x = codes.reshape(-1, codes.shape[-1])
         weights, biases = self._layer("dense", (x.shape[-1], 16 * self.first_filters), x.shape[-1])
         # One bias for each channel of each of the 16 pixels.
-        x = nn.relu(x @ weights + biases).reshape(-1, 4, 4, self.first_filters)
+        x = narrowed(nn.relu(x @ weights + biases).reshape(-1, 4, 4, self.first_filters), self.compute)
         layers = list(zip(self.filters, self.kernels, self.strides, strict=True))
         for i, (filters, taps, stride) in enumerate(layers):
             channels = x.shape[-1]
@@ -293,9 +310,9 @@ class UpsamplingNetwork(nn.Module):
             fan_in = channels * taps**2 / (stride**2 if self.he_fan_in == "pixel" else 1)
             scale = self.initial_output if i == len(layers) - 1 else 1.0
             kernel, bias = self._layer(f"upsample_{i}", (taps, taps, channels, filters), fan_in, scale)
-            x = subpixel_convolution(x, kernel, stride) + bias
+            x = subpixel_convolution(x, narrowed(kernel, self.compute), stride).astype(bias.dtype) + bias
             if i < len(layers) - 1:
-                x = nn.relu(x)
+                x = narrowed(nn.relu(x), self.compute)
         return x.reshape(*leading, *x.shape[1:])
 
     def _layer(

@@ -13,7 +13,7 @@ from facedis_jax.learners import LangevinConfig
 from facedis_jax.learners.generator_functions import image_functions, image_prior, video_functions
 from facedis_jax.learners.langevin_inference import langevin_inference, sample_posterior
 from facedis_jax.losses import log_joint
-from facedis_jax.models import DynamicConfig, GeneratorConfig
+from facedis_jax.models import DynamicConfig, GeneratorConfig, Latents
 from facedis_jax.sampling import alternating_langevin
 
 MODEL = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=2)
@@ -121,3 +121,39 @@ def test_a_sampler_that_cannot_move_is_refused(name, value):
 def test_no_more_latents_are_averaged_than_there_are(average_last):
     with pytest.raises(InputError, match="0 to 6"):
         replace(LangevinConfig(inference_steps=6), average_last=average_last)
+
+
+def test_in_bfloat16_chains_stay_distributed_as_the_posterior_of_float32():
+    """From draws of the posterior, which sums over a grid give: if chains sampled another, they would leave it."""
+    sizes, sigma, num_chains = replace(MODEL, appearance_latents=1, geometry_latents=1), 0.35, 1000
+    exact, narrow = (image_functions(replace(sizes, compute=compute)) for compute in ("float32", "bfloat16"))
+    rng = np.random.default_rng(2)
+
+    def fill(leaf):
+        fan_in = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 10
+        return rng.normal(scale=fan_in**-0.5, size=leaf.shape).astype(np.float32)
+
+    params = jax.tree.map(fill, jax.eval_shape(exact.init, jax.random.key(0)))
+    decode = jax.jit(partial(exact.decode, params))
+    image = decode(Latents(np.float32([0.7]), np.float32([-0.5])))
+    image += sigma * rng.normal(size=image.shape).astype(np.float32)
+    axis = np.linspace(-4, 4, 65, dtype=np.float32)
+    grid = Latents(*(each.reshape(-1, 1) for each in np.meshgrid(axis, axis)))
+    logarithms = jax.vmap(lambda f, z: log_joint(image, f, z, sigma=sigma))(decode(grid), grid)
+    weights = np.exp(np.float64(logarithms - logarithms.max()))
+    weights /= weights.sum()
+    # Evenly spaced in the cumulative distribution.
+    drawn = np.searchsorted(np.cumsum(weights), (np.arange(num_chains) + 0.5) / num_chains)
+    start = jax.tree.map(lambda code: code[drawn], grid)
+
+    move = partial(sample_posterior, narrow, LangevinConfig(step_size=0.1), params, image)
+    keys = jax.random.split(jax.random.key(4), num_chains)
+    found = jax.jit(jax.vmap(partial(move, sigma=sigma, num_steps=100)))(start, keys)
+    for code, true, first in zip(found, grid, start, strict=True):
+        assert code.dtype == np.float32
+        assert np.corrcoef(code[:, 0], first[:, 0])[0, 1] < 0.9
+        for power in (1, 2):
+            values = np.float64(true[:, 0]) ** power
+            mean = weights @ values
+            error = np.sqrt(weights @ (values - mean) ** 2 / num_chains)
+            assert abs(np.mean(np.float64(code) ** power) - mean) < 3 * error

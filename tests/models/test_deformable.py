@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from facedis_jax.errors import InputError
 from facedis_jax.metrics import fold_share
-from facedis_jax.models import DeformableGenerator, GeneratorConfig, Latents, Refiner
+from facedis_jax.models import DeformableGenerator, DynamicConfig, GeneratorConfig, Latents, Refiner
 from facedis_jax.models.deformable import mirrored, scaled_flow
 from facedis_jax.models.upsampling import enlarge
 
@@ -277,3 +277,36 @@ def test_canonical_images_are_mirrored_where_that_is_asked_for(small):
 def test_a_setting_of_the_flow_or_of_symmetry_that_makes_no_sense_is_refused(setting, value):
     with pytest.raises(InputError, match=f"model.{setting}"):
         replace(SMALL, **{setting: value})
+
+
+def test_computing_in_bfloat16_rounds_images_and_gradients_and_changes_no_type(random_variables):
+    latents = codes(SMALL, 6)
+    variables = random_variables(DeformableGenerator(SMALL), latents)
+
+    def images_and_gradients(compute):
+        model = DeformableGenerator(replace(SMALL, compute=compute))
+        parts = [partial(model.apply, method=name) for name in ("canonical", "flow")]
+
+        def total(variables, latents):
+            images = model.apply(variables, latents)
+            maps = [part(variables, code) for part, code in zip(parts, latents, strict=True)]
+            return jnp.square(images - 0.3).sum(), [images, *maps]
+
+        return jax.grad(total, (0, 1), has_aux=True)(variables, latents)
+
+    assert "bf16" not in str(jax.make_jaxpr(lambda: images_and_gradients("float32"))())
+    assert "bf16[6,4,4,16]" in str(jax.make_jaxpr(lambda: images_and_gradients("bfloat16"))())
+    (narrow, narrow_maps), (wide, wide_maps) = (
+        jax.jit(partial(images_and_gradients, compute))() for compute in ("bfloat16", "float32")
+    )
+    chex.assert_trees_all_equal_dtypes((narrow, narrow_maps), (wide, wide_maps))
+    # 8 bits, through three layers and back.
+    for found, expected, error in ((narrow_maps, wide_maps, 0.02), (narrow, wide, 0.1)):
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            assert 0 < np.linalg.norm(one - other) < error * np.linalg.norm(other)
+
+
+@pytest.mark.parametrize("config", [GeneratorConfig, DynamicConfig])
+def test_unknown_types_are_refused(config):
+    with pytest.raises(InputError, match=r"model\.compute: expected float32 or bfloat16, found 'float16'"):
+        config(compute="float16")

@@ -394,3 +394,16 @@ def test_first_flows_of_table_5(fan_in, between_codes, shift):
     found = np.mean([spread(jax.random.key(seed)) for seed in range(3)], axis=0)
     np.testing.assert_allclose(found[0], between_codes, rtol=0.25)
     np.testing.assert_allclose(found[1], shift, rtol=0.5)
+
+
+def test_computing_in_bfloat16_rounds_clips_and_leaves_codes_as_they_are(small):
+    latents = draw(SMALL, 3, 2)
+
+    def clips_and_codes(compute):
+        module = DynamicGenerator(replace(SMALL, compute=compute))
+        return module.apply(small, latents), module.apply(small, latents, method="codes")
+
+    narrow, wide = (jax.jit(partial(clips_and_codes, compute))() for compute in ("bfloat16", "float32"))
+    assert narrow[0].dtype == np.float32
+    jax.tree.map(np.testing.assert_array_equal, narrow[1], wide[1])
+    assert 1e-4 < np.abs(narrow[0] - wide[0]).max() < 0.1
