@@ -33,10 +33,22 @@ def run(tmp_path):
 
 
 def test_all_that_is_shipped_loads_and_is_small():
+    assert {"cc0-face", "ict-face"} <= shipped.shipped_models().keys()
     for name, path in shipped.shipped_models().items():
         assert facedis_jax.load(name).origin.command
         assert path.stat().st_size <= 12 << 20
         assert read_tensors(path, "a model")[0]["about"] == path.with_name(f"{name}.about.txt").read_text().strip()
+
+
+def test_the_cc0_face_knows_how_faces_feel():
+    model = facedis_jax.load("cc0-face")
+    assert {*model.shown_expressions} >= {"angry", "disgust", "fear", "happy", "sad", "surprise"}
+    assert model.origin.licence == "CC0-1.0"
+    who = np.asarray(model.trained.codes[:1, : model.config.model.identity_latents])
+    person = FaceCodes(Code(who[0], who[0]), Code(*model.trained.codes[:2, who.shape[1] :]), None)
+    surprise, happy = (np.asarray(model.expression(person, name)) for name in ("surprise", "happy"))
+    chin = surprise[:, 1].argmin()
+    assert surprise[chin, 1] < happy[chin, 1] - 5
 
 
 def test_the_ict_face_moves_as_arkit_names_it():

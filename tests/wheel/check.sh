@@ -28,3 +28,4 @@ $python "$here/bare.py"
 $python -m pip install -q --no-compile "$wheel[run]" -c "$lock"
 $python -m pip check
 $python "$here/tiny_training.py" "$work/run"
+$python "$here/shipped.py"
