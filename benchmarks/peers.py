@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import jax
+import numpy as np
 
 from benchmarks.measurement import BenchmarkOptions, device_description, print_table, run_benchmark, time_in_turn
 from benchmarks.models import (
@@ -40,13 +41,25 @@ from benchmarks.models import (
 from benchmarks.train_step import RunningStep
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import farthest_point_sample
+from facedis_jax.learners import Learner
+from facedis_jax.learners.rivals import RIVALS, Latents, RivalConstants, rival_learner
+from facedis_jax.models.rivals.hierarchy import mesh_hierarchy
 from facedis_jax.runs.command_line import one_device_per_core
 
-What = Literal["ib_vae", "deformable", "dynamic", "farthest_points"]
+What = Literal["ib_vae", "mesh_ae", "spiral_net", "deformable", "dynamic", "farthest_points"]
 Call = Callable[[], Any]
 
 # Faces, images, clips and clouds of a step; a clip has 60 frames.
-BATCH_SIZES: dict[What, int] = {"ib_vae": 16, "deformable": 64, "dynamic": 2, "farthest_points": 16}
+BATCH_SIZES: dict[What, int] = {
+    "ib_vae": 16,
+    "mesh_ae": 16,
+    "spiral_net": 32,
+    "deformable": 64,
+    "dynamic": 2,
+    "farthest_points": 16,
+}
+# Of the mesh of MeshAE and SpiralNet++, a little more than FLAME's 5,023 vertices.
+GRID = 71
 NUM_POINTS, NUM_CENTRES = 5023, 512
 PAUSE_S = 0.05
 
@@ -57,7 +70,7 @@ class PeersConfig(BenchmarkOptions):
 
     Attributes:
       what: which of them.
-      batch_size: faces, images, clips of 60 frames or clouds; by default 16, 64, 2 and 16.
+      batch_size: faces, images, clips of 60 frames or clouds; by default as many as `BATCH_SIZES` says.
       compile: also measure `torch.compile`.
       tune: also measure the tuned form.
 
@@ -113,6 +126,8 @@ def steps(what: What, batch_size: int) -> tuple[dict[str, Call], Callable[[Any],
     """Our steps by name, and the function from a form to PyTorch's step; each call of either runs one more step."""
     if what == "farthest_points":
         return _farthest_points(batch_size)
+    if what == "mesh_ae" or what == "spiral_net":
+        return _mesh_autoencoder(what, batch_size)
     from benchmarks import torch_deformable, torch_dynamic, torch_ib_vae
 
     ours = STEPS[what](batch_size, axis_name=None)
@@ -131,10 +146,39 @@ def steps(what: What, batch_size: int) -> tuple[dict[str, Call], Callable[[Any],
     return calls, lambda form: theirs(form=form)
 
 
+def _mesh_autoencoder(
+    what: Literal["mesh_ae", "spiral_net"], batch_size: int, grid: int = GRID
+) -> tuple[dict[str, Call], Callable[[Any], Call]]:
+    """A rival on a bulging grid of vertices, with the sizes of its paper."""
+    import torch
+
+    from benchmarks import torch_meshes
+
+    kind = RIVALS[what]
+    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(-90, 90, grid), np.linspace(-90, 90, grid)))
+    template = np.stack([x, y, 60 - (x**2 + y**2) / 300], 1).astype(np.float32)
+    corner = (np.arange(grid - 1)[:, None] * grid + np.arange(grid - 1)).ravel()
+    right, up = corner + 1, corner + grid
+    triangles = np.concatenate([np.stack([corner, right, up], 1), np.stack([right, up + 1, up], 1)])
+    constants = RivalConstants(template, np.ones_like(template), template, triangles, COMA_SCALE)
+    config: Any = kind.config()
+    rival = kind.make(config, constants, Latents(4, 4))
+    learner = rival_learner(rival, steps_per_epoch=COMA_FACES / batch_size, num_steps=1000)
+    faces = np.random.default_rng(0).standard_normal((batch_size, *template.shape), np.float32)
+    hierarchy = mesh_hierarchy(template, triangles, num_coarser=len(config.model.filters), where=what)
+    tensor = torch.as_tensor(faces)
+    calls = {"jax": _stepping(learner, {"vertices": template + faces})}
+    return calls, lambda form: torch_meshes.training_step(config, hierarchy, 8, tensor, form=form)
+
+
 def _on_one_device(step: TrainingStep) -> Call:
-    batch = jax.device_put(step.make_batch(0))
-    advance = jax.jit(step.learner.step, donate_argnums=0)
-    state = jax.jit(step.learner.init)(jax.random.key(0), batch)
+    return _stepping(step.learner, step.make_batch(0))
+
+
+def _stepping(learner: Learner, host_batch: Mapping[str, Any]) -> Call:
+    batch = jax.device_put(host_batch)
+    advance = jax.jit(learner.step, donate_argnums=0)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
 
     def call() -> Any:
         nonlocal state

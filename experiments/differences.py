@@ -16,7 +16,9 @@ EXPERIMENTS = (
     "coma_ib",
     "coma_cvae",
     "coma_ablation",
+    "coma_rivals",
     "bu3dfe_ib",
+    "bu3dfe_rivals",
     "faces_deformable",
     "geometry_transfer",
     "faces_adversarial",
@@ -130,6 +132,46 @@ _practical("FaceDataConfig", "pattern", "unit", "neutral", "neutral_name", "alig
 _left_out("FaceDataConfig", "landmarks", why="the paper does not list its 13 points; `--data.landmarks` names them")
 _stated("AblationConfig", IB_VAE + "4.4", beta_mi=(0.0, 10.0, 25.0, 50.0, 75.0, 100.0), beta_id=(0.0, 1.0, 10.0))
 _left_out("AblationConfig", "seeds", why="three, for an interval")
+
+# The rivals of the IB-VAE, each as its own paper or public code has it.
+_practical("RivalsConfig", "methods", "log_every_steps", "evaluate_every_steps", "checkpoint_every_steps")
+_stated("RivalsConfig", IB_VAE + "4.2 and 4.3", identity_latents=4, expression_latents=4)
+_left_out("RivalsConfig", "seeds", why="three, for an interval")
+_stated("OursConfig", IB_VAE + "3.5", epochs=300, batch_size=32)
+_practical("OursConfig", "precompute")
+COMA_CODE, SPIRAL_CODE, GU_CODE = "Ranjan et al.'s later public code", "Gong et al.'s public code", "Gu et al.'s code"
+JIANG_CODE = "Jiang et al.'s public code"
+_stated("MeshAeConfig.model", COMA_CODE, filters=(16, 16, 16, 32), size=6, factor=4.0)
+_stated("SpiralNetConfig.model", SPIRAL_CODE, filters=(32, 32, 32, 64), size=9, factor=4.0)
+_left_out("ZhangConfig.model", "filters", "size", "factor", why="graph convolutions of unknown sizes: MeshAE's")
+_left_out("ZhangConfig", "critic_hidden", "kl_weight", "independence_weight", why="neither code nor weights are public")
+_left_out("ZhangConfig.training", "epochs", "batch_size", why="as MeshAE")
+_stated("MeshAeConfig.training", COMA_CODE, epochs=300, batch_size=16)
+_stated("SpiralNetConfig.training", SPIRAL_CODE, epochs=300, batch_size=32)
+_stated("JiangConfig.training", JIANG_CODE + ": each of three stages, here all at once", epochs=20, batch_size=1)
+_stated("JiangConfig", JIANG_CODE, filters=(128, 64, 64, 64), hidden=300, fusion=(256, 128, 64), orders=3)
+_stated("JiangConfig", JIANG_CODE + ": 1e-5 of twice the divergence", kl_weight=2e-5)
+_left_out("JiangConfig", "join_pieces", why="CoMA's eyeballs are pieces of their own; each is placed by its neighbour")
+_stated("GuConfig", GU_CODE, widths=(64, 64, 64, 128, 1024), hidden=256)
+_stated("GuConfig", GU_CODE, reconstruction_weight=5000.0, neutral_weight=5.0, kl_weight=3e-3, again_weight=7e-3)
+_stated("bu3dfe_rivals:GuConfig", GU_CODE, reconstruction_weight=250.0, neutral_weight=0.5, again_weight=5e-2)
+_stated("bu3dfe_rivals:GuConfig", GU_CODE, kl_weight=3e-5)
+_stated("GuConfig.training", GU_CODE, epochs=300, batch_size=32)
+_stated("bu3dfe_rivals:gu.RivalTraining", GU_CODE, epochs=280, batch_size=8)
+for _experiment in ("coma_rivals", "bu3dfe_rivals"):
+    for _method, _rate, _source in (
+        ("mesh_ae", 8e-3, COMA_CODE),
+        ("spiral_net", 1e-3, SPIRAL_CODE),
+        ("jiang", 1e-4, JIANG_CODE),
+    ):
+        _stated(f"{_experiment}:{_method}.OptimiserConfig", _source, learning_rate=_rate, weight_decay=0.0)
+    for _method, _source in (("mesh_ae", COMA_CODE), ("spiral_net", SPIRAL_CODE)):
+        _stated(f"{_experiment}:{_method}.OptimiserConfig", _source, decay_rate=0.99, decay_epochs=1.0)
+    for _name in ("learning_rate", "weight_decay", "decay_rate", "decay_epochs"):
+        _left_out(f"{_experiment}:zhang.OptimiserConfig", _name, why="as SpiralNet++")
+    _stated(f"{_experiment}:gu.OptimiserConfig", GU_CODE, learning_rate=1e-4, weight_decay=1e-4)
+_stated("RivalTraining.optimiser", "each rival's public code", name="adam", schedule="staircase", beta_1=0.9)
+_ours("RivalTraining.optimiser", steps=(), decay_rate=0.7, decay_epochs=50.0)
 
 # The deformable generator.
 _stated(

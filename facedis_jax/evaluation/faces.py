@@ -209,23 +209,23 @@ def evaluate(
         },
         "latents": {"identity": split, "expression": codec.expression_latents},
         **face_errors(predictions),
-        **_both_ways(coded, true, average, face_set.expressions, seed),
-        "self_intersections": _intersections(predictions, face_set.triangles, intersection_faces),
-        **_posteriors(predictions.mean, predictions.logvar, split),
+        **both_ways(coded, true, average, face_set.expressions, seed),
+        "self_intersections": intersections(predictions, face_set.triangles, intersection_faces),
+        **posterior_measures(predictions.mean, predictions.logvar, split),
     }
     if face_set.truth is not None:
-        results["truth"] = _against_truth(predictions, face_set.truth)
+        results["truth"] = errors_against_truth(predictions, face_set.truth)
     results["surface_points_mm"] = _by_points(codec, predictions, face_set.triangles, surface_faces)
     codes = encode_faces(codec, face_set.train, code_faces)
     levels = face_set.true_levels(codes.index, codes.level)
     of_linear = None if linear is None else _linear_codes(linear, face_set, code_faces)
     offset_codes = None if of_linear is None else of_linear.offset
-    results.update(_codes(replace(codes, level=levels), offset_codes, split, seed))
+    results.update(code_measures(replace(codes, level=levels), offset_codes, split, seed))
     results["baselines"] = _baselines(fitted_to, linear, predictions, codec, seed)
     if linear is not None and of_linear is not None:
         mean = np.concatenate([linear.encode(part) for part in _parts(predictions.vertices)])
         results["baselines"]["linear"] |= {
-            **_both_ways(CodedFaces(linear.codec(), mean), true, average, face_set.expressions, seed),
+            **both_ways(CodedFaces(linear.codec(), mean), true, average, face_set.expressions, seed),
             "probes": leakage(
                 *of_linear.parts, codes.subject, codes.expression, levels, offset_codes=offset_codes, seed=seed
             ),
@@ -246,7 +246,7 @@ def true_faces(face_set: FaceSet, predictions: Predictions) -> TrueFaces:
     )
 
 
-def _both_ways(
+def both_ways(
     model: CodedFaces, true: TrueFaces, average: np.ndarray, expressions: Sequence[str], seed: int
 ) -> dict[str, Any]:
     """What a model keeps of either code without the other: transfers, motion and recognition of people."""
@@ -289,8 +289,8 @@ def _linear_codes(model: LinearModel, face_set: FaceSet, count: int, *, batch_si
 def face_errors(predictions: Predictions) -> dict[str, dict[str, float]]:
     """The paper's three errors in mm, each averaged over meshes and over vertices (Eq. 13 and 14)."""
     return {
-        **_errors("reconstruction", vertex_distances(predictions.reconstruction, predictions.vertices)),
-        **_errors("neutral", vertex_distances(predictions.neutral, predictions.neutral_target)),
+        **distance_errors("reconstruction", vertex_distances(predictions.reconstruction, predictions.vertices)),
+        **distance_errors("neutral", vertex_distances(predictions.neutral, predictions.neutral_target)),
         **_disentanglement(predictions.neutral, predictions.subject),
     }
 
@@ -307,7 +307,7 @@ def _stacked(source: FaceSource, rows: Sequence[int]) -> ArraySource:
     return ArraySource(**{name: arrays[name] for name in Face.__annotations__})
 
 
-def _errors(name: str, distances: np.ndarray) -> dict[str, dict[str, float]]:
+def distance_errors(name: str, distances: np.ndarray) -> dict[str, dict[str, float]]:
     return {
         f"{name}_mm": distance_statistics(distances)._asdict(),
         f"{name}_pooled_mm": distance_statistics(distances, pooling="vertex")._asdict(),
@@ -323,7 +323,7 @@ def _disentanglement(neutrals: np.ndarray, subject: np.ndarray) -> dict[str, dic
     }
 
 
-def _intersections(predictions: Predictions, triangles: np.ndarray, count: int) -> dict[str, float]:
+def intersections(predictions: Predictions, triangles: np.ndarray, count: int) -> dict[str, float]:
     """Mean number of self-intersecting triangles per mesh."""
     rows = evenly_spaced(len(predictions), count)
     kinds = {"true": predictions.vertices, "reconstructed": predictions.reconstruction}
@@ -340,7 +340,7 @@ def _by_points(
     return surface_errors(codec, predictions.vertices[rows], labels, triangles)
 
 
-def _posteriors(mean: ArrayLike, logvar: ArrayLike, split: int) -> dict[str, dict[str, Any]]:
+def posterior_measures(mean: ArrayLike, logvar: ArrayLike, split: int) -> dict[str, dict[str, Any]]:
     """KL to the prior per face, and the numbers of active and of collapsed latents."""
     mean, logvar = jnp.asarray(mean), jnp.asarray(logvar)
     parts = {
@@ -355,7 +355,7 @@ def _posteriors(mean: ArrayLike, logvar: ArrayLike, split: int) -> dict[str, dic
     }
 
 
-def _against_truth(predictions: Predictions, truth: FaceTruth) -> dict[str, float]:
+def errors_against_truth(predictions: Predictions, truth: FaceTruth) -> dict[str, float]:
     """Mean vertex distances to faces without noise, of the predictions and of the faces themselves."""
 
     def mean(faces: np.ndarray, targets: np.ndarray, index: np.ndarray) -> float:
@@ -372,7 +372,7 @@ def _against_truth(predictions: Predictions, truth: FaceTruth) -> dict[str, floa
     }
 
 
-def _codes(faces: EncodedFaces, offset_codes: np.ndarray | None, split: int, seed: int) -> dict[str, Any]:
+def code_measures(faces: EncodedFaces, offset_codes: np.ndarray | None, split: int, seed: int) -> dict[str, Any]:
     """Mutual information, scores and probes of the codes of some faces."""
     mean, logvar = faces.mean, faces.logvar
     noise = np.random.default_rng(seed).standard_normal(mean.shape, np.float32)
@@ -427,15 +427,15 @@ def _baselines(
     rebuilt = _distances_of(pca.reconstruct, predictions.vertices, predictions.vertices)
     rivals: dict[str, Any] = {
         "faces": len(train),
-        "pca": {"components": len(pca.directions), **_errors("reconstruction", rebuilt)},
+        "pca": {"components": len(pca.directions), **distance_errors("reconstruction", rebuilt)},
         "linear": None,
     }
     if model is not None:
         rebuilt = _distances_of(model.reconstruct, predictions.vertices, predictions.vertices)
         neutral = np.concatenate([model.neutralise(part) for part in _parts(predictions.vertices)])
         rivals["linear"] = {
-            **_errors("reconstruction", rebuilt),
-            **_errors("neutral", vertex_distances(neutral, predictions.neutral_target)),
+            **distance_errors("reconstruction", rebuilt),
+            **distance_errors("neutral", vertex_distances(neutral, predictions.neutral_target)),
             **_disentanglement(neutral, predictions.subject),
         }
     return rivals

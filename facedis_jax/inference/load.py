@@ -13,21 +13,20 @@ from facedis_jax.inference.shipped import shipped_models
 
 TrainedModel: TypeAlias = TrainedFaceModel | TrainedImageModel | TrainedVideoModel
 
-_KINDS: Mapping[str, type[TrainedFaceModel] | type[TrainedImageModel]] = {
-    "faces": TrainedFaceModel,
+_KINDS: Mapping[str, type[TrainedImageModel]] = {
     "images": TrainedImageModel,
     "videos": TrainedVideoModel,
 }
 _RUNS = Path("runs")
 # Of the models of a run, those that the others are compared with.
-_MAIN = ("deformable", "dynamic")
+_MAIN = ("deformable", "dynamic", "ib_vae")
 _MOST_LISTED = 20
 
 
 def load(name_or_path: str | os.PathLike[str]) -> TrainedModel:
     """The model of a model file or of a finished run; see `facedis_jax.load`."""
     file = ModelFile.read(model_path(Path(name_or_path)))
-    return _KINDS[file.kind].from_file(file)
+    return _of_faces(file) if file.kind == "faces" else _KINDS[file.kind].from_file(file)
 
 
 def load_faces(name_or_path: str | os.PathLike[str]) -> TrainedFaceModel:
@@ -35,7 +34,17 @@ def load_faces(name_or_path: str | os.PathLike[str]) -> TrainedFaceModel:
     file = ModelFile.read(model_path(Path(name_or_path)))
     if file.kind != "faces":
         raise InputError(file.path, "a model of faces", f"one of {file.kind}")
-    return TrainedFaceModel.from_file(file)
+    return _of_faces(file)
+
+
+def _of_faces(file: ModelFile) -> TrainedFaceModel:
+    """Our own model, or a rival."""
+    if "rival" not in file.card:
+        return TrainedFaceModel.from_file(file)
+    # What the others are made of is not imported for our own.
+    from facedis_jax.inference.rival_models import TrainedRival
+
+    return TrainedRival.from_file(file)
 
 
 def model_path(path: Path) -> Path:

@@ -17,6 +17,7 @@ from benchmarks.models import TrainingStep, fake_face, fake_faces
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import farthest_point_sample
 from facedis_jax.learners import Learner
+from facedis_jax.learners.rivals import MeshAeConfig, SpiralNetConfig
 from facedis_jax.losses import IbVaeCodes, IbVaeFaces, IbVaeLossOptions, IbVaeWeights, ib_vae_loss, log_joint
 from facedis_jax.models import (
     DeformableGenerator,
@@ -32,6 +33,8 @@ from facedis_jax.models import (
     Trajectory,
     point_features,
 )
+from facedis_jax.models.rivals.mesh_nets import MeshNetConfig, mesh_net
+from tests.rival_meshes import random_surface
 
 FACES = FaceVaeConfig(
     PctConfig(PointFeatureConfig(centres=(12, 8), neighbours=4), embedding=4, width=8, attention_layers=1),
@@ -321,3 +324,43 @@ def mirrored(torch, images):
 def upright(images):
     """PyTorch's images as ours."""
     return np.moveaxis(images.detach().numpy(), -3, -1)[..., ::-1, ::-1, :]
+
+
+@pytest.mark.parametrize("form", ["eager", "tuned"])
+@pytest.mark.parametrize("kind", ["chebyshev", "spiral"])
+def test_mesh_autoencoders_agree(torch, kind, form):
+    from benchmarks import torch_meshes
+
+    template, triangles = random_surface(0, 80)
+    sizes = MeshNetConfig((4, 6), 4)
+    config = MeshAeConfig(sizes) if kind == "chebyshev" else SpiralNetConfig(sizes)
+    net = mesh_net(kind, sizes, template, triangles, "mesh")
+    faces = np.random.default_rng(0).standard_normal((2, *template.shape)).astype(np.float32)
+    encoder, decoder = net.encoder(3), net.decoder()
+    ours = [
+        encoder.init(jax.random.key(0), faces)["params"],
+        decoder.init(jax.random.key(1), np.zeros((1, 3)))["params"],
+    ]
+    codes = encoder.apply({"params": ours[0]}, faces)
+    expected = decoder.apply({"params": ours[1]}, codes)
+
+    def array(values):
+        return torch.tensor(np.array(values))
+
+    theirs = torch_meshes.MeshAutoencoder(config, net.hierarchy, 3, messages=form == "eager")
+    name = "ChebyshevConvolution" if kind == "chebyshev" else "SpiralConvolution"
+    layers = [(ours[0][f"{name}_{i}"], theirs.encoder[i]) for i in range(2)]
+    layers += [(ours[1][f"{name}_{i}"], each) for i, each in enumerate([*theirs.decoder, theirs.last])]
+    with torch.lib.no_grad():
+        for weights, layer in layers:
+            if kind == "chebyshev":
+                layer.weight.copy_(array(weights["kernel"]))
+                if layer.bias is not None:
+                    layer.bias.copy_(array(weights["bias"]))
+            else:
+                layer.layer.weight.copy_(array(weights["kernel"]).T)
+                layer.layer.bias.copy_(array(weights["bias"]))
+        for weights, layer in ((ours[0]["Dense_0"], theirs.code), (ours[1]["Dense_0"], theirs.spread)):
+            layer.weight.copy_(array(weights["kernel"]).T)
+            layer.bias.copy_(array(weights["bias"]))
+        np.testing.assert_allclose(theirs(array(faces)).numpy(), expected, atol=1e-4)

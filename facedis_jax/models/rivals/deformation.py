@@ -60,13 +60,16 @@ class DeformationSpace:
         wanted = _product(maps, self._tangent_moments) - self._tangent_open
         reference = jnp.asarray(self.reference, jnp.float32)
         faces = jnp.broadcast_to(reference, (*features.shape[:-2], *reference.shape))
-        for _ in range(3):
-            # The second and third round mend what single precision leaves of the first.
+        for _ in range(2):
+            # The second round mends what single precision leaves of the first.
             rest = wanted - self._tangent_products(faces)
             rows = jnp.moveaxis(rest, -1, -2).reshape(*rest.shape[:-3], -1, 3)
             bridges = self._bridges(maps, faces)
             step = self._back(jnp.concatenate([rows, bridges], axis=-2))
-            moved = _product(self._inverse, step)
+            # One product for all faces.
+            columns = jnp.moveaxis(step, -2, 0)
+            moved = _product(self._inverse, columns.reshape(len(columns), -1)).reshape(columns.shape)
+            moved = jnp.moveaxis(moved, 0, -2)
             faces = faces + moved - moved.mean(-2, keepdims=True)
         return faces
 

@@ -84,9 +84,11 @@ def mesh_hierarchy(
     """
     template = np.asarray(template, np.float64)
     check_surface(triangles, len(template), where=where)
-    needed = int(np.ceil(fewest * factor ** max(num_coarser - 1, 0)))
+    needed = float(np.ceil(np.exp(np.log(fewest) + max(num_coarser - 1, 0) * np.log(factor)) * (1 - 1e-9)))
     if len(template) < needed:
-        expected = f"{needed:,} vertices or more, for {num_coarser} meshes each with 1/{factor:g} of them"
+        expected = (
+            f"{needed:,.0f} vertices or more, for {num_coarser} coarser meshes, each of 1/{factor:g} of the one before"
+        )
         raise InputError(where, expected, f"{len(template):,}")
     # Levels are found in an order of the vertices that is the same however the mesh numbers them.
     order, placed = canonical_order(template, triangles)

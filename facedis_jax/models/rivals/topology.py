@@ -143,7 +143,7 @@ def spirals(vertices: np.ndarray, triangles: np.ndarray, length: int, dilation: 
     for vertex in range(len(vertices)):
         spiral = _spiral(vertex, rings, whole)
         if len(spiral) < whole:
-            near = np.atleast_1d(tree.query(vertices[vertex], len(vertices))[1]).tolist()
+            near = np.atleast_1d(tree.query(vertices[vertex], min(2 * whole, len(vertices)))[1]).tolist()
             seen = set(spiral)
             spiral += [n for n in near if n not in seen][: whole - len(spiral)]
         found[vertex] = spiral[::dilation]

@@ -1,0 +1,59 @@
+"""The methods that the IB-VAE's paper compares with, as learners of the same contract, trained by the same loop."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from facedis_jax.learners.rivals.additive import GuConfig, ZhangConfig, gu, zhang
+from facedis_jax.learners.rivals.jiang import JiangConfig, deformation_space, jiang, jiang_features
+from facedis_jax.learners.rivals.mesh_autoencoders import MeshAeConfig, SpiralNetConfig, mesh_ae, spiral_net
+from facedis_jax.learners.rivals.rival import (
+    Latents,
+    Rival,
+    RivalConstants,
+    RivalState,
+    RivalTraining,
+    rival_learner,
+    split,
+)
+
+
+class RivalKind(NamedTuple):
+    """A rival by its name.
+
+    Attributes:
+      title: what tables call it.
+      config: the class of its settings.
+      make: (settings, constants, latents) -> the rival; raises an InputError for a topology that it cannot take.
+    """
+
+    title: str
+    config: type
+    make: Callable[[Any, RivalConstants, Latents], Rival]
+
+
+RIVALS: Mapping[str, RivalKind] = {
+    "mesh_ae": RivalKind("MeshAE", MeshAeConfig, mesh_ae),
+    "spiral_net": RivalKind("SpiralNet++", SpiralNetConfig, spiral_net),
+    "jiang": RivalKind("Jiang et al.", JiangConfig, jiang),
+    "zhang": RivalKind("in the manner of Zhang et al.", ZhangConfig, zhang),
+    "gu": RivalKind("Gu et al.", GuConfig, gu),
+}
+
+__all__ = [
+    "RIVALS",
+    "GuConfig",
+    "JiangConfig",
+    "Latents",
+    "MeshAeConfig",
+    "Rival",
+    "RivalConstants",
+    "RivalKind",
+    "RivalState",
+    "RivalTraining",
+    "SpiralNetConfig",
+    "ZhangConfig",
+    "deformation_space",
+    "jiang_features",
+    "rival_learner",
+    "split",
+]
