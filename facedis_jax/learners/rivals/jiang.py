@@ -44,6 +44,7 @@ class JiangConfig:
       filters: of either encoder's convolutions but the last.
       hidden: width of the encoders' and decoders' layers.
       fusion: filters of the fusion's layers before and after its residual ones.
+      residual_layers: how many of these.
       orders: Chebyshev polynomials of each convolution.
       kl_weight: of the codes' divergence from their prior (theirs is half as large, of twice the divergence).
       join_pieces: take a mesh of several pieces, such as FLAME's with its eyeballs, and carry each along with the
@@ -57,6 +58,7 @@ class JiangConfig:
     filters: tuple[int, ...] = (128, 64, 64, 64)
     hidden: int = 300
     fusion: tuple[int, int, int] = (256, 128, 64)
+    residual_layers: int = 3
     orders: int = 3
     kl_weight: float = 2e-5
     join_pieces: bool = False
@@ -65,7 +67,7 @@ class JiangConfig:
     )
 
     def __post_init__(self) -> None:
-        check_least(self, hidden=1, orders=1, kl_weight=0)
+        check_least(self, hidden=1, residual_layers=0, orders=1, kl_weight=0)
         for name in ("filters", "fusion"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise InputError(name, "numbers of 1 or more", str(getattr(self, name)))
@@ -98,7 +100,7 @@ def jiang(config: JiangConfig, constants: RivalConstants, latents: Latents) -> R
         "expression": encoder(config.filters, 1, latents=latents.expression),
     }
     decoder = DeformationDecoder(config.hidden, vertices)
-    fusion = Fusion(config.fusion, 3, config.orders, convolve)
+    fusion = Fusion(config.fusion, config.residual_layers, config.orders, convolve)
     low, high = _bounds(constants, vertices)
     middle, half = (high + low) / 2, (high - low) / (2 * _BOUND)
     # Vertices that move the least in training tell where a face lies.
