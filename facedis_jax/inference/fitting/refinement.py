@@ -119,7 +119,7 @@ class Misfit(NamedTuple):
     least_mm: float = 0.3
     most_mm: float = 3.0
     independent: float = 400.0
-    off_model: float = 2.0
+    off_model: float = 3.0
     usual_mm: float = 0.5
 
 
