@@ -12,6 +12,7 @@ from PIL import Image
 import facedis_jax
 from experiments import faces_deformable
 from experiments.faces_deformable import FacesConfig, ViewsConfig
+from facedis_jax.data import pipeline
 from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.pipeline import train_batches
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
@@ -20,7 +21,6 @@ from facedis_jax.evaluation.images import reconstructions
 from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.learners import AbpConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig, Latents
-from facedis_jax.runs import batches as _training_batches
 from facedis_jax.runs import images as image_runs
 from facedis_jax.runs import pixels as pixel_runs
 from facedis_jax.runs.command_line import RunInterrupted, RunOptions
@@ -71,9 +71,7 @@ def start(path, stop_at=None):
     """Runs the experiment; returns how many batches were taken."""
     given = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            _training_batches, "train_batches", lambda *a, **k: Watched(iter(train_batches(*a, **k)), given, stop_at)
-        )
+        patch.setattr(pipeline, "train_batches", lambda *a, **k: Watched(iter(train_batches(*a, **k)), given, stop_at))
         if stop_at is None:
             assert faces_deformable.main(CONFIG, options(path)) == 0
         else:

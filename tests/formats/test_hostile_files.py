@@ -15,11 +15,10 @@ from facedis_jax.data.faces.bu3dfe import load_bu3dfe, read_landmarks
 from facedis_jax.data.faces.coma import load_coma
 from facedis_jax.data.images.celeba import Celeba, CelebaSettings
 from facedis_jax.data.images.cifar10 import read_cifar_batch
-from facedis_jax.data.images.folders import ImageFolder
+from facedis_jax.data.images.folders import FolderSettings, ImageFolder
 from facedis_jax.data.images.lists import read_lines
 from facedis_jax.data.images.load import load_images
 from facedis_jax.data.images.mnist import read_idx
-from facedis_jax.data.images.prepared import ImageSettings
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.videos.load import load_videos
 from facedis_jax.errors import InputError
@@ -111,7 +110,7 @@ def test_links_within_a_folder_and_to_it_are_followed(tmp_path):
     Image.new("RGB", (64, 64)).save(folder / "1.png")
     (folder / "2.png").symlink_to("1.png")
     (tmp_path / "link").symlink_to("data")
-    assert ImageFolder.survey(tmp_path / "link", ImageSettings()).names == ["1.png", "2.png"]
+    assert ImageFolder.survey(tmp_path / "link", FolderSettings()).names == ["1.png", "2.png"]
 
 
 @pytest.mark.parametrize("named", ["../secret.jpg", "/etc/passwd", "..\\secret.jpg", "img_align_celeba/1.jpg"])

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facedis_jax.data.images.folders import ImageFolder
+from facedis_jax.data.images.folders import FolderSettings, ImageFolder
 from facedis_jax.data.images.labels import LANDMARK_COLUMNS
 from facedis_jax.data.images.load import load_images
-from facedis_jax.data.images.prepared import ImageSettings
 from facedis_jax.data.refusals import Refusals
 from facedis_jax.errors import InputError
 
@@ -33,7 +32,7 @@ def _write(folder, columns, rows, *, separator=",", **options):
 
 
 def _survey(folder, **options):
-    return ImageFolder.survey(folder, ImageSettings(size=16, **options))
+    return ImageFolder.survey(folder, FolderSettings(size=16, **options))
 
 
 def _all_columns(folder, **options):
@@ -176,7 +175,7 @@ def test_an_image_is_listed_once(folder):
 
 def test_images_with_wrong_lines_can_be_skipped(folder):
     _write(folder, ["file", "view"], [(name, "left" if name == _NAMES[1] else 0) for name in _NAMES])
-    survey = ImageFolder.survey(folder, ImageSettings(size=16), Refusals(skip=True))
+    survey = ImageFolder.survey(folder, FolderSettings(size=16), Refusals(skip=True))
     assert survey.names == [name for name in _NAMES if name != _NAMES[1]]
     assert list(survey.refused) == [_NAMES[1]]
 

@@ -10,10 +10,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from facedis_jax.data import prepared_pixels
-from facedis_jax.data.images.folders import ImageFolder
+from facedis_jax.data.images.folders import FolderSettings, ImageFolder
 from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.images.load import load_images
-from facedis_jax.data.images.prepared import ImageSettings
 from facedis_jax.data.prepared_pixels import PixelConfig
 from facedis_jax.errors import InputError
 from facedis_jax.formats.images import ImageFiles
@@ -161,7 +160,7 @@ def test_sources_are_shared_between_threads_and_processes(original, tmp_path):
 
 
 def test_the_builder_serves_tfds_on_its_own(original, tmp_path):
-    settings = ImageSettings(size=8)
+    settings = FolderSettings(size=8)
     builder = ImageFolder(config=PixelConfig.of(settings), data_dir=tmp_path, file_format="array_record")
     config = tfds.download.DownloadConfig(manual_dir=original)
     builder.download_and_prepare(download_config=config, file_format="array_record")
