@@ -26,7 +26,7 @@ exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 # Executed in a temporary folder each; a page that has not changed is not executed again.
 nb_execution_mode = "cache"
 nb_execution_in_temp = True
-nb_execution_timeout = 300
+nb_execution_timeout = 600
 nb_execution_show_tb = True
 nb_output_stderr = "remove"
 nb_merge_streams = True

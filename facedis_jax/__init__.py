@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from facedis_jax.inference.load import TrainedModel
 
+__all__ = ["load"]
+
 __version__ = "0.1.0"
 
 

@@ -2,6 +2,8 @@
 
 import os
 
+__all__ = ["InputError"]
+
 # What decoders raise when damage leads them astray; their texts are about code.
 _ASTRAY = (
     ArithmeticError,
@@ -24,6 +26,14 @@ class InputError(Exception):
       where: the file, folder or option at fault.
       expected: what would have been accepted.
       found: what was there instead.
+
+    Example:
+      >>> print(InputError("scan.ply", "a scan of a face", "no face in it"))
+      scan.ply: expected a scan of a face, found no face in it
+      >>> raise InputError("scan.ply", "a scan of a face", "no face in it")
+      Traceback (most recent call last):
+          ...
+      facedis_jax.errors.InputError: scan.ply: expected a scan of a face, found no face in it
     """
 
     def __init__(self, where: object, expected: str, found: str):

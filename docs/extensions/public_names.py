@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.domains.python._object import PyObject
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.util import logging
@@ -97,6 +99,22 @@ def _mend(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: li
         lines[0] = f"{kinds[0].removeprefix(':type: ')}: {lines[0]}"
 
 
+def _short_defaults(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str, str | None] | None:
+    """Signatures of dataclasses without the insides of their defaults, which have pages of their own."""
+    if what != "class" or not is_dataclass(thing) or signature is None:
+        return None
+
+    def shown(parameter: inspect.Parameter) -> inspect.Parameter:
+        is_plain = isinstance(parameter.default, str | int | float | None) or parameter.default == ()
+        default = parameter.default if parameter.default is parameter.empty or is_plain else ...
+        return parameter.replace(annotation=parameter.empty, default=default)
+
+    parameters = [shown(each) for each in inspect.signature(thing).parameters.values()]
+    return str(inspect.Signature(parameters)).replace("Ellipsis", "..."), returned
+
+
 def _all_are_documented(app: Sphinx, env: BuildEnvironment) -> None:
     documented = env.domains.python_domain.objects
     for module, names in public_names().items():
@@ -105,10 +123,18 @@ def _all_are_documented(app: Sphinx, env: BuildEnvironment) -> None:
                 _LOGGER.warning("%s.%s is on no page", module, name)
 
 
+def _call_variables_attributes() -> None:
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
+    _call_variables_attributes()
     app.add_directive("public-names", PublicNames)
     app.add_role("public", _public_role)
     app.connect("autodoc-skip-member", _skip)
+    app.connect("autodoc-process-signature", _short_defaults)
     # After napoleon.
     app.connect("autodoc-process-docstring", _mend, priority=600)
     app.connect("env-check-consistency", _all_are_documented)

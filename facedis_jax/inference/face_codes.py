@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
+__all__ = ["Code", "FaceCodes"]
+
 Array: TypeAlias = np.ndarray | jax.Array
 
 
@@ -21,7 +23,12 @@ class FaceParams(NamedTuple):
 
 
 class Code(NamedTuple):
-    """A diagonal normal distribution of codes, [..., latents] each."""
+    """A diagonal normal distribution of codes, [..., latents] each.
+
+    Example:
+      >>> Code(mean=np.zeros([5, 4]), std=np.ones([5, 4])).mean.shape  # of five faces
+      (5, 4)
+    """
 
     mean: Array
     std: Array
@@ -33,6 +40,13 @@ class FaceCodes(NamedTuple):
     Attributes:
       identity, expression: codes.
       labels: [..., expressions] that the faces were encoded with; None for a model without labels.
+
+    Example:
+      >>> identity, expression = Code(np.zeros(4), np.ones(4)), Code(np.ones(8), np.ones(8))
+      >>> anna = FaceCodes(identity, expression, None)
+      >>> calm = anna._replace(expression=Code(np.zeros(8), np.ones(8)))  # who she is, another thing to do
+      >>> calm.identity is anna.identity, calm.expression.mean.shape
+      (True, (8,))
     """
 
     identity: Code

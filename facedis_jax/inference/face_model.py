@@ -30,13 +30,21 @@ from facedis_jax.models import FaceVaeConfig
 if TYPE_CHECKING:
     from facedis_jax.inference.fitting.fit import FaceFit, FitConfig, Fitter, Unit
 
+__all__ = ["DecodedFaces", "TrainedFaceModel"]
+
 _NEUTRAL_LEVEL, _APEX_LEVEL = 0.1, 0.9
 # Settings of networks that matter to their first weights alone, by all the names that they have had.
 _AT_THE_START = ("initial_logvar",)
 
 
 class DecodedFaces(NamedTuple):
-    """What a model makes of codes: the face and its neutral, [..., vertices, 3] mm."""
+    """What a model makes of codes: the face and its neutral, [..., vertices, 3] mm.
+
+    Example:
+      >>> faces = DecodedFaces(full=jnp.ones([5, 36, 3]), neutral=jnp.zeros([5, 36, 3]))
+      >>> (faces.full - faces.neutral).shape  # what the expressions do
+      (5, 36, 3)
+    """
 
     full: jax.Array
     neutral: jax.Array

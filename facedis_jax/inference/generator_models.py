@@ -27,6 +27,8 @@ from facedis_jax.learners import (
 )
 from facedis_jax.models import inference_network
 
+__all__ = ["TrainedImageModel", "TrainedVideoModel"]
+
 Array: TypeAlias = np.ndarray | jax.Array
 Part: TypeAlias = Literal["appearance", "geometry"]
 GeneratorSettings: TypeAlias = AbpConfig | ImageVaeConfig | AbpVideoConfig

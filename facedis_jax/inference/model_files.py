@@ -12,6 +12,8 @@ from facedis_jax.errors import InputError
 from facedis_jax.formats.settings import from_json
 from facedis_jax.formats.tensors import read_tensors, write_tensors
 
+__all__ = ["Origin"]
+
 MODEL_FILE = "model.safetensors"
 # Rises where files of an earlier version can no longer be read as they are.
 FORMAT = 1
@@ -33,6 +35,11 @@ class Origin:
       command: the command line.
       seed: of the run.
       version: of this package.
+
+    Example:
+      >>> command = "python -m experiments.coma_ib"
+      >>> Origin("coma_ib", "embedded face/paper", "", "CC0-1.0", command, seed=0, version="0.1.0").licence
+      'CC0-1.0'
     """
 
     experiment: str

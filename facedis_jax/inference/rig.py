@@ -12,6 +12,8 @@ from facedis_jax.data.synthetic.expressions import ARKIT_NAMES
 from facedis_jax.errors import InputError
 from facedis_jax.inference.face_model import FaceCodes, TrainedFaceModel
 
+__all__ = ["FaceRig", "PersonWeights", "face_rig", "linearisation_error", "person_weights"]
+
 # A shape that moves no vertex further, mm, is none: BU-3DFE has "neutral" among its expressions.
 _LEAST = 0.05
 # Of `person_weights`: mm^2 for each vertex that a weight of 1 costs, mm^2 of a vertex for a squared deviation of an
@@ -29,6 +31,12 @@ class FaceRig:
       neutral: [vertices, 3] mm.
       names: of the shapes.
       shapes: [shapes, vertices, 3] mm, each expression at level 1.
+
+    Example:
+      >>> neutral = np.zeros([2, 3])
+      >>> rig = FaceRig(neutral, ("jawOpen",), np.array([[[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]]]))
+      >>> rig.faces([0.5])[1].tolist(), rig.weights(rig.faces([[0.5]])).round(3).tolist()
+      ([0.0, -5.0, 0.0], [[0.5]])
     """
 
     neutral: np.ndarray
@@ -86,6 +94,11 @@ class PersonWeights(NamedTuple):
     Attributes:
       weights: [frames, shapes] float64, none negative.
       offset: [vertices, 3] mm, by what the person at rest differs from the rig's neutral.
+
+    Example:
+      >>> found = PersonWeights(weights=np.array([[0.0, 0.8]]), offset=np.zeros([2, 3]))
+      >>> found.weights.shape  # of one frame and two shapes
+      (1, 2)
     """
 
     weights: np.ndarray
@@ -105,6 +118,14 @@ def person_weights(
       faces: [frames, vertices, 3] mm, where the rig lies.
       identity: [latents, vertices, 3] mm, as of `identity_basis`.
       neutral: [vertices, 3] mm, the person at rest, where that is known.
+
+    Example:
+      >>> neutral = np.zeros([2, 3])
+      >>> rig = FaceRig(neutral, ("jawOpen",), np.array([[[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]]]))
+      >>> identity = np.ones([1, 2, 3])  # what the identity code can change: here, both vertices alike
+      >>> found = person_weights(rig, rig.faces([[0.0], [0.5]]), identity, neutral=neutral)
+      >>> found.weights.round(1).tolist()
+      [[0.0], [0.5]]
     """
     targets = (np.asarray(faces, np.float64) - rig.neutral).reshape(len(faces), -1)
     size = targets.shape[1]
@@ -172,6 +193,15 @@ def face_rig(model: TrainedFaceModel, codes: FaceCodes) -> FaceRig:
 
 
 def linearisation_error(model: TrainedFaceModel, codes: FaceCodes, rig: FaceRig) -> np.ndarray:
-    """Mean distances [shapes] in mm between the rig's shapes at weight 1/2 and the model's expressions at level 1/2."""
+    """Mean distances [shapes] in mm between the rig's shapes at weight 1/2 and the model's expressions at level 1/2.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> from facedis_jax.inference.face_codes import Code
+      >>> model = example_face_model()
+      >>> codes = FaceCodes(Code(np.zeros(3), np.ones(3)), Code(np.zeros(2), np.ones(2)), None)
+      >>> linearisation_error(model, codes, face_rig(model, codes)).shape  # of two shapes
+      (2,)
+    """
     halves = np.stack([np.asarray(model.expression(codes, name, 0.5)) for name in rig.names])
     return np.linalg.norm(halves - rig.faces(np.eye(len(rig.names)) / 2), axis=-1).mean(-1)

@@ -43,6 +43,8 @@ from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import IbVaeConfig, face_functions
 from facedis_jax.models.surfaces import Cloud
 
+__all__ = ["Distances", "FaceFit", "FitConfig", "Placement"]
+
 Unit: TypeAlias = Literal["mm", "cm", "dm", "m"]
 
 # Points of a face that are looked for in all poses.
@@ -85,6 +87,10 @@ class FitConfig:
 
     Raises:
       InputError: for numbers that are too small.
+
+    Example:
+      >>> FitConfig(posterior_samples=200, detail=True).points
+      2048
     """
 
     coarse_points: int = 1024
@@ -109,6 +115,12 @@ class Placement:
       rotation: [3, 3].
       translation: [3] mm.
       scale: millimetres in the scan's unit.
+
+    Example:
+      >>> place = Placement(np.eye(3), translation=np.array([0.0, 0.0, 300.0]), scale=1000.0)  # of a scan in metres
+      >>> in_scan = place.to_scan(np.array([10.0, 20.0, 30.0]))
+      >>> in_scan.round(3).tolist(), place.to_model(in_scan).round(3).tolist()
+      ([0.01, 0.02, 0.33], [10.0, 20.0, 30.0])
     """
 
     rotation: np.ndarray
@@ -132,6 +144,11 @@ class Distances(NamedTuple):
         lies over the scan.
       scan_to_face_trimmed, face_to_scan_trimmed: mean of the nearest nine tenths of them.
       covered: share of the face that lies over the scan and within 5 mm of it.
+
+    Example:
+      >>> far = Distances(0.33, 0.41, 0.30, 0.38, covered=0.95)
+      >>> f"{far.scan_to_face} mm, {far.covered:.0%} of the face"
+      '0.33 mm, 95% of the face'
     """
 
     scan_to_face: float
@@ -158,6 +175,25 @@ class FaceFit:
       vertex_mm: [vertices] how far each vertex lies from the scan; infinite where the scan has a hole.
       detail: [vertices, 3] the face with what its codes cannot hold, where it was asked for.
       std_mm: [vertices] standard deviation along each axis, where samples of the posterior were asked for.
+
+    Example:
+      >>> place = Placement(np.eye(3), np.array([0.0, 0.0, 300.0]), scale=1.0)
+      >>> nothing = Code(np.zeros(4), np.ones(4))
+      >>> fit = FaceFit(
+      ...     FaceCodes(nothing, nothing, None),
+      ...     vertices=np.array([[0.0, 0.0, 300.0]]),
+      ...     pose=place,
+      ...     unit="mm",
+      ...     distances=Distances(0.33, 0.41, 0.30, 0.38, 0.95),
+      ...     inside=np.array([True, False]),
+      ...     is_bad=False,
+      ...     reason="",
+      ...     is_inside_out=False,
+      ...     relief=0.97,
+      ...     vertex_mm=np.array([0.2]),
+      ... )
+      >>> fit.pose.to_model(fit.vertices).tolist()  # the face where the training faces lie
+      [[0.0, 0.0, 0.0]]
     """
 
     codes: FaceCodes
