@@ -18,7 +18,7 @@ __all__ = ["FaceRig", "PersonWeights", "face_rig", "linearisation_error", "perso
 _LEAST = 0.05
 # Of `person_weights`: mm^2 for each vertex that a weight of 1 costs, mm^2 of a vertex for a squared deviation of an
 # identity code, and how often weights and person are found in turn; measured by `benchmarks.rig`.
-_PRICE, _RIDGE, _TURNS = 0.02, 0.05, 40
+_PRICE, _RIDGE, _TURNS = 0.05, 0.05, 40
 # Of a shape's motion, what ARKit's units leave of it where they make it up: a smile's are two halves of one.
 _LEFT = 0.3
 
@@ -31,6 +31,8 @@ class FaceRig:
       neutral: [vertices, 3] mm.
       names: of the shapes.
       shapes: [shapes, vertices, 3] mm, each expression at level 1.
+      rest: [vertices, 3] mm, the expressions at level 0, from which their motion is counted; None for the neutral. A
+        model whose neutral is decoded apart has them a little away from it.
 
     Example:
       >>> neutral = np.zeros([2, 3])
@@ -42,16 +44,22 @@ class FaceRig:
     neutral: np.ndarray
     names: Sequence[str]
     shapes: np.ndarray
+    rest: np.ndarray | None = None
 
     @property
     def offsets(self) -> np.ndarray:
         """[shapes, vertices, 3] mm, what each shape adds to the neutral."""
         return self.shapes - self.neutral
 
+    @property
+    def motions(self) -> np.ndarray:
+        """[shapes, vertices, 3] mm, how each expression moves the face."""
+        return self.shapes - (self.neutral if self.rest is None else self.rest)
+
     @cached_property
     def weighed(self) -> np.ndarray:
         """[shapes] bool, which shapes get weights: of a rig with units of ARKit's names, none that these make up."""
-        is_unit, flat = np.isin(self.names, ARKIT_NAMES), self.offsets.reshape(len(self.names), -1)
+        is_unit, flat = np.isin(self.names, ARKIT_NAMES), self.motions.reshape(len(self.names), -1)
         weighed = np.ones(len(self.names), bool)
         if is_unit.any():
             directions, small = np.linalg.qr(flat[is_unit].T.astype(np.float64))
@@ -67,7 +75,8 @@ class FaceRig:
 
     def moved(self, offset: np.ndarray | float) -> "FaceRig":
         """The rig with an offset [vertices, 3] mm added to the neutral and to all shapes."""
-        return FaceRig(self.neutral + offset, self.names, self.shapes + offset)
+        rest = None if self.rest is None else self.rest + offset
+        return FaceRig(self.neutral + offset, self.names, self.shapes + offset, rest)
 
     def weights(self, faces: np.ndarray) -> np.ndarray:
         """The weights [frames, shapes] float64, none negative, whose faces are nearest to some [frames, vertices, 3].
@@ -129,7 +138,7 @@ def person_weights(
     """
     targets = (np.asarray(faces, np.float64) - rig.neutral).reshape(len(faces), -1)
     size = targets.shape[1]
-    directions, small = np.linalg.qr(rig.offsets[rig.weighed].reshape(rig.weighed.sum(), -1).T)
+    directions, small = np.linalg.qr(rig.motions[rig.weighed].reshape(rig.weighed.sum(), -1).T)
     price = np.linalg.lstsq(small.T, np.full(len(small), _PRICE * size / 3), rcond=None)[0]
 
     def found(offset: np.ndarray) -> np.ndarray:
@@ -189,7 +198,9 @@ def face_rig(model: TrainedFaceModel, codes: FaceCodes) -> FaceRig:
             shapes.append(shape)
     if not names:
         raise InputError("model", "one with expressions that training faces show", "none that moves a face")
-    return FaceRig(neutral, tuple(names), np.stack(shapes))
+    return FaceRig(
+        neutral, tuple(names), np.stack(shapes), np.asarray(model.expression(codes, names[0], 0.0), np.float64)
+    )
 
 
 def linearisation_error(model: TrainedFaceModel, codes: FaceCodes, rig: FaceRig) -> np.ndarray:

@@ -90,6 +90,17 @@ def test_what_arkits_units_make_up_gets_no_weight():
     assert nameless.weighed.all()
 
 
+def test_motions_are_counted_from_where_expressions_begin():
+    rng = np.random.default_rng(3)
+    neutral, shift = rng.normal(scale=50, size=(60, 3)), rng.normal(scale=2, size=(60, 3))
+    motions = rng.normal(scale=1, size=(3, 60, 3))
+    rig = FaceRig(neutral, tuple("abc"), neutral + shift + motions, neutral + shift).moved(1.0)
+    np.testing.assert_allclose(rig.motions, motions, atol=1e-9)
+    weights = np.eye(3) * 0.7
+    found = person_weights(rig, rig.neutral + np.tensordot(weights, motions, 1), motions[:1], neutral=rig.neutral)
+    np.testing.assert_allclose(found.weights, weights, atol=0.03)
+
+
 def test_the_identity_basis_is_what_codes_change(model):
     codes = model.encode(model.trained.neutrals[1])
     basis = identity_basis(model, codes)
