@@ -75,13 +75,12 @@ def test_the_encoder_begins_with_estimates_of_the_linear_codes(face_set, known, 
 def test_the_same_surface_gives_the_same_codes_by_any_points(face_set, constants, begun):
     functions, triangles = face_functions(LEARNER, constants), jnp.asarray(face_set.triangles)
     vertices = jnp.asarray(face_set.train.vertices[:6])
-    of_mesh = jax.vmap(functions.features)(vertices)
+    of_mesh = jax.jit(jax.vmap(functions.features))(vertices)
     keys = jax.random.split(jax.random.key(0), 6)
-    points = jax.vmap(lambda key, face: sample_surface(key, face, triangles, 3000))(keys, vertices)
-    of_points = jax.vmap(functions.features_of_cloud)(Cloud(points, jnp.ones((6, 3000))))
-    mesh, random = (
-        np.asarray(functions.encode(begun[1], vertices, features, None).mean) for features in (of_mesh, of_points)
-    )
+    points = jax.jit(jax.vmap(lambda key, face: sample_surface(key, face, triangles, 3000)))(keys, vertices)
+    of_points = jax.jit(jax.vmap(functions.features_of_cloud))(Cloud(points, jnp.ones((6, 3000))))
+    encode = jax.jit(lambda features: functions.encode(begun[1], vertices, features, None).mean)
+    mesh, random = (np.asarray(encode(features)) for features in (of_mesh, of_points))
     assert np.abs(mesh - random).max() < 0.2 * mesh.std()
 
 
