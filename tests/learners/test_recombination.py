@@ -1,5 +1,7 @@
 """Recombined people and exchanged codes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from facedis_jax.errors import InputError
 from facedis_jax.learners.recombination import OwnWays, RecombinationConfig, Wearers, random_person, recombine
 
+made_of = partial(jax.jit, static_argnums=6)(recombine)
 RNG = np.random.default_rng(0)
 NEUTRALS = jnp.asarray(RNG.normal(0, 10, (5, 7, 3)), jnp.float32)
 SUBJECT = jnp.array([0, 1, 0, 2, 3, 0, 1, 4])
@@ -19,12 +22,12 @@ PLACE = np.arange(8)
 def recombined(seed=0, **settings):
     keys = jax.random.split(jax.random.key(seed), 16)
     config = RecombinationConfig(**settings)
-    return recombine(keys[:8], keys[8 + PLACE // 4], FACES, NEUTRALS[SUBJECT], SUBJECT, NEUTRALS, config)
+    return made_of(keys[:8], keys[8 + PLACE // 4], FACES, NEUTRALS[SUBJECT], SUBJECT, NEUTRALS, config)
 
 
 def test_random_people_have_the_mean_and_the_covariance_of_the_neutrals():
     keys = jax.random.split(jax.random.key(0), 40_000)
-    people = np.asarray(jax.vmap(random_person, (0, None))(keys, NEUTRALS), np.float64).reshape(len(keys), -1)
+    people = np.asarray(jax.jit(jax.vmap(random_person, (0, None)))(keys, NEUTRALS), np.float64).reshape(len(keys), -1)
     flat = np.asarray(NEUTRALS, np.float64).reshape(5, -1)
     # Four deviations of the mean and of a covariance of so many draws.
     spread = np.sqrt(np.diag(np.cov(flat.T)))
@@ -52,7 +55,7 @@ def test_groups_that_the_batch_cuts_are_made_of_what_is_there(size):
     config = RecombinationConfig(share=1.0)
     place = np.arange(size)
     given = (FACES[:size], NEUTRALS[SUBJECT[:size]], SUBJECT[:size], NEUTRALS, config)
-    made = recombine(keys[:size], keys[size + place // 4], *given)
+    made = made_of(keys[:size], keys[size + place // 4], *given)
     for others in (made.offset_from, made.expression_from, made.same_person):
         assert ((np.asarray(others) >= 0) & (np.asarray(others) < size)).all()
     np.testing.assert_allclose(made.neutral, made.neutral[made.same_person], atol=1e-5)
@@ -110,7 +113,7 @@ def test_people_wear_offsets_in_their_own_way():
     subject = np.asarray(SUBJECT)
     worn = np.stack([offset(*row) for row in zip(subject, expression, level, way, strict=True)])
     keys = jax.random.split(jax.random.key(3), 16)
-    made = recombine(
+    made = made_of(
         keys[:8],
         keys[8 + PLACE // 4],
         NEUTRALS[SUBJECT] + worn,
@@ -132,7 +135,7 @@ def test_random_people_wear_offsets_as_they_are():
     config = RecombinationConfig(share=1.0, own_ways=True)
     wearers = Wearers(SUBJECT, jnp.zeros(8, int), jnp.ones(8), ways)
     given = (FACES, NEUTRALS[SUBJECT], SUBJECT, NEUTRALS, config, wearers)
-    made = recombine(keys[:8], keys[8 + PLACE // 4], *given)
+    made = made_of(keys[:8], keys[8 + PLACE // 4], *given)
     np.testing.assert_allclose(made.vertices - made.neutral, OFFSETS[PLACE // 2 * 2], atol=2e-5)
 
 

@@ -1,5 +1,7 @@
 """A linear model that is fitted to points, against faces whose codes are known and a posterior in float64."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,13 +37,17 @@ CODES = np.float32([1.2, -0.7, 0.9, -1.1])
 FACE = face_of(jnp.asarray(CODES), MODEL)
 
 
+@partial(jax.jit, static_argnames="count")
 def points_on(face, count, seed=0):
     return sample_surface(jax.random.key(seed), face, jnp.asarray(MODEL.triangles), count)
 
 
+fit = partial(jax.jit, static_argnames="steps")(lambda cloud, **settings: fit_surface(cloud, MODEL, **settings))
+
+
 def fitted(points, weights=None, **settings):
     weights = np.ones(len(points), np.float32) if weights is None else weights
-    return fit_surface(Cloud(jnp.asarray(points), jnp.asarray(weights)), MODEL, **settings)
+    return fit(Cloud(jnp.asarray(points), jnp.asarray(weights)), **settings)
 
 
 @pytest.mark.parametrize("count", [300, 1500, 5000])
@@ -121,7 +127,7 @@ def test_a_step_is_the_posterior_s_mode_in_float64():
 
 def test_many_clouds_are_fitted_as_one():
     clouds = jnp.stack([points_on(FACE, 200, seed) for seed in range(3)])
-    together = jax.vmap(lambda points: fit_surface(Cloud(points, jnp.ones(200)), MODEL, steps=6).codes)(clouds)
+    together = jax.vmap(lambda points: fit(Cloud(points, jnp.ones(200)), steps=6).codes)(clouds)
     for codes, points in zip(together, clouds, strict=True):
         np.testing.assert_allclose(codes, fitted(points, steps=6).codes, atol=1e-4)
 

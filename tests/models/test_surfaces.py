@@ -1,5 +1,7 @@
 """Clouds of points that are drawn from meshes, and how surfaces are read."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,10 +24,13 @@ def bumpy_sheet(height=8.0):
 VERTICES, TRIANGLES = bumpy_sheet()
 
 
+draw = partial(jax.jit, static_argnums=3)(draw_cloud)
+
+
 def test_clouds_without_faults_lie_on_the_surface():
     plain = CloudConfig(points=800, least=800, noise=0, hole=0, border=0, uneven=1, tilt=0, shift=0)
     flat, corners = bumpy_sheet(height=0.0)
-    cloud = draw_cloud(jax.random.key(0), jnp.asarray(flat), jnp.asarray(corners), plain)
+    cloud = draw(jax.random.key(0), jnp.asarray(flat), jnp.asarray(corners), plain)
     assert np.abs(cloud.points[:, 2]).max() < 1e-5
     # The hole of no size takes the one point that is its middle.
     assert cloud.weights.sum() >= 799
@@ -39,7 +44,7 @@ def test_clouds_without_faults_lie_on_the_surface():
 def test_clouds_have_the_faults_they_are_to_have(faults, left):
     config = CloudConfig(**({"points": 800, "least": 800, "hole": 0, "border": 0, "uneven": 1} | faults))
     keys = jax.random.split(jax.random.key(1), 40)
-    clouds = jax.vmap(lambda key: draw_cloud(key, jnp.asarray(VERTICES), jnp.asarray(TRIANGLES), config))(keys)
+    clouds = jax.vmap(lambda key: draw(key, jnp.asarray(VERTICES), jnp.asarray(TRIANGLES), config))(keys)
     counts = np.asarray(clouds.weights.sum(1))
     assert 32 <= counts.min() < counts.mean() < left
     assert np.isfinite(np.asarray(clouds.points)).all()
@@ -47,7 +52,7 @@ def test_clouds_have_the_faults_they_are_to_have(faults, left):
 
 def test_missing_points_stand_in_for_others():
     config = CloudConfig(points=400, least=100, noise=0, tilt=0, shift=0)
-    cloud = draw_cloud(jax.random.key(3), jnp.asarray(VERTICES), jnp.asarray(TRIANGLES), config)
+    cloud = draw(jax.random.key(3), jnp.asarray(VERTICES), jnp.asarray(TRIANGLES), config)
     there = {tuple(point) for point in np.asarray(cloud.points)[np.asarray(cloud.weights) > 0].tolist()}
     assert all(tuple(point) in there for point in np.asarray(cloud.points).tolist())
 
