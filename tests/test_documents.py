@@ -29,7 +29,7 @@ ELSEWHERE = re.compile(
 )
 MODULE = re.compile(r"python -m ([\w.]+)")
 # Not of this project.
-FOREIGN = {"pytest", "venv", "build"}
+FOREIGN = {"pytest", "venv", "build", "sphinx"}
 
 
 def text_of(name: str) -> str:

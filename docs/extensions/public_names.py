@@ -27,8 +27,14 @@ _LOGGER = logging.getLogger(__name__)
 
 
 @cache
-def _by_last_part() -> Mapping[str, str]:
-    return {name: f"{module}.{name}" for module, names in public_names().items() for name in names}
+def _by_words() -> Mapping[str, str]:
+    """Full names by what docstrings say for them, `langevin` or `sampling.langevin`, where that means one alone."""
+    meant: dict[str, set[str]] = {}
+    for module, names in public_names().items():
+        for name in names:
+            for before in ("", f"{module}.", f"{module.rpartition('.')[2]}."):
+                meant.setdefault(before + name, set()).add(f"{module}.{name}")
+    return {words: full.pop() for words, full in meant.items() if len(full) == 1}
 
 
 class PublicNames(Directive):
@@ -67,18 +73,13 @@ class PublicNames(Directive):
 def _public_role(
     role: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = ()
 ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-    full = _by_last_part().get(text.rpartition(".")[2]) if text.rpartition(".")[0] in ("", *_parents()) else None
+    full = _by_words().get(text)
     code = nodes.literal(text, text, classes=["code"])
     if full is None:
         return [code], []
     where = {"refdomain": "py", "reftype": "obj", "reftarget": full, "refwarn": True, "refexplicit": True}
     link = addnodes.pending_xref("", code, **where, **{"py:module": None, "py:class": None})
     return [link], []
-
-
-@cache
-def _parents() -> tuple[str, ...]:
-    return tuple(part for module in public_names() for part in (module, module.rpartition(".")[2]))
 
 
 def _skip(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:

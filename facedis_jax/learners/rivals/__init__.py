@@ -24,6 +24,10 @@ class RivalKind(NamedTuple):
       title: what tables call it.
       config: the class of its settings.
       make: (settings, constants, latents) -> the rival; raises an InputError for a topology that it cannot take.
+
+    Example:
+      >>> RIVALS["jiang"].title, RIVALS["jiang"].config is JiangConfig
+      ('Jiang et al.', True)
     """
 
     title: str
@@ -38,6 +42,12 @@ RIVALS: Mapping[str, RivalKind] = {
     "zhang": RivalKind("in the manner of Zhang et al.", ZhangConfig, zhang),
     "gu": RivalKind("Gu et al.", GuConfig, gu),
 }
+"""The rivals by the names that options give them.
+
+Example:
+  >>> sorted(RIVALS)
+  ['gu', 'jiang', 'mesh_ae', 'spiral_net', 'zhang']
+"""
 
 __all__ = [
     "RIVALS",

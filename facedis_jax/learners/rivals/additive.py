@@ -43,6 +43,10 @@ class ZhangConfig:
 
     Raises:
       InputError: for a negative weight.
+
+    Example:
+      >>> ZhangConfig().critic_hidden
+      (256, 256, 256)
     """
 
     model: MeshNetConfig = field(default_factory=MeshNetConfig)
@@ -74,6 +78,10 @@ class GuConfig:
 
     Raises:
       InputError: for a negative weight.
+
+    Example:
+      >>> GuConfig().hidden, GuConfig().training.batch_size
+      (256, 32)
     """
 
     widths: tuple[int, ...] = (64, 64, 64, 128, 1024)

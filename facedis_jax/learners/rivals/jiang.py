@@ -53,6 +53,10 @@ class JiangConfig:
 
     Raises:
       InputError: for sizes below 1.
+
+    Example:
+      >>> JiangConfig().orders, JiangConfig().fusion
+      (3, (256, 128, 64))
     """
 
     filters: tuple[int, ...] = (128, 64, 64, 64)
@@ -78,7 +82,15 @@ _DECAYS = {"identity": 3e-5, "expression": 1e-6, "fusion": 1e-5}
 
 
 def deformation_space(config: JiangConfig, template: np.ndarray, triangles: np.ndarray) -> DeformationSpace:
-    """The representation of a topology; raises an InputError where the mesh is no surface, or of several pieces."""
+    """The representation of a topology; raises an InputError where the mesh is no surface, or of several pieces.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> trained = example_face_model().trained
+      >>> space = deformation_space(JiangConfig(), trained.constants.mean_face, trained.triangles)
+      >>> type(space).__name__
+      'DeformationSpace'
+    """
     check_surface(triangles, len(template), where="jiang", one_piece=not config.join_pieces)
     if len(template) > _MOST_VERTICES:
         raise InputError("jiang", f"a mesh of at most {_MOST_VERTICES:,} vertices", f"{len(template):,}")
@@ -186,6 +198,14 @@ def jiang_features(space: DeformationSpace, faces: jax.Array, neutrals: jax.Arra
     Args:
       space: the representation.
       faces, neutrals: [..., vertices, 3] mm.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> trained = example_face_model().trained
+      >>> space = deformation_space(JiangConfig(), trained.constants.mean_face, trained.triangles)
+      >>> found = jax.eval_shape(lambda faces: jiang_features(space, faces, faces), trained.neutrals)
+      >>> {name: feature.shape for name, feature in found.items()}
+      {'expression': (4, 36, 9), 'face': (4, 36, 9), 'neutral': (4, 36, 9)}
     """
     template = jnp.asarray(space.reference, jnp.float32)
     three = jnp.stack([faces, template + faces - neutrals, neutrals])

@@ -34,6 +34,10 @@ class MeshAeConfig:
     Attributes:
       model: sizes of the networks.
       training: how it is trained.
+
+    Example:
+      >>> MeshAeConfig().training.batch_size
+      16
     """
 
     model: MeshNetConfig = field(default_factory=MeshNetConfig)
@@ -47,6 +51,10 @@ class SpiralNetConfig:
     Attributes:
       model: sizes of the networks.
       training: how it is trained.
+
+    Example:
+      >>> SpiralNetConfig().training.batch_size
+      32
     """
 
     model: MeshNetConfig = field(default_factory=lambda: MeshNetConfig((32, 32, 32, 64), 9))

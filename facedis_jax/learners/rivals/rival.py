@@ -27,6 +27,10 @@ class RivalTraining:
 
     Raises:
       InputError: for no epochs or faces.
+
+    Example:
+      >>> RivalTraining(epochs=100).batch_size
+      16
     """
 
     epochs: float = 300
@@ -40,7 +44,12 @@ class RivalTraining:
 
 
 class Latents(NamedTuple):
-    """Lengths of the codes; a model that does not tell them apart has as many in all."""
+    """Lengths of the codes; a model that does not tell them apart has as many in all.
+
+    Example:
+      >>> Latents(identity=4, expression=4).identity
+      4
+    """
 
     identity: int
     expression: int
@@ -58,6 +67,14 @@ class RivalConstants:
       triangles: [triangles, 3].
       scale: mm per unit of the networks that see one scale for all coordinates.
       low, high: [vertices, 9], bounds of the deformation features of the training faces; None where they are not used.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> trained = example_face_model().trained
+      >>> mean, triangles = trained.constants.mean_face, trained.triangles
+      >>> constants = RivalConstants(mean, 0 * mean + 1, mean, triangles, scale=100.0)
+      >>> constants.template.shape, constants.low is None
+      ((36, 3), True)
     """
 
     mean_face: np.ndarray
@@ -85,6 +102,17 @@ class Rival(NamedTuple):
       decode: (parameters, identity codes, expression codes) -> full and neutral faces.
       loss: (parameters, batch, keys [batch]) -> loss of each face [batch], metrics, and what the discriminator sees.
       critic_loss: (the discriminator's parameters, what it sees) -> its loss; None without one.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> trained = example_face_model().trained
+      >>> mean, triangles = trained.constants.mean_face, trained.triangles
+      >>> from facedis_jax.learners.rivals import RIVALS, GuConfig
+      >>> constants = RivalConstants(mean, 0 * mean + 1, mean, triangles, scale=100.0)
+      >>> rival = RIVALS["gu"].make(GuConfig(widths=(8, 16), hidden=8), constants, Latents(2, 2))
+      >>> params = jax.eval_shape(rival.init, jax.random.key(0))
+      >>> rival.separates, jax.eval_shape(rival.encode, params, trained.neutrals).mean.shape
+      (True, (4, 4))
     """
 
     latents: Latents
@@ -98,7 +126,13 @@ class Rival(NamedTuple):
 
 
 class RivalState(struct.PyTreeNode):
-    """Everything that a run of a rival carries from step to step."""
+    """Everything that a run of a rival carries from step to step.
+
+    Example:
+      >>> state = RivalState({}, {}, jax.random.key(0), jnp.int32(0))
+      >>> int(state.replace(step=state.step + 1).step)
+      1
+    """
 
     params: Any
     opt_state: Any
@@ -116,6 +150,18 @@ def rival_learner(rival: Rival, *, steps_per_epoch: float, num_steps: int, axis_
       steps_per_epoch: steps in which the training set is seen once.
       num_steps: length of the run, for schedules that end with it.
       axis_name: the device axis over which gradients are averaged; None on one device.
+
+    Example:
+      >>> from facedis_jax.inference.example import example_face_model
+      >>> trained = example_face_model().trained
+      >>> mean, triangles = trained.constants.mean_face, trained.triangles
+      >>> from facedis_jax.learners.rivals import RIVALS, GuConfig
+      >>> constants = RivalConstants(mean, 0 * mean + 1, mean, triangles, scale=100.0)
+      >>> rival = RIVALS["gu"].make(GuConfig(widths=(8, 16), hidden=8), constants, Latents(2, 2))
+      >>> learner = rival_learner(rival, steps_per_epoch=5, num_steps=10)
+      >>> batch = {"vertices": trained.neutrals, "neutral": trained.neutrals}
+      >>> jax.eval_shape(learner.init, jax.random.key(0), batch).step.dtype
+      dtype('int32')
     """
     optimiser = make_optimiser(rival.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
@@ -155,7 +201,13 @@ def rival_learner(rival: Rival, *, steps_per_epoch: float, num_steps: int, axis_
 
 
 def split(codes: jax.Array, latents: Latents) -> tuple[jax.Array, jax.Array]:
-    """Codes [..., latents] as those of identity and of expression."""
+    """Codes [..., latents] as those of identity and of expression.
+
+    Example:
+      >>> identity, expression = split(jnp.zeros([5, 6]), Latents(4, 2))
+      >>> identity.shape, expression.shape
+      ((5, 4), (5, 2))
+    """
     return codes[..., : latents.identity], codes[..., latents.identity :]
 
 
