@@ -85,7 +85,7 @@ def tiny_of(demo: RivalsConfig, ours: FaceRunConfig, synthetic: SyntheticFaceCon
         ours=ours_of(ours),
         mesh_ae=MeshAeConfig(_SMALL, _short(demo.mesh_ae.training)),
         spiral_net=SpiralNetConfig(MeshNetConfig((8, 8, 8), 6), _short(demo.spiral_net.training)),
-        jiang=JiangConfig((8,), 32, (8, 8, 8), training=_short(demo.jiang.training)),
+        jiang=JiangConfig((8,), 32, (8, 8, 8), 1, 2, training=_short(demo.jiang.training)),
         zhang=ZhangConfig(_SMALL, (32,), training=_short(demo.zhang.training)),
         gu=GuConfig((16, 64), 64, training=_short(demo.gu.training)),
         log_every_steps=10,

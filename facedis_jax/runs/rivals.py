@@ -11,6 +11,7 @@ import numpy as np
 from facedis_jax.data.faces.face_set import ArraySource, Face, FaceSet, FaceSource
 from facedis_jax.data.faces.features import map_vertices
 from facedis_jax.data.pipeline import evaluation_batches
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.evaluation.faces import Predictions, evenly_spaced_faces, predict
 from facedis_jax.evaluation.rivals import fitted_linear, fitted_pca, method_measures, pca_codec
@@ -33,7 +34,6 @@ from facedis_jax.learners.rivals import (
     deformation_space,
     rival_learner,
 )
-from facedis_jax.models.rivals.deformation import DeformationSpace
 from facedis_jax.progress import track
 from facedis_jax.reports.faces.rivals import RivalResults, summarise, write_rivals_report
 from facedis_jax.runs.batches import training_batches
@@ -282,17 +282,11 @@ def _opened(name: str, config: RivalsConfig, options: RunOptions, arrangement: A
     if OURS in trained:
         check_faces(face_set, config.ours_at(config.seed).learner, config.data.clouds)
     constants = rival_constants(face_set)
-    if "jiang" in trained:
-        # Before anything is computed of the faces.
-        deformation_space(config.jiang, constants.template, constants.triangles)
     rivals = {
         method: RIVALS[method].make(getattr(config, method), constants, config.latents)
         for method in config.methods
         if method in RIVALS
     }
-    if "jiang" in rivals:
-        constants = _with_bounds(config.jiang, constants, face_set)
-        rivals["jiang"] = RIVALS["jiang"].make(config.jiang, constants, config.latents)
     settings, elsewhere = identity(config)
     made_by = {"experiment": name, "data": face_set.content_hash, **settings}
     folder = RunFolder.open(options.workdir or Path("runs") / name, made_by, elsewhere=elsewhere, new_key=new_key)
@@ -325,56 +319,63 @@ def rival_constants(face_set: FaceSet) -> RivalConstants:
     )
 
 
-def _with_bounds(config: JiangConfig, constants: RivalConstants, face_set: FaceSet) -> RivalConstants:
-    """The constants with the bounds of deformation features, of some training faces evenly spaced."""
-    space = deformation_space(config, constants.template, constants.triangles)
-    some = evenly_spaced_faces(face_set.train, _MOST_FACES)
-    found = map_vertices(space.features, some, "computing deformations")
-    moved = replace(some, vertices=_on_template(constants, some.vertices, face_set.neutrals[some.subject]))
-    expressions = map_vertices(space.features, moved, "computing expressions")
-    low = np.minimum(found.min(0), expressions.min(0))
-    return replace(constants, low=low, high=np.maximum(found.max(0), expressions.max(0)))
+class Deformed:
+    """Some faces of a source, then the same with their expressions on the template, then everyone's neutral."""
+
+    def __init__(self, source: FaceSource, rows: np.ndarray, neutrals: np.ndarray, template: np.ndarray):
+        self.source, self.rows, self.neutrals, self.template = source, rows, neutrals, template
+
+    def __len__(self) -> int:
+        return 2 * len(self.rows) + len(self.neutrals)
+
+    def __getitem__(self, index: int) -> Face:
+        count = len(self.rows)
+        face = self.source[int(self.rows[index % count]) if index < 2 * count else 0]
+        if index < count:
+            return face
+        if index < 2 * count:
+            vertices = self.template + face["vertices"] - self.neutrals[int(face["subject"])]
+        else:
+            vertices = self.neutrals[index - 2 * count]
+        return Face(**{**face, "vertices": vertices.astype(np.float32)})  # type: ignore[typeddict-item]
 
 
-def _on_template(constants: RivalConstants, faces: np.ndarray, neutrals: np.ndarray) -> np.ndarray:
-    return (constants.template + faces - neutrals).astype(np.float32)
+class DeformationSource:
+    """Training faces with the deformation features that Jiang et al.'s branches learn from.
 
+    Args:
+      source: the faces.
+      features: of `Deformed` with all rows, [2 faces + people, vertices, 9].
+    """
 
-class _DeformationSource:
-    """Training faces with the deformation features that Jiang et al.'s branches learn from."""
-
-    def __init__(self, source: FaceSource, neutrals: np.ndarray, constants: RivalConstants, space: DeformationSpace):
-        self.source, self.neutrals, self.constants = source, neutrals, constants
-        self.face = map_vertices(space.features, source, "computing deformations")
-        self.expression = map_vertices(
-            space.features, _OnTemplate(source, neutrals, constants), "computing expressions"
-        )
-        self.neutral = np.asarray(jax.jit(lambda x: jax.lax.map(space.features, x))(neutrals))
+    def __init__(self, source: FaceSource, features: np.ndarray):
+        self.source, self.features = source, features
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        face = self.source[index]
-        features = {"face": self.face[index], "expression": self.expression[index]}
-        features["neutral"] = self.neutral[int(face["subject"])]
-        return {**face, "features": features}
+        face, count = self.source[index], len(self.source)
+        rows = {"face": index, "expression": count + index, "neutral": 2 * count + int(face["subject"])}
+        return {**face, "features": {name: self.features[row] for name, row in rows.items()}}
 
 
-class _OnTemplate:
-    """The faces of a source with their expressions on the template."""
-
-    def __init__(self, source: FaceSource, neutrals: np.ndarray, constants: RivalConstants):
-        self.source, self.neutrals, self.constants = source, neutrals, constants
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Face:
-        face = self.source[index]
-        neutral = self.neutrals[int(face["subject"])]
-        moved = _on_template(self.constants, face["vertices"], neutral)
-        return Face(**{**face, "vertices": moved})  # type: ignore[typeddict-item]
+def _jiang(table: _Table, is_trained: bool) -> tuple[Rival, RivalConstants, Any]:
+    """The rival with the bounds of its features, and the training faces with their features where memory holds them."""
+    config, train, constants = table.config, table.face_set.train, table.constants
+    space = deformation_space(config.jiang, constants.template, constants.triangles)
+    of_bounds = evenly_spaced(len(train), _MOST_FACES)
+    size = 2 * 4 * 9 * len(constants.template) * len(train)
+    keeps = size < _MOST_FEATURES and not is_trained and not table.options.keep_on_device
+    rows = np.arange(len(train)) if keeps else of_bounds
+    deformed = Deformed(train, rows, table.face_set.neutrals, constants.template)
+    features = map_vertices(space.features, deformed, "computing deformations")  # type: ignore[arg-type]
+    some = of_bounds if keeps else np.arange(len(rows))
+    parts = [features[some], features[len(rows) + some]]
+    low, high = (getattr(np, name)([getattr(part, name)(0) for part in parts], axis=0) for name in ("min", "max"))
+    constants = replace(constants, low=low, high=high)
+    rival = RIVALS["jiang"].make(config.jiang, constants, config.latents)
+    return rival, constants, DeformationSource(train, features) if keeps else train
 
 
 def _trained(table: _Table, method: str, seed: int) -> _Trained:
@@ -412,12 +413,10 @@ def _train_rival(table: _Table, method: str, seed: int) -> _Trained:
     training = config.training_of(method)
     assert isinstance(training, RivalTraining)
     loop, folder = table.loop(training), table.place(method, seed)
+    constants: RivalConstants = table.constants
     source: Any = face_set.train
-    is_trained = (folder.checkpoints / str(loop.num_steps)).exists()
-    size = 8 * 9 * face_set.neutrals.shape[1] * len(face_set.train)
-    if method == "jiang" and size < _MOST_FEATURES and not is_trained and not table.options.keep_on_device:
-        space = deformation_space(config.jiang, table.constants.template, table.constants.triangles)
-        source = _DeformationSource(source, face_set.neutrals, table.constants, space)
+    if method == "jiang":
+        rival, constants, source = _jiang(table, (folder.checkpoints / str(loop.num_steps)).exists())
     batches, dataset = training_batches(
         table.options,
         source,
@@ -454,17 +453,26 @@ def _train_rival(table: _Table, method: str, seed: int) -> _Trained:
     params = jax.device_get(result.state.params)
     codec = rival_codec(rival, params)
     if jax.process_index() == 0:
-        _save(table, method, seed, rival, params, codec, folder.path / MODEL_FILE)
+        _save(table, method, seed, rival, constants, params, codec, folder.path / MODEL_FILE)
     return _Trained(codec, rival.separates, _count(params["model"]), result.seconds, result.step)
 
 
-def _save(table: _Table, method: str, seed: int, rival: Rival, params: Any, codec: FaceCodec, path: Path) -> None:
+def _save(
+    table: _Table,
+    method: str,
+    seed: int,
+    rival: Rival,
+    constants: RivalConstants,
+    params: Any,
+    codec: FaceCodec,
+    path: Path,
+) -> None:
     """Writes a rival's model file."""
     config, face_set = table.config, table.face_set
     origin = origin_of(table.name, replace(config, seed=seed), data=face_set.name, content_hash=face_set.content_hash)
-    of_faces = TrainedRival.face_constants(table.constants, len(face_set.train), len(face_set.expressions))
+    of_faces = TrainedRival.face_constants(constants, len(face_set.train), len(face_set.expressions))
     trained = trained_faces(codec, of_faces, face_set)
-    model = TrainedRival.of_rival(method, getattr(config, method), rival, table.constants, params, trained, origin)
+    model = TrainedRival.of_rival(method, getattr(config, method), rival, constants, params, trained, origin)
     model.save(path)
 
 

@@ -14,12 +14,13 @@ from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, write_mesh
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals import MeshAeConfig, RivalTraining, ZhangConfig
+from facedis_jax.learners.rivals import MeshAeConfig, RivalTraining, ZhangConfig, jiang_features
+from facedis_jax.models.rivals.deformation import DeformationSpace
 from facedis_jax.models.rivals.mesh_nets import MeshNetConfig
 from facedis_jax.reports.faces.rivals import MEASURES, summarise
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.faces import FaceDataConfig
-from facedis_jax.runs.rivals import METHODS, RivalsConfig
+from facedis_jax.runs.rivals import METHODS, DeformationSource, Deformed, RivalsConfig
 from tests.made_up_faces import made_up_face_model
 from tests.pages import ShownPage
 
@@ -114,6 +115,22 @@ def test_a_rival_is_a_model_that_can_be_loaded_and_edited_with(table, tmp_path):
     np.testing.assert_array_equal(facedis_jax.load(again).decode(codes).full, model.decode(codes).full)
     with pytest.raises(InputError, match="registered meshes alone"):
         model.encode_points([faces[0]])
+
+
+def test_deformation_features_that_are_computed_ahead_are_those_of_the_step(face_set):
+    template, people = face_set.neutrals.mean(0), face_set.neutrals
+    space = DeformationSpace(template, face_set.triangles)
+    deformed = Deformed(face_set.train, np.arange(len(face_set.train)), people, template)
+    face = face_set.train[3]
+    neutral = people[int(face["subject"])]
+    expected = jax.jit(lambda *pair: jiang_features(space, *pair))(face["vertices"], neutral)
+    features = np.asarray(
+        jax.jit(jax.vmap(space.features))(np.stack([deformed[i]["vertices"] for i in range(len(deformed))]))
+    )
+    found = DeformationSource(face_set.train, features)[3]
+    assert found["index"] == face["index"]
+    for name, values in expected.items():
+        np.testing.assert_allclose(found["features"][name], values, atol=1e-5)
 
 
 BAD = {

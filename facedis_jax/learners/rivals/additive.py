@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from facedis_jax.errors import check_least
 from facedis_jax.learners.learner import Batch
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals.rival import Latents, Rival, RivalConstants, RivalTraining, sampled, split
+from facedis_jax.learners.rivals.rival import Latents, Rival, RivalConstants, RivalTraining, initial, sampled, split
 from facedis_jax.losses import gaussian_kl
 from facedis_jax.metrics import Average, average_vertex_distance
 from facedis_jax.models import Posterior
@@ -107,14 +107,14 @@ def zhang(config: ZhangConfig, constants: RivalConstants, latents: Latents) -> R
     encoder, decoder, critic = net.encoder(2 * number), net.decoder(), PairCritic(config.critic_hidden)
 
     def init(key: jax.Array) -> Any:
-        keys, face = jax.random.split(key, 4), jnp.zeros((1, *constants.mean_face.shape))
-        one = [jnp.zeros((1, length)) for length in latents]
+        keys, face = jax.random.split(key, 4), (1, *constants.mean_face.shape)
+        one = [(1, length) for length in latents]
         model = {
-            "encoder": encoder.init(keys[0], face)["params"],
-            "identity": decoder.init(keys[1], one[0])["params"],
-            "expression": decoder.init(keys[2], one[1])["params"],
+            "encoder": initial(encoder, keys[0], face),
+            "identity": initial(decoder, keys[1], one[0]),
+            "expression": initial(decoder, keys[2], one[1]),
         }
-        return {"model": model, "critic": critic.init(keys[3], jnp.zeros((1, number)))["params"]}
+        return {"model": model, "critic": initial(critic, keys[3], (1, number))}
 
     def encode(params: Any, vertices: jax.Array) -> Posterior:
         found: Any = encoder.apply({"params": params["model"]["encoder"]}, constants.standardised(vertices))
@@ -154,12 +154,12 @@ def gu(config: GuConfig, constants: RivalConstants, latents: Latents) -> Rival:
     encoder, decoder = PointNet(config.widths, 2 * number), MlpDecoder(config.hidden, len(constants.mean_face))
 
     def init(key: jax.Array) -> Any:
-        keys, face = jax.random.split(key, 3), jnp.zeros((1, *constants.mean_face.shape))
-        one = [jnp.zeros((1, length)) for length in latents]
+        keys, face = jax.random.split(key, 3), (1, *constants.mean_face.shape)
+        one = [(1, length) for length in latents]
         model = {
-            "encoder": encoder.init(keys[0], face)["params"],
-            "identity": decoder.init(keys[1], one[0])["params"],
-            "expression": decoder.init(keys[2], one[1])["params"],
+            "encoder": initial(encoder, keys[0], face),
+            "identity": initial(decoder, keys[1], one[0]),
+            "expression": initial(decoder, keys[2], one[1]),
         }
         return {"model": model}
 

@@ -21,7 +21,7 @@ import numpy as np
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.learners.learner import Batch
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals.rival import Latents, Rival, RivalConstants, RivalTraining, sampled
+from facedis_jax.learners.rivals.rival import Latents, Rival, RivalConstants, RivalTraining, initial, sampled
 from facedis_jax.losses import gaussian_kl
 from facedis_jax.metrics import Average
 from facedis_jax.models import Posterior
@@ -121,15 +121,15 @@ def jiang(config: JiangConfig, constants: RivalConstants, latents: Latents) -> R
     rest = (steady * constants.mean_face).sum(0)
 
     def init(key: jax.Array) -> Any:
-        keys, features = jax.random.split(key, 5), jnp.zeros((1, vertices, 9))
+        keys, features = jax.random.split(key, 5), (1, vertices, 9)
         model: dict[str, Any] = {}
         for place, (name, encoder) in enumerate(encoders.items()):
             length = getattr(latents, name)
             model[name] = {
-                "encoder": encoder.init(keys[2 * place], features)["params"],
-                "decoder": decoder.init(keys[2 * place + 1], jnp.zeros((1, length)))["params"],
+                "encoder": initial(encoder, keys[2 * place], features),
+                "decoder": initial(decoder, keys[2 * place + 1], (1, length)),
             }
-        model["fusion"] = fusion.init(keys[4], features, features)["params"]
+        model["fusion"] = initial(fusion, keys[4], features, features)
         return {"model": model}
 
     def branch(params: Any, name: str, features: jax.Array) -> Posterior:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from facedis_jax.learners.learner import Batch
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals.rival import Latents, Rival, RivalConstants, RivalTraining, without_spread
+from facedis_jax.learners.rivals.rival import Latents, Rival, RivalConstants, RivalTraining, initial, without_spread
 from facedis_jax.metrics import Average, average_vertex_distance
 from facedis_jax.models import Posterior
 from facedis_jax.models.rivals.mesh_nets import MeshNetConfig, mesh_net
@@ -83,9 +83,9 @@ def _autoencoder(
     encoder, decoder = net.encoder(number), net.decoder()
 
     def init(key: jax.Array) -> Any:
-        keys, face = jax.random.split(key), jnp.zeros((1, *constants.mean_face.shape))
-        parts = {"encoder": encoder.init(keys[0], face), "decoder": decoder.init(keys[1], jnp.zeros((1, number)))}
-        return {"model": {name: part["params"] for name, part in parts.items()}}
+        keys, face = jax.random.split(key), (1, *constants.mean_face.shape)
+        model = {"encoder": initial(encoder, keys[0], face), "decoder": initial(decoder, keys[1], (1, number))}
+        return {"model": model}
 
     def encode(params: Any, vertices: jax.Array) -> Posterior:
         codes: Any = encoder.apply({"params": params["model"]["encoder"]}, constants.standardised(vertices))

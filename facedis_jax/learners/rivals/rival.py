@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -209,6 +210,12 @@ def split(codes: jax.Array, latents: Latents) -> tuple[jax.Array, jax.Array]:
       ((5, 4), (5, 2))
     """
     return codes[..., : latents.identity], codes[..., latents.identity :]
+
+
+def initial(module: nn.Module, key: jax.Array, *shapes: tuple[int, ...]) -> Any:
+    """Fresh parameters of a network of inputs of some shapes, without computing what it makes of them."""
+    inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    return module.lazy_init(key, *inputs)["params"]
 
 
 def sampled(posterior: Posterior, keys: jax.Array) -> jax.Array:

@@ -13,6 +13,9 @@ from facedis_jax.models.rivals.decimation import barycentric, decimated
 from facedis_jax.models.rivals.sparse import SparseOperator, selection, sparse_operator
 from facedis_jax.models.rivals.topology import adjacency, canonical_order, check_surface, spirals
 
+# Of no registered face; coarser meshes of more would take many minutes.
+_MOST_VERTICES = 100_000
+
 
 @dataclass(frozen=True, eq=False)
 class MeshLevel:
@@ -84,6 +87,8 @@ def mesh_hierarchy(
     """
     template = np.asarray(template, np.float64)
     check_surface(triangles, len(template), where=where)
+    if len(template) > _MOST_VERTICES:
+        raise InputError(where, f"a mesh of at most {_MOST_VERTICES:,} vertices", f"{len(template):,}")
     needed = float(np.ceil(np.exp(np.log(fewest) + max(num_coarser - 1, 0) * np.log(factor)) * (1 - 1e-9)))
     if len(template) < needed:
         expected = (
