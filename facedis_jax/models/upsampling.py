@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
@@ -68,16 +68,8 @@ def _by_phases(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     taps, _, channels, filters = kernel.shape
     if stride <= taps and min(channels, filters) >= SEPARATE_CHANNELS:
         return _phase_by_phase(images, kernel, stride)
-    before = _padding_before(taps, stride)
-    # Offsets of input pixels from the one at the output's position, and phases.
-    first, last = -(before // stride), (stride - 1 + taps - 1 - before) // stride
-    offset, r = np.meshgrid(np.arange(first, last + 1), np.arange(stride), indexing="ij")
-    tap = stride * offset + before - r
-    tap = np.where((tap >= 0) & (tap < taps), tap, taps)  # the last one is a zero
-    padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
-    dense = padded[tap[..., None, None], tap]  # [rows, row out, columns, column out, in, out]
-    dense = dense.transpose(0, 2, 4, 1, 3, 5).reshape(*[len(tap)] * 2, channels, stride * stride * filters)
-    small = _convolution(images, dense, (-first, -first))
+    dense, above = _kernel_of_phases(kernel, stride)
+    small = _convolution(images, dense, (above, above))
     return _depth_to_space(small, stride, stride)
 
 
@@ -91,6 +83,31 @@ def _space_to_depth_convolution(images: jax.Array, kernel: jax.Array) -> jax.Arr
     before = _padding_before(taps, 1)
     if min(channels, filters) >= MANY_CHANNELS or height % 2 or width % 2:
         return _convolution(images, kernel, (before, before))
+    dense, above = _kernel_of_squares(kernel)
+    squares = images.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    squares = squares.reshape(batch, height // 2, width // 2, 4 * channels)
+    return _depth_to_space(_convolution(squares, dense, (above, above)), 2, 2)
+
+
+def _kernel_of_phases(kernel: jax.Array, stride: int) -> tuple[jax.Array, int]:
+    """The kernel to `stride * stride * filters` of one convolution that makes all phases, and its padding before."""
+    taps, _, channels, filters = kernel.shape
+    before = _padding_before(taps, stride)
+    # Offsets of input pixels from the one at the output's position, and phases.
+    first, last = -(before // stride), (stride - 1 + taps - 1 - before) // stride
+    offset, r = np.meshgrid(np.arange(first, last + 1), np.arange(stride), indexing="ij")
+    tap = stride * offset + before - r
+    tap = np.where((tap >= 0) & (tap < taps), tap, taps)  # the last one is a zero
+    padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    dense = padded[tap[..., None, None], tap]  # [rows, row out, columns, column out, in, out]
+    dense = dense.transpose(0, 2, 4, 1, 3, 5).reshape(*[len(tap)] * 2, channels, stride * stride * filters)
+    return dense, -first
+
+
+def _kernel_of_squares(kernel: jax.Array) -> tuple[jax.Array, int]:
+    """The kernel from and to squares of 2 x 2 pixels, of a convolution of stride 1, and its padding before."""
+    taps, _, channels, filters = kernel.shape
+    before = _padding_before(taps, 1)
     # Offsets of 2 x 2 blocks of input pixels from that of the output, and positions within both.
     first, last = -((before + 1) // 2), (taps - before) // 2
     offset, q, r = np.meshgrid(np.arange(first, last + 1), np.arange(2), np.arange(2), indexing="ij")
@@ -99,9 +116,7 @@ def _space_to_depth_convolution(images: jax.Array, kernel: jax.Array) -> jax.Arr
     padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
     dense = padded[tap[..., None, None, None], tap]  # [rows, row in, row out, columns, column in, column out, in, out]
     dense = dense.transpose(0, 3, 1, 4, 6, 2, 5, 7).reshape(*[len(tap)] * 2, 4 * channels, 4 * filters)
-    squares = images.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    squares = squares.reshape(batch, height // 2, width // 2, 4 * channels)
-    return _depth_to_space(_convolution(squares, dense, (-first, -first)), 2, 2)
+    return dense, -first
 
 
 def _phase_by_phase(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -248,6 +263,73 @@ def enlarge(maps: jax.Array, scale: int) -> jax.Array:
     return jax.image.resize(maps, (*maps.shape[:-3], scale * height, scale * width, channels), "linear")
 
 
+class _Layer(NamedTuple):
+    kernel: jax.Array
+    bias: jax.Array
+    stride: int
+
+
+def folded_layers(images: jax.Array, layers: Sequence[_Layer]) -> jax.Array:
+    """What transposed convolutions with rectifiers between them make of images [batch, height, width, channels].
+
+    For accelerators. The pixels that a layer makes of one of its own stay in the channels until its rectifier is
+    done, and squares of 2 x 2 pixels until the end where a layer of stride 1 follows: more channels fill the lanes,
+    and the largest maps are neither put in another order nor kept twice. One convolution makes all phases, with
+    multiplications by zero.
+
+    Args:
+      images: of the type in which all is convolved; the result is of the biases' type.
+      layers: the kernel and the stride as of `transposed_convolution`, and the bias.
+    """
+    maps, side = images, 1  # of the squares in the channels
+    for i, (kernel, bias, stride) in enumerate(layers):
+        last = i == len(layers) - 1
+        if stride > 1:
+            dense, above = _kernel_of_phases(kernel.astype(images.dtype), stride)
+            side = stride
+        elif side > 1:
+            # A tap stands in several places, whose gradients are summed in the kernel's type.
+            dense, above = _kernel_of_squares(kernel)
+        else:
+            dense, above = kernel, _padding_before(len(kernel), 1)
+        sums = _plain_convolution(maps, dense.astype(images.dtype), (above, above))
+        biases = jnp.tile(bias, side * side)
+        maps = sums.astype(bias.dtype) + biases if last else _biased_relu(sums, biases)
+        kept = 2 if not last and layers[i + 1].stride == 1 and side % 2 == 0 else 1
+        maps, side = _unfolded(maps, side, kept), kept
+    return maps
+
+
+@jax.custom_vjp
+def _biased_relu(sums: jax.Array, bias: jax.Array) -> jax.Array:
+    """`relu(sums + bias)` in the type of the sums, whose gradient needs this result alone."""
+    return nn.relu(sums.astype(bias.dtype) + bias).astype(sums.dtype)
+
+
+def _biased_relu_forward(sums: jax.Array, bias: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    result = _biased_relu(sums, bias)
+    return result, (result, bias)
+
+
+def _biased_relu_backward(kept: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    result, bias = kept
+    gradient = jnp.where(result > 0, cotangent, 0)
+    return gradient, gradient.astype(bias.dtype).reshape(-1, bias.size).sum(axis=0)
+
+
+_biased_relu.defvjp(_biased_relu_forward, _biased_relu_backward)
+
+
+def _unfolded(maps: jax.Array, side: int, kept: int) -> jax.Array:
+    """Maps whose channels hold squares of `kept` pixels a side, of maps whose channels hold squares of `side`."""
+    if side == kept:
+        return maps
+    batch, height, width, depth = maps.shape
+    out, filters = side // kept, depth // side**2
+    squares = maps.reshape(batch, height, width, out, kept, out, kept, filters).transpose(0, 1, 3, 2, 5, 4, 6, 7)
+    return squares.reshape(batch, height * out, width * out, kept * kept * filters)
+
+
 FanIn = Literal["kernel", "pixel"]
 Compute = Literal["float32", "bfloat16"]
 
@@ -303,17 +385,26 @@ class UpsamplingNetwork(nn.Module):
         weights, biases = self._layer("dense", (x.shape[-1], 16 * self.first_filters), x.shape[-1])
         # One bias for each channel of each of the 16 pixels.
         x = narrowed(nn.relu(x @ weights + biases).reshape(-1, 4, 4, self.first_filters), self.compute)
-        layers = list(zip(self.filters, self.kernels, self.strides, strict=True))
-        for i, (filters, taps, stride) in enumerate(layers):
-            channels = x.shape[-1]
+        layers = self._layers()
+        if self.compute != "float32":
+            x = folded_layers(x, layers)
+            return x.reshape(*leading, *x.shape[1:])
+        for i, (kernel, bias, stride) in enumerate(layers):
+            x = subpixel_convolution(x, kernel, stride) + bias
+            if i < len(layers) - 1:
+                x = nn.relu(x)
+        return x.reshape(*leading, *x.shape[1:])
+
+    def _layers(self) -> list[_Layer]:
+        layers, channels = [], self.first_filters
+        for i, (filters, taps, stride) in enumerate(zip(self.filters, self.kernels, self.strides, strict=True)):
             # Of the kernel's taps, a pixel of the output sums one in `stride` along either axis.
             fan_in = channels * taps**2 / (stride**2 if self.he_fan_in == "pixel" else 1)
-            scale = self.initial_output if i == len(layers) - 1 else 1.0
-            kernel, bias = self._layer(f"upsample_{i}", (taps, taps, channels, filters), fan_in, scale)
-            x = subpixel_convolution(x, narrowed(kernel, self.compute), stride).astype(bias.dtype) + bias
-            if i < len(layers) - 1:
-                x = narrowed(nn.relu(x), self.compute)
-        return x.reshape(*leading, *x.shape[1:])
+            scale = self.initial_output if i == len(self.filters) - 1 else 1.0
+            weights = self._layer(f"upsample_{i}", (taps, taps, channels, filters), fan_in, scale)
+            layers.append(_Layer(*weights, stride))
+            channels = filters
+        return layers
 
     def _layer(
         self, name: str, shape: tuple[int, ...], fan_in: float, scale: float = 1.0

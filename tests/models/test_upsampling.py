@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,3 +111,40 @@ def test_activations_keep_their_scale_with_hes_constant():
     maps = jax.jit(module.apply)(variables, rng.normal(size=(4, 256)).astype(np.float32))
     # Near the border there is less to sum.
     np.testing.assert_allclose(np.square(maps[:, 10:-10, 10:-10]).mean(), 2, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("filters", "kernels", "strides"),
+    [
+        ((6, 5, 3), (3, 5, 5), (2, 2, 2)),  # Table 4's kinds of layers
+        ((4, 6, 2), (4, 4, 5), (4, 2, 1)),  # Table 5's: squares of 4 become those of 2
+        ((4, 5, 6, 3), (3, 3, 3, 4), (2, 1, 1, 1)),  # squares from layer to layer, of several taps
+        ((3, 2), (3, 3), (1, 3)),
+    ],
+)
+def test_folded_layers_are_the_plain_ones_one_after_another(filters, kernels, strides):
+    rng = np.random.default_rng(0)
+    images, layers, channels = rng.normal(size=(2, 4, 4, 5)).astype(np.float32), [], 5
+    for taps, width, stride in zip(kernels, filters, strides, strict=True):
+        kernel = rng.normal(scale=(taps * channels**0.5) ** -1, size=(taps, taps, channels, width))
+        bias = rng.normal(size=width)
+        layers.append(upsampling._Layer(kernel.astype(np.float32), bias.astype(np.float32), stride))
+        channels = width
+
+    def plain(images, layers):
+        for kernel, bias, stride in layers[:-1]:
+            images = jax.nn.relu(transposed_convolution(images, kernel, stride) + bias)
+        kernel, bias, stride = layers[-1]
+        return transposed_convolution(images, kernel, stride) + bias
+
+    def results(function):
+        def of(images, weights):
+            made = [upsampling._Layer(*pair, stride) for pair, stride in zip(weights, strides, strict=True)]
+            return function(images, made)
+
+        maps, pull = jax.vjp(of, images, [layer[:2] for layer in layers])
+        return maps, pull(jnp.cos(jnp.arange(maps.size, dtype=jnp.float32)).reshape(maps.shape))
+
+    found, expected = (jax.jit(partial(results, f))() for f in (upsampling.folded_layers, plain))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
