@@ -6,6 +6,7 @@ Data       Synthetic photographs in two styles, of different people; or real one
 Command    python -m experiments.geometry_transfer                      (demo, two CPU cores, no data set)
            python -m experiments.geometry_transfer --preset paper --source.kind celeba --source.folder CELEBA
                --target.kind multi_pie --target.folder MULTI_PIE
+           python -m experiments.geometry_transfer --target.face-model ICT_FACE.npz  (to another face model's people)
 Method     The deformable generator, the non-deformable ABP and a VAE of as many latents learn the source equally long,
            then frontal faces of the target: the first one with its geometry frozen, the others with all they have.
 Output     report.html with Table 1, results.json, figures/, and a folder per independent run, with one per model in it.
@@ -62,7 +63,7 @@ class TransferConfig:
     Attributes:
       source: the images that geometry is learned from.
       target: those that it is transferred to. If both are synthetic, the target is made like the source, of other
-        people in another style, and takes no settings but its size.
+        people in another style, and takes no settings but its size and a face model of its own.
       frontal: how many frontal faces of the target's training half are seen, a fixed choice; None for all.
       learner: the deformable generator and how it is learned.
       training: how long the source is learned, by all models alike.
@@ -165,9 +166,13 @@ def load_sets(config: TransferConfig) -> TransferSets:
         raise InputError("--target.size", f"{source.size}, as of the source", str(target.size))
     if source.kind == target.kind == "synthetic":
         # How many images are tested is a setting of real sets, which the paper preset has.
-        if replace(target, max_test=None, max_test_per_view=None) != ImageDataConfig(size=target.size):
-            raise InputError("--target", "no settings where both sets are synthetic: it follows --source", "some")
-        return transfer_images(load_face_model(source.face_model, source.recipes), source.synthetic, size=source.size)
+        plain = replace(target, max_test=None, max_test_per_view=None, face_model=None, recipes=None)
+        if plain != ImageDataConfig(size=target.size):
+            expected = "no settings but a face model where both sets are synthetic: it follows --source"
+            raise InputError("--target", expected, "some")
+        model = load_face_model(source.face_model, source.recipes)
+        other = None if target.face_model is None else load_face_model(target.face_model, target.recipes)
+        return transfer_images(model, source.synthetic, size=source.size, target_model=other)
     sets = TransferSets(load_image_set(source, "--source"), load_image_set(target, "--target"))
     if sets.source.channels != sets.target.channels:
         found = f"{sets.source.channels} and {sets.target.channels}"
@@ -232,7 +237,7 @@ def fine_tuned(learner: AbpConfig | ImageVaeConfig) -> AbpConfig | ImageVaeConfi
     if isinstance(learner, ImageVaeConfig):
         return learner
     frozen: tuple[Part, ...] = ("geometry",) if learner.model.deformable else ()
-    return replace(learner, early_epochs=0.0, frozen=frozen)
+    return replace(learner, early_epochs=0.0, geometry_first_epochs=0.0, frozen=frozen)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from facedis_jax.errors import InputError, check_power_of_two
 from facedis_jax.geometry import integrated_flow, warp
@@ -53,8 +54,8 @@ class GeneratorConfig:
       bending: price of a bent flow, ours, in nats: a part of the log density of geometry is minus this times the sum
         over pixels of the flow's squared second derivatives. 0 for the standard normal prior alone.
       asymmetry_scale: above 0, ours for faces, canonical images are their own mirror images but for what differs in
-        blocks of so many pixels: the light may come from one side, and only the geometry can turn a head. 0 leaves
-        them free.
+        blocks of so many pixels: the light may come from one side, and only the geometry can turn a head. The image's
+        size leaves no difference, 0 leaves images free.
       refine: add a small convolutional network after the warp.
       compute: type of what flows from layer to layer and of canonical images while they are warped. "bfloat16" halves
         what accelerators read and write; parameters, latents, canonical images, flows, images and energies stay
@@ -96,7 +97,7 @@ class GeneratorConfig:
         check_power_of_two("model.flow_scale", self.flow_scale, most=self.size // 8)
         check_squarings(self.squarings)
         if self.asymmetry_scale:
-            check_power_of_two("model.asymmetry_scale", self.asymmetry_scale, most=self.size // 2)
+            check_power_of_two("model.asymmetry_scale", self.asymmetry_scale, most=self.size)
         if self.output not in ("sigmoid", "tanh"):
             raise InputError("model.output", "sigmoid or tanh", repr(self.output))
         check_compute(self.compute)
@@ -198,6 +199,31 @@ class WeightedFields(nn.Module):
         start = nn.initializers.truncated_normal(INITIAL_DEVIATION * self.initial)
         fields = self.param("fields", start, (codes.shape[-1], self.size * self.size * 2))
         return (codes @ fields).reshape(*codes.shape[:-1], self.size, self.size, 2)
+
+
+def with_principal_fields(params: Any, geometry: Any = None) -> tuple[Any, Any]:
+    """The same generator of a `linear_flow`, in the axes of its fields, and geometric codes in the same axes.
+
+    A standard normal prior has no axes of its own. The fields' own are chosen: they are made orthogonal to each other,
+    the largest first, so that what moves most is one number of the code. Images, flows and densities stay as they are.
+
+    Args:
+      params: of the generator.
+      geometry: codes [..., latents], or None.
+
+    Returns:
+      The parameters and the codes.
+
+    Example:
+      >>> params = {"geometry_network": {"fields": np.array([[3.0, 3.0], [4.0, 4.0]])}}
+      >>> turned, codes = with_principal_fields(params, np.array([0.6, 0.8]))
+      >>> np.abs(turned["geometry_network"]["fields"]).round(3).tolist(), np.abs(codes).round(3).tolist()
+      ([[5.0, 5.0], [0.0, 0.0]], [1.0, 0.0])
+    """
+    fields = np.asarray(params["geometry_network"]["fields"])
+    turn, _, _ = np.linalg.svd(fields.astype(np.float64))
+    turned = {**params, "geometry_network": {"fields": (turn.T @ fields).astype(fields.dtype)}}
+    return turned, None if geometry is None else (np.asarray(geometry) @ turn).astype(np.asarray(geometry).dtype)
 
 
 class Refiner(nn.Module):

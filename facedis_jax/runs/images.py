@@ -26,6 +26,7 @@ from facedis_jax.learners import (
     image_vae_functions,
     image_vae_learner,
 )
+from facedis_jax.models.deformable import with_principal_fields
 from facedis_jax.runs.pixels import (
     Examples,
     ModelRun,
@@ -128,15 +129,20 @@ def with_channels(learner: AbpConfig, images: ImageSet) -> AbpConfig:
 def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig]:
     """The models that Table 1 compares with, of one code as long as the two codes of the deformable one together.
 
-    Their generator is as wide as the deformable model's geometric one, which is the wider of its two.
+    Their generator is as wide as the deformable model's geometric one, which is the wider of its two; without a warp to
+    turn heads, its images need not be symmetric.
     """
     model = learner.model
     latents = model.appearance_latents + model.geometry_latents
     plain = replace(
-        model, appearance_latents=latents, geometry_latents=0, filter_balance=max(1.0, model.filter_balance)
+        model,
+        appearance_latents=latents,
+        geometry_latents=0,
+        filter_balance=max(1.0, model.filter_balance),
+        asymmetry_scale=0,
     )
     return {
-        "abp": replace(learner, model=plain),
+        "abp": replace(learner, model=plain, geometry_first_epochs=0.0),
         "vae": ImageVaeConfig(plain, sigma=learner.sigma, optimiser=learner.optimiser),
     }
 
@@ -190,10 +196,16 @@ def train_images(
         codec=lambda params: image_codec(functions, params, seed=run.seed, devices=run.devices),
         state_axes=axes,
         evaluation_batch=_EVALUATION_BATCH,
+        finish=_in_principal_fields if functions.config.deformable and functions.config.linear_flow else None,
     )
     generator = config.abp if isinstance(config, AdversarialConfig) else config
     save_model(run, name, TrainedImageModel, generator, trained)
     return trained
+
+
+def _in_principal_fields(weights: Any, chains: Any) -> tuple[Any, Any]:
+    weights, geometry = with_principal_fields(weights, None if chains is None else chains.geometry)
+    return weights, None if chains is None else chains._replace(geometry=geometry)
 
 
 def loaded_images(

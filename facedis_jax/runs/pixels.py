@@ -309,6 +309,7 @@ def train_model(
     codec: Callable[[Any], Codec],
     state_axes: Any,
     evaluation_batch: int,
+    finish: Callable[[Any, Any], tuple[Any, Any]] | None = None,
 ) -> TrainedModel[Codec]:
     """Trains a learner of images or clips, from its last checkpoint if there is one.
 
@@ -321,6 +322,7 @@ def train_model(
       codec: makes the codec of the trained weights.
       state_axes: how the learner's state is split over devices.
       evaluation_batch: about how many examples are evaluated at once.
+      finish: makes the weights that are handed over, and the chains that belong to them, of the last ones.
 
     Raises:
       InputError: there are fewer examples than a batch has.
@@ -362,11 +364,15 @@ def train_model(
     if result.interrupted_by is not None:
         raise RunInterrupted(result, loop.num_steps)
     weights = jax.device_get(result.state.params)
+    chains = getattr(result.state, "chains", None)
+    whole = chains is not None and jax.process_count() == 1
+    if whole:
+        chains = jax.tree.map(lambda x: np.asarray(x)[: len(train)], chains)
+    if finish is not None:
+        weights, turned = finish(weights, chains if whole else None)
+        chains = turned if whole else chains
     if jax.process_index() == 0:
         save_weights(folder.path / WEIGHTS_FILE, weights)
-    chains = getattr(result.state, "chains", None)
-    if chains is not None and jax.process_count() == 1:
-        chains = jax.tree.map(lambda x: np.asarray(x)[: len(train)], chains)
     rows = [*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")]
     return TrainedModel(codec(weights), weights, chains, rows, result.step, result.seconds)
 

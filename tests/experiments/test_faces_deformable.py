@@ -18,7 +18,7 @@ from facedis_jax.data.pipeline import train_batches
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import reconstructions
-from facedis_jax.inference.codecs import ImageCodec
+from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, LangevinConfig
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.runs import images as image_runs
@@ -36,7 +36,7 @@ CONFIG = FacesConfig(
         synthetic=SyntheticImageConfig(train_subjects=2, images_per_subject=5, test_subjects=2, views=(-30, 0, 30)),
     ),
     learner=AbpConfig(
-        model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3),
+        model=GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3, linear_flow=True),
         langevin=LangevinConfig(num_steps=2, inference_steps=2),
     ),
     training=TrainingConfig(
@@ -134,6 +134,14 @@ def test_results_of_a_models_file_alone_are_those_of_the_run(run, image_set, nam
     np.testing.assert_allclose(errors.mean(), results[name]["squared_error"]["mean"], rtol=1e-6)
     assert (model.origin.experiment, model.origin.licence) == ("faces_deformable", "CC0-1.0")
     assert (model.codes is None) == (name == "vae")
+    if name == "deformable":
+        # The largest field is the code's first number, and the chains' codes are in the same axes.
+        sizes = np.square(model.params["geometry_network"]["fields"]).sum(axis=1)
+        assert np.all(np.diff(sizes) < 0)
+        last = [json.loads(line) for line in (run / name / "metrics.jsonl").read_text().splitlines()][3]
+        predictions = model.codec.decode(model.codes)
+        errors = squared_errors(stack_images(image_set.train.source), predictions)
+        assert errors.mean() < 1.5 * last["squared_error"]
 
 
 def test_every_step_is_logged_once_though_the_run_was_stopped(run):
@@ -227,6 +235,15 @@ def test_the_models_to_compare_with_have_as_many_latents():
         assert model.filters == CONFIG.learner.model.filters
     assert models["vae"].sigma == CONFIG.learner.sigma
     assert models["abp"].langevin == CONFIG.learner.langevin
+
+
+def test_the_models_to_compare_with_are_free_to_draw_turned_heads():
+    learner = faces_deformable.DEMO.learner
+    assert learner.model.asymmetry_scale > 0
+    assert learner.geometry_first_epochs > 0
+    models = without_geometry(learner)
+    assert models["abp"].model.asymmetry_scale == models["vae"].model.asymmetry_scale == 0
+    assert models["abp"].geometry_first_epochs == 0
 
 
 def test_the_presets():

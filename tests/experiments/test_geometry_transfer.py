@@ -145,7 +145,7 @@ def test_bad_input_leaves_no_run_behind(tmp_path, changes, named):
 @pytest.mark.parametrize("preset", ["tiny", "demo", "paper"])
 def test_every_preset_starts_without_a_data_set(preset, monkeypatch):
     made = []
-    monkeypatch.setattr(geometry_transfer, "transfer_images", lambda *given, size: made.append(size))
+    monkeypatch.setattr(geometry_transfer, "transfer_images", lambda *given, size, target_model: made.append(size))
     config = geometry_transfer.PRESETS[preset]
     geometry_transfer.load_sets(config)
     assert made == [config.source.size]

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from facedis_jax.errors import InputError
 from facedis_jax.metrics import fold_share
 from facedis_jax.models import DeformableGenerator, DynamicConfig, GeneratorConfig, Latents, Refiner
-from facedis_jax.models.deformable import mirrored, scaled_flow
+from facedis_jax.models.deformable import mirrored, scaled_flow, with_principal_fields
 from facedis_jax.models.upsampling import enlarge
 
 SMALL = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4)
@@ -264,6 +264,13 @@ def test_what_is_mirrored_is_symmetric_but_for_what_is_coarse():
     np.testing.assert_allclose(odd[:, 0, 0], blocks, atol=1e-6)
 
 
+def test_a_single_block_leaves_no_asymmetry():
+    maps = np.random.default_rng(0).normal(size=(8, 8, 3)).astype(np.float32)
+    made = np.asarray(mirrored(jnp.asarray(maps), 8))
+    np.testing.assert_allclose(made, made[:, ::-1], atol=1e-6)
+    assert replace(SMALL, asymmetry_scale=8).asymmetry_scale == 8
+
+
 def test_canonical_images_are_mirrored_where_that_is_asked_for(small):
     variables, latents, _ = small
     free = np.asarray(method("canonical")(variables, latents.appearance))
@@ -310,3 +317,21 @@ def test_computing_in_bfloat16_rounds_images_and_gradients_and_changes_no_type(r
 def test_unknown_types_are_refused(config):
     with pytest.raises(InputError, match=r"model\.compute: expected float32 or bfloat16, found 'float16'"):
         config(compute="float16")
+
+
+def test_principal_fields_are_the_same_generator_with_what_moves_most_first():
+    config = replace(SMALL, size=16, flow_scale=2, linear_flow=True)
+    rng = np.random.default_rng(0)
+    fields = rng.normal(size=(4, 8 * 8 * 2)).astype(np.float32) * np.float32([[1], [3], [0.5], [2]])
+    params, code = {"geometry_network": {"fields": fields}, "other": 1}, codes(config, 5).geometry
+    turned, turned_code = with_principal_fields(params, code)
+    flow = method("flow", config)
+    before = flow({"params": {"geometry_network": params["geometry_network"]}}, code)
+    after = flow({"params": {"geometry_network": turned["geometry_network"]}}, turned_code)
+    np.testing.assert_allclose(after, before, atol=1e-4)
+    np.testing.assert_allclose(np.square(turned_code).sum(-1), np.square(code).sum(-1), rtol=1e-5)
+    made = turned["geometry_network"]["fields"]
+    products = made @ made.T
+    np.testing.assert_allclose(products, np.diag(np.diag(products)), atol=1e-2)
+    assert np.all(np.diff(np.diag(products)) < 0)
+    assert turned["other"] == 1

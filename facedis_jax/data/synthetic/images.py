@@ -146,7 +146,9 @@ def synthetic_images(model: FaceModel, config: SyntheticImageConfig, *, size: in
     )
 
 
-def transfer_images(model: FaceModel, config: SyntheticImageConfig, *, size: int = 64) -> TransferSets:
+def transfer_images(
+    model: FaceModel, config: SyntheticImageConfig, *, size: int = 64, target_model: FaceModel | None = None
+) -> TransferSets:
     """Two sets of images for the transfer of geometry: learn on the source, fine-tune on frontal faces of the target.
 
     Args:
@@ -154,10 +156,13 @@ def transfer_images(model: FaceModel, config: SyntheticImageConfig, *, size: int
       config: the source. The target shows other people in another style ("garden", or "studio" if the source is in
         "garden"), in its training set from the front alone, in its test set at all views.
       size: height and width in pixels, a power of two.
+      target_model: whose people the target shows; the source's model if None.
     """
     other = next(style for style in STYLES if style != config.style)
     target = replace(config, style=other, train_views=(0.0,))
-    return TransferSets(*(synthetic_images(model, each, size=size) for each in (config, target)))
+    return TransferSets(
+        synthetic_images(model, config, size=size), synthetic_images(target_model or model, target, size=size)
+    )
 
 
 def _spread_points(model: FaceModel) -> np.ndarray:

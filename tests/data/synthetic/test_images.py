@@ -165,6 +165,18 @@ def test_transfer_goes_to_other_people_in_another_style_from_the_front(model):
     assert warmth[0].mean() < 10 < warmth[1].mean()
 
 
+def test_transfer_may_go_to_the_people_of_another_face_model(model):
+    config = replace(CONFIG, train_subjects=1, images_per_subject=1, test_subjects=1)
+    narrow = replace(model, neutral=model.neutral * np.float32([0.8, 1, 1]), name="narrow")
+    source, target = transfer_images(model, config, size=SIZE, target_model=narrow)
+    assert source.content_hash == synthetic_images(model, config, size=SIZE).content_hash
+    assert "narrow" in target.name
+    plain = transfer_images(model, config, size=SIZE).target
+    np.testing.assert_array_equal(target.train.labels["identity"], plain.train.labels["identity"])
+    widths = [np.ptp(each.test.labels["points"][..., 0], axis=1).mean() for each in (target, plain)]
+    assert widths[0] < 0.95 * widths[1]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
