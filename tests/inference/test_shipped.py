@@ -12,7 +12,7 @@ from facedis_jax.inference import shipped
 from facedis_jax.inference.example import example_face_model
 from facedis_jax.inference.face_codes import Code, FaceCodes
 from facedis_jax.inference.model_files import MODEL_FILE
-from facedis_jax.inference.shipped.pack import pack, portable_command
+from facedis_jax.inference.shipped.pack import fewer_codes, pack, portable_command
 
 
 @pytest.fixture
@@ -81,6 +81,19 @@ def test_a_packed_run_is_found_by_its_name_and_works_alike(folder, run, tmp_path
     np.testing.assert_allclose(model.decode(codes).full, expected.decode(codes).full, atol=0.3)
     assert len(model.trained.neutrals) == 0
     assert (folder / "tiny-face.safetensors").stat().st_size < (run / MODEL_FILE).stat().st_size
+
+
+def test_fewer_codes_have_the_means_of_all(monkeypatch):
+    monkeypatch.setattr("facedis_jax.inference.shipped.pack._MOST_CODES", 12)
+    rng = np.random.default_rng(0)
+    expression, level = np.arange(90) % 3, np.float32(np.arange(90) // 3 % 2)
+    arrays = {"codes": rng.normal(size=(90, 5)), "subject": np.arange(90), "expression": expression, "level": level}
+    kept = fewer_codes(arrays)
+    assert [len(array) for array in kept.values()] == [12] * 4
+    for name in range(3):
+        for strength in (0, 1):
+            some, of_all = ((x["expression"] == name) & (x["level"] == strength) for x in (kept, arrays))
+            np.testing.assert_allclose(kept["codes"][some].mean(0), arrays["codes"][of_all].mean(0), atol=1e-9)
 
 
 def test_a_path_of_the_same_name_comes_first(folder, run):
