@@ -17,7 +17,7 @@ from experiments import bu3dfe_ib, coma_rivals
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
 from facedis_jax.learners.rivals import GuConfig
 from facedis_jax.runs.command_line import RunOptions, run_experiment
-from facedis_jax.runs.rivals import RivalsConfig, compare_rivals
+from facedis_jax.runs.rival_config import RivalsConfig
 
 _DEMO = replace(
     coma_rivals.DEMO,
@@ -40,6 +40,9 @@ PRESETS = {
 
 
 def main(config: RivalsConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for all that a run needs.
+    from facedis_jax.runs.rivals import compare_rivals
+
     return compare_rivals("bu3dfe_rivals", config, options, "bu3dfe", title="All methods, people never seen")
 
 

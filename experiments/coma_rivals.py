@@ -31,8 +31,8 @@ from facedis_jax.learners.rivals import (
 )
 from facedis_jax.models.rivals.mesh_nets import MeshNetConfig
 from facedis_jax.runs.command_line import RunOptions, run_experiment
-from facedis_jax.runs.faces import FaceDataConfig, FaceRunConfig
-from facedis_jax.runs.rivals import OursConfig, RivalsConfig, compare_rivals
+from facedis_jax.runs.face_config import FaceDataConfig, FaceRunConfig
+from facedis_jax.runs.rival_config import OursConfig, RivalsConfig
 
 
 def ours_of(run: FaceRunConfig) -> OursConfig:
@@ -102,6 +102,9 @@ PRESETS = {
 
 
 def main(config: RivalsConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for all that a run needs.
+    from facedis_jax.runs.rivals import compare_rivals
+
     return compare_rivals("coma_rivals", config, options, "coma", title="All methods on one table")
 
 

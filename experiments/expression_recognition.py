@@ -22,7 +22,7 @@ Expected   Ddf is right of more than 85 % of the clips, of more than Dglf, and o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
@@ -57,7 +57,6 @@ from facedis_jax.learners import (
     mocogan_learner,
 )
 from facedis_jax.models import DynamicLatents, MocoganConfig
-from facedis_jax.reports.videos.recognition import RecognitionResults, write_recognition_report
 from facedis_jax.runs.command_line import RunOptions, chosen_devices, device_label, run_experiment, say
 from facedis_jax.runs.pixels import (
     Examples,
@@ -71,6 +70,10 @@ from facedis_jax.runs.pixels import (
     train_model,
 )
 from facedis_jax.runs.videos import TrainedClips, VideoDataConfig, load_clip_set, loaded_clips, train_clips
+
+if TYPE_CHECKING:
+    from facedis_jax.reports.videos.recognition import RecognitionResults
+
 
 MOTIONS: tuple[Motion, ...] = ("relative", "absolute")
 
@@ -167,6 +170,9 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": ExpressionConfig()}
 
 
 def main(config: ExpressionConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.videos.recognition import write_recognition_report
+
     if config.video_model is not None and config.codes == "chains":
         raise InputError("--codes", "inferred or at_hand, where a finished model without chains is taken", "chains")
     clip_set = load_clip_set(config.data)
@@ -335,8 +341,11 @@ def evaluate(
     dealt: DealtClips,
     dynamic: TrainedClips,
     mocogan: TrainedMocogan | None,
-) -> RecognitionResults:
+) -> "RecognitionResults":
     """Cross-validates one classifier for each kind of features."""
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.videos.recognition import RecognitionResults
+
     pixels, labels = stack_clips(dealt.clips.source), dealt.clips.labels["expression"]
     subjects, expressions = dealt.clips.labels["subject"], clip_set.classes["expression"]
     say(run.options, "inferring latents")

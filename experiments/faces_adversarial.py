@@ -14,6 +14,7 @@ Expected   demo: squared errors of 60.8 without the critic and 55.9 with it; so 
 """
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -33,7 +34,6 @@ from facedis_jax.evaluation.perceptual import (
 from facedis_jax.inference.codecs import Decoded, ImageCodec
 from facedis_jax.learners import AbpConfig, AdversarialConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig, Latents
-from facedis_jax.reports.images.adversarial import AdversarialResults, write_adversarial_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
 from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images, with_channels
 from facedis_jax.runs.pixels import (
@@ -45,6 +45,9 @@ from facedis_jax.runs.pixels import (
     open_model_run,
     report_run,
 )
+
+if TYPE_CHECKING:
+    from facedis_jax.reports.images.adversarial import AdversarialResults
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,9 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 
 def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.adversarial import write_adversarial_report
+
     images = load_image_set(config.data)
     abp = with_channels(config.learner.abp, images)
     config = replace(config, learner=replace(config.learner, abp=abp))
@@ -144,8 +150,11 @@ def main(config: AdversarialFacesConfig, options: RunOptions) -> int:
     return 0
 
 
-def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) -> AdversarialResults:
+def evaluate(run: ModelRun, images: ImageSet, models: dict[str, TrainedImages]) -> "AdversarialResults":
     """Errors and sharpness of both models on the test images."""
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.adversarial import AdversarialResults
+
     test = images_of(images.test.source)
     found = {name: reconstructions(model.codec, test) for name, model in models.items()}
     features = fit_patch_features(images_of(images.train.source), seed=run.seed)

@@ -18,6 +18,7 @@ Expected   Eq. 21's covariance with the view is much larger for the geometric co
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -29,7 +30,6 @@ from facedis_jax.evaluation.images import pca_errors, pose_difference, reconstru
 from facedis_jax.inference.codecs import Decoded
 from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig, Latents
-from facedis_jax.reports.images.deformable import DeformableResults, write_deformable_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
 from facedis_jax.runs.images import (
     ImageDataConfig,
@@ -48,6 +48,9 @@ from facedis_jax.runs.pixels import (
     open_model_run,
     report_run,
 )
+
+if TYPE_CHECKING:
+    from facedis_jax.reports.images.deformable import DeformableResults
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,9 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 
 def main(config: FacesConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.deformable import write_deformable_report
+
     images = load_image_set(config.data)
     config = replace(config, learner=with_channels(config.learner, images))
     views = config.views.load(images)
@@ -220,7 +226,7 @@ def main(config: FacesConfig, options: RunOptions) -> int:
 
 def evaluate(
     run: ModelRun, images: ImageSet, models: dict[str, TrainedImages], viewed: ImageSet | None = None
-) -> DeformableResults:
+) -> "DeformableResults":
     """Measures every model on the test images, and covariances with the view where several views are known.
 
     Args:
@@ -229,6 +235,9 @@ def evaluate(
       models: by name, "deformable" among them.
       viewed: a set whose test images covariances are measured on; the data's by default.
     """
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.deformable import DeformableResults
+
     test = images_of(images.test.source)
     numbers: dict = {
         "images": {"train": len(images.train.source), "test": len(test)},

@@ -23,7 +23,7 @@ Expected   demo: squared error of unseen frames 1.8, of the generator of single 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -48,8 +48,6 @@ from facedis_jax.inference.codecs import Decoded, ImageCodec
 from facedis_jax.inference.videos import recombine, select_clips
 from facedis_jax.learners import AbpConfig, AbpVideoConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import DynamicConfig, DynamicLatents, GeneratorConfig, Latents
-from facedis_jax.reports.videos.dynamic import write_video_report
-from facedis_jax.reports.videos.results import VideoResults
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
 from facedis_jax.runs.images import TrainedImages, train_images
 from facedis_jax.runs.pixels import (
@@ -62,6 +60,9 @@ from facedis_jax.runs.pixels import (
     report_run,
 )
 from facedis_jax.runs.videos import TrainedClips, VideoDataConfig, load_clip_set, train_clips
+
+if TYPE_CHECKING:
+    from facedis_jax.reports.videos.results import VideoResults
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,9 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": FacesVideoConfig()}
 
 
 def main(config: FacesVideoConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.videos.dynamic import write_video_report
+
     clips = load_clip_set(config.data)
     check_model(config.learner.model, clips)
     check_training(config.training, clips.train.source, called="clips")
@@ -265,8 +269,11 @@ def frame_learner(config: FacesVideoConfig, clips: ClipSet) -> AbpConfig:
 
 def evaluate(
     run: ModelRun, config: FacesVideoConfig, clips: ClipSet, dynamic: TrainedClips, image: TrainedImages | None
-) -> VideoResults:
+) -> "VideoResults":
     """Measures both models on the unseen clips, and expression levels where they are known."""
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.videos.results import VideoResults
+
     test = clips_of(clips.test.source)
     labels = {name: np.asarray(values) for name, values in clips.test.labels.items()}
     latents = dynamic.codec.infer(test)

@@ -17,6 +17,7 @@ Expected   At 30 degrees to either side the deformable generator's error is at l
 """
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -34,7 +35,6 @@ from facedis_jax.inference.codecs import Decoded
 from facedis_jax.learners import AbpConfig, ImageVaeConfig
 from facedis_jax.learners.abp import Part
 from facedis_jax.models import Latents
-from facedis_jax.reports.images.transfer import TransferResults, write_transfer_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
 from facedis_jax.runs.images import (
     ImageDataConfig,
@@ -54,6 +54,9 @@ from facedis_jax.runs.pixels import (
     report_run,
 )
 from facedis_jax.training import RunFolder
+
+if TYPE_CHECKING:
+    from facedis_jax.reports.images.transfer import TransferResults
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,9 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 
 def main(config: TransferConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.transfer import write_transfer_report
+
     if config.runs < 1:
         raise InputError("--runs", "at least 1", str(config.runs))
     sets = load_sets(config)
@@ -250,8 +256,11 @@ class Shown:
 
 def results_of(
     run: ModelRun, sets: TransferSets, front: ArrayImages, errors: list[dict[str, dict[str, float]]], shown: Shown
-) -> TransferResults:
+) -> "TransferResults":
     """Table 1 from the errors of every run, and what the figures are made from."""
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.transfer import TransferResults
+
     test = sets.target.test
     table = {name: errors_over_runs([each[name] for each in errors]) for name in shown.stages}
     numbers = {

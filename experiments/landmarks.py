@@ -19,7 +19,7 @@ Expected   The error from deformation fields is below half of the mean shape's, 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,6 @@ from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
 from facedis_jax.metrics import landmark_error
 from facedis_jax.models import Latents
-from facedis_jax.reports.images.landmarks import LandmarkResults, write_landmark_report
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
 from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images, with_channels
 from facedis_jax.runs.pixels import (
@@ -47,6 +46,9 @@ from facedis_jax.runs.pixels import (
     open_model_run,
     report_run,
 )
+
+if TYPE_CHECKING:
+    from facedis_jax.reports.images.landmarks import LandmarkResults
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": LandmarksConfig(generator_images
 
 
 def main(config: LandmarksConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.landmarks import write_landmark_report
+
     if config.samples < 1:
         raise InputError("--samples", "at least 1", str(config.samples))
     images = load_image_set(config.data)
@@ -200,8 +205,11 @@ def training_codes(config: LandmarksConfig, model: TrainedImages, images: np.nda
 
 def evaluate(
     run: ModelRun, config: LandmarksConfig, images: ImageSet, model: TrainedImages, report: Callable[[str], None]
-) -> LandmarkResults:
+) -> "LandmarkResults":
     """Fits a regressor on each kind of features and measures all of them on the test images."""
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.landmarks import LandmarkResults
+
     train, test = stack_images(images.train.source), stack_images(images.test.source)
     report("inferring codes")
     seen = Codes.infer(model.codec, test, config.samples)

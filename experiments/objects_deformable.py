@@ -19,7 +19,7 @@ Expected   demo: 99 % of 200 held-out synthetic digits are classified correctly,
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -35,7 +35,6 @@ from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.inference.energies import classify_by_energy
 from facedis_jax.learners import AbpConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig
-from facedis_jax.reports.images.objects import Digits, ObjectResults, TransferredDeformations, write_objects_report
 from facedis_jax.runs.command_line import RunOptions, chosen_devices, device_label, run_experiment, say
 from facedis_jax.runs.images import (
     ImageDataConfig,
@@ -55,6 +54,9 @@ from facedis_jax.runs.pixels import (
     open_model_run,
     report_run,
 )
+
+if TYPE_CHECKING:
+    from facedis_jax.reports.images.objects import Digits, ObjectResults
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,9 @@ PRESETS = {"tiny": TINY, "demo": DEMO, "paper": PAPER}
 
 
 def main(config: ObjectsConfig, options: RunOptions) -> int:
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.objects import ObjectResults, TransferredDeformations, write_objects_report
+
     sets = load_sets(config)
     models: dict[str, TrainedImages] = {}
     if config.faces_model is not None:
@@ -253,7 +258,7 @@ def numbers_of(
     run: ModelRun,
     digits: ImageSet,
     digit_model: TrainedImages,
-    results: ObjectResults,
+    results: "ObjectResults",
     models: Mapping[str, TrainedImages],
 ) -> dict[str, Any]:
     """What was measured, for results.json."""
@@ -281,8 +286,11 @@ def load_digits(data: DigitDataConfig, size: int) -> ImageSet:
     return load_image_set(mnist, "--digits")
 
 
-def classified(digits: ImageSet, codec: ImageCodec, sigma: float) -> Digits:
+def classified(digits: ImageSet, codec: ImageCodec, sigma: float) -> "Digits":
     """Every held-out digit, classified by the canonical image of lowest energy."""
+    # Imported here, or `--help` would wait for it.
+    from facedis_jax.reports.images.objects import Digits
+
     images = stack_images(digits.test.source)
     predicted, energies, geometry = classify_by_energy(codec, images, np.eye(10, dtype=np.float32), sigma=sigma)
     return Digits(codec, images, digits.test.labels["category"], predicted, energies, geometry, digits.name)

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import matplotlib
 import numpy as np
-from matplotlib.colors import Normalize, to_rgb
 
 from facedis_jax.rendering.surfaces import boundary_loops, faces_away, unit, vertex_normals, visible_fragments
 
@@ -172,13 +170,13 @@ def render_faces(
         points = (vertices - camera.centre) @ rotation.T
         normals = vertex_normals(points, triangles)
         if scalars is None:
-            colors = _lit(normals, np.array(to_rgb(color)))
+            colors = _lit(normals, _rgb(color))
         else:
-            shown = matplotlib.colormaps[cmap](Normalize(low, high)(scalars[i]))[:, :3]
+            shown = _colours_of(scalars[i], low, high, cmap)
             colors = shown * (1 - HEAT_MAP_RELIEF * (1 - np.abs(normals[:, 2:])))
         corners, corner_colors = points[triangles], colors[triangles]
         pixels = _project(corners, camera.height, size)
-        corner_colors[faces_away(pixels)] = to_rgb(INSIDE)
+        corner_colors[faces_away(pixels)] = _rgb(INSIDE)
         for plug, plug_colors in (_plug(vertices, hole) for hole in holes):
             plug = (plug - camera.centre) @ rotation.T
             corners = np.concatenate([corners, plug])
@@ -205,6 +203,20 @@ def _project(points: np.ndarray, height: float, size: tuple[int, int]) -> np.nda
     return (pixels + np.array(size) / 2) * SUPERSAMPLING
 
 
+def _rgb(color: str) -> np.ndarray:
+    # Imported where it is used: whoever asks an experiment for its `--help` should not wait for it.
+    from matplotlib.colors import to_rgb
+
+    return np.array(to_rgb(color))
+
+
+def _colours_of(scalars: np.ndarray, low: float, high: float, cmap: str) -> np.ndarray:
+    import matplotlib
+    from matplotlib.colors import Normalize
+
+    return matplotlib.colormaps[cmap](Normalize(low, high)(scalars))[:, :3]
+
+
 def _lit(normals: np.ndarray, color: np.ndarray) -> np.ndarray:
     """Blinn-Phong colours [vertices, 3] of a matte skin with a little gloss, from normals [vertices, 3]."""
     light = np.full(normals.shape, AMBIENT)
@@ -221,7 +233,7 @@ def _plug(vertices: np.ndarray, hole: np.ndarray) -> tuple[np.ndarray, np.ndarra
     middle = rim.mean(0)
     low, high = vertices[:, 0].min(), vertices[:, 0].max()
     is_mouth = abs(middle[0] - (low + high) / 2) < 0.1 * (high - low)
-    outer_color, inner_color = (np.array(to_rgb(c)) for c in (MOUTH if is_mouth else EYE))
+    outer_color, inner_color = (_rgb(c) for c in (MOUTH if is_mouth else EYE))
     span = np.ptp(rim[:, 0])
     rise = -0.25 if is_mouth else 0.09  # along z, in widths of the hole
     rings, colors = [], []
@@ -252,5 +264,5 @@ def _rasterise(corners: np.ndarray, colors: np.ndarray, size: tuple[int, int], b
     if background is None:
         image[..., :3] /= np.maximum(alpha, 1e-6)
     else:
-        image = image[..., :3] + (1 - alpha) * np.array(to_rgb(background), np.float32)
+        image = image[..., :3] + (1 - alpha) * _rgb(background).astype(np.float32)
     return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)

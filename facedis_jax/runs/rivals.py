@@ -1,7 +1,7 @@
 """Runs of several methods on the same faces: each trained by the same loop, measured alike, on one table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,25 +12,18 @@ from facedis_jax.data.faces.face_set import ArraySource, Face, FaceSet, FaceSour
 from facedis_jax.data.faces.features import map_vertices
 from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.splits import evenly_spaced
-from facedis_jax.errors import InputError, check_least
+from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import Predictions, evenly_spaced_faces, predict
 from facedis_jax.evaluation.rivals import fitted_linear, fitted_pca, method_measures, pca_codec
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.model_files import MODEL_FILE
 from facedis_jax.inference.rival_models import TrainedRival, rival_codec
-from facedis_jax.learners import IbVaeConfig
 from facedis_jax.learners.rivals import (
     RIVALS,
-    GuConfig,
-    JiangConfig,
-    Latents,
-    MeshAeConfig,
     Rival,
     RivalConstants,
     RivalTraining,
-    SpiralNetConfig,
-    ZhangConfig,
     deformation_space,
     rival_learner,
 )
@@ -48,13 +41,11 @@ from facedis_jax.runs.command_line import (
     say,
     typed_command,
 )
+from facedis_jax.runs.face_config import Arrangement
 from facedis_jax.runs.face_constants import check_faces, face_constants
 from facedis_jax.runs.faces import (
     AXIS,
-    Arrangement,
-    FaceDataConfig,
     FaceRun,
-    FaceRunConfig,
     data_files,
     fit_faces,
     load_face_set,
@@ -63,116 +54,15 @@ from facedis_jax.runs.faces import (
 )
 from facedis_jax.runs.origins import origin_of
 from facedis_jax.runs.renamed import new_key
+from facedis_jax.runs.rival_config import OURS, TITLES, OursConfig, RivalsConfig
 from facedis_jax.runs.settings import identity
 from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, check_batch_size, fit
-
-OURS = "ib_vae"
-TITLES: Mapping[str, str] = {
-    OURS: "IB-VAE (ours)",
-    **{name: kind.title for name, kind in RIVALS.items()},
-    "linear": "linear, as FLAME",
-    "pca": "PCA",
-}
-METHODS = tuple(TITLES)
 
 # Of a coordinate's standard deviation, relative to the mean over all: one that never changes is not scaled up.
 _LEAST_DEVIATION = 0.05
 _MOST_FACES = 1000
 # Bytes of deformation features that are kept in memory; of more faces they are computed in each step.
 _MOST_FEATURES = 3e9
-
-
-@dataclass(frozen=True)
-class OursConfig:
-    """Our own method's settings beside its rivals.
-
-    Attributes:
-      learner: networks, weights, optimiser; the numbers of latents are the table's.
-      epochs: how often the training set is seen.
-      batch_size: faces of a step, over all devices.
-      precompute: compute what the encoder needs of each mesh once.
-    """
-
-    learner: IbVaeConfig = field(default_factory=IbVaeConfig)
-    epochs: float = 300
-    batch_size: int = 32
-    precompute: bool = False
-
-
-@dataclass(frozen=True)
-class RivalsConfig:
-    """Methods that are compared on one data set.
-
-    Attributes:
-      data: the faces.
-      methods: which ones, by name.
-      identity_latents, expression_latents: lengths of the codes; of methods that do not tell these apart, their sum.
-      seeds: how often each method is trained.
-      seed: of the first time.
-      ours: our own method.
-      mesh_ae, spiral_net, jiang, zhang, gu: the rivals.
-      log_every_steps, evaluate_every_steps, checkpoint_every_steps: steps from one line of metrics, evaluation or
-        checkpoint to the next.
-
-    Raises:
-      InputError: an unknown method, no methods, or one of them twice; no latents or seeds.
-    """
-
-    data: FaceDataConfig = field(default_factory=FaceDataConfig)
-    methods: tuple[str, ...] = METHODS
-    identity_latents: int = 4
-    expression_latents: int = 4
-    seeds: int = 3
-    seed: int = 0
-    ours: OursConfig = field(default_factory=OursConfig)
-    mesh_ae: MeshAeConfig = field(default_factory=MeshAeConfig)
-    spiral_net: SpiralNetConfig = field(default_factory=SpiralNetConfig)
-    jiang: JiangConfig = field(default_factory=JiangConfig)
-    zhang: ZhangConfig = field(default_factory=ZhangConfig)
-    gu: GuConfig = field(default_factory=GuConfig)
-    log_every_steps: int = 50
-    evaluate_every_steps: int = 5000
-    checkpoint_every_steps: int = 1000
-
-    def __post_init__(self) -> None:
-        check_least(self, identity_latents=1, expression_latents=1, seeds=1)
-        unknown = [name for name in self.methods if name not in METHODS]
-        if unknown or not self.methods:
-            raise InputError("methods", f"some of {', '.join(METHODS)}", unknown[0] if unknown else "none")
-        if len(set(self.methods)) < len(self.methods):
-            twice = next(name for name in self.methods if self.methods.count(name) > 1)
-            raise InputError("methods", "each method once", f"{twice} twice")
-
-    @property
-    def latents(self) -> Latents:
-        """Lengths of the codes."""
-        return Latents(self.identity_latents, self.expression_latents)
-
-    def training_of(self, method: str) -> OursConfig | RivalTraining | None:
-        """How a method is trained; None for one that is fitted at once."""
-        if method == OURS:
-            return self.ours
-        return getattr(self, method).training if method in RIVALS else None
-
-    def ours_at(self, seed: int) -> FaceRunConfig:
-        """The run of our own method."""
-        model = replace(
-            self.ours.learner.model,
-            identity_latents=self.identity_latents,
-            expression_latents=self.expression_latents,
-        )
-        learner = replace(self.ours.learner, model=model)
-        return FaceRunConfig(
-            data=self.data,
-            learner=learner,
-            epochs=self.ours.epochs,
-            batch_size=self.ours.batch_size,
-            seed=seed,
-            precompute=self.ours.precompute,
-            log_every_steps=self.log_every_steps,
-            evaluate_every_steps=self.evaluate_every_steps,
-            checkpoint_every_steps=self.checkpoint_every_steps,
-        )
 
 
 class _Trained(NamedTuple):

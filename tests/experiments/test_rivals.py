@@ -20,7 +20,8 @@ from facedis_jax.models.rivals.mesh_nets import MeshNetConfig
 from facedis_jax.reports.faces.rivals import MEASURES, summarise
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.faces import FaceDataConfig
-from facedis_jax.runs.rivals import METHODS, DeformationSource, Deformed, RivalsConfig
+from facedis_jax.runs.rival_config import METHODS, RivalsConfig
+from facedis_jax.runs.rivals import DeformationSource, Deformed
 from tests.made_up_faces import made_up_face_model
 from tests.pages import ShownPage
 

@@ -4,11 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from scipy.ndimage import gaussian_filter, map_coordinates
 
 from facedis_jax.data.images.image_set import ArrayImages, ImageSet, ImageSplit
 from facedis_jax.errors import InputError
@@ -74,6 +70,11 @@ def synthetic_digits(config: DigitConfig, *, size: int = 32) -> ImageSet:
 
 def _glyph(text: str, size: int) -> np.ndarray:
     """One character, two thirds as high as the image and in its middle: [size, size] in 0..1."""
+    # Imported where it is used: whoever asks an experiment for its `--help` should not wait for it.
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(1, 1), dpi=size, facecolor="black")
     canvas = FigureCanvasAgg(figure)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.antialiased": True}):
@@ -84,6 +85,8 @@ def _glyph(text: str, size: int) -> np.ndarray:
 
 
 def _warped(glyph: np.ndarray, config: DigitConfig, which: int, index: int) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter, map_coordinates
+
     rng = np.random.default_rng([config.seed, which, index])
     size = len(glyph)
     angle = np.radians(rng.normal(0, config.turn))
