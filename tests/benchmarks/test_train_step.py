@@ -18,7 +18,7 @@ from facedis_jax.metrics import Average
 SECONDS, BATCH, WIDTH = 0.1, 8, 128
 
 
-def known_step(batch_size, axis_name=None):
+def known_step(batch_size, axis_name=None, compute=None):
     """A step of which operations and time are known: four products in a loop, and a wait."""
 
     def wait(values):

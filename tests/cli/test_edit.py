@@ -337,7 +337,8 @@ def test_a_run_that_is_not_finished_and_a_name_that_is_unknown_are_one_line(tmp_
     for name, line in (("runs/begun", "a finished run"), ("smile", "a model file, the folder of a finished run")):
         assert command("--model", name, "--output", "out.ply", "sample") == 2
         errors = capsys.readouterr().err
-        assert errors.startswith(f"error: {name}: expected {line}, found")
+        assert errors.startswith(f"error: {name}: expected {line}")
+        assert ", found " in errors
         assert errors.count("\n") == 1
 
 

@@ -123,6 +123,7 @@ def test_no_more_latents_are_averaged_than_there_are(average_last):
         replace(LangevinConfig(inference_steps=6), average_last=average_last)
 
 
+@pytest.mark.thorough
 def test_in_bfloat16_chains_stay_distributed_as_the_posterior_of_float32():
     """From draws of the posterior, which sums over a grid give: if chains sampled another, they would leave it."""
     sizes, sigma, num_chains = replace(MODEL, appearance_latents=1, geometry_latents=1), 0.35, 300
