@@ -54,7 +54,14 @@ GENERATORS = {
 }
 
 
-@pytest.mark.parametrize(("name", "block"), list(zip(GENERATORS, (1, 3, 1, 3, 1), strict=True)))
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        # Clips in blocks of frames have all that these two have, and take as long.
+        pytest.param(name, block, marks=[pytest.mark.thorough] * (name in ("clips", "clips of one appearance")))
+        for name, block in zip(GENERATORS, (1, 3, 1, 3, 1), strict=True)
+    ],
+)
 def test_chains_are_those_of_the_whole_density_in_the_plain_form(name, block):
     model = GENERATORS[name]
     params = jax.jit(model.init)(jax.random.key(0))
