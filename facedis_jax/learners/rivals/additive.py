@@ -12,6 +12,7 @@ linear fall of the divergence's weight to a seventh. Chosen here: features are n
 themselves, since theirs depend on what else is in a batch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +101,30 @@ class GuConfig:
         check_least(self, hidden=1, reconstruction_weight=0, neutral_weight=0, kl_weight=0, again_weight=0)
 
 
+def _initial_model(
+    encoder: Any, decoder: Any, keys: jax.Array, constants: RivalConstants, latents: Latents
+) -> dict[str, Any]:
+    """Parameters of an encoder, and of the decoder once for a person and once for an offset, of three keys."""
+    return {
+        "encoder": initial(encoder, keys[0], (1, *constants.mean_face.shape)),
+        "identity": initial(decoder, keys[1], (1, latents.identity)),
+        "expression": initial(decoder, keys[2], (1, latents.expression)),
+    }
+
+
+def _added(decoder: Any, constants: RivalConstants, unit: Any) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """A function from parameters and both codes to full and neutral faces: mean + person, and that + offset."""
+
+    def decode(params: Any, identity: jax.Array, expression: jax.Array) -> tuple[jax.Array, jax.Array]:
+        model = params["model"]
+        person: Any = decoder.apply({"params": model["identity"]}, identity)
+        offset: Any = decoder.apply({"params": model["expression"]}, expression)
+        neutral = constants.mean_face + unit * person
+        return neutral + unit * offset, neutral
+
+    return decode
+
+
 def zhang(config: ZhangConfig, constants: RivalConstants, latents: Latents) -> Rival:
     """In the manner of Zhang et al.: graph convolutions, added faces, independent codes."""
     number = latents.identity + latents.expression
@@ -107,25 +132,15 @@ def zhang(config: ZhangConfig, constants: RivalConstants, latents: Latents) -> R
     encoder, decoder, critic = net.encoder(2 * number), net.decoder(), PairCritic(config.critic_hidden)
 
     def init(key: jax.Array) -> Any:
-        keys, face = jax.random.split(key, 4), (1, *constants.mean_face.shape)
-        one = [(1, length) for length in latents]
-        model = {
-            "encoder": initial(encoder, keys[0], face),
-            "identity": initial(decoder, keys[1], one[0]),
-            "expression": initial(decoder, keys[2], one[1]),
-        }
+        keys = jax.random.split(key, 4)
+        model = _initial_model(encoder, decoder, keys, constants, latents)
         return {"model": model, "critic": initial(critic, keys[3], (1, number))}
 
     def encode(params: Any, vertices: jax.Array) -> Posterior:
         found: Any = encoder.apply({"params": params["model"]["encoder"]}, constants.standardised(vertices))
         return Posterior(found[:, :number], found[:, number:])
 
-    def decode(params: Any, identity: jax.Array, expression: jax.Array) -> tuple[jax.Array, jax.Array]:
-        model = params["model"]
-        person: Any = decoder.apply({"params": model["identity"]}, identity)
-        offset: Any = decoder.apply({"params": model["expression"]}, expression)
-        neutral = constants.mean_face + constants.deviation * person
-        return neutral + constants.deviation * offset, neutral
+    decode = _added(decoder, constants, constants.deviation)
 
     def loss(params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, Average], Any]:
         posterior = encode(params, batch["vertices"])
@@ -154,25 +169,15 @@ def gu(config: GuConfig, constants: RivalConstants, latents: Latents) -> Rival:
     encoder, decoder = PointNet(config.widths, 2 * number), MlpDecoder(config.hidden, len(constants.mean_face))
 
     def init(key: jax.Array) -> Any:
-        keys, face = jax.random.split(key, 3), (1, *constants.mean_face.shape)
-        one = [(1, length) for length in latents]
-        model = {
-            "encoder": initial(encoder, keys[0], face),
-            "identity": initial(decoder, keys[1], one[0]),
-            "expression": initial(decoder, keys[2], one[1]),
-        }
+        keys = jax.random.split(key, 3)
+        model = _initial_model(encoder, decoder, keys, constants, latents)
         return {"model": model}
 
     def encode(params: Any, vertices: jax.Array) -> Posterior:
         found: Any = encoder.apply({"params": params["model"]["encoder"]}, vertices / constants.scale)
         return Posterior(found[:, :number], found[:, number:])
 
-    def decode(params: Any, identity: jax.Array, expression: jax.Array) -> tuple[jax.Array, jax.Array]:
-        model = params["model"]
-        person: Any = decoder.apply({"params": model["identity"]}, identity)
-        offset: Any = decoder.apply({"params": model["expression"]}, expression)
-        neutral = constants.mean_face + constants.scale * person
-        return neutral + constants.scale * offset, neutral
+    decode = _added(decoder, constants, constants.scale)
 
     def loss(params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, Average], None]:
         posterior = encode(params, batch["vertices"])
