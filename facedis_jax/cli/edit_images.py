@@ -13,7 +13,7 @@ from PIL import Image
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.files import read_bytes
 from facedis_jax.formats.images import Framing, decode_image
-from facedis_jax.formats.whole import write_together
+from facedis_jax.formats.whole import numbered_paths, write_together
 from facedis_jax.inference.generator_models import Part, TrainedImageModel
 from facedis_jax.reports.figures import png
 from facedis_jax.reports.images.figures import display_image, image_grid
@@ -165,14 +165,7 @@ def _write(output: Path, edited: _Edited) -> list[Path]:
     Raises:
       InputError: one of them cannot be written.
     """
-    count = len(edited.images)
-    names = [output.name]
-    if count > 1:
-        names = [f"{output.stem}_{i:0{len(str(count))}d}{output.suffix}" for i in range(1, count + 1)]
-    paths = [output.with_name(name) for name in (*names, f"{output.stem}_grid{_ENDING}")]
-    for path in paths:
-        if path.is_dir():
-            raise InputError(path, "a file to write", "a folder")
+    paths = numbered_paths(output, len(edited.images), f"{output.stem}_grid{_ENDING}")
     shown = [[None if image is None else display_image(image) for image in row] for row in edited.rows]
     contents = [*map(_encoded, edited.images), png(image_grid(shown, column_labels=edited.captions))]
     try:

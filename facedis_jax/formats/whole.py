@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from facedis_jax.errors import reason
+from facedis_jax.errors import InputError, reason
 from facedis_jax.stopping import removed_when_stopped
 
 
@@ -60,6 +60,31 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a text file in UTF-8 whole or not at all; raises an OSError as `open_whole`."""
     write_whole(path, text.encode("utf-8"))
+
+
+def numbered_paths(output: Path, count: int, picture: str) -> list[Path]:
+    """Where so many files are written, and a picture of them beside them, which comes last.
+
+    Args:
+      output: the file's name where there is one; of several, each has a number at the end of its stem.
+      count: how many files.
+      picture: the picture's name.
+
+    Raises:
+      InputError: there is a folder in the place of one of them.
+
+    Example:
+      >>> [path.name for path in numbered_paths(Path("face.ply"), 2, "face.png")]
+      ['face_1.ply', 'face_2.ply', 'face.png']
+    """
+    names = [output.name]
+    if count > 1:
+        names = [f"{output.stem}_{i:0{len(str(count))}d}{output.suffix}" for i in range(1, count + 1)]
+    paths = [output.with_name(name) for name in (*names, picture)]
+    for path in paths:
+        if path.is_dir():
+            raise InputError(path, "a file to write", "a folder")
+    return paths
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.errors import InputError, reason
 from facedis_jax.formats.meshes import UNITS, WRITABLE_SUFFIXES, Mesh, encode_mesh
-from facedis_jax.formats.whole import write_together
+from facedis_jax.formats.whole import numbered_paths, write_together
 from facedis_jax.inference.face_editor import Pose
 from facedis_jax.rendering.faces import render_faces
 from facedis_jax.reports.figures import png
@@ -67,14 +67,7 @@ def write_edited_faces(output: Path, edited: EditedFaces, triangles: np.ndarray,
     Raises:
       InputError: one of them cannot be written.
     """
-    count = len(edited.faces)
-    names = [output.name]
-    if count > 1:
-        names = [f"{output.stem}_{i:0{len(str(count))}d}{output.suffix}" for i in range(1, count + 1)]
-    paths = [output.with_name(name) for name in (*names, f"{output.stem}.png")]
-    for path in paths:
-        if path.is_dir():
-            raise InputError(path, "a file to write", "a folder")
+    paths = numbered_paths(output, len(edited.faces), f"{output.stem}.png")
     faces = edited.pose.undo(edited.faces) / UNITS[unit]
     meshes = [Mesh(vertices.astype(np.float32), triangles) for vertices in faces]
     contents = [encode_mesh(path, mesh, unit=unit) for path, mesh in zip(paths[:-1], meshes, strict=True)]
