@@ -1,4 +1,5 @@
 import gc
+import time
 import weakref
 from typing import Any, NamedTuple
 
@@ -80,7 +81,13 @@ def test_arrays_on_the_devices_are_given_back_with_what_used_them(method):
         assert state.tolist() == [4, 4]
         kept = [weakref.ref(each) for each in (rows, parallel, parallel._arrays)]
         del rows, dataset, parallel
-        assert [each() for each in kept] == [None] * 3
+        # A thread of the runtime may let go of a host array a moment later, and Python's hold on it ends at a next call.
+        for _ in range(500):
+            if all(each() is None for each in kept):
+                break
+            time.sleep(0.01)
+            jnp.zeros(1).block_until_ready()
+        assert all(each() is None for each in kept)
     finally:
         gc.enable()
 
