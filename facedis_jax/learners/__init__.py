@@ -18,18 +18,16 @@ from facedis_jax.learners.adversarial import (
     adversarial_learner,
 )
 from facedis_jax.learners.ensemble import ensemble_learner, members
-from facedis_jax.learners.generator_functions import GeneratorFunctions, ImageFunctions, VideoFunctions
-from facedis_jax.learners.ib_vae import (
+from facedis_jax.learners.face_functions import (
     FaceConstants,
     FaceFunctions,
-    FaceStart,
     IbVaeConfig,
     IbVaeState,
-    LinearFaces,
     face_functions,
     feature_shapes,
-    ib_vae_learner,
 )
+from facedis_jax.learners.generator_functions import GeneratorFunctions, ImageFunctions, VideoFunctions
+from facedis_jax.learners.ib_vae import FaceStart, LinearFaces, ib_vae_learner
 from facedis_jax.learners.image_vae import (
     ImageVaeConfig,
     ImageVaeState,

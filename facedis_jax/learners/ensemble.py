@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.learners.ib_vae import IbVaeState
+from facedis_jax.learners.face_functions import IbVaeState
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.losses import IbVaeWeights
 from facedis_jax.metrics import Average

@@ -81,7 +81,7 @@ def test_arrays_on_the_devices_are_given_back_with_what_used_them(method):
         assert state.tolist() == [4, 4]
         kept = [weakref.ref(each) for each in (rows, parallel, parallel._arrays)]
         del rows, dataset, parallel
-        # A thread of the runtime may let go of a host array a moment later, and Python's hold on it ends at a next call.
+        # A thread of the runtime may let go of a host array a moment later, and the next call ends Python's hold on it.
         for _ in range(500):
             if all(each() is None for each in kept):
                 break
