@@ -7,7 +7,7 @@ Data       Synthetic expression videos of the embedded face (or of `--data.face-
            files, `--data.kind files`.
 Command    python -m experiments.expression_recognition                    (demo, two CPU cores, no data set)
            python -m experiments.expression_recognition --preset paper --data.kind folders --data.folder MUG
-           python -m experiments.expression_recognition --video-model runs/faces_video-demo/dynamic/model.npz
+           python -m experiments.expression_recognition --video-model runs/faces_video-demo
 Method     The generator, and a MoCoGAN of comparable size, learn all clips without labels; latents are inferred by
            Langevin dynamics. A one-layer LSTM with 30 units and a softmax then learns the expression from the
            deformation fields over time (Ddf), from the geometric codes (Dglf), from raw frames and from MoCoGAN's
@@ -65,6 +65,7 @@ from facedis_jax.runs.pixels import (
     TrainingConfig,
     check_model,
     check_training,
+    finished_model,
     open_model_run,
     report_run,
     train_model,
@@ -91,7 +92,8 @@ class ExpressionConfig:
       data: the clips; both halves of a set are learned from and recognised.
       learner: the dynamic generator and how it is learned.
       training: how long; its batches are of clips.
-      video_model: a finished dynamic generator's model.npz, of the same `learner.model`, in place of learning anew.
+      video_model: the folder of a finished dynamic generator, or its file, of the same `learner.model`, in place of
+        learning anew.
       codes: of the clips: "inferred" anew from the prior, or by as many more steps of their "chains";
         "at_hand" goes on from the chains where there are some, which a finished model comes without.
       motion: the features that count, "relative" to the clip's first frame or "absolute"; both are measured.
@@ -175,6 +177,7 @@ def main(config: ExpressionConfig, options: RunOptions) -> int:
 
     if config.video_model is not None and config.codes == "chains":
         raise InputError("--codes", "inferred or at_hand, where a finished model without chains is taken", "chains")
+    config = replace(config, video_model=finished_model(config.video_model))
     clip_set = load_clip_set(config.data)
     clips = joined(clip_set)
     folds = person_folds(clips, clip_set.classes.get("expression", ()), config.folds)

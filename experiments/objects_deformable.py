@@ -51,6 +51,7 @@ from facedis_jax.runs.pixels import (
     check_model,
     check_shape,
     check_training,
+    finished_model,
     open_model_run,
     report_run,
 )
@@ -87,7 +88,8 @@ class ObjectsConfig:
       digit_training: how long.
       cars: objects of one category; none without their folder.
       faces: where flows are learned.
-      faces_model: a finished deformable model's model.npz, of the same `learner.model`, in place of learning anew.
+      faces_model: the folder of a finished deformable model, or its file, of the same `learner.model`, in place of
+        learning anew.
       target: images that the flows of faces are transferred to.
       learner: the deformable generator for cars and faces.
       training: how long, for either.
@@ -175,6 +177,7 @@ def main(config: ObjectsConfig, options: RunOptions) -> int:
     from facedis_jax.reports.images.objects import ObjectResults, TransferredDeformations, write_objects_report
 
     sets = load_sets(config)
+    config = replace(config, faces_model=finished_model(config.faces_model))
     models: dict[str, TrainedImages] = {}
     if config.faces_model is not None:
         devices = chosen_devices(options.devices)

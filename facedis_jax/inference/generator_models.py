@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +77,7 @@ class TrainedImageModel:
     codes: Any
     frames: int
     origin: Origin
+    kind: ClassVar[str] = "images"
 
     @classmethod
     def of(
@@ -180,7 +181,7 @@ class TrainedImageModel:
         arrays = {f"codes/{i}": leaf for i, leaf in enumerate(leaves)}
         arrays |= named_arrays("params", jax.device_get(self.params))
         card = {"method": _method(self.config), "learner": as_json(self.config), "frames": self.frames}
-        ModelFile(path, self._kind(), self.origin, card, arrays).write()
+        ModelFile(path, self.kind, self.origin, card, arrays).write()
 
     @classmethod
     def from_file(cls: type[Model], file: ModelFile) -> Model:
@@ -208,10 +209,6 @@ class TrainedImageModel:
             raise InputError(file.path, "settings that a model can be built of", found) from error
         params = file.weights("params", like)
         return cls(config, params, functions, _codes(file, example), frames, file.origin)
-
-    @classmethod
-    def _kind(cls) -> str:
-        return "images"
 
     @property
     def _axes(self) -> int:
@@ -261,6 +258,8 @@ class TrainedVideoModel(TrainedImageModel):
       (2, 4, 16, 16, 2)
     """
 
+    kind: ClassVar[str] = "videos"
+
     @cached_property
     def codec(self) -> Any:
         """As of `TrainedImageModel`."""
@@ -281,10 +280,6 @@ class TrainedVideoModel(TrainedImageModel):
           frames: of a clip; as many as a training clip has by default.
         """
         return self._sample(key, count, self.frames if frames is None else frames)
-
-    @classmethod
-    def _kind(cls) -> str:
-        return "videos"
 
     @property
     def _axes(self) -> int:

@@ -213,4 +213,8 @@ def loaded_images(
 ) -> TrainedImages:
     """A generator of images that another run has trained; see `loaded_model`."""
     functions = abp_functions(config)
-    return loaded_model(functions, lambda params: image_codec(functions, params, seed=seed, devices=devices), path)
+
+    def codec(params: Any) -> ImageCodec:
+        return image_codec(functions, params, seed=seed, devices=devices)
+
+    return loaded_model(TrainedImageModel, config, functions, codec, path)

@@ -1,7 +1,7 @@
 """What runs on images and runs on clips share: one or more models, trained one after another."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,8 +15,8 @@ from facedis_jax.data.videos.clip_set import ArrayClips, ClipSource
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.generator_models import TrainedImageModel
-from facedis_jax.inference.model_files import MODEL_FILE, Origin
-from facedis_jax.learners import GeneratorFunctions, Learner
+from facedis_jax.inference.model_files import MODEL_FILE, ModelFile, Origin
+from facedis_jax.learners import AbpConfig, AbpVideoConfig, GeneratorFunctions, Learner
 from facedis_jax.learners.chains import CHAIN_MULTIPLE
 from facedis_jax.models import DynamicConfig, GeneratorConfig
 from facedis_jax.runs.batches import check_room, training_batches
@@ -34,7 +34,6 @@ from facedis_jax.runs.origins import origin_of
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.settings import identity
 from facedis_jax.training import LoopConfig, Parallel, RunFolder, check_batch_size, fit
-from facedis_jax.training.arrays import load_weights, save_weights
 from facedis_jax.training.logs import read_metrics
 
 HasShape = GeneratorConfig | DynamicConfig | PixelSet
@@ -42,7 +41,8 @@ PixelSource = ImageSource | ClipSource
 Codec = TypeVar("Codec")
 
 AXIS = "devices"
-WEIGHTS_FILE = "model.npz"
+# Of a generator's settings, those that a trained one may have had otherwise: its weights are read alike.
+_FREE = ("initial_flow", "compute")
 
 
 @dataclass(frozen=True)
@@ -371,8 +371,6 @@ def train_model(
     if finish is not None:
         weights, turned = finish(weights, chains if whole else None)
         chains = turned if whole else chains
-    if jax.process_index() == 0:
-        save_weights(folder.path / WEIGHTS_FILE, weights)
     rows = [*read_metrics(folder.metrics_file, "train"), *read_metrics(folder.metrics_file, "test")]
     return TrainedModel(codec(weights), weights, chains, rows, result.step, result.seconds)
 
@@ -380,7 +378,7 @@ def train_model(
 def save_model(
     run: ModelRun, name: str, model: type[TrainedImageModel], config: Any, trained: TrainedModel, **how: Any
 ) -> None:
-    """Writes the file by which a trained model is handed over, beside its weights.
+    """Writes the file by which a trained model is handed over.
 
     Args:
       run: the run.
@@ -396,19 +394,55 @@ def save_model(
         made.save(run.folder.path / name / MODEL_FILE)
 
 
-def loaded_model(functions: GeneratorFunctions, codec: Callable[[Any], Codec], path: Path) -> TrainedModel[Codec]:
-    """A model that another run has trained, from the `model.npz` in its folder; without chains and curves.
+def finished_model(path: Path | None) -> Path | None:
+    """Where the model file of a finished run lies that is to take the place of training; None where there is none.
 
     Args:
-      functions: of its learner.
+      path: of a run's folder, of a model's in it, or of a model file.
+
+    Raises:
+      InputError: nothing is there, or a run that is not finished or of an earlier version.
+    """
+    # Imported here, or `--help` would wait for models of all kinds.
+    from facedis_jax.inference.load import model_path
+
+    if path is not None and path.suffix == ".npz" and path.is_file():
+        found = "weights of an earlier version; the command of their run writes the other, without training"
+        raise InputError(path, f"a finished run, or its {MODEL_FILE}", found)
+    return None if path is None else model_path(path)
+
+
+def loaded_model(
+    model: type[TrainedImageModel],
+    config: AbpConfig | AbpVideoConfig,
+    functions: GeneratorFunctions,
+    codec: Callable[[Any], Codec],
+    path: Path,
+) -> TrainedModel[Codec]:
+    """A model that another run has trained, from its file; without chains and curves.
+
+    Args:
+      model: its kind.
+      config: of the learner, as the run at hand has it.
+      functions: of this learner.
       codec: as of `train_model`.
       path: of the file.
 
     Raises:
-      InputError: the file is missing, or its networks are not those of the functions.
+      InputError: the file is missing or something else, or its generator has other settings than the learner's.
     """
-    params = load_weights(path, jax.eval_shape(lambda: functions.init(jax.random.key(0))))
-    return TrainedModel(codec(params), params, None, [], 0, 0.0)
+    file = ModelFile.read(path)
+    if file.kind != model.kind:
+        raise InputError(path, f"a model of {model.kind}", f"one of {file.kind}")
+    found = model.from_file(file)
+    if type(found.config) is not type(config):
+        raise InputError(path, "a generator of the same method", type(found.config).__name__)
+    theirs = found.config.model
+    for name in (each.name for each in fields(config.model) if each.name not in _FREE):
+        if getattr(config.model, name) != getattr(theirs, name):
+            expected = f"{getattr(theirs, name)}, as of {path}"
+            raise InputError(f"--learner.model.{name.replace('_', '-')}", expected, str(getattr(config.model, name)))
+    return TrainedModel(codec(found.params), found.params, None, [], 0, 0.0)
 
 
 class _First:

@@ -139,4 +139,8 @@ def loaded_clips(
 ) -> TrainedClips:
     """A generator of clips that another run has trained; see `loaded_model`."""
     functions = abp_video_functions(config)
-    return loaded_model(functions, lambda params: video_codec(functions, params, seed=seed, devices=devices), path)
+
+    def codec(params: Any) -> VideoCodec:
+        return video_codec(functions, params, seed=seed, devices=devices)
+
+    return loaded_model(TrainedVideoModel, config, functions, codec, path)

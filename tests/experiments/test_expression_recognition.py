@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import facedis_jax
 from experiments import expression_recognition as experiment
 from facedis_jax.data.synthetic.videos import SyntheticClipConfig
 from facedis_jax.data.videos.clip_set import ArrayClips, ClipSplit, stack_clips
 from facedis_jax.errors import InputError
+from facedis_jax.inference.example import example_image_model
 from facedis_jax.learners import LangevinConfig, RecognitionConfig
 from facedis_jax.models import DynamicConfig, MocoganConfig
 from facedis_jax.reports.videos.recognition import FEATURES
@@ -83,7 +86,7 @@ def test_every_feature_is_measured_on_every_clip(finished):
 
 
 def test_a_finished_generator_takes_the_place_of_training(finished, tmp_path, monkeypatch):
-    path = finished[0] / "dynamic" / "model.npz"
+    path = finished[0] / "dynamic"
     given = []
 
     def evaluate(run, config, clip_set, dealt, dynamic, mocogan):
@@ -95,11 +98,8 @@ def test_a_finished_generator_takes_the_place_of_training(finished, tmp_path, mo
         experiment.main(replace(CONFIG, video_model=path, compare=False), options(tmp_path / "run"))
     ((dynamic, mocogan),) = given
     assert mocogan is None
-    weights = {"/".join(str(k.key) for k in keys): leaf for keys, leaf in jax.tree.leaves_with_path(dynamic.params)}
-    with np.load(path) as saved:
-        assert set(saved.files) == set(weights)
-        for name in saved.files:
-            np.testing.assert_array_equal(weights[name], saved[name])
+    expected = facedis_jax.load(path).params
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, dynamic.params, expected)))
     assert not (tmp_path / "run" / "dynamic").exists()
 
 
@@ -120,8 +120,8 @@ def test_codes_are_inferred_anew_or_on_from_the_chains():
     [
         ({"folds": 10}, "--folds: expected at least one person for each of 10, found 4 people"),
         ({"folds": 1}, "--folds: expected 2 or more"),
-        ({"codes": "chains", "video_model": "m.npz"}, "--codes"),
-        ({"video_model": "nothing.npz"}, "nothing there"),
+        ({"codes": "chains", "video_model": Path("m.npz")}, "--codes"),
+        ({"video_model": Path("nothing.npz")}, "nothing there"),
         ({"learner": replace(CONFIG.learner, model=replace(CONFIG.learner.model, size=32))}, "--learner.model.size"),
         ({"mocogan_training": replace(TRAINING, batch_size=9)}, "--mocogan-training.batch-size"),
         ({"data": VideoDataConfig(kind="folders")}, "--data.folder"),
@@ -134,10 +134,23 @@ def test_bad_input_leaves_no_run_behind(tmp_path, changes, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_another_generators_weights_are_refused(finished, tmp_path):
-    model = finished[0] / "mocogan" / "model.npz"
-    with pytest.raises(InputError, match="weights of the networks"):
-        experiment.main(replace(CONFIG, video_model=model), options(tmp_path / "run"))
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        ("dynamic", {"appearance_filters": 16}, "--learner.model.appearance-filters: expected 8, as of"),
+        ("dynamic", {"displacement": 0.25}, "--learner.model.displacement: expected"),
+        ("mocogan", {}, "no model.safetensors in it"),
+        ("model.npz", {}, "weights of an earlier version; the command of their run writes the other"),
+        ("image.safetensors", {}, "expected a model of videos, found one of images"),
+    ],
+)
+def test_another_model_is_refused(finished, tmp_path, model, changes, message):
+    (tmp_path / "model.npz").write_bytes(b"PK")
+    example_image_model().save(tmp_path / "image.safetensors")
+    path = tmp_path / model if (tmp_path / model).exists() else finished[0] / model
+    learner = replace(CONFIG.learner, model=replace(CONFIG.learner.model, **changes))
+    with pytest.raises(InputError, match=message):
+        experiment.main(replace(CONFIG, learner=learner, video_model=path), options(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import facedis_jax
 from experiments import geometry_transfer
 from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
@@ -16,8 +17,7 @@ from facedis_jax.learners import LangevinConfig
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.images import ImageDataConfig
-from facedis_jax.runs.pixels import WEIGHTS_FILE, TrainingConfig, open_model_run
-from facedis_jax.training.arrays import load_weights
+from facedis_jax.runs.pixels import TrainingConfig, open_model_run
 from tests.pages import ShownPage
 
 TRAINING = TrainingConfig(epochs=1, batch_size=4, evaluation_examples=4)
@@ -65,9 +65,7 @@ def test_results_are_of_all_views(finished):
 
 def test_the_bends_stay_as_they_were_and_all_else_is_tuned(finished):
     for name in MODELS:
-        before, after = (
-            load_weights(finished / "run_0" / f"{name}{end}" / WEIGHTS_FILE) for end in ("", "_fine_tuned")
-        )
+        before, after = (facedis_jax.load(finished / "run_0" / f"{name}{end}").params for end in ("", "_fine_tuned"))
         for network in before:
             same = jax.tree.leaves(jax.tree.map(np.array_equal, before[network], after[network]))
             assert all(same) if network == "geometry_network" else not any(same), (name, network)

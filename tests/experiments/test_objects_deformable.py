@@ -88,7 +88,7 @@ def test_too_few_digits_for_a_batch_leave_no_folder(tmp_path):
             "--digit-learner.model.channels: expected 1",
         ),
         ({"target": replace(FEW, size=16)}, "--target.size: expected 8"),
-        ({"faces_model": Path("nowhere/model.npz")}, "nowhere"),
+        ({"faces_model": Path("nowhere")}, "nowhere: expected a model file, the folder of a finished run"),
     ],
 )
 def test_models_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path, changes, named):

@@ -27,7 +27,7 @@ from facedis_jax.formats.images import Framing
 from facedis_jax.formats.json_files import read_json
 from facedis_jax.formats.meshes import read_mesh
 from facedis_jax.formats.videos import read_video
-from facedis_jax.training.arrays import load_weights
+from facedis_jax.training.arrays import load_arrays
 from tests.fuzz.mutations import mutate
 from tests.fuzz.readers import READERS
 from tests.fuzz.worker import Feeder
@@ -138,7 +138,11 @@ def test_a_mesh_reads_nothing_that_it_names(tmp_path, monkeypatch):
     ("name", "read"),
     [
         *(("a.ply", read_mesh), ("a", read_bytes), ("a", read_idx), ("a", read_cifar_batch), ("a", read_landmarks)),
-        *(("a.npz", load_face_model), ("model.npz", load_weights), ("config.json", read_json)),
+        *(
+            ("a.npz", load_face_model),
+            ("evaluation.npz", lambda path: load_arrays(path, "codes")),
+            ("config.json", read_json),
+        ),
         *(("a", lambda path: next(read_lines(path))), ("a.mp4", lambda path: read_video(path, Framing(8)))),
     ],
 )
@@ -153,7 +157,7 @@ class _Trap:
         return os.mkdir, ("sprung",)
 
 
-@pytest.mark.parametrize("load", [load_weights, load_face_model])
+@pytest.mark.parametrize("load", [lambda path: load_arrays(path, "codes"), load_face_model])
 def test_pickles_do_not_run(tmp_path, monkeypatch, load):
     monkeypatch.chdir(tmp_path)
     trap = np.array([_Trap()], dtype=object)

@@ -126,7 +126,7 @@ def face_models() -> Seeds:
     return [("a.npz", content) for content in contents]
 
 
-def weights() -> Seeds:
+def codes() -> Seeds:
     """Archives that expand a thousandfold, and ones of very many members."""
     many = io.BytesIO()
     empty = _header((), "|u1") + b"\0"
@@ -134,7 +134,7 @@ def weights() -> Seeds:
         for i in range(20_000):
             archive.writestr(f"{i}.npy", empty)
     bombs = [_archive({}, "a", (size,), "u1") for size in (1 << 22, 9 << 19, 1 << 26, 1 << 29)]
-    return [("model.npz", content) for content in (*bombs, many.getvalue())]
+    return [("evaluation.npz", content) for content in (*bombs, many.getvalue())]
 
 
 def models() -> Seeds:

@@ -50,10 +50,10 @@ def _face_model(folder: Path, name: str) -> None:
     load_face_model(folder / name)
 
 
-def _weights(folder: Path, name: str) -> None:
-    from facedis_jax.training.arrays import load_weights
+def _codes(folder: Path, name: str) -> None:
+    from facedis_jax.training.arrays import load_arrays
 
-    load_weights(folder / name)
+    load_arrays(folder / name, "codes of faces")
 
 
 def _model(folder: Path, name: str) -> None:
@@ -179,7 +179,7 @@ READERS = {
         Reader("wrl", seeds.wrls, _mesh, dense=dense.wrls),
         Reader("scan", seeds.scans, _scan, dense=dense.scans),
         Reader("face_model", seeds.face_models, _face_model, mutate_zip, dense.face_models, _ARCHIVES),
-        Reader("weights", seeds.weights, _weights, mutate_zip, dense.weights, _ARCHIVES),
+        Reader("codes", seeds.codes, _codes, mutate_zip, dense.codes, _ARCHIVES),
         Reader("model", seeds.models, _model, mutate_tensors, dense.models, _MODELS),
         Reader("model_card", seeds.models, _model_card, mutate_tensors, dense.models, _MODELS),
         Reader("image", seeds.images, _image, mutate_png, dense.images, ("facedis_jax.formats", "PIL")),

@@ -96,13 +96,13 @@ def face_models(folder: Path) -> Seeds:
     return [("a.npz", _npz(arrays)), ("a.npz", _npz(quads | {"quads": np.array([[0, 1, 2, 3]], np.uint8)}))]
 
 
-def weights(folder: Path) -> Seeds:
-    """The parameters of a small network."""
-    from facedis_jax.training.arrays import save_weights
+def codes(folder: Path) -> Seeds:
+    """The codes of an evaluation that was stopped."""
+    from facedis_jax.training.arrays import save_arrays
 
-    layer = {"kernel": _RANDOM.normal(size=(4, 3)).astype(np.float32), "bias": np.zeros(3, np.float32)}
-    save_weights(folder / "model.npz", {"encoder": {"dense": layer}, "scale": np.float32(2)})
-    return [("model.npz", (folder / "model.npz").read_bytes())]
+    arrays = {"model": np.array("a1"), "b2": _RANDOM.normal(size=(2, 4, 3)).astype(np.float32)}
+    save_arrays(folder / "evaluation.npz", arrays)
+    return [("evaluation.npz", (folder / "evaluation.npz").read_bytes())]
 
 
 def models(folder: Path) -> Seeds:
