@@ -27,6 +27,7 @@ from facedis_jax.learners.rivals import (
     MeshAeConfig,
     RivalTraining,
     SpiralNetConfig,
+    WsdfConfig,
     ZhangConfig,
 )
 from facedis_jax.models.rivals.mesh_nets import MeshNetConfig
@@ -66,6 +67,7 @@ DEMO = RivalsConfig(
     ),
     zhang=ZhangConfig(training=_cosine(24, 16, 3e-3)),
     gu=GuConfig(widths=(32, 32, 64, 256), training=_cosine(24, 16, 1e-3)),
+    wsdf=WsdfConfig(training=_cosine(16, 16, 1e-3)),
     evaluate_every_steps=2000,
 )
 
@@ -88,6 +90,7 @@ def tiny_of(demo: RivalsConfig, ours: FaceRunConfig, synthetic: SyntheticFaceCon
         jiang=JiangConfig((8,), 32, (8, 8, 8), 1, 2, training=_short(demo.jiang.training)),
         zhang=ZhangConfig(_SMALL, (32,), training=_short(demo.zhang.training)),
         gu=GuConfig((16, 64), 64, training=_short(demo.gu.training)),
+        wsdf=WsdfConfig(MeshNetConfig((8, 8), 6), 8, 1, 16, 4, (32,), training=_short(demo.wsdf.training)),
         log_every_steps=10,
         evaluate_every_steps=1000,
         checkpoint_every_steps=1000,

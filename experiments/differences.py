@@ -159,6 +159,12 @@ _stated("bu3dfe_rivals:GuConfig", GU_CODE, reconstruction_weight=250.0, neutral_
 _stated("bu3dfe_rivals:GuConfig", GU_CODE, kl_weight=3e-5)
 _stated("GuConfig.training", GU_CODE, epochs=300, batch_size=32)
 _stated("bu3dfe_rivals:gu.RivalTraining", GU_CODE, epochs=280, batch_size=8)
+WSDF_CODE = "WSDF's public code"
+_stated("WsdfConfig.model", WSDF_CODE, filters=(16, 32), size=9, factor=4.0)
+_stated("WsdfConfig", WSDF_CODE, width=64, residual_layers=2, hidden=128, mixed=16, decoder_hidden=(256, 256, 256))
+_stated("WsdfConfig", WSDF_CODE, kl_weight=1.0, neutral_weight=10.0, information_weight=10.0)
+_stated("WsdfConfig", WSDF_CODE, jacobian_weight=10.0, steepest=5000.0)
+_stated("WsdfConfig.training", WSDF_CODE, epochs=100, batch_size=32)
 for _experiment in ("coma_rivals", "bu3dfe_rivals"):
     for _method, _rate, _source in (
         ("mesh_ae", 8e-3, COMA_CODE),
@@ -171,6 +177,7 @@ for _experiment in ("coma_rivals", "bu3dfe_rivals"):
     for _name in ("learning_rate", "weight_decay", "decay_rate", "decay_epochs"):
         _left_out(f"{_experiment}:zhang.OptimiserConfig", _name, why="as SpiralNet++")
     _stated(f"{_experiment}:gu.OptimiserConfig", GU_CODE, learning_rate=1e-4, weight_decay=1e-4)
+    _stated(f"{_experiment}:wsdf.OptimiserConfig", WSDF_CODE, learning_rate=1e-4, weight_decay=1e-5)
 _stated("RivalTraining.optimiser", "each rival's public code", name="adam", schedule="staircase", beta_1=0.9)
 _ours("RivalTraining.optimiser", steps=(), decay_rate=0.7, decay_epochs=50.0)
 

@@ -13,6 +13,7 @@ from facedis_jax.learners.rivals import (
     MeshAeConfig,
     RivalTraining,
     SpiralNetConfig,
+    WsdfConfig,
     ZhangConfig,
 )
 from facedis_jax.runs.face_config import FaceDataConfig, FaceRunConfig
@@ -55,7 +56,7 @@ class RivalsConfig:
       seeds: how often each method is trained.
       seed: of the first time.
       ours: our own method.
-      mesh_ae, spiral_net, jiang, zhang, gu: the rivals.
+      mesh_ae, spiral_net, jiang, zhang, gu, wsdf: the rivals.
       log_every_steps, evaluate_every_steps, checkpoint_every_steps: steps from one line of metrics, evaluation or
         checkpoint to the next.
 
@@ -75,6 +76,7 @@ class RivalsConfig:
     jiang: JiangConfig = field(default_factory=JiangConfig)
     zhang: ZhangConfig = field(default_factory=ZhangConfig)
     gu: GuConfig = field(default_factory=GuConfig)
+    wsdf: WsdfConfig = field(default_factory=WsdfConfig)
     log_every_steps: int = 50
     evaluate_every_steps: int = 5000
     checkpoint_every_steps: int = 1000

@@ -15,6 +15,7 @@ from facedis_jax.learners.rivals.rival import (
     rival_learner,
     split,
 )
+from facedis_jax.learners.rivals.wsdf import WsdfConfig, wsdf
 
 
 class RivalKind(NamedTuple):
@@ -41,12 +42,13 @@ RIVALS: Mapping[str, RivalKind] = {
     "jiang": RivalKind("Jiang et al.", JiangConfig, jiang),
     "zhang": RivalKind("in the manner of Zhang et al.", ZhangConfig, zhang),
     "gu": RivalKind("Gu et al.", GuConfig, gu),
+    "wsdf": RivalKind("in the manner of WSDF", WsdfConfig, wsdf),
 }
 """The rivals by the names that options give them.
 
 Example:
   >>> sorted(RIVALS)
-  ['gu', 'jiang', 'mesh_ae', 'spiral_net', 'zhang']
+  ['gu', 'jiang', 'mesh_ae', 'spiral_net', 'wsdf', 'zhang']
 """
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "RivalState",
     "RivalTraining",
     "SpiralNetConfig",
+    "WsdfConfig",
     "ZhangConfig",
     "deformation_space",
     "jiang_features",

@@ -22,9 +22,18 @@ import jax.numpy as jnp
 from facedis_jax.errors import check_least
 from facedis_jax.learners.learner import Batch
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals.rival import Latents, Rival, RivalConstants, RivalTraining, initial, sampled, split
+from facedis_jax.learners.rivals.rival import (
+    Latents,
+    Rival,
+    RivalConstants,
+    RivalTraining,
+    distances,
+    initial,
+    sampled,
+    split,
+)
 from facedis_jax.losses import gaussian_kl
-from facedis_jax.metrics import Average, average_vertex_distance
+from facedis_jax.metrics import Average
 from facedis_jax.models import Posterior
 from facedis_jax.models.face_vae import MlpDecoder
 from facedis_jax.models.rivals.mesh_nets import MeshNetConfig, mesh_net
@@ -152,7 +161,7 @@ def zhang(config: ZhangConfig, constants: RivalConstants, latents: Latents) -> R
         # The discriminator's logit is the logarithm of the density ratio of pairs to permuted pairs.
         ratio: Any = critic.apply({"params": params["critic"]}, z)
         total = sum(errors) + config.kl_weight * kl + config.independence_weight * ratio
-        return total, {**_distances(pairs), "kl_nats": Average.of(kl)}, z
+        return total, {**distances(pairs), "kl_nats": Average.of(kl)}, z
 
     def critic_loss(params: Any, z: jax.Array) -> jax.Array:
         identity, expression = split(z, latents)
@@ -188,12 +197,6 @@ def gu(config: GuConfig, constants: RivalConstants, latents: Latents) -> Rival:
         again = split(encode(params, neutral).mean, latents)[0] - split(posterior.mean, latents)[0]
         total = config.reconstruction_weight * (errors[0] + config.neutral_weight * errors[1])
         total = total + config.kl_weight * kl + config.again_weight * jnp.abs(again).mean(1)
-        return total, {**_distances(pairs), "kl_nats": Average.of(kl)}, None
+        return total, {**distances(pairs), "kl_nats": Average.of(kl)}, None
 
     return Rival(latents, True, config.training.optimiser, init, encode, decode, loss)
-
-
-def _distances(pairs: tuple[tuple[jax.Array, jax.Array], ...]) -> dict[str, Average]:
-    """Mean vertex distances of faces and of neutrals, made and wanted."""
-    names = ("reconstruction_mm", "neutral_mm")
-    return {name: Average.of(average_vertex_distance(*pair)) for name, pair in zip(names, pairs, strict=True)}

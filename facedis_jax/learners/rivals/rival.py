@@ -229,6 +229,12 @@ def without_spread(codes: jax.Array) -> Posterior:
     return Posterior(codes, jnp.full_like(codes, -20.0))
 
 
+def distances(pairs: tuple[tuple[jax.Array, jax.Array], ...]) -> dict[str, Average]:
+    """Mean vertex distances of faces and of neutrals, made and wanted."""
+    names = ("reconstruction_mm", "neutral_mm")
+    return {name: Average.of(average_vertex_distance(*pair)) for name, pair in zip(names, pairs, strict=True)}
+
+
 def _keys(state: RivalState, size: int, axis_name: str | None) -> jax.Array:
     """Keys [size] of this step for the places of the whole batch that this device has."""
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * size

@@ -6,10 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.special import logsumexp
 
 from facedis_jax.errors import InputError
 from facedis_jax.learners.optimiser import OptimiserConfig
 from facedis_jax.learners.rivals import RIVALS, Latents, RivalConstants, RivalTraining, rival_learner
+from facedis_jax.learners.rivals.wsdf import log_density_in_batch, outside
+from facedis_jax.models import Posterior
 from facedis_jax.models.rivals.mesh_nets import MeshNetConfig, mesh_net
 from tests.rival_meshes import random_surface
 
@@ -22,6 +26,7 @@ SMALL = {
     "jiang": {"filters": (8,), "hidden": 16, "fusion": (8, 8, 4), "residual_layers": 1, "orders": 2},
     "zhang": {"model": NETS, "critic_hidden": (16,)},
     "gu": {"widths": (8, 16), "hidden": 32},
+    "wsdf": {"model": NETS, "width": 6, "residual_layers": 1, "hidden": 16, "mixed": 4, "decoder_hidden": (16,)},
 }
 
 
@@ -110,7 +115,26 @@ def test_the_discriminator_learns_that_codes_belong_together(faces):
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["mesh_ae", "spiral_net", "jiang", "zhang"])
+def test_wsdf_prices_information_and_bounds_how_a_face_follows_its_expression(faces):
+    batch, constants = faces
+    rng = np.random.default_rng(0)
+    z, mean, logvar = rng.normal(size=(3, 6, 4))
+    of_each = stats.norm.logpdf(z[:, None], mean, np.exp(0.5 * logvar)).sum(-1)
+    found = log_density_in_batch(jnp.asarray(z), Posterior(jnp.asarray(mean), jnp.asarray(logvar)))
+    np.testing.assert_allclose(found, logsumexp(of_each, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(outside(jnp.array([-2.0, 1, 5]), jnp.array([3.0, 3, 3])), [2, 0, 2])
+    # With a bound that nothing reaches the term is what lies below zero alone; with none, also the rest.
+    keys = jax.random.split(jax.random.key(1), 24)
+    totals = []
+    for steepest in (0.0, 1e9):
+        rival = rival_of("wsdf", constants, steepest=steepest, jacobian_weight=1.0)
+        params = jax.jit(rival.init)(jax.random.key(0))
+        totals.append(jax.jit(rival.loss)(params, batch, keys)[0])
+    assert (totals[0] >= totals[1]).all()
+    assert (totals[0] > totals[1] + 1e-3).any()
+
+
+@pytest.mark.parametrize("name", ["mesh_ae", "spiral_net", "jiang", "zhang", "wsdf"])
 def test_topologies_that_a_rival_cannot_take(name, faces):
     _, constants = faces
     torn = replace(constants, triangles=np.concatenate([constants.triangles, constants.triangles[:1, ::-1]]))
@@ -129,5 +153,5 @@ def test_only_one_rival_needs_a_mesh_in_one_piece(faces):
     with pytest.raises(InputError, match=r"^jiang: expected a mesh in one piece, found 2 pieces"):
         rival_of("jiang", pieces)
     rival_of("jiang", pieces, join_pieces=True)
-    for name in ("mesh_ae", "spiral_net", "zhang", "gu"):
+    for name in ("mesh_ae", "spiral_net", "zhang", "gu", "wsdf"):
         rival_of(name, pieces)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import linalg, sparse
+from scipy import linalg, sparse, stats
 from scipy.spatial import cKDTree
 
 from facedis_jax.errors import InputError
@@ -14,6 +14,7 @@ from facedis_jax.models.rivals.decimation import barycentric, decimated
 from facedis_jax.models.rivals.deformation import DeformationSpace
 from facedis_jax.models.rivals.hierarchy import MeshLevel, level_spirals, mesh_hierarchy
 from facedis_jax.models.rivals.layers import chebyshev_convolution, spiral_convolution
+from facedis_jax.models.rivals.recoupling import recoupled
 from facedis_jax.models.rivals.sparse import sparse_operator
 from facedis_jax.models.rivals.topology import adjacency, check_surface, ordered_rings
 from tests.rival_meshes import random_surface, renumbered
@@ -267,3 +268,14 @@ def test_too_few_vertices_for_the_sampling_are_refused():
     vertices, triangles = random_surface(0, 40)
     with pytest.raises(InputError, match="144 vertices or more"):
         mesh_hierarchy(vertices, triangles, num_coarser=3, fewest=9, where="face.ply")
+
+
+def test_products_of_codes_are_distributed_as_the_codes():
+    codes = np.random.default_rng(0).normal(size=(2, 20_000, 1)).astype(np.float32)
+    found = np.asarray(jax.jit(recoupled)(*codes))[:, 0, 0]
+    assert stats.kstest(found, "norm").pvalue > 0.01
+    uniform = stats.norm.cdf(codes.astype(np.float64)).prod(0)[:, 0]
+    np.testing.assert_allclose(found, stats.norm.ppf(uniform * (1 - np.log(uniform))), atol=0.02)
+    # Far out in the tails there are numbers still, and slopes.
+    slope = jax.grad(lambda code: recoupled(code, code).sum())(jnp.array([-9.0, 0.0, 9.0]))
+    assert np.isfinite(slope).all()
