@@ -1,10 +1,13 @@
-"""Every example in a docstring of the package runs, and every public name has one."""
+"""Every example in a docstring of the package runs, and every public name has one; equations are a paper's."""
 
 import ast
 import doctest
 import importlib
 import importlib.util
+import inspect
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import jax
@@ -37,6 +40,27 @@ def site_docstrings():
 DOCSTRINGS = site_docstrings()
 NAMES = [f"{module}.{name}" for module, names in DOCSTRINGS.public_names().items() for name in names]
 VALUES = [name for name in NAMES if DOCSTRINGS.value_docstring(*name.rsplit(".", 1))]
+# A citation of a part of a paper, and what names the paper.
+CITATION = re.compile(r"\b(?:Eqs?\.|Table|Algorithm|Figure|[Ss]ection)\s+\d")
+IB_VAE, DEFORMABLE, OTHERS = "information-bottlenecked VAE", "deformable generator", re.compile(r'", \d{4}')
+EQUATIONS = {IB_VAE: 14, DEFORMABLE: 22}
+
+
+def methods_of_models() -> dict[str, object]:
+    """By name, the public methods and properties of what `facedis_jax.load` returns and of what its verbs return."""
+    found = {}
+    for module, names in DOCSTRINGS.public_names().items():
+        for name in names if module.startswith("facedis_jax.inference") else ():
+            thing = getattr(importlib.import_module(module), name)
+            for member, value in vars(thing).items() if inspect.isclass(thing) else ():
+                value = getattr(value, "__func__", getattr(value, "fget", getattr(value, "func", value)))
+                # What dataclasses and named tuples add has no docstring in the source, or says so.
+                if inspect.isfunction(value) and not member.startswith("_"):
+                    found[f"{module}.{name}.{member}"] = value
+    return found
+
+
+METHODS = methods_of_models()
 
 
 @pytest.mark.parametrize("module", modules_with_examples())
@@ -49,6 +73,32 @@ def test_examples_run(module):
 @pytest.mark.parametrize("name", NAMES)
 def test_public_names_have_an_example(name):
     assert doctest.DocTestParser().get_examples(DOCSTRINGS.docstring(*name.rsplit(".", 1)))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_of_loaded_models_have_an_example(name):
+    assert doctest.DocTestParser().get_examples(METHODS[name].__doc__ or "")
+
+
+def test_examples_of_cached_properties_run():
+    """Those that doctest does not find by itself."""
+    for name, value in METHODS.items():
+        module, kind, member = name.rsplit(".", 2)
+        variables = vars(importlib.import_module(module))
+        if isinstance(inspect.getattr_static(variables[kind], member), cached_property):
+            test = doctest.DocTestParser().get_doctest(inspect.getdoc(value), dict(variables), name, None, 0)
+            assert not doctest.DocTestRunner().run(test).failed, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_citations_name_their_paper_and_an_equation_of_it(name):
+    text = DOCSTRINGS.docstring(*name.rsplit(".", 1))
+    papers = [paper for paper in EQUATIONS if paper in " ".join(text.split())]
+    if CITATION.search(text):
+        assert papers or OTHERS.search(text)
+    for equation in re.findall(r"\bEqs?\.\s+(\d+)", text):
+        assert papers
+        assert int(equation) <= max(EQUATIONS[paper] for paper in papers)
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -14,6 +14,7 @@ from facedis_jax.runs.renamed import new_name
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+API = sorted(f"docs/api/{path.name}" for path in (ROOT / "docs" / "api").glob("*.md"))
 DOCUMENTS = [
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", "facedis_jax/data/assets/README.md"),
     *(f"experiments/{name}.md" for name in ("DATA", "DIFFERENCES", "RESULTS", "RUNS", "TRIALS")),
@@ -30,6 +31,14 @@ ELSEWHERE = re.compile(
 MODULE = re.compile(r"python -m ([\w.]+)")
 # Not of this project.
 FOREIGN = {"pytest", "venv", "build", "sphinx"}
+
+
+def public_names() -> dict[str, tuple[str, ...]]:
+    """By module, its public names, as the site finds them."""
+    spec = importlib.util.spec_from_file_location("docstrings", ROOT / "docs" / "extensions" / "docstrings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.public_names()
 
 
 def text_of(name: str) -> str:
@@ -79,6 +88,36 @@ def test_paths_exist(name):
     for quoted in re.findall(r"`([^`\n]+)`", unchanged(name)):
         if PATH.fullmatch(quoted) and not ELSEWHERE.fullmatch(quoted):
             assert any((base / quoted).exists() for base in (ROOT, (ROOT / name).parent, ROOT / "facedis_jax")), quoted
+
+
+def headings(name: str) -> set[str]:
+    return {line.strip("# ").replace("`", "") for line in prose(name) if line.startswith("#")}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_sections_that_are_named_exist(name):
+    """Of `experiments/DATA.md`, "Videos"."""
+    for path, section in re.findall(r'([\w/-]+\.md)`?,\s+"([^"]+)"', text_of(name)):
+        assert " ".join(section.split()) in headings(path), f"{path}, {section}"
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, *API])
+def test_links_lead_somewhere(name):
+    """To files, and to sections of them as GitHub and the site call them; Sphinx checks those of the site too."""
+    for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", "\n".join(prose(name))):
+        path, _, anchor = link.partition("#")
+        found = (ROOT / name).parent / path if path else ROOT / name
+        assert found.exists(), link
+        if anchor:
+            slugs = {re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings(str(found))}
+            assert anchor in slugs, link
+
+
+@pytest.mark.parametrize("name", [*PAGES, *API])
+def test_names_that_pages_link_to_are_public(name):
+    public = {name for names in public_names().values() for name in names}
+    for word in re.findall(r"\{public\}`([^`]+)`", text_of(name)):
+        assert word.rpartition(".")[2] in public, word
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -143,6 +182,37 @@ def test_options_of_commands_exist(name):
     for command, options in commands(name):
         if "NAME" not in command and command.rpartition(".")[2] not in ("launch", "differences", "strip"):
             assert [option for option in options if not has_option(command, option)] == [], command
+
+
+def decimals(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])|(?<![\w.])\d+\.\d+(?=x)", text))
+
+
+def recorded(name: str) -> str:
+    """What a page says of our own runs: a column of its tables, and the figures of its plots."""
+    text, column, found = text_of(name), None, []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        column = (
+            None
+            if not cells
+            else column
+            if column is not None
+            else next((i for i, cell in enumerate(cells) if cell in ("ours, demo", "figure")), -1)
+        )
+        found += cells[column : column + 1] if cells and column >= 0 else []
+    cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", text, flags=re.M | re.S)
+    found += [
+        line for cell in cells for line in cell.splitlines() if re.match(r'    ".*": [\d(]|with_bottleneck', line)
+    ]
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("name", ["docs/claims.md", "docs/videos.md", "docs/accelerators.md"])
+def test_figures_of_pages_are_those_that_are_recorded(name):
+    said = decimals(recorded(name))
+    assert said
+    assert said <= decimals(text_of("experiments/RESULTS.md") + text_of("benchmarks/RESULTS.md"))
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -88,7 +88,7 @@ def closest_on_triangles(points: jax.Array, corners: jax.Array) -> jax.Array:
 
     Example:
       >>> triangle = jnp.array([[0.0, 0, 0], [2, 0, 0], [0, 2, 0]])
-      >>> print(closest_on_triangles(jnp.array([[0.5, 0.5, 1], [3, 0, 0]]), triangle))
+      >>> print(jax.jit(closest_on_triangles)(jnp.array([[0.5, 0.5, 1], [3, 0, 0]]), triangle))
       [[0.5  0.25 0.25]
        [0.   1.   0.  ]]
     """
@@ -141,7 +141,8 @@ def closest_on_surface(
     Example:
       >>> vertices = jnp.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
       >>> triangles = jnp.array([[0, 1, 2], [0, 2, 3]])
-      >>> found, weights = closest_on_surface(jnp.array([[0.0, 0.5, 3]]), vertices, triangles, jnp.array([[0, 1]]))
+      >>> closest = jax.jit(closest_on_surface)
+      >>> found, weights = closest(jnp.array([[0.0, 0.5, 3]]), vertices, triangles, jnp.array([[0, 1]]))
       >>> print(found, weights)
       [1] [[0.5 0.  0.5]]
     """

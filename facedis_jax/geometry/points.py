@@ -18,8 +18,8 @@ _GROUP = 32
 def farthest_point_sample(points: jax.Array, num_samples: int, *, start: jax.Array | int = 0) -> jax.Array:
     """Indices of points picked one by one, each the farthest from those picked before; ties go to the lowest index.
 
-    All points can be picked, those near the origin too (a common CUDA kernel skips them), and no index comes twice,
-    even where points coincide.
+    As in PCT, the encoder of the information-bottlenecked VAE (section 3.2.2). All points can be picked, those near the
+    origin too (a common CUDA kernel skips them), and no index comes twice, even where points coincide.
 
     Args:
       points: [points, 3].
@@ -94,8 +94,9 @@ def _first(chosen: jax.Array) -> jax.Array:
 def k_nearest(queries: jax.Array, points: jax.Array, k: int) -> jax.Array:
     """The `k` nearest points to each query, nearest first; ties go to the lowest index.
 
-    Distances come from differences of coordinates: the expanded form `|a|^2 - 2ab + |b|^2` loses the small
-    distances between neighbours to rounding wherever the face is far from the origin.
+    As in PCT, the encoder of the information-bottlenecked VAE (section 3.2.2). Distances come from differences of
+    coordinates: the expanded form `|a|^2 - 2ab + |b|^2` loses the small distances between neighbours to rounding
+    wherever the face is far from the origin.
 
     Args:
       queries: [queries, 3].

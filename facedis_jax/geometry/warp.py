@@ -81,7 +81,7 @@ def integrated_flow(velocity: jax.Array, squarings: int) -> jax.Array:
       Arsigny et al., "A Log-Euclidean Framework for Statistics on Diffeomorphisms", 2006.
 
     Example:
-      >>> integrated_flow(jnp.full([4, 4, 2], 1.5), 3)[0, 0].tolist()
+      >>> jax.jit(integrated_flow, static_argnums=1)(jnp.full([4, 4, 2], 1.5), 3)[0, 0].tolist()
       [1.5, 1.5]
     """
     compose = warp

@@ -1,5 +1,9 @@
-"""Tiny models that have learned nothing, for examples in docstrings and for tests."""
+"""Tiny models that have learned nothing, for examples in docstrings and for tests.
 
+Each is made once: whoever asks again gets the same one, with what is compiled of it.
+"""
+
+from functools import cache
 from typing import Any
 
 import jax
@@ -44,6 +48,7 @@ _EXPRESSIONS = ("jaw_open", "smile")
 _SIDE = 6
 
 
+@cache
 def example_face_model(seed: int = 0, *, conditional: bool = False) -> TrainedFaceModel:
     """A model with random weights of four people in two expressions, 36 vertices each.
 
@@ -82,6 +87,7 @@ def example_face_model(seed: int = 0, *, conditional: bool = False) -> TrainedFa
     return TrainedFaceModel.of(config, params, trained, _origin(seed))
 
 
+@cache
 def example_image_model(seed: int = 0) -> TrainedImageModel:
     """A deformable generator of images of 8 x 8 pixels with random weights."""
     model = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=4)
@@ -92,6 +98,7 @@ def example_image_model(seed: int = 0) -> TrainedImageModel:
     return TrainedImageModel.of(config, params, _origin(seed), codes=codes)
 
 
+@cache
 def example_video_model(seed: int = 0) -> TrainedVideoModel:
     """A dynamic generator of clips of 4 frames of 16 x 16 pixels with random weights."""
     config = AbpVideoConfig(

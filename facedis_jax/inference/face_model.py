@@ -141,22 +141,51 @@ class TrainedFaceModel:
 
     @classmethod
     def of(cls, config: IbVaeConfig, params: FaceParams, trained: TrainedFaces, origin: Origin) -> "TrainedFaceModel":
-        """The model of what a run has found."""
+        """The model of what a run has found.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> same = TrainedFaceModel.of(model.config, model.params, model.trained, model.origin)
+          >>> same.expressions
+          ('jaw_open', 'smile')
+        """
         return cls(config, params, face_model_functions(config, trained.constants), trained, origin)
 
     @property
     def triangles(self) -> np.ndarray:
-        """[triangles, 3] int32."""
+        """[triangles, 3] int32.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> model.triangles.shape, model.triangles.dtype
+          ((50, 3), dtype('int32'))
+        """
         return self.trained.triangles
 
     @property
     def expressions(self) -> tuple[str, ...]:
-        """Names of the training set's expressions."""
+        """Names of the training set's expressions.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> model.expressions
+          ('jaw_open', 'smile')
+        """
         return tuple(self.trained.expressions)
 
     @property
     def shown_expressions(self) -> tuple[str, ...]:
-        """Of `expressions`, those that `expression` can show: all that training faces show at some level."""
+        """Of `expressions`, those that `expression` can show: all that training faces show at some level.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> model.shown_expressions
+          ('jaw_open', 'smile')
+        """
         if self.config.conditional:
             return self.expressions
         trained = self.trained
@@ -165,13 +194,28 @@ class TrainedFaceModel:
 
     @cached_property
     def codec(self) -> FaceCodec:
-        """The same in batches of any size on the host, as evaluation and reports take it."""
+        """The same in batches of any size on the host, as evaluation and reports take it.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> mean, logvar = model.codec.encode(model.trained.neutrals, None)  # of identity and expression
+          >>> mean.shape
+          (4, 5)
+        """
         state: Any = self.params
         return codec_of(self.config, self.trained.constants, state, self.expressions)
 
     @cached_property
     def fitter(self) -> "Fitter":
-        """What fits the model to scans, compiled once."""
+        """What fits the model to scans, compiled once.
+
+        Example:
+          >>> import facedis_jax
+          >>> model = facedis_jax.load("cc0-face")  # doctest: +SKIP
+          >>> model.fitter.mean_face.shape == (model.triangles.max() + 1, 3)  # mm  # doctest: +SKIP
+          True
+        """
         # Who only decodes does not wait for what fitting imports.
         from facedis_jax.inference.fitting.fit import Fitter
 
@@ -204,6 +248,17 @@ class TrainedFaceModel:
         Raises:
           InputError: for points that are no surface with a face, a unit in which they would not be one, two faces, or
             landmarks that cannot be used.
+
+
+        Example:
+          A face of the model as a scan, in metres and 2 m away. `neutral(fit.codes)` is the person at rest:
+
+          >>> import facedis_jax
+          >>> model = facedis_jax.load("cc0-face")  # doctest: +SKIP
+          >>> face = np.asarray(model.sample(jax.random.key(0), 1)[0])  # doctest: +SKIP
+          >>> fit = model.fit(face / 1000 + [0, 0, 2], model.triangles)  # doctest: +SKIP
+          >>> fit.unit, fit.is_bad, fit.vertices.shape == face.shape  # doctest: +SKIP
+          ('m', False, True)
         """
         from facedis_jax.inference.fitting.fit import FitConfig
         from facedis_jax.inference.fitting.landmarks import read_landmarks
@@ -232,6 +287,16 @@ class TrainedFaceModel:
 
         Returns:
           For each scan its face, or why there is none.
+
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> found = model.fit_many([(np.zeros([100, 3]), None), (np.zeros([9, 3]), None)], names=["a.ply", "b.ply"])
+          >>> for error in found:
+          ...     print(error)
+          a.ply: expected points of a surface, found all points in one place
+          b.ply: expected 100 points of a face or more, found 9
         """
         from facedis_jax.inference.fitting.many import on_all_cores
 
@@ -247,7 +312,14 @@ class TrainedFaceModel:
 
     @property
     def landmark_names(self) -> tuple[str, ...]:
-        """Names of points of the face that scans may be given."""
+        """Names of points of the face that scans may be given.
+
+        Example:
+          >>> import facedis_jax
+          >>> model = facedis_jax.load("cc0-face")  # doctest: +SKIP
+          >>> "nose_tip" in model.landmark_names  # doctest: +SKIP
+          True
+        """
         return tuple(self.fitter.landmarks)
 
     def labels(self, name: str | None, level: float | Array = 1.0, *, where: str = "label") -> Array | None:
@@ -260,6 +332,15 @@ class TrainedFaceModel:
 
         Raises:
           InputError: for an unknown expression, a level outside 0 to 1, or a name where the model takes none.
+
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model(conditional=True)
+          >>> model.labels("smile", 0.5).tolist(), model.labels(None).tolist()
+          ([0.0, 0.5], [0.0, 0.0])
+          >>> print(example_face_model().labels(None))  # a model that takes none
+          None
         """
         if not self.config.conditional:
             if name is not None:
@@ -280,6 +361,14 @@ class TrainedFaceModel:
 
         Raises:
           InputError: for another number of vertices.
+
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> codes = model.encode(model.trained.neutrals)  # of four people
+          >>> codes.identity.mean.shape, codes.expression.std.shape
+          ((4, 3), (4, 2))
         """
         expected = self.trained.constants.mean_face.shape
         if np.shape(vertices)[-2:] != expected:
@@ -323,6 +412,16 @@ class TrainedFaceModel:
 
         Raises:
           InputError: for another number of vertices, or as `of_one_person`.
+
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> face = model.trained.neutrals[0]
+          >>> frames = face + np.linspace(0, 1, 5)[:, None, None]  # one person, five frames
+          >>> codes = model.encode_sequence(frames, smoothing=0.5)
+          >>> codes.expression.mean.shape, bool((codes.identity.mean == codes.identity.mean[0]).all())
+          ((5, 2), True)
         """
         shape, expected = np.shape(frames), self.trained.constants.mean_face.shape
         if len(shape) != 3 or shape[1:] != expected or not shape[0]:
@@ -348,6 +447,15 @@ class TrainedFaceModel:
 
         Raises:
           InputError: there are no frames, the smoothing is not 0 to 1, or frames are clearly of several people.
+
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> codes = model.encode(model.trained.neutrals)
+          >>> one = model.of_one_person(codes, check=False)  # for the example, four people pass for one
+          >>> bool((one.identity.mean == one.identity.mean[0]).all()), one.expression is codes.expression
+          (True, True)
         """
         number = np.shape(codes.identity.mean)[0] if np.ndim(codes.identity.mean) == 2 else 0
         if not number:
@@ -376,15 +484,38 @@ class TrainedFaceModel:
             raise InputError("frames", "frames of one person", found)
 
     def decode(self, codes: FaceCodes) -> DecodedFaces:
-        """The faces of the means of codes, and their neutrals."""
+        """The faces of the means of codes, and their neutrals.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> faces = model.decode(model.encode(model.trained.neutrals))
+          >>> faces.full.shape, faces.neutral.shape
+          ((4, 36, 3), (4, 36, 3))
+        """
         return self._decode(codes.identity.mean, codes.expression.mean, codes.labels)
 
     def neutral(self, codes: FaceCodes) -> jax.Array:
-        """The people at rest, as the identity decoder shows them."""
+        """The people at rest, as the identity decoder shows them.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> model.neutral(model.encode(model.trained.neutrals)).shape
+          (4, 36, 3)
+        """
         return self.decode(codes).neutral
 
     def expression(self, codes: FaceCodes, name: str, level: float | Array = 1.0) -> jax.Array:
-        """The people with an expression of the training set; see `expression_code`."""
+        """The people with an expression of the training set; see `expression_code`.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> codes = model.encode(model.trained.neutrals)
+          >>> model.expression(codes, "smile", 0.7).shape
+          (4, 36, 3)
+        """
         code, labels = self.expression_code(name, level)
         return self._decode(codes.identity.mean, code, labels).full
 
@@ -400,6 +531,14 @@ class TrainedFaceModel:
 
         Raises:
           InputError: for an unknown expression, or a level outside 0 to 1.
+
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> code, labels = model.expression_code("smile", 0.5)
+          >>> code.shape, labels is None
+          ((2,), True)
         """
         index = self._index("expression", name)
         check_between("level", level, 0, 1)
@@ -420,7 +559,16 @@ class TrainedFaceModel:
         return neutral + amount * (apex[same_side].mean(0) - neutral), None
 
     def transfer(self, who: FaceCodes, what: FaceCodes) -> jax.Array:
-        """The people of some faces with the expressions of others."""
+        """The people of some faces with the expressions of others.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> codes = model.encode(model.trained.neutrals)
+          >>> backwards = jax.tree.map(lambda code: code[::-1], codes)
+          >>> model.transfer(who=codes, what=backwards).shape
+          (4, 36, 3)
+        """
         return self._decode(who.identity.mean, what.expression.mean, what.labels).full
 
     def between(self, one: FaceCodes, other: FaceCodes, amount: float | Sequence[float] | Array) -> jax.Array:
@@ -432,6 +580,15 @@ class TrainedFaceModel:
 
         Returns:
           [amounts, ..., vertices, 3] mm.
+
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> codes = model.encode(model.trained.neutrals)
+          >>> ann, ben = (jax.tree.map(lambda code: code[person], codes) for person in (0, 1))
+          >>> model.between(ann, ben, [0.0, 0.5, 1.0]).shape
+          (3, 36, 3)
         """
 
         amounts = jnp.asarray(amount)
@@ -449,6 +606,13 @@ class TrainedFaceModel:
 
         They are of two normal distributions. Labels, where the model takes them, are those of training faces drawn at
         random.
+
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> model.sample(jax.random.key(0), 6).shape
+          (6, 36, 3)
         """
         keys = jax.random.split(key, 3)
         parts = np.split(self.trained.codes.astype(np.float64), [self.config.model.identity_latents], axis=1)
@@ -461,7 +625,18 @@ class TrainedFaceModel:
         return self._decode(drawn[0], drawn[1], labels).full
 
     def save(self, path: Path) -> None:
-        """Writes the model file whole or not at all; raises an OSError where it cannot be written."""
+        """Writes the model file whole or not at all; raises an OSError where it cannot be written.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> import facedis_jax, tempfile
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     path = Path(folder, "model.safetensors")
+          ...     model.save(path)
+          ...     facedis_jax.load(path).expressions
+          ('jaw_open', 'smile')
+        """
         arrays = {
             **named_arrays("params", jax.device_get(self.params.params)),
             **named_arrays("batch_stats", jax.device_get(self.params.batch_stats)),
@@ -476,6 +651,17 @@ class TrainedFaceModel:
 
         Raises:
           InputError: something is missing, or its parts do not belong together.
+
+
+        Example:
+          >>> from facedis_jax.inference.example import example_face_model
+          >>> model = example_face_model()
+          >>> import tempfile
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     path = Path(folder, "model.safetensors")
+          ...     model.save(path)
+          ...     TrainedFaceModel.from_file(ModelFile.read(path)).expressions
+          ('jaw_open', 'smile')
         """
         learner = file.card.get("learner")
         if not isinstance(learner, dict):

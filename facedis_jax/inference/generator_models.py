@@ -97,6 +97,12 @@ class TrainedImageModel:
           origin: how it came about.
           codes: latents of training examples, of which a few thousand are kept.
           frames: of a training clip.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> TrainedImageModel.of(model.config, model.params, model.origin).codes is None
+          True
         """
         functions = _METHODS[_method(config)][1](config)
         own = _own_params(config, functions)
@@ -108,7 +114,14 @@ class TrainedImageModel:
 
     @cached_property
     def codec(self) -> Any:
-        """The same in batches of any size on the host, as evaluation and reports take it."""
+        """The same in batches of any size on the host, as evaluation and reports take it.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> model.codec.decode(model.codes).shape  # of its six training images
+          (6, 8, 8, 3)
+        """
         return image_codec(self.functions, self.params, seed=self.origin.seed)
 
     def infer(self, images: Array, key: jax.Array | None = None, **known: Any) -> Any:
@@ -121,6 +134,13 @@ class TrainedImageModel:
 
         Raises:
           InputError: for images of another size.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> latents = model.infer(np.zeros([2, 8, 8, 3], np.uint8))
+          >>> latents.appearance.shape, latents.geometry.shape
+          ((2, 3), (2, 4))
         """
         wanted = (self.functions.config.size,) * 2 + (self.functions.config.channels,)
         if np.shape(images)[-3:] != wanted or np.ndim(images) != self._axes:
@@ -131,19 +151,51 @@ class TrainedImageModel:
         return self._infer(self.params, jnp.asarray(images), keys, known)
 
     def decode(self, latents: Any) -> jax.Array:
-        """Images from latents [..., latents]."""
+        """Images from latents [..., latents].
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> images = model.decode(model.sample(jax.random.key(0), 2))  # in [0, 1]
+          >>> images.shape, bool((images >= 0).all() and (images <= 1).all())
+          ((2, 8, 8, 3), True)
+        """
         return self._decode(self.params, latents)
 
     def canonical(self, appearance: Array) -> jax.Array:
-        """Canonical images, before the warp, from appearance codes; of a clip's frames [..., frames, latents]."""
+        """Canonical images, before the warp, from appearance codes; of a clip's frames [..., frames, latents].
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> latents = model.sample(jax.random.key(0), 2)
+          >>> model.canonical(latents.appearance).shape
+          (2, 8, 8, 3)
+        """
         return self.functions.to_unit_range(self.functions.canonical(self.params, jnp.asarray(appearance)))
 
     def flow(self, geometry: Array) -> jax.Array:
-        """Flows [..., size, size, 2] as (dx, dy) in pixels from geometric codes; of a clip's frames as `canonical`."""
+        """Flows [..., size, size, 2] as (dx, dy) in pixels from geometric codes; of a clip's frames as `canonical`.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> latents = model.sample(jax.random.key(0), 2)
+          >>> model.flow(latents.geometry).shape
+          (2, 8, 8, 2)
+        """
         return self.functions.flow(self.params, jnp.asarray(geometry))
 
     def recombine(self, appearance: Any, geometry: Any) -> jax.Array:
-        """Images with the appearance of some latents and the geometry of others."""
+        """Images with the appearance of some latents and the geometry of others.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> looks, poses = (model.sample(jax.random.key(seed), 2) for seed in (0, 1))
+          >>> model.recombine(looks, poses).shape
+          (2, 8, 8, 3)
+        """
         return self.decode(appearance._replace(geometry=geometry.geometry))
 
     def traverse(self, latents: Any, part: Part, dimension: int, values: Any) -> jax.Array:
@@ -160,6 +212,13 @@ class TrainedImageModel:
 
         Raises:
           InputError: for a part or a dimension that the model has not.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> latents = model.sample(jax.random.key(0), 2)
+          >>> model.traverse(latents, "geometry", 1, [-2.0, 0.0, 2.0]).shape
+          (3, 2, 8, 8, 3)
         """
         length = {name: getattr(self.functions.config, f"{name}_latents") for name in ("appearance", "geometry")}
         if part not in length or not 0 <= dimension < length[part]:
@@ -172,11 +231,29 @@ class TrainedImageModel:
         return jnp.stack([self.decode(latents._replace(**{part: self._with_first(latents, part, x)})) for x in moved])
 
     def sample(self, key: jax.Array, count: int) -> Any:
-        """Latents of new examples: of the prior, as wide as those of training examples where these are known."""
+        """Latents of new examples: of the prior, as wide as those of training examples where these are known.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> model.sample(jax.random.key(0), 2).geometry.shape
+          (2, 4)
+        """
         return self._sample(key, count, self.frames)
 
     def save(self, path: Path) -> None:
-        """Writes the model file whole or not at all; raises an OSError where it cannot be written."""
+        """Writes the model file whole or not at all; raises an OSError where it cannot be written.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> import facedis_jax, tempfile
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     path = Path(folder, "model.safetensors")
+          ...     model.save(path)
+          ...     facedis_jax.load(path).config.model.size
+          8
+        """
         leaves = [] if self.codes is None else jax.tree.leaves(self.codes)
         arrays = {f"codes/{i}": leaf for i, leaf in enumerate(leaves)}
         arrays |= named_arrays("params", jax.device_get(self.params))
@@ -189,6 +266,16 @@ class TrainedImageModel:
 
         Raises:
           InputError: something is missing, or its parts do not belong together.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_image_model
+          >>> model = example_image_model()
+          >>> import tempfile
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     path = Path(folder, "model.safetensors")
+          ...     model.save(path)
+          ...     TrainedImageModel.from_file(ModelFile.read(path)).frames
+          1
         """
         method, frames = str(file.card.get("method")), file.card.get("frames")
         if method not in _METHODS or (method == "abp_video") != (file.kind == "videos"):
@@ -262,12 +349,26 @@ class TrainedVideoModel(TrainedImageModel):
 
     @cached_property
     def codec(self) -> Any:
-        """As of `TrainedImageModel`."""
+        """As of `TrainedImageModel`.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_video_model
+          >>> model = example_video_model()
+          >>> model.codec.decode(model.codes).shape  # of its five training clips
+          (5, 4, 16, 16, 3)
+        """
         functions: Any = self.functions
         return video_codec(functions, self.params, seed=self.origin.seed)
 
     def frame_codes(self, latents: Any) -> Any:
-        """`Latents` of all frames, Z_t [..., frames, latents] of either kind."""
+        """`Latents` of all frames, Z_t [..., frames, latents] of either kind.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_video_model
+          >>> model = example_video_model()
+          >>> model.frame_codes(model.sample(jax.random.key(0), 2)).geometry.shape  # two clips of four frames
+          (2, 4, 4)
+        """
         functions: Any = self.functions
         assert isinstance(functions, VideoFunctions)
         return functions.codes(self.params, latents)
@@ -278,6 +379,12 @@ class TrainedVideoModel(TrainedImageModel):
         Args:
           key, count: of what is drawn.
           frames: of a clip; as many as a training clip has by default.
+
+        Example:
+          >>> from facedis_jax.inference.example import example_video_model
+          >>> model = example_video_model()
+          >>> model.sample(jax.random.key(0), 2, frames=9).geometry.noise.shape  # xi of all frames but the first
+          (2, 8, 2)
         """
         return self._sample(key, count, self.frames if frames is None else frames)
 

@@ -48,17 +48,35 @@ class FaceRig:
 
     @property
     def offsets(self) -> np.ndarray:
-        """[shapes, vertices, 3] mm, what each shape adds to the neutral."""
+        """[shapes, vertices, 3] mm, what each shape adds to the neutral.
+
+        Example:
+          >>> rig = FaceRig(np.zeros([2, 3]), ("jawOpen",), np.array([[[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]]]))
+          >>> rig.offsets[0].tolist()
+          [[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]]
+        """
         return self.shapes - self.neutral
 
     @property
     def motions(self) -> np.ndarray:
-        """[shapes, vertices, 3] mm, how each expression moves the face."""
+        """[shapes, vertices, 3] mm, how each expression moves the face.
+
+        Example:
+          >>> rig = FaceRig(np.zeros([2, 3]), ("jawOpen",), np.array([[[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]]]))
+          >>> rig.motions[0].tolist()
+          [[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]]
+        """
         return self.shapes - (self.neutral if self.rest is None else self.rest)
 
     @cached_property
     def weighed(self) -> np.ndarray:
-        """[shapes] bool, which shapes get weights: of a rig with units of ARKit's names, none that these make up."""
+        """[shapes] bool, which shapes get weights: of a rig with units of ARKit's names, none that these make up.
+
+        Example:
+          >>> down = np.array([[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]])
+          >>> FaceRig(np.zeros([2, 3]), ("jawOpen", "surprise"), np.stack([down, 2 * down])).weighed.tolist()
+          [True, False]
+        """
         is_unit, flat = np.isin(self.names, ARKIT_NAMES), self.motions.reshape(len(self.names), -1)
         weighed = np.ones(len(self.names), bool)
         if is_unit.any():
@@ -70,11 +88,23 @@ class FaceRig:
         return weighed
 
     def faces(self, weights: np.ndarray) -> np.ndarray:
-        """Faces [..., vertices, 3] mm of weights [..., shapes]."""
+        """Faces [..., vertices, 3] mm of weights [..., shapes].
+
+        Example:
+          >>> rig = FaceRig(np.zeros([2, 3]), ("jawOpen",), np.array([[[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]]]))
+          >>> rig.faces([0.5])[1].tolist()
+          [0.0, -5.0, 0.0]
+        """
         return self.neutral + np.tensordot(np.asarray(weights, np.float64), self.offsets, 1)
 
     def moved(self, offset: np.ndarray | float) -> "FaceRig":
-        """The rig with an offset [vertices, 3] mm added to the neutral and to all shapes."""
+        """The rig with an offset [vertices, 3] mm added to the neutral and to all shapes.
+
+        Example:
+          >>> rig = FaceRig(np.zeros([2, 3]), ("jawOpen",), np.array([[[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]]]))
+          >>> rig.moved(1.0).faces([0.5])[1].tolist()
+          [1.0, -4.0, 1.0]
+        """
         rest = None if self.rest is None else self.rest + offset
         return FaceRig(self.neutral + offset, self.names, self.shapes + offset, rest)
 
@@ -83,6 +113,11 @@ class FaceRig:
 
         Nearest in squared distance of vertices, as non-negative least squares finds it; of the shapes that are
         `weighed`, the others have 0.
+
+        Example:
+          >>> rig = FaceRig(np.zeros([2, 3]), ("jawOpen",), np.array([[[0.0, 0.0, 0.0], [0.0, -10.0, 0.0]]]))
+          >>> rig.weights(rig.faces([[0.0], [0.5]])).round(3).tolist()
+          [[0.0], [0.5]]
         """
         basis = self.offsets[self.weighed].reshape(self.weighed.sum(), -1).T.astype(np.float64)
         targets = (np.asarray(faces, np.float64) - self.neutral).reshape(len(faces), -1)

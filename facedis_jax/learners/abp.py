@@ -40,7 +40,7 @@ PAPER_OPTIMISER = OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule
 
 @dataclass(frozen=True)
 class AbpConfig:
-    """Configuration of `abp_learner`; defaults are those of the authors' code for images of 64 x 64.
+    """Configuration of `abp_learner`; defaults are those of the deformable generator's code for images of 64 x 64.
 
     Attributes:
       model: sizes of the generators; `geometry_latents=0` is the non-deformable ABP.
@@ -137,7 +137,7 @@ def abp_learner(
     params: Any = None,
     axis_name: str | None = None,
 ) -> Learner:
-    """The learner of Algorithm 1, with one persistent chain per training image.
+    """The learner of Algorithm 1 of the deformable generator, with one persistent chain per training image.
 
     Batches have `image` [batch, size, size, channels] (uint8, or float32 in [0, 1]) and `index` [batch]
     int32, the images' places in the training set; at evaluation `mask` [batch] and, with `codes`, `code` [batch,

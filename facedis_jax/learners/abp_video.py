@@ -78,7 +78,7 @@ def abp_video_learner(
     params: Any = None,
     axis_name: str | None = None,
 ) -> Learner:
-    """The learner of Algorithm 2, with one persistent chain per training clip.
+    """The learner of Algorithm 2 of the deformable generator, with one persistent chain per training clip.
 
     A chain is the `DynamicLatents` of its clip, (Z_0, xi_1, ..., xi_T) of either kind. Their gradients (Eq. 18) and
     those of the weights (Eq. 20) are automatic derivatives through time.

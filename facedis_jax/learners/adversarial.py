@@ -33,7 +33,7 @@ CRITIC_OPTIMISER = OptimiserConfig(learning_rate=1e-4, weight_decay=0.0, schedul
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """Networks, loss and optimisers; the weights are the paper's.
+    """Networks, loss and optimisers; the weights are the deformable generator's (section 5.3).
 
     Attributes:
       abp: the generators, the sampler and the generators' optimiser.
@@ -106,7 +106,10 @@ def adversarial_learner(
     params: Any = None,
     axis_name: str | None = None,
 ) -> Learner:
-    """The learner of Eq. 22, generators and a critic; batches, arguments and metrics as of `abp_learner`.
+    """The learner of Eq. 22 of the deformable generator: generators and a critic.
+
+    Batches, arguments and metrics are as of `abp_learner`. The penalty is charged to the critic, as in R1; the paper
+    prints it with the other sign.
 
     Every step moves the chains, then updates the generators by the likelihood of the batch and by the critic's logits
     of as many images from the prior (non-saturating: they maximise log D), then updates the critic by the same images

@@ -25,7 +25,7 @@ from facedis_jax.models.surfaces import Cloud, CloudConfig
 
 @dataclass(frozen=True)
 class IbVaeConfig:
-    """Networks, loss and optimiser; the defaults are the paper's (section 3.5).
+    """Networks, loss and optimiser; the defaults are those of section 3.5 of the information-bottlenecked VAE.
 
     Attributes:
       model: sizes of the networks.
@@ -76,7 +76,7 @@ class FaceConstants:
     Attributes:
       mean_face: [vertices, 3], mm; the networks predict offsets from it.
       scale: mm per unit of the networks.
-      num_faces: size of the training set, N of Eq. 11.
+      num_faces: size of the training set, N of Eq. 11 of the information-bottlenecked VAE.
       num_expressions: length of the conditional variant's labels.
       moment_mean: [moments], mean of the training clouds' moments.
       moment_deviation: what all moments are divided by: one number, since scaling each to unit variance would raise

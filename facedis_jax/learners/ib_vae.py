@@ -89,7 +89,7 @@ def ib_vae_learner(
     num_steps: int,
     axis_name: str | None = None,
 ) -> Learner:
-    """The learner of Eq. 12.
+    """The learner of Eq. 12 of the information-bottlenecked VAE.
 
     Batches have `vertices` and `neutral` [batch, vertices, 3] in mm, `expression` [batch] int32, `level`
     [batch], at evaluation `mask` [batch], and optionally `features`, the `PointFeatures` of each mesh, which

@@ -97,6 +97,11 @@ def image_vae_learner(
 ) -> Learner:
     """The learner of the evidence lower bound; batches, arguments and metrics as of `abp_learner`.
 
+    The VAE that the deformable generator is compared with (its Table 1); ours may have a warp too.
+
+    References:
+      Kingma and Welling, "Auto-Encoding Variational Bayes", 2014.
+
     Of its metrics, `energy_nats` is minus the bound, without the residual's constant, and `kl_nats` the divergence of
     the posterior from the prior in it.
 

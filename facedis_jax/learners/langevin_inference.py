@@ -15,13 +15,13 @@ from facedis_jax.sampling import alternating_langevin, langevin
 
 @dataclass(frozen=True)
 class LangevinConfig:
-    """Configuration of the sampler of latents; defaults are the paper's for images, or else those of the authors' code.
+    """Configuration of the sampler of latents; defaults are the deformable generator's for images, or its code's.
 
     Attributes:
       scheme: "alternating" moves one latent with the other fixed, as in the paper; "joint" moves both at once, as in
         the authors' code.
       num_steps: steps in a training step, or sweeps over both latents where they alternate.
-      step_size: delta of Eq. 7.
+      step_size: delta of Eq. 7 of the deformable generator.
       block: steps of either latent in a sweep.
       inference_steps: as `num_steps`, from the prior to the posterior of an unseen example (section 5.3).
       average_last: how many of the last latents of an unseen example are averaged, which estimates the posterior's

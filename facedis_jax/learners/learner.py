@@ -57,6 +57,9 @@ class Learner(NamedTuple):
       >>> state, metrics = learner.step(state, {"x": jnp.array([1.0, 3.0])})
       >>> round(float(state["mean"]), 3), int(state["step"]), float(metrics["error"].count)
       (0.2, 1, 2.0)
+      >>> metrics = learner.evaluate(state, {"x": jnp.array([1.0, 9.0]), "mask": jnp.array([1.0, 0.0])})
+      >>> round(metrics["error"].compute(), 3)  # of the first; the second is padding
+      0.8
     """
 
     init: Callable[[jax.Array, Batch], State]

@@ -110,6 +110,12 @@ def mocogan_learner(
 ) -> Learner:
     """The learner of a MoCoGAN; batches and arguments as of `abp_video_learner`, without chains.
 
+    Compared with in Table 3 of the deformable generator. R1's penalty, the length of the critics and how latents of
+    given clips are found are ours.
+
+    References:
+      Tulyakov et al., "MoCoGAN: Decomposing Motion and Content for Video Generation", 2018.
+
     Every step moves the generator by both critics' logits for clips from the prior (non-saturating), then the critics
     by the same clips and the batch, with R1's penalty. Of every clip, the critic of frames sees one frame at random.
 

@@ -12,7 +12,7 @@ from facedis_jax.errors import check_least
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam; the defaults are the IB-VAE paper's.
+    """Adam; the defaults are those of section 3.5 of the information-bottlenecked VAE.
 
     Attributes:
       name: "adam" adds the L2 penalty's gradient before the moments, as the paper's; "adamw" decays the

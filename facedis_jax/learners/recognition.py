@@ -83,7 +83,7 @@ def recognition_learner(
     num_steps: int,
     axis_name: str | None = None,
 ) -> Learner:
-    """The learner of a `SequenceClassifier`.
+    """The learner of a `SequenceClassifier` (section 5.6 of the deformable generator).
 
     Batches have `sequence` [batch, frames, features] float32, standardised, and `label` [batch] int32; at evaluation
     `mask` [batch].
@@ -142,6 +142,8 @@ def classify_folds(
     sequences: np.ndarray, labels: np.ndarray, folds: np.ndarray, key: jax.Array, config: RecognitionConfig
 ) -> FoldResults:
     """Cross-validated predictions: one classifier per fold, trained on all other folds, all of them in one program.
+
+    As section 5.6 of the deformable generator, which has ten folds of different people.
 
     Weights, mean and scale of the features and, where there are more features than `config.components`, their principal
     axes are fitted on the training clips alone.

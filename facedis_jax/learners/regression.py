@@ -89,7 +89,16 @@ class FittedRegressor(NamedTuple):
     validation_error: float
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Predictions [examples, outputs] from features [examples, inputs]."""
+        """Predictions [examples, outputs] from features [examples, inputs].
+
+        Example:
+          >>> layers = [("hidden_layer", (1, 4)), ("output_layer", (4, 1))]
+          >>> weights = {name: {"kernel": np.zeros(shape), "bias": np.zeros(shape[1])} for name, shape in layers}
+          >>> x = np.array([[1.0], [2.0]])
+          >>> fitted = FittedRegressor(weights, standardisation_of(x, 3 * x), 1.0, epochs=20, validation_error=0.5)
+          >>> fitted.predict(x).tolist()  # without weights, the mean of the targets
+          [[4.5], [4.5]]
+        """
         network, statistics = Regressor(*self.weights["output_layer"]["kernel"].shape), self.standardisation
         outputs: Any = network.apply({"params": self.weights}, _scaled(features, statistics.mean, statistics.scale))
         return np.asarray(outputs) * statistics.target_scale + statistics.target_mean

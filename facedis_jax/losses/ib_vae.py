@@ -14,7 +14,7 @@ from facedis_jax.losses.reconstruction import Reduction, reconstruction_loss
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class IbVaeWeights:
-    """Weights of Eq. 12; a pytree, so that `jax.vmap` runs over many settings at once.
+    """Weights of Eq. 12 of the information-bottlenecked VAE; a pytree, so that `jax.vmap` runs over many settings.
 
     Attributes:
       lambda_1: weight of both reconstruction terms.
@@ -80,7 +80,7 @@ class IbVaeLossOptions:
     """Choices that the loss is compiled for.
 
     Attributes:
-      dataset_size: the number of training examples, N of Eq. 11.
+      dataset_size: the number of training examples, N of Eq. 11 of the information-bottlenecked VAE.
       reduction, scale: of both reconstruction terms, see `reconstruction_loss`.
       estimator: of the mutual information, see `mutual_information`.
 
@@ -98,7 +98,8 @@ class IbVaeLossOptions:
 def lambda_2_schedule(epoch: jax.Array | float, decay_epochs: float = 350.0, rise_epochs: float = 0.0) -> jax.Array:
     """The factor on lambda_2 at `epoch` (which may be a fraction): from 1 linearly to 0 over `decay_epochs`.
 
-    The paper trains for 300 epochs, so 0.143 of lambda_2 is left at its end.
+    As in section 3.5 of the information-bottlenecked VAE, which trains for 300 epochs, so that 0.143 of lambda_2 is
+    left at its end.
 
     Over the first `rise_epochs`, which the paper does not have, the factor also rises from 0 in proportion to the
     epoch. With the full weight from the start, information that the decoders cannot use yet costs more than it gains:
@@ -124,7 +125,7 @@ def ib_vae_loss(
     whole_batch: WholeBatch | None = None,
     neutral_mask: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Per-example loss, whose mean over the batch is Eq. 12, and the four terms it is made of:
+    """Per-example loss, whose mean is Eq. 12 of the information-bottlenecked VAE, and the four terms it is made of:
 
       lambda_1 (reconstruction + beta_id identity) + lambda_2 (kl + beta_mi mutual_information)
 

@@ -51,6 +51,8 @@ def mutual_information(
 ) -> jax.Array:
     """Mutual information of code and input, with q(z) estimated from the batch.
 
+    Eq. 10 of the information-bottlenecked VAE, by either of two estimates of q(z):
+
     - "mws", minibatch weighted sampling (Eq. 11): q(z_i) ~ 1/(N B) sum_j q(z_i|x_j). It is biased: the value
       runs from log N (no information) to log(N B), a range of log B. Subtract `mutual_information_offset`
       before reading it.
@@ -118,6 +120,8 @@ def _stratified_log_weights(rows: int, whole: int, dataset_size: int, offset: ja
 def mutual_information_offset(dataset_size: int, *, estimator: Estimator = "mws") -> float:
     """The value of `mutual_information` for uninformative codes, in nats: log N for "mws", 0 for "mss".
 
+    Ours; it follows from Eq. 11 of the information-bottlenecked VAE, whose paper does not subtract it.
+
     Example:
       >>> round(mutual_information_offset(18424), 2)
       9.82
@@ -129,6 +133,8 @@ def mutual_information_offset(dataset_size: int, *, estimator: Estimator = "mws"
 
 def aggregate_mutual_information(z: jax.Array, mean: jax.Array, logvar: jax.Array, chunk: int = 256) -> jax.Array:
     """Mutual information of code and input, with q(z) the mean of all given posteriors: no batch, no offset.
+
+    Eq. 10 of the information-bottlenecked VAE with its own q(z), which training cannot afford.
 
     Costs examples^2 x dims operations and chunk x examples x dims numbers of memory; meant for evaluation.
 

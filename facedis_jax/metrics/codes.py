@@ -17,6 +17,8 @@ from facedis_jax.losses import gaussian_kl
 def collapsed_dimensions(mean: jax.Array, logvar: jax.Array, *, threshold: float = 0.05) -> jax.Array:
     """Number of latent dimensions that have collapsed to the prior.
 
+    Section 4.6 of the information-bottlenecked VAE counts them and does not say how; the threshold is ours.
+
     A dimension has collapsed where its KL to N(0, 1), averaged over the data, is below the threshold. As the
     KL bounds the information that a dimension carries, 0.05 nats leave it a signal of at most a tenth of its
     noise's variance. Collapsed dimensions usually end below 0.01 nats and working ones above 0.5, so the

@@ -8,7 +8,7 @@ from facedis_jax.geometry import canonical_grid, warp
 
 
 def fold_share(flow: jax.Array) -> jax.Array:
-    """Share of pixels where a flow folds: where the Jacobian determinant of the warp is 0 or less.
+    """Share of pixels where a flow folds: where the Jacobian determinant of the warp is 0 or less; ours.
 
     The determinant is that of differences between a pixel's place and those of the next pixels to the right and below.
 
@@ -36,7 +36,7 @@ def fold_share(flow: jax.Array) -> jax.Array:
 
 
 def bending_energy(flow: jax.Array) -> jax.Array:
-    """Bending energy of a flow: the mean over pixels of its squared second derivatives, in pixels^-2.
+    """Bending energy of a flow: the mean over pixels of its squared second derivatives, in pixels^-2; ours.
 
     dxx^2 + 2 dxy^2 + dyy^2 of both components, by differences; 0 for a shift, a scaling, a shear or a rotation.
 
@@ -73,9 +73,10 @@ def _checked(flow: jax.Array, least: int) -> jax.Array:
 def canonical_error(canonical: np.ndarray, truth: np.ndarray, *, points: int = 8) -> tuple[float, np.ndarray]:
     """How far canonical images are from true ones, as a share of the latter's variance, and the warp between them.
 
-    A model may draw its canonical images in any frame, so one smooth warp, the same for all images, is fitted first: a
-    flow that is interpolated linearly between `points` x `points` displacements, by Gauss-Newton steps on the squared
-    error. The variance is that over images, of each pixel: 1 is what the mean of the true images would have.
+    Ours, for images whose truth is known. A model may draw its canonical images in any frame, so one smooth warp, the
+    same for all images, is fitted first: a flow that is interpolated linearly between `points` x `points`
+    displacements, by Gauss-Newton steps on the squared error. The variance is that over images, of each pixel: 1 is
+    what the mean of the true images would have.
 
     Args:
       canonical, truth: [images, height, width, channels], in one range; image i of both shows the same.

@@ -11,6 +11,8 @@ _TESTS_AT_A_TIME = 1 << 13
 def self_intersections(vertices: np.ndarray, triangles: np.ndarray) -> int:
     """Number of triangles that share a point with another triangle of the mesh that is not their neighbour.
 
+    Section 4.4 of the information-bottlenecked VAE gives their mean and does not say how they are counted.
+
     Neighbours are triangles with a vertex in common; vertices at exactly one place count as one, so that the
     seams of a texture are no intersections. Pairs of neighbours are not tested. Touching
     and overlapping in one plane count as intersecting. Triangles with two corners in one place are ignored.

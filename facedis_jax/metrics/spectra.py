@@ -8,8 +8,8 @@ import numpy as np
 def power_spectrum(images: jax.Array) -> jax.Array:
     """Power of images by frequency: of 1, 2, ... to half of `size` periods along the image, in the units of variance.
 
-    Each is the sum over the frequencies of two dimensions whose length rounds to it, summed over channels and averaged
-    over images. All of them, with the corners beyond half of `size` and the mean, add up to the mean square.
+    Ours. Each is the sum over the frequencies of two dimensions whose length rounds to it, summed over channels and
+    averaged over images. All of them, with the corners beyond half of `size` and the mean, add up to the mean square.
 
     Args:
       images: [images, size, size, channels].

@@ -11,7 +11,9 @@ LEAK = 0.2  # slope of the ReLUs below zero, as is common in critics
 
 
 class Critic(nn.Module):
-    """D(X) of Eq. 22 before its sigmoid: strided convolutions, then a linear layer; no layer mixes examples.
+    """D(X) of Eq. 22 of the deformable generator, before its sigmoid: strided convolutions, then a linear layer.
+
+    The paper does not say what the critic looks like; no layer of ours mixes examples.
 
     Attributes:
       filters: number of filters of each convolution, which halves the image.

@@ -26,7 +26,7 @@ FEWEST_FILTERS = 16  # of Table 4's last hidden layer, and of those that larger 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Sizes of the generators; defaults are those of Table 4 and of the authors' code.
+    """Sizes of the generators; defaults are those of the deformable generator's Table 4 and of its authors' code.
 
     Attributes:
       size: height and width of an image, a power of two of at least 8.
@@ -110,6 +110,8 @@ class GeneratorConfig:
 class Latents(NamedTuple):
     """The two codes of an image, or of a batch of them: arrays on the device or on the host.
 
+    Those of Eq. 1 of the deformable generator.
+
     Attributes:
       appearance: [..., appearance latents], Z^a.
       geometry: [..., geometry latents], Z^g; None for a generator without a warp.
@@ -127,7 +129,7 @@ class Latents(NamedTuple):
 
 
 class DeformableGenerator(nn.Module):
-    """F(Z^a, Z^g) of Eq. 1, from codes to images; codes may have any number of batch axes in front.
+    """F(Z^a, Z^g) of Eq. 1 of the deformable generator, from codes [..., latents] to images.
 
     Example:
       >>> model = DeformableGenerator(GeneratorConfig(size=16, filters=16))
@@ -227,7 +229,7 @@ def with_principal_fields(params: Any, geometry: Any = None) -> tuple[Any, Any]:
 
 
 class Refiner(nn.Module):
-    """The optional network after the warp (Figure 1): images plus a residual, which is 0 at first.
+    """The optional network after the deformable generator's warp (its Figure 1): images plus a residual, 0 at first.
 
     Example:
       >>> refiner = Refiner(channels=3)

@@ -18,7 +18,7 @@ FEWEST_FILTERS = 8  # of a hidden layer
 
 @dataclass(frozen=True)
 class DynamicConfig:
-    """Sizes of the generators and of the transitions; defaults are those of Table 5.
+    """Sizes of the generators and of the transitions; defaults are those of the deformable generator's Table 5.
 
     The same weights make clips of any length.
 
@@ -93,7 +93,7 @@ class DynamicConfig:
 
 
 class Trajectory(NamedTuple):
-    """The latents of one code over a clip, a priori N(0, I).
+    """The latents of one code over a clip, a priori N(0, I): Z_0 and xi of Eq. 10 and 11 of the deformable generator.
 
     The hidden states depend on `noise` alone, so that another `first` with the same noise is another shape (or person)
     with the same motion.
@@ -116,6 +116,8 @@ class Trajectory(NamedTuple):
 class DynamicLatents(NamedTuple):
     """The latents of a clip, or of a batch of them: a `Trajectory` for appearance and one for geometry.
 
+    Those of Eq. 13 of the deformable generator.
+
     Example:
       >>> import numpy as np
       >>> clip = DynamicLatents(Trajectory(np.zeros(60), None), Trajectory(np.zeros(30), np.zeros([7, 10])))
@@ -129,7 +131,7 @@ class DynamicLatents(NamedTuple):
 
 
 class Transition(nn.Module):
-    """f of Eq. 11, the next hidden state from the last one and noise.
+    """f of Eq. 11 of the deformable generator, the next hidden state from the last one and noise.
 
     Attributes:
       hidden: width of the two hidden layers.
@@ -158,7 +160,7 @@ class Transition(nn.Module):
 
 
 class DynamicGenerator(nn.Module):
-    """F(Z^a, Z^g) of Eq. 13, from latents to clips; latents and codes may have any number of batch axes in front.
+    """F(Z^a, Z^g) of Eq. 13 of the deformable generator, from latents to clips; any number of batch axes in front.
 
     Example:
       >>> config = DynamicConfig(size=16, appearance_filters=8, geometry_filters=8)

@@ -14,7 +14,7 @@ from facedis_jax.models.surfaces import SurfaceConfig
 
 @dataclass(frozen=True)
 class FaceVaeConfig:
-    """Sizes of the networks; the defaults are the paper's (section 3.5).
+    """Sizes of the networks; the defaults are those of section 3.5 of the information-bottlenecked VAE.
 
     Attributes:
       encoder: the point cloud transformer.
@@ -47,7 +47,7 @@ class FaceVaeConfig:
 
 
 class Posterior(NamedTuple):
-    """q(z_id, z_exp | X), a diagonal Gaussian; identity latents first.
+    """q(z_id, z_exp | X) of section 3.1 of the information-bottlenecked VAE, a diagonal Gaussian; identity first.
 
     Attributes:
       mean: [batch, latents].
@@ -88,6 +88,8 @@ of Adam changes all weights by about the learning rate; without these, the first
 class MlpDecoder(nn.Module):
     """A multilayer perceptron of one hidden layer that gives every vertex an offset from the mean face.
 
+    Either decoder of the information-bottlenecked VAE (section 3.5).
+
     Attributes:
       hidden: width of its layer.
       num_vertices: of a face.
@@ -119,7 +121,9 @@ class MlpDecoder(nn.Module):
 
 
 class FaceVae(nn.Module):
-    """Encoder and decoders; conditional (section 3.2.4) where `num_labels` is positive.
+    """Encoder and decoders of the information-bottlenecked VAE (section 3.1 and Figure 2).
+
+    Conditional (section 3.2.4) where `num_labels` is positive.
 
     Labels are [batch, num_labels]: one-hot expressions times their level. They enter after the encoder's
     penultimate layer and beside z_exp.

@@ -13,6 +13,8 @@ from facedis_jax.models.face_vae import Posterior
 class InferenceNetwork(nn.Module):
     """q(Z | X): strided convolutions, the mirror of the generators, then the mean and log-variance of every latent.
 
+    Of the VAE that the deformable generator is compared with (its Table 1); the paper does not say what it looks like.
+
     Attributes:
       latents: number of latents.
       filters: number of filters of each convolution, which halves the image.

@@ -23,7 +23,10 @@ FEWEST_FILTERS = 8
 
 @dataclass(frozen=True)
 class MocoganConfig:
-    """Sizes of the networks: codes as in the paper, the generator as the appearance generator of Table 5.
+    """Sizes of a MoCoGAN: codes as in its paper, the generator as the deformable generator's of Table 5.
+
+    References:
+      Tulyakov et al., "MoCoGAN: Decomposing Motion and Content for Video Generation", 2018.
 
     Attributes:
       size: height and width of a frame, a power of two of at least 8.
@@ -60,7 +63,7 @@ class MocoganConfig:
 
 
 class MocoganLatents(NamedTuple):
-    """The latents of a clip, or of a batch of them, a priori N(0, I).
+    """The latents of a MoCoGAN's clip, or of a batch of them, a priori N(0, I).
 
     Attributes:
       content: [..., content latents], z_C, the same for all frames.
@@ -77,7 +80,7 @@ class MocoganLatents(NamedTuple):
 
 
 class MocoganGenerator(nn.Module):
-    """Clips of any length from content and noise; latents may have any number of batch axes in front.
+    """The generator of a MoCoGAN: clips of any length from content and noise, with any number of batch axes in front.
 
     Example:
       >>> model = MocoganGenerator(MocoganConfig(size=8, filters=8))
@@ -115,7 +118,7 @@ class MocoganGenerator(nn.Module):
 
 
 class VideoCritic(nn.Module):
-    """Logits that clips of any length are real, by convolutions over time and space.
+    """A MoCoGAN's critic of clips: logits that they are real, of any length, by convolutions over time and space.
 
     Attributes:
       filters: of the convolutions, each of which halves height, width and length.
@@ -155,7 +158,7 @@ def frame_triples(clips: jax.Array) -> jax.Array:
 
 
 def mocogan_critics(config: MocoganConfig) -> tuple[Critic, VideoCritic]:
-    """The critics of frames and of clips, down to maps of 4 x 4.
+    """A MoCoGAN's critics of frames and of clips, down to maps of 4 x 4.
 
     Example:
       >>> of_frames, of_clips = mocogan_critics(MocoganConfig(size=32, critic_filters=16))

@@ -28,7 +28,7 @@ from facedis_jax.models.point_features import (
 
 @dataclass(frozen=True)
 class PctConfig:
-    """Sizes and choices of the encoder; the defaults are the paper's.
+    """Sizes and choices of the encoder; the defaults are PCT's, as the information-bottlenecked VAE uses it.
 
     Attributes:
       features: points sampled and gathered, and the summary of the cloud.
@@ -82,7 +82,8 @@ class PctConfig:
 class OffsetAttention(nn.Module):
     """x + LBR(x - A V), where LBR is linear, normalisation and ReLU; query and key share one weight.
 
-    Softmax over the keys is followed by an L1 normalisation over the queries; energies are not scaled.
+    Of PCT, the encoder of the information-bottlenecked VAE. Softmax over the keys is followed by an L1 normalisation
+    over the queries; energies are not scaled.
 
     Example:
       >>> attention = OffsetAttention("layer")
@@ -154,6 +155,8 @@ class GroupedFeatures(nn.Module):
 
 class PointCloudTransformer(nn.Module):
     """Global features of point clouds, which do not depend on the order of the points.
+
+    The encoder of the information-bottlenecked VAE (section 3.2.2).
 
     Attributes:
       config: sizes.

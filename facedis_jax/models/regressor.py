@@ -5,7 +5,7 @@ import jax
 
 
 class Regressor(nn.Module):
-    """One hidden layer of ReLUs, then one output per coordinate.
+    """One hidden layer of ReLUs, then one output per coordinate: of section 5.5 of the deformable generator.
 
     Attributes:
       hidden: width of the hidden layer.

@@ -7,7 +7,7 @@ import jax
 
 
 class SequenceClassifier(nn.Module):
-    """A one-layer LSTM, a dense layer and a linear layer that gives logits, as in section 5.6.
+    """A one-layer LSTM, a dense layer and a linear layer that gives logits: section 5.6 of the deformable generator.
 
     Attributes:
       classes: number of classes.

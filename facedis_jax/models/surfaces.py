@@ -94,7 +94,8 @@ def draw_cloud(key: jax.Array, vertices: jax.Array, triangles: jax.Array, config
 
     Example:
       >>> square = jnp.array([[0.0, 0, 0], [100, 0, 0], [100, 100, 0], [0, 100, 0]])
-      >>> cloud = draw_cloud(jax.random.key(0), square, jnp.array([[0, 1, 2], [0, 2, 3]]), CloudConfig(points=1000))
+      >>> triangles, draw = jnp.array([[0, 1, 2], [0, 2, 3]]), jax.jit(draw_cloud, static_argnums=3)
+      >>> cloud = draw(jax.random.key(0), square, triangles, CloudConfig(points=1000))
       >>> cloud.points.shape, bool(cloud.weights.sum() < 1000)
       ((1000, 3), True)
     """

@@ -353,8 +353,8 @@ class UpsamplingNetwork(nn.Module):
       filters: of the transposed convolutions, the last one's being the output's channels.
       kernels, strides: taps along either axis, and strides, of the transposed convolutions.
       weight_balance: None draws weights with a deviation of 0.1 and uses them as they are. A number (beta of section
-        5.7, 1 for the appearance generator) draws them with a deviation of 1 and multiplies them at run time by He's
-        constant of their layer, sqrt(2 / fan-in), times that number.
+        5.7 of the deformable generator, 1 for the appearance generator) draws them with a deviation of 1 and
+        multiplies them at run time by He's constant of their layer, sqrt(2 / fan-in), times that number.
       he_fan_in: what the fan-in of a transposed convolution counts where weights are balanced. "kernel" as the authors'
         code: all taps x taps x channels; biases begin as theirs, with a deviation of 0.1. "pixel", ours: those that a
         pixel of the output sums, one in stride x stride of them; biases begin at 0, and maps keep their scale from

@@ -60,7 +60,14 @@ class Camera:
         size: tuple[int, int] = (320, 400),
         margin: float = 0.03,
     ) -> "Camera":
-        """A camera that sees all of `vertices` [..., 3], mm, from `view`, in an image of `size`."""
+        """A camera that sees all of `vertices` [..., 3], mm, from `view`, in an image of `size`.
+
+        Example:
+          >>> face = np.array([[-80.0, -100.0, 0.0], [80.0, -100.0, 0.0], [0.0, 100.0, 40.0]])
+          >>> wide = Camera.framing(face, size=(400, 200))  # the sides have room, so that the height decides
+          >>> round(Camera.framing(face).height, 1), wide.height < 400
+          (216.9, True)
+        """
         rotation = _rotation(view)
         points = np.asarray(vertices, np.float64).reshape(-1, 3) @ rotation.T
         low, high = points.min(0), points.max(0)

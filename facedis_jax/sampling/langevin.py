@@ -139,7 +139,7 @@ def alternating_langevin(
       >>> keys = jax.random.split(jax.random.key(0), 1000)
       >>> plain = jax.vmap(lambda key: chain(key, log_density=lambda z: log_density(z, (jnp.exp(z[0]), jnp.exp(z[1])))))
       >>> fast = jax.vmap(lambda key: chain(key, log_density=log_density, parts=(jnp.exp, jnp.exp)))
-      >>> for a, b in (plain(keys), fast(keys)):
+      >>> for a, b in (jax.jit(plain)(keys), jax.jit(fast)(keys)):
       ...     print(f"{(jnp.exp(a) + jnp.exp(b)).mean():.1f}")
       2.9
       2.9

@@ -128,11 +128,22 @@ class Placement:
     scale: float
 
     def to_scan(self, points: np.ndarray) -> np.ndarray:
-        """Points [..., 3] in mm from the model's place, in the scan's place and unit."""
+        """Points [..., 3] in mm from the model's place, in the scan's place and unit.
+
+        Example:
+          >>> Placement(np.eye(3), np.array([0.0, 0.0, 300.0]), scale=1000.0).to_scan(np.zeros(3)).tolist()  # in metres
+          [0.0, 0.0, 0.3]
+        """
         return (points @ self.rotation.T + self.translation) / self.scale
 
     def to_model(self, points: np.ndarray) -> np.ndarray:
-        """Points [..., 3] from the scan's place and unit, in mm in the model's place."""
+        """Points [..., 3] from the scan's place and unit, in mm in the model's place.
+
+        Example:
+          >>> place = Placement(np.eye(3), np.array([0.0, 0.0, 300.0]), scale=1000.0)
+          >>> place.to_model(np.array([0.0, 0.0, 0.5])).tolist()  # mm
+          [0.0, 0.0, 200.0]
+        """
         return (points * self.scale - self.translation) @ self.rotation
 
 

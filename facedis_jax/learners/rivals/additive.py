@@ -44,6 +44,9 @@ from facedis_jax.models.rivals.point_nets import PairCritic, PointNet
 class ZhangConfig:
     """In the manner of Zhang et al.; none of these numbers is published.
 
+    References:
+      Zhang et al., "Learning Distribution Independent Latent Representation for 3D Face Disentanglement", 2020.
+
     Attributes:
       model: sizes of the encoder and of each decoder.
       critic_hidden: widths of the discriminator's layers.
@@ -75,7 +78,7 @@ class ZhangConfig:
 
 @dataclass(frozen=True)
 class GuConfig:
-    """Gu et al. with neutral labels; the defaults are those for CoMA and 4 + 4 latents.
+    """Gu et al. (FG 2023) with neutral labels; the defaults are those for CoMA and 4 + 4 latents.
 
     Attributes:
       widths: of the encoder's layers on points, after the last of which the maximum over the points is taken.

@@ -40,6 +40,9 @@ _MOST_VERTICES = 20_000
 class JiangConfig:
     """Jiang et al.; the defaults are those of their public code.
 
+    References:
+      Jiang et al., "Disentangled Representation Learning for 3D Face Shape", 2019.
+
     Attributes:
       filters: of either encoder's convolutions but the last.
       hidden: width of the encoders' and decoders' layers.
@@ -193,7 +196,7 @@ def jiang(config: JiangConfig, constants: RivalConstants, latents: Latents) -> R
 
 
 def jiang_features(space: DeformationSpace, faces: jax.Array, neutrals: jax.Array) -> dict[str, jax.Array]:
-    """Deformation features [..., vertices, 9] of faces, of their expression on the template, and of their neutrals.
+    """Jiang et al.'s deformation features [..., vertices, 9] of faces, expressions on the template, and neutrals.
 
     Args:
       space: the representation.

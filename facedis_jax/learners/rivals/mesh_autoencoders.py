@@ -29,7 +29,10 @@ def _adam(learning_rate: float) -> OptimiserConfig:
 
 @dataclass(frozen=True)
 class MeshAeConfig:
-    """MeshAE; the defaults are those of its later public code.
+    """MeshAE, which CoMA came with; the defaults are those of its later public code.
+
+    References:
+      Ranjan et al., "Generating 3D Faces Using Convolutional Mesh Autoencoders", 2018.
 
     Attributes:
       model: sizes of the networks.
@@ -47,6 +50,9 @@ class MeshAeConfig:
 @dataclass(frozen=True)
 class SpiralNetConfig:
     """SpiralNet++; the defaults are those of its public code.
+
+    References:
+      Gong et al., "SpiralNet++: A Fast and Highly Efficient Mesh Convolution Operator", 2019.
 
     Attributes:
       model: sizes of the networks.

@@ -1,6 +1,8 @@
 """A linear model of the embedded face, fitted to scans of its own faces: one compilation serves all tests."""
 
 import contextlib
+import doctest
+import inspect
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -9,9 +11,12 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
+import facedis_jax
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import UNITS
+from facedis_jax.inference.example import example_face_model
+from facedis_jax.inference.face_model import TrainedFaceModel
 from facedis_jax.inference.fitting.fit import FitConfig, Fitter
 from facedis_jax.inference.fitting.scans import Scan
 
@@ -210,3 +215,27 @@ def test_a_unit_in_which_no_face_would_fit_is_refused(scale, unit, found):
 @pytest.mark.parametrize(("scale", "units"), [(1.0, ["mm"]), (0.001, ["m"]), (0.0055, ["dm", "m"])])
 def test_units_in_which_a_face_would_fit_are_tried(scale, units):
     assert Scan.of(GRID * scale).units(None) == units
+
+
+@pytest.mark.parametrize("name", ["fit", "fitter", "landmark_names"])
+def test_examples_of_docstrings_run(fitter, model, face, monkeypatch, name):
+    """Examples that a trained model would be compiled for half a minute: the linear one stands in for it."""
+
+    class LinearFaces(TrainedFaceModel):
+        triangles = model.triangles
+
+        def sample(self, key, count):
+            return face[None].repeat(count, 0)
+
+        def fit(self, points, triangles):
+            return super().fit(points, triangles, config=CONFIG)
+
+    linear = LinearFaces(**{key: vars(example_face_model())[key] for key in LinearFaces.__dataclass_fields__})
+    vars(linear)["fitter"] = fitter
+    monkeypatch.setattr(facedis_jax, "load", {"cc0-face": linear}.__getitem__)
+    member = inspect.getattr_static(TrainedFaceModel, name)
+    text = inspect.getdoc(member).replace("# doctest: +SKIP", "")
+    variables = dict(vars(inspect.getmodule(TrainedFaceModel)))
+    test = doctest.DocTestParser().get_doctest(text, variables, name, None, 0)
+    assert test.examples
+    assert not doctest.DocTestRunner().run(test).failed
