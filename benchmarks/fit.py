@@ -22,7 +22,8 @@ from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
 from facedis_jax.formats.meshes import UNITS
 from facedis_jax.inference.face_model import TrainedFaceModel
-from facedis_jax.inference.fitting.fit import FaceFit, FitConfig, Fitter
+from facedis_jax.inference.fitting.fit import Fitter
+from facedis_jax.inference.fitting.results import FaceFit, FitConfig
 from facedis_jax.inference.fitting.scans import Scan
 from facedis_jax.inference.load import load_faces
 from facedis_jax.runs.command_line import exit_with

@@ -26,7 +26,7 @@ import jax
 from facedis_jax.formats.json_files import read_json
 from facedis_jax.formats.scans import read_scan
 from facedis_jax.inference.face_model import check_between
-from facedis_jax.inference.fitting.fit import FaceFit, FitConfig
+from facedis_jax.inference.fitting.results import FaceFit, FitConfig
 from facedis_jax.inference.load import load_faces
 from facedis_jax.reports.faces.fitted import check_fit_output, write_fit
 from facedis_jax.runs.back_end import check_back_end

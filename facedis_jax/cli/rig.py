@@ -30,7 +30,7 @@ from facedis_jax.formats.meshes import frame_paths
 from facedis_jax.formats.scans import read_scan
 from facedis_jax.inference.face_editor import FaceEditor, Pose
 from facedis_jax.inference.face_model import Array, FaceCodes, TrainedFaceModel, check_between
-from facedis_jax.inference.fitting.fit import FitConfig
+from facedis_jax.inference.fitting.results import FitConfig
 from facedis_jax.inference.load import load_faces
 from facedis_jax.inference.rig import face_rig, identity_basis, linearisation_error, person_weights
 from facedis_jax.reports.faces.rigged import RiggedFaces, check_rig_output, write_rig

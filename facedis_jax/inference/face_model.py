@@ -28,7 +28,8 @@ from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_fu
 from facedis_jax.models import FaceVaeConfig
 
 if TYPE_CHECKING:
-    from facedis_jax.inference.fitting.fit import FaceFit, FitConfig, Fitter, Unit
+    from facedis_jax.inference.fitting.fit import Fitter
+    from facedis_jax.inference.fitting.results import FaceFit, FitConfig, Unit
 
 __all__ = ["DecodedFaces", "TrainedFaceModel"]
 
@@ -260,8 +261,8 @@ class TrainedFaceModel:
           >>> fit.unit, fit.is_bad, fit.vertices.shape == face.shape  # doctest: +SKIP
           ('m', False, True)
         """
-        from facedis_jax.inference.fitting.fit import FitConfig
         from facedis_jax.inference.fitting.landmarks import read_landmarks
+        from facedis_jax.inference.fitting.results import FitConfig
         from facedis_jax.inference.fitting.scans import Scan
 
         scan = Scan.of(points, triangles, where)

@@ -12,7 +12,7 @@ from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, read_mesh, write_mesh
 from facedis_jax.inference.example import example_face_model
 from facedis_jax.inference.face_codes import Code, FaceCodes
-from facedis_jax.inference.fitting.fit import Distances, FaceFit, Placement
+from facedis_jax.inference.fitting.results import Distances, FaceFit, Placement
 
 MODEL = example_face_model()
 TRIANGLES = MODEL.triangles

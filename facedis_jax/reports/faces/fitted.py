@@ -13,7 +13,7 @@ from facedis_jax.formats.json_files import to_jsonable
 from facedis_jax.formats.meshes import Mesh, encode_mesh
 from facedis_jax.formats.scans import ScanFile
 from facedis_jax.formats.whole import write_together
-from facedis_jax.inference.fitting.fit import FaceFit
+from facedis_jax.inference.fitting.results import FaceFit
 from facedis_jax.rendering.faces import Camera, render_face
 from facedis_jax.reports.faces.edited import check_output
 from facedis_jax.reports.figures import png

@@ -17,7 +17,8 @@ from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import UNITS
 from facedis_jax.inference.example import example_face_model
 from facedis_jax.inference.face_model import TrainedFaceModel
-from facedis_jax.inference.fitting.fit import FitConfig, Fitter
+from facedis_jax.inference.fitting.fit import Fitter
+from facedis_jax.inference.fitting.results import FitConfig
 from facedis_jax.inference.fitting.scans import Scan
 
 CODES = 6
