@@ -20,7 +20,7 @@ from facedis_jax.data.synthetic.face_model import FaceModel, load_face_model
 from facedis_jax.errors import InputError
 from facedis_jax.inference.face_model import TrainedFaceModel
 from facedis_jax.inference.load import load_faces
-from facedis_jax.inference.rig import FaceRig, face_rig, identity_basis, person_weights
+from facedis_jax.inference.rig import FaceRig, expression_ways, face_rig, identity_basis, person_weights
 
 _MOVES = 1.0
 
@@ -87,7 +87,8 @@ def _rig(model: TrainedFaceModel, faces: np.ndarray, neutral: np.ndarray | None)
     codes = model.encode_sequence(faces.astype(np.float32), check=False)
     person = jax.tree.map(lambda x: x[0], codes)
     rig = face_rig(model, person)
-    return rig, person_weights(rig, faces, identity_basis(model, person), neutral=neutral).weights
+    ways = expression_ways(model, person, rig)
+    return rig, person_weights(rig, faces, identity_basis(model, person), neutral=neutral, ways=ways).weights
 
 
 def _row(name: str, moves: float, true: np.ndarray, found: np.ndarray) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from facedis_jax.inference.face_editor import FaceEditor, Pose
 from facedis_jax.inference.face_model import Array, FaceCodes, TrainedFaceModel, check_between
 from facedis_jax.inference.fitting.results import FitConfig
 from facedis_jax.inference.load import load_faces
-from facedis_jax.inference.rig import face_rig, identity_basis, linearisation_error, person_weights
+from facedis_jax.inference.rig import expression_ways, face_rig, identity_basis, linearisation_error, person_weights
 from facedis_jax.reports.faces.rigged import RiggedFaces, check_rig_output, write_rig
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.command_line import exit_with
@@ -121,7 +121,8 @@ def rig(options: RigOptions) -> int:
     neutral = None
     if options.neutral is not None:
         neutral = FaceEditor(model, frames.unit).read(options.neutral, align=options.align)[0]
-    weights, offset = person_weights(shapes, frames.vertices, identity_basis(model, person), neutral=neutral)
+    known = {"neutral": neutral, "ways": expression_ways(model, person, shapes)}
+    weights, offset = person_weights(shapes, frames.vertices, identity_basis(model, person), **known)
     detail: Any = 0.0
     if options.keep_detail:
         detail = (frames.vertices - decoded)[0] if len(decoded) == 1 and neutral is None else offset

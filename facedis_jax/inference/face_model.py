@@ -553,10 +553,11 @@ class TrainedFaceModel:
             raise InputError("expression", "one that training faces show", f"{name}, which none of them does")
         neutral = codes[levels <= max(_NEUTRAL_LEVEL, levels.min())].mean(0)
         apex = codes[shows & (levels >= _APEX_LEVEL * levels[shows].max())]
-        # Of two sides under one name, the mean would be neither: take the side of the most central face.
+        # Of two sides under one name, the mean would be neither: take the side of the most central face, whoever moves
+        # little among it.
         distances = np.linalg.norm(apex[:, None] - apex, axis=-1)
         central = apex[distances.sum(1).argmin()]
-        same_side = np.linalg.norm(apex - central, axis=1) <= np.linalg.norm(apex - neutral, axis=1)
+        same_side = (apex - neutral) @ (central - neutral) >= 0
         return neutral + amount * (apex[same_side].mean(0) - neutral), None
 
     def transfer(self, who: FaceCodes, what: FaceCodes) -> jax.Array:

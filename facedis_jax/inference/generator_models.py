@@ -40,8 +40,9 @@ _METHODS: Mapping[str, tuple[type, Callable[[Any], ImageFunctions]]] = {
     "vae": (ImageVaeConfig, image_vae_functions),
     "abp_video": (AbpVideoConfig, abp_video_functions),
 }
-# Of a part of a learner's settings, what matters in training alone, by all the names that it has had.
-_IN_TRAINING = {"model": ("initial_flow",), "langevin": ("num_steps",)}
+# Of a part of a learner's settings, what matters in training alone, by all the names that it has had, and what came
+# later with a default that means what was there before.
+_UNNEEDED = {"model": ("initial_flow", "compute"), "langevin": ("num_steps",)}
 _MOST_CODES = 5000
 _LARGEST_SIDE, _MOST_FRAMES = 1 << 14, 100_000
 
@@ -415,9 +416,9 @@ def _settings(file: ModelFile, kind: type) -> Any:
     hints = get_type_hints(kind)
     parts = {
         name: from_json_in_part(
-            hints[name], saved.get(name), unneeded=_IN_TRAINING[name], where=file.path, key=f"learner.{name}"
+            hints[name], saved.get(name), unneeded=_UNNEEDED[name], where=file.path, key=f"learner.{name}"
         )
-        for name in _IN_TRAINING.keys() & names
+        for name in _UNNEEDED.keys() & names
     }
     return replace(whole, **parts)
 

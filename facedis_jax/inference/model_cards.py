@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class ModelCard:
       kind: "faces", "images" or "videos".
       origin: how it came about.
       about: what it can and cannot do; empty of a run's.
-      figures: errors in mm, by name, as far as they are known.
+      figures: errors in mm, or squared errors of an image, by name, as far as they are known.
       numbers: how many vertices, people and expressions it knows, or the size of its images, by name.
       names: of people and expressions, by what they are.
     """
@@ -69,7 +70,7 @@ class ModelCard:
             kind,
             origin,
             about if isinstance(about, str) else "",
-            _numbers(card.get("figures")) or (_figures_beside(path) if is_of_run else {}),
+            _numbers(card.get("figures")) or (figures_beside(path) if is_of_run else {}),
             {key: number for key, number in numbers.items() if type(number) is int},
             names,
         )
@@ -103,12 +104,14 @@ def figures_of(results: Any) -> dict[str, float]:
     return _numbers({name: mean for name, mean in means.items() if name.endswith("_mm")})
 
 
-def _figures_beside(path: Path) -> dict[str, float]:
-    """Those of the run that the file belongs to, if its results lie beside it."""
-    try:
+def figures_beside(path: Path) -> dict[str, float]:
+    """Errors of a run's model, by name, as far as there are results: those beside it, or those of a run of several."""
+    with suppress(InputError):
         return figures_of(read_json(path.parent / RESULTS_FILE))
-    except InputError:
-        return {}
+    with suppress(InputError):
+        error = _within(read_json(path.parent.parent / RESULTS_FILE), path.parent.name, "squared_error")
+        return _numbers({"squared_error": error.get("mean")})
+    return {}
 
 
 def _numbers(found: Any) -> dict[str, float]:

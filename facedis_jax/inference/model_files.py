@@ -21,6 +21,8 @@ KINDS = ("faces", "images", "videos")
 
 _EXPECTED = "the model file of a finished run"
 _MOST_NAMES = 100_000
+# What models that are shipped with the package are stored in, to be smaller.
+_NARROW = (np.float16, np.int8, np.uint8, np.int16, np.uint16)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class ModelFile:
       kind: "faces", "images" or "videos".
       origin: how the model came about.
       card: JSON values of the kind, such as settings and names.
-      arrays: by name, of which those in half precision are read as float32; no number in them is NaN or infinite.
+      arrays: by name, of which those in half precision are read as float32, and integers of 8 or 16 bits as int32; no
+        number in them is NaN or infinite.
     """
 
     path: Path
@@ -86,8 +89,8 @@ class ModelFile:
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise InputError(path, _EXPECTED, f"NaN or infinite numbers in {ascii(name)[1:-1][:80]}")
-            if array.dtype == np.float16:
-                arrays[name] = array.astype(np.float32)
+            if array.dtype in _NARROW:
+                arrays[name] = array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
         return cls(path, kind, origin, card, arrays)
 
     def names(self, key: str) -> list[str]:

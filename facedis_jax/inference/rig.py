@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
+from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.data.synthetic.expressions import ARKIT_NAMES
 from facedis_jax.errors import InputError
 from facedis_jax.inference.face_model import FaceCodes, TrainedFaceModel
@@ -19,6 +20,12 @@ _LEAST = 0.05
 # Of `person_weights`: mm^2 for each vertex that a weight of 1 costs, mm^2 of a vertex for a squared deviation of an
 # identity code, and how often weights and person are found in turn; measured by `benchmarks.rig`.
 _PRICE, _RIDGE, _TURNS = 0.05, 0.05, 40
+# mm^2, the variance of a face along any direction that is none of `expression_ways`: what neighbours have in common
+# counts once, so it is much more than a vertex's. From 3 to 30 errors of weights are alike, in `benchmarks.rig`.
+_BESIDE = 10.0
+# Of `expression_ways`: training faces that are looked at, their least level, and the least share of the largest
+# variance.
+_MOST_FACES, _LEAST_LEVEL, _LEAST_VARIANCE = 400, 0.5, 1e-3
 # Of a shape's motion, what ARKit's units leave of it where they make it up: a smile's are two halves of one.
 _LEFT = 0.3
 
@@ -150,18 +157,27 @@ class PersonWeights(NamedTuple):
 
 
 def person_weights(
-    rig: FaceRig, faces: np.ndarray, identity: np.ndarray, *, neutral: np.ndarray | None = None
+    rig: FaceRig,
+    faces: np.ndarray,
+    identity: np.ndarray,
+    *,
+    neutral: np.ndarray | None = None,
+    ways: np.ndarray | None = None,
 ) -> PersonWeights:
     """Weights of faces, and how their person differs from the rig's neutral, which would pass for expressions else.
 
     The two are found in turn. The difference is what all faces have in common: of many, whatever is left of them on the
-    mean; of few, rather what an identity code can change. Weights bear a small price, so that few are not zero.
+    mean; of few, rather what an identity code can change. Weights bear a small price, so that few are not zero. Where
+    it is known how people's expressions differ from the rig's, faces may differ in these ways (generalised least
+    squares), and no other expression is shown to make up for it; but not one face of a person who is not known, whose
+    own shape would be taken for such a difference.
 
     Args:
       rig: of the person.
       faces: [frames, vertices, 3] mm, where the rig lies.
       identity: [latents, vertices, 3] mm, as of `identity_basis`.
       neutral: [vertices, 3] mm, the person at rest, where that is known.
+      ways: [ways, vertices, 3] mm, as of `expression_ways`.
 
     Example:
       >>> neutral = np.zeros([2, 3])
@@ -173,11 +189,21 @@ def person_weights(
     """
     targets = (np.asarray(faces, np.float64) - rig.neutral).reshape(len(faces), -1)
     size = targets.shape[1]
-    directions, small = np.linalg.qr(rig.motions[rig.weighed].reshape(rig.weighed.sum(), -1).T)
-    price = np.linalg.lstsq(small.T, np.full(len(small), _PRICE * size / 3), rcond=None)[0]
+    motions = rig.motions[rig.weighed].reshape(rig.weighed.sum(), -1)
+    if ways is None or (neutral is None and len(faces) == 1):
+        ways = np.zeros((0, size))
+    _, deviations, along = np.linalg.svd(ways.reshape(-1, size), full_matrices=False)
+    less = 1 - np.sqrt(_BESIDE / (_BESIDE + deviations**2))
+
+    def whitened(offsets: np.ndarray) -> np.ndarray:
+        return offsets - (offsets @ along.T * less) @ along
+
+    directions, small = np.linalg.qr(whitened(motions).T)
+    counted = (small**2).sum() / (motions**2).sum()
+    price = np.linalg.lstsq(small.T, np.full(len(small), _PRICE * counted * size / 3), rcond=None)[0]
 
     def found(offset: np.ndarray) -> np.ndarray:
-        return np.stack([nnls(small, each - price)[0] for each in (targets - offset) @ directions])
+        return np.stack([nnls(small, each - price)[0] for each in whitened(targets - offset) @ directions])
 
     if neutral is not None:
         offset = np.asarray(neutral, np.float64).ravel() - rig.neutral.ravel()
@@ -186,7 +212,7 @@ def person_weights(
     scatter = basis @ basis.T + _RIDGE * size / len(faces) * np.eye(len(basis))
     for _ in range(_TURNS):
         weights = found(offset)
-        rest = (targets - weights @ (small.T @ directions.T)).mean(0)
+        rest = (targets - weights @ motions).mean(0)
         by_code = np.linalg.solve(scatter, basis @ rest) @ basis
         # A longer step than to what the weights at hand leave, which comes nearer in fewer turns.
         offset += 1.8 * (by_code + (1 - 1 / len(faces)) * (rest - by_code) - offset)
@@ -203,6 +229,37 @@ def identity_basis(model: TrainedFaceModel, codes: FaceCodes) -> np.ndarray:
     ]
     up, down = np.split(np.stack(moved).astype(np.float64), 2)
     return (up - down) / 2
+
+
+def expression_ways(model: TrainedFaceModel, codes: FaceCodes, rig: FaceRig) -> np.ndarray:
+    """How training people's expressions differ from the rig's of the same name and strength, [ways, vertices, 3] mm.
+
+    Their expression codes are put on the rig's person. Ways are principal directions, each as long as its standard
+    deviation.
+
+    Args:
+      model: whose training faces are looked at.
+      codes: of the person, whose identity [latents] counts.
+      rig: of this person.
+    """
+    trained, identity = model.trained, np.asarray(codes.identity.mean, np.float32)
+    shape = np.array([rig.names.index(name) if name in rig.names else -1 for name in trained.expressions])
+    rows = np.flatnonzero((shape[trained.expression] >= 0) & (trained.level >= _LEAST_LEVEL))
+    rows = rows[evenly_spaced(len(rows), _MOST_FACES)]
+    if not len(rows):
+        return np.zeros((0, *rig.neutral.shape))
+    labels = np.eye(len(trained.expressions), dtype=np.float32)[trained.expression[rows]] * trained.level[rows, None]
+    expression = trained.codes[rows, len(identity) :]
+    people = np.tile(identity, (len(rows), 1))
+    faces = model.codec.decode(people, expression, labels if model.config.conditional else None)[0]
+    moved = (faces - (rig.neutral if rig.rest is None else rig.rest)).reshape(len(rows), -1)
+    motions = rig.motions.reshape(len(rig.names), -1)[shape[trained.expression[rows]]]
+    strength = (moved * motions).sum(1) / (motions**2).sum(1)
+    # Who shows it to the other side shows something else.
+    beside = (moved - strength[:, None] * motions)[strength > 0] / np.sqrt(max(1, (strength > 0).sum()))
+    variances, mixed = np.linalg.eigh(beside @ beside.T)
+    kept = variances > _LEAST_VARIANCE * variances.max(initial=0)
+    return (mixed[:, kept].T @ beside).reshape(-1, *rig.neutral.shape)
 
 
 def face_rig(model: TrainedFaceModel, codes: FaceCodes) -> FaceRig:

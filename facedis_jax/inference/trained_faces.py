@@ -1,7 +1,7 @@
 """The training faces of a finished run, as codes: what editing needs in place of the data set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -65,6 +65,7 @@ class TrainedFaces:
         Raises:
           InputError: something is missing, or its parts do not belong together.
         """
+        file = _with_triangles(file)
         subjects, expressions = file.names("subjects"), file.names("expressions")
         constants = _constants(file)
         vertices, faces = len(constants.mean_face), len(file.array("codes", (-1, num_latents), "f"))
@@ -86,6 +87,13 @@ class TrainedFaces:
         if not faces:
             raise file.refusal("no codes of faces")
         return cls(constants=constants, subjects=subjects, expressions=expressions, **found)
+
+
+def _with_triangles(file: ModelFile) -> ModelFile:
+    """The file, where it has one list of triangles with those of the surface that the encoder sees."""
+    if "constants/surface_mean" not in file.arrays or "constants/triangles" in file.arrays:
+        return file
+    return replace(file, arrays={**file.arrays, "constants/triangles": file.array("triangles", (-1, 3), "i")})
 
 
 def _constants(file: ModelFile) -> FaceConstants:

@@ -275,5 +275,5 @@ def test_an_unknown_name_lists_those_that_exist(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     shutil.copyfile(example[1], tmp_path / "runs" / "mine" / MODEL_FILE)
-    with pytest.raises(InputError, match=r"ours: expected a model file, .*, cc0-face, ict-face, runs/mine"):
+    with pytest.raises(InputError, match=r"ours: expected a model file, .*, cc0-face, cc0-images, ict-face, runs/mine"):
         facedis_jax.load("ours")

@@ -5,7 +5,14 @@ import pytest
 
 from facedis_jax.errors import InputError
 from facedis_jax.inference.example import example_face_model
-from facedis_jax.inference.rig import FaceRig, face_rig, identity_basis, linearisation_error, person_weights
+from facedis_jax.inference.rig import (
+    FaceRig,
+    expression_ways,
+    face_rig,
+    identity_basis,
+    linearisation_error,
+    person_weights,
+)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "conditional"])
@@ -99,6 +106,34 @@ def test_motions_are_counted_from_where_expressions_begin():
     weights = np.eye(3) * 0.7
     found = person_weights(rig, rig.neutral + np.tensordot(weights, motions, 1), motions[:1], neutral=rig.neutral)
     np.testing.assert_allclose(found.weights, weights, atol=0.03)
+
+
+def test_faces_that_differ_in_known_ways_get_no_other_weights():
+    rng = np.random.default_rng(4)
+    neutral, motions = rng.normal(scale=50, size=(60, 3)), rng.normal(scale=2, size=(3, 60, 3))
+    rig = FaceRig(neutral, tuple("abc"), neutral + motions)
+    # People differ by what is half another expression.
+    ways = 20 * (motions[:1] / 2 + rng.normal(scale=1, size=(1, 60, 3)))
+    weights = np.eye(3)[1:] * 0.8
+    faces = rig.faces(weights) + 0.05 * ways
+    identity = rng.normal(scale=1, size=(2, 60, 3))
+    errors = [
+        np.abs(person_weights(rig, faces, identity, neutral=neutral, ways=each).weights - weights).max()
+        for each in (None, ways)
+    ]
+    assert errors[1] < 0.1 * errors[0]
+
+
+def test_expressions_differ_as_training_people_show_them(model):
+    codes = model.encode(model.trained.neutrals[1])
+    rig = face_rig(model, codes)
+    ways = expression_ways(model, codes, rig)
+    assert 1 <= len(ways) <= len(model.trained.codes)
+    flat = ways.reshape(len(ways), -1)
+    scatter = flat @ flat.T
+    np.testing.assert_allclose(scatter, np.diag(np.diag(scatter)), atol=1e-3 * scatter.max())
+    nameless = replace(rig, names=("a", "b"))
+    assert expression_ways(model, codes, nameless).shape == (0, *rig.neutral.shape)
 
 
 def test_the_identity_basis_is_what_codes_change(model):

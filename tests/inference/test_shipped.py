@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -33,10 +34,10 @@ def run(tmp_path):
 
 
 def test_all_that_is_shipped_loads_and_is_small():
-    assert {"cc0-face", "ict-face"} <= shipped.shipped_models().keys()
+    assert {"cc0-face", "cc0-images", "ict-face"} <= shipped.shipped_models().keys()
     for name, path in shipped.shipped_models().items():
         assert facedis_jax.load(name).origin.command
-        assert path.stat().st_size <= 12 << 20
+        assert path.stat().st_size <= 12_000_000
         assert read_tensors(path, "a model")[0]["about"] == path.with_name(f"{name}.about.txt").read_text().strip()
 
 
@@ -69,6 +70,20 @@ def test_the_ict_face_moves_as_arkit_names_it():
     np.testing.assert_allclose(model.neutral(person), rest, atol=2)
 
 
+def test_the_images_keep_a_head_that_flows_turn():
+    model = facedis_jax.load("cc0-images")
+    assert (model.origin.licence, len(model.codes.geometry)) == ("CC0-1.0", 800)
+    some = jax.tree.map(lambda z: z[:6], model.codes)
+    # Appearance has the colour of a face, whatever geometry does.
+    turned = model.recombine(some, jax.tree.map(lambda z: z[::-1], some))
+    made, swapped, canonical = (np.asarray(x) for x in (model.decode(some), turned, model.canonical(some.appearance)))
+    assert made.shape == swapped.shape == canonical.shape == (6, 32, 32, 3)
+    colour = [x[:, 12:20, 12:20].mean((1, 2)) for x in (made, swapped, canonical)]
+    np.testing.assert_allclose(colour[1], colour[0], atol=0.1)
+    np.testing.assert_allclose(colour[2], colour[0], atol=0.1)
+    assert np.abs(swapped - made).mean() > 0.01
+
+
 def test_a_packed_run_is_found_by_its_name_and_works_alike(folder, run, tmp_path, monkeypatch):
     monkeypatch.setattr("facedis_jax.inference.shipped.pack._LEAST_HALVED", 100)
     pack(run, "tiny-face", folder, about=tmp_path / "about.txt", notice=tmp_path / "about.txt", licence="one's own")
@@ -94,6 +109,15 @@ def test_fewer_codes_have_the_means_of_all(monkeypatch):
         for strength in (0, 1):
             some, of_all = ((x["expression"] == name) & (x["level"] == strength) for x in (kept, arrays))
             np.testing.assert_allclose(kept["codes"][some].mean(0), arrays["codes"][of_all].mean(0), atol=1e-9)
+
+
+def test_fewer_codes_are_of_as_many_people(monkeypatch):
+    monkeypatch.setattr("facedis_jax.inference.shipped.pack._MOST_CODES", 60)
+    subject, expression = np.repeat(np.arange(40), 3), np.tile(np.arange(3), 40)
+    arrays = {"codes": np.zeros((120, 2)), "subject": subject, "expression": expression, "level": np.ones(120)}
+    kept = fewer_codes(arrays)
+    assert np.bincount(kept["expression"]).tolist() == [20] * 3
+    assert {*np.bincount(kept["subject"], minlength=40)} == {1, 2}
 
 
 def test_a_path_of_the_same_name_comes_first(folder, run):

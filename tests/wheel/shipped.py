@@ -7,7 +7,7 @@ import facedis_jax
 from facedis_jax.inference.shipped import shipped_models
 
 models = shipped_models()
-assert {"cc0-face", "ict-face"} <= models.keys(), models
+assert {"cc0-face", "cc0-images", "ict-face"} <= models.keys(), models
 for name, path in models.items():
     model = facedis_jax.load(name)
     made = model.sample(jax.random.key(0), 1)

@@ -13,20 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.errors import InputError
-from facedis_jax.formats.json_files import read_json
 from facedis_jax.formats.tensors import read_tensors, write_tensors
 from facedis_jax.formats.whole import write_text
 from facedis_jax.inference.load import model_path
-from facedis_jax.inference.model_cards import RESULTS_FILE, figures_of
+from facedis_jax.inference.model_cards import RESULTS_FILE, figures_beside
 from facedis_jax.inference.model_files import ModelFile
 
 # Smaller arrays matter little to the size of a file, and some of them are coordinates.
 _LEAST_HALVED = 10_000
-_LARGEST = 12 << 20
+_LARGEST = 12_000_000
 # Training faces whose codes are kept: enough for the distribution and for every expression.
-_MOST_CODES = 1500
+_MOST_CODES = 800
+_OF_FACES = ("codes", "subject", "expression", "level")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,19 +56,23 @@ def pack(
       InputError: the run has no model, or one that is too large to be shipped.
     """
     path = model_path(run)
-    ModelFile.read(path)
+    kind = ModelFile.read(path).kind
     card, arrays = read_tensors(path, "a model file")
     card["origin"]["command"] = portable_command(card["origin"]["command"])
     card["origin"]["licence"] = licence or card["origin"]["licence"]
     card["about"] = about.read_text(encoding="utf-8").strip()
-    card["figures"] = figures_of(read_json(path.parent / RESULTS_FILE))
-    if "neutrals" in arrays:
+    card["figures"] = figures_beside(path)
+    if not card["figures"]:
+        raise InputError(path.parent / RESULTS_FILE, "the results of a finished run", "no error of the model")
+    if kind == "faces":
         arrays["neutrals"] = arrays["neutrals"][:0]
-    arrays |= fewer_codes(arrays)
-    small = {key: _halved(key, array) for key, array in arrays.items()}
+        arrays |= fewer_codes(arrays)
+        if np.array_equal(arrays.get("constants/triangles", ()), arrays["triangles"]):
+            del arrays["constants/triangles"]
+    small = {key: _smaller(key, array) for key, array in arrays.items()}
     size = sum(array.nbytes for array in small.values())
     if size > _LARGEST:
-        raise InputError(path, f"a model of at most {_LARGEST >> 20} MiB", f"one of {size / 2**20:.1f}")
+        raise InputError(path, f"a model of at most {_LARGEST / 1e6:g} MB", f"one of {size / 1e6:.1f}")
     target = folder / f"{name}.safetensors"
     write_tensors(target, card, small)
     if notice is not None:
@@ -78,17 +81,23 @@ def pack(
 
 
 def fewer_codes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Codes of some faces, evenly spaced, moved so that their mean in each expression and level is that of all.
+    """Codes of some faces: as many of each expression and level, about as many of everyone, with the means of all.
 
     By these means expressions are shown; of a few dozen faces they would have the noise of a few dozen.
     """
-    faces = evenly_spaced(len(arrays["codes"]), _MOST_CODES)
-    kept = {key: arrays[key][faces] for key in ("codes", "subject", "expression", "level")}
+    share = min(1, _MOST_CODES / len(arrays["codes"]))
     shown = np.stack([arrays["expression"], np.round(100 * arrays["level"])], 1)
-    for each in np.unique(shown[faces], axis=0):
-        of_all, some = (shown == each).all(1), (shown[faces] == each).all(1)
-        kept["codes"][some] += arrays["codes"][of_all].mean(0) - kept["codes"][some].mean(0)
-    return kept
+    groups, group = np.unique(shown, axis=0, return_inverse=True)
+    codes, chosen = arrays["codes"].copy(), list[int]()
+    times = np.zeros(arrays["subject"].max() + 1, int)
+    for alike in (np.flatnonzero(group == i) for i in range(len(groups))):
+        rarest = np.argsort(times[arrays["subject"][alike]], kind="stable")
+        some = alike[rarest[: max(1, int(share * len(alike)))]]
+        times += np.bincount(arrays["subject"][some], minlength=len(times))
+        codes[some] += codes[alike].mean(0) - codes[some].mean(0)
+        chosen.extend(some)
+    faces = np.sort(chosen)
+    return {key: array[faces] for key, array in {**arrays, "codes": codes}.items() if key in _OF_FACES}
 
 
 def portable_command(command: str) -> str:
@@ -103,7 +112,10 @@ def portable_command(command: str) -> str:
     return shlex.join(kept)
 
 
-def _halved(name: str, array: np.ndarray) -> np.ndarray:
+def _smaller(name: str, array: np.ndarray) -> np.ndarray:
+    """The array in 16 bits, where that is enough."""
+    if array.dtype == np.int32 and array.size and 0 <= array.min() <= array.max() < 1 << 16:
+        return array.astype(np.uint16)
     if array.dtype != np.float32 or array.size < _LEAST_HALVED or name == "constants/mean_face":
         return array
     half = array.astype(np.float16)
