@@ -233,14 +233,53 @@ _left_out(
     "ImageDataConfig", "crop", "channels", "views", why="each set's own, in its docstring (`facedis_jax.data.images`)"
 )
 _stated("ViewsConfig", XING + "5.1", per_view=100)
-_practical("FacesConfig", "compare")
+_practical("FacesConfig", "compare", "rivals")
 _stated("FacesConfig", CODE, traversal_range=(10.0, 8.0))
 
+_practical("TransferConfig", "rivals")
 _stated("TransferConfig", XING + "5.2", frontal=1000, runs=10)
 _stated("TransferConfig", CODE, traversal_range=8.0)
 _left_out("geometry_transfer:fine_tuning.TrainingConfig", "epochs", why="300, of 1,000 images")
 _left_out("geometry_transfer:target.ImageDataConfig", "max_train", why="all of its frontal faces are candidates")
 _stated("geometry_transfer:target.ImageDataConfig", XING + "5.2", max_test_per_view=1000)
+
+# Its rivals, each as its own paper or public code has it.
+DAE_CODE, DVE_CODE = "Shu et al.'s public code", "Thewlis et al.'s public code"
+_stated("DeformingNetworks", DAE_CODE, filters=32, most_filters=256)
+_left_out("DeformingNetworks", "growth", why="public code runs no dense connections, though it has them")
+_left_out("DeformingNetworks", "affine", why="the paper has it, public code has not")
+_ours("DeformingNetworks", flow_scale=1)
+_stated("DeformingTraining", DAE_CODE, reconstruction="l1", mean_warp=0.01)
+_left_out("DeformingTraining", "smoothness", why="public code's, of a sum over 100 images of 64 x 64, as one of means")
+_stated("DeformingTraining.optimiser", DAE_CODE, name="adam", learning_rate=2e-4, weight_decay=0.0, beta_1=0.5)
+_stated("DeformingTraining.optimiser", DAE_CODE, schedule="steps", steps=())
+_stated("EmbeddingNetworks", DVE_CODE + ", without a third image", dimensions=3)
+_left_out("EmbeddingNetworks", "filters", "taps", why="public code's are for faces of 70 pixels, and dilated")
+_left_out("WarpConfig", "rotation", "scale", "shift", "bend", "light", why="of both images of a pair at once")
+_stated("EmbeddingConfig", DVE_CODE, third_image=False, epochs=100)
+_stated("EmbeddingConfig.optimiser", DVE_CODE, name="adam", learning_rate=1e-3, beta_1=0.9)
+_left_out("EmbeddingConfig.optimiser", "weight_decay", "schedule", "steps", why="no decay, a cosine")
+_left_out(
+    "MaskedNetworks",
+    "patch",
+    "width",
+    "layers",
+    "heads",
+    "decoder_width",
+    "decoder_layers",
+    why="SCE-MAE's backbone is a large one, and its code is not public",
+)
+_stated("MaskedAutoencoderConfig", "He et al.", masked=0.75)
+_left_out("MaskedAutoencoderConfig", "epochs", why="SCE-MAE's code is not public")
+_stated("MaskedAutoencoderConfig.optimiser", "He et al.", name="adamw", schedule="cosine", weight_decay=0.05)
+_left_out(
+    "MaskedAutoencoderConfig.optimiser",
+    "learning_rate",
+    "warmup_steps",
+    "steps",
+    "beta_1",
+    why="for small batches and a small network",
+)
 
 _stated("AdversarialConfig", XING + "5.3", likelihood_weight=0.001, penalty_weight=10.0, critic_sees="prior")
 _left_out("AdversarialConfig.critic_optimiser", "learning_rate", "beta_1", why="usual for critics with R1")
@@ -266,6 +305,7 @@ _left_out(
     "weight_decays",
     why="chosen among by people who are held out",
 )
+_practical("LandmarksConfig", "rivals")
 _stated("LandmarksConfig", XING + "5.5, with MAFL", generator_images="celeba")
 _left_out("LandmarksConfig", "codes", "samples", why="codes inferred anew, once, for images to learn from and to test")
 _left_out("landmarks:ImageDataConfig", "max_train", why="all of CelebA")

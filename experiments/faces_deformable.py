@@ -7,8 +7,9 @@ Command    python -m experiments.faces_deformable                       (demo, t
            python -m experiments.faces_deformable --data.kind celeba --data.folder CELEBA --data.size 32
            python -m experiments.faces_deformable --preset paper --data.kind celeba --data.folder CELEBA
                --views.folder MULTI_PIE
-Method     Alternating back-propagation, one persistent chain per image. Beside it, on the same generators and for as
-           many epochs: the non-deformable ABP and a VAE, whose one code is as long as the two together.
+Method     Alternating back-propagation, one persistent chain per image. Beside it, for as many epochs: the
+           non-deformable ABP and a VAE on the same generators, whose one code is as long as the two together, and a
+           deforming autoencoder with the same two codes (`--rivals` chooses, `--no-compare` leaves all out).
 Output     report.html with Figures 2 to 7 and 11, results.json, figures/, and a folder per model.
 Presets    tiny: the whole path in under a minute, nothing is learned well. demo: a quarter of an hour.
            paper: section 5.1 at 64 x 64, on an accelerator.
@@ -16,28 +17,34 @@ Expected   Eq. 21's covariance with the view is much larger for the geometric co
            demo: 5.7 times as large; warps do not fold, and canonical images are frontal faces.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from facedis_jax.data.images.image_set import ImageSet, images_of
+from facedis_jax.data.pixel_set import Pixels
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.evaluation.canonical import canonical_truth, dense_correspondence, factor_probes, flow_results
 from facedis_jax.evaluation.images import pca_errors, pose_difference, reconstructions, summary, view_results
-from facedis_jax.inference.codecs import Decoded
-from facedis_jax.learners import AbpConfig, ImageVaeConfig, LangevinConfig, OptimiserConfig
+from facedis_jax.inference.codecs import Decoded, ImageCodec
+from facedis_jax.learners import AbpConfig, LangevinConfig, OptimiserConfig
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
 from facedis_jax.runs.images import (
+    GENERATOR_RIVALS,
+    SMALL_DEFORMING,
+    DeformingRivalConfig,
     ImageDataConfig,
     TrainedImages,
+    check_rivals,
     load_image_set,
+    rivals_of,
     train_images,
     with_channels,
-    without_geometry,
 )
 from facedis_jax.runs.pixels import (
     Examples,
@@ -92,7 +99,9 @@ class FacesConfig:
       views: other images, for the covariance with the view.
       learner: the deformable generator and how it is learned.
       training: how long, for all models alike.
-      compare: also train the non-deformable ABP and the VAE.
+      compare: also train the rivals.
+      rivals: which ones, by name.
+      deforming: the settings of the deforming autoencoder; sizes of images and codes are the learner's.
       traversal_range: in the report, dimensions of the appearance code, and of the geometric code, go from minus this
         to this, in standard deviations of the prior.
       seed: of everything random.
@@ -103,6 +112,8 @@ class FacesConfig:
     learner: AbpConfig = field(default_factory=AbpConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     compare: bool = True
+    rivals: tuple[str, ...] = GENERATOR_RIVALS
+    deforming: DeformingRivalConfig = field(default_factory=DeformingRivalConfig)
     traversal_range: tuple[float, float] = (10.0, 8.0)
     seed: int = 0
 
@@ -160,6 +171,7 @@ DEMO = FacesConfig(
     training=TrainingConfig(
         epochs=45, batch_size=20, evaluate_every_epochs=15, checkpoint_every_epochs=15, evaluation_examples=50
     ),
+    deforming=SMALL_DEFORMING,
     traversal_range=(3.0, 3.0),
 )
 TINY = replace(
@@ -175,6 +187,7 @@ TINY = replace(
         langevin=LangevinConfig(num_steps=4, inference_steps=10),
         geometry_first_epochs=1,
     ),
+    deforming=replace(SMALL_DEFORMING, networks=replace(SMALL_DEFORMING.networks, flow_scale=2)),
     training=TrainingConfig(
         epochs=3, batch_size=10, evaluate_every_epochs=2, checkpoint_every_epochs=2, evaluation_examples=10
     ),
@@ -191,11 +204,13 @@ def main(config: FacesConfig, options: RunOptions) -> int:
     # Imported here, or `--help` would wait for it.
     from facedis_jax.reports.images.deformable import write_deformable_report
 
+    check_rivals(config.rivals, GENERATOR_RIVALS)
     images = load_image_set(config.data)
     config = replace(config, learner=with_channels(config.learner, images))
     views = config.views.load(images)
     check_model(config.learner.model, images)
     check_training(config.training, images.train.source)
+    rivals = rivals_of(config.learner, config.deforming, config.rivals) if config.compare else {}
     run = open_model_run(
         "faces_deformable",
         config,
@@ -204,12 +219,9 @@ def main(config: FacesConfig, options: RunOptions) -> int:
         data=images if views is None else {"images": images, "views": views},
         sources=[images.train.source],
     )
-    learners: dict[str, AbpConfig | ImageVaeConfig] = {"deformable": config.learner}
-    if config.compare:
-        learners |= without_geometry(config.learner)
     models = {
         name: train_images(run, name, learner, config.training, Examples.of(images))
-        for name, learner in learners.items()
+        for name, learner in {"deformable": config.learner, **rivals}.items()
     }
     if jax.process_index() == 0:
         say(options, "evaluating")
@@ -238,19 +250,20 @@ def evaluate(
     # Imported here, or `--help` would wait for it.
     from facedis_jax.reports.images.deformable import DeformableResults
 
-    test = images_of(images.test.source)
+    test, labels = images_of(images.test.source), images.test.labels
     numbers: dict = {
         "images": {"train": len(images.train.source), "test": len(test)},
         "device": device_label(run.devices),
     }
-    latents: Latents | None = None
+    found: dict[str, tuple[Latents, Decoded]] = {}
     for name, model in models.items():
         codes, predictions, errors = reconstructions(model.codec, test)
         numbers[name] = {"squared_error": summary(errors), **model.effort}
-        if name == "deformable":
-            latents, shown = codes, predictions
-    assert latents is not None
-    codec, labels = models["deformable"].codec, images.test.labels
+        found[name] = codes, predictions
+        if name != "deformable" and model.codec.geometry_latents:
+            numbers[name] |= separation(model.codec, codes, test, labels, run.seed)
+    latents, shown = found["deformable"]
+    codec = models["deformable"].codec
     numbers["pca"] = {
         "squared_error": summary(
             pca_errors(
@@ -258,43 +271,53 @@ def evaluate(
             )
         )
     }
-    canonical = Decoded(codec.canonical, latents.appearance)
-    sittings, views = labels.get("sitting", ()), labels.get("view", ())
-    numbers |= flow_results(codec, latents.geometry)
-    numbers |= factor_probes(latents, canonical, labels.get("view"), labels.get("subject"), seed=run.seed)
-    if len(sittings) and len(views):
-        truth = canonical_truth(test, canonical, np.asarray(sittings), np.asarray(views))
-        if truth is not None:
-            numbers |= {"canonical_truth": truth["canonical"], "canonical_truth_of_images": truth["images"]}
-    carried = dense_correspondence(codec, latents.geometry, labels)
-    if carried is not None:
-        numbers["dense_correspondence"] = carried
-    seen = latents
-    if viewed is not None:
-        seen, views = codec.infer(images_of(viewed.test.source)), viewed.test.labels["view"]
-    covariances = None
-    if len(np.unique(views)) > 1:
-        covariances = view_results(seen, np.asarray(views))
-        numbers["view_covariance"] = {
-            "data": (viewed or images).name,
-            "images": len(views),
-            "geometry": covariances["geometry"]["largest"],
-            "appearance": covariances["appearance"]["largest"],
-            "ratio": covariances["ratio"],
-        }
-    if len(np.unique(sittings)) < len(sittings):
-        numbers["pose_difference"] = pose_difference(test, canonical, np.asarray(sittings))
+    numbers |= separation(codec, latents, test, labels, run.seed)
+    covariances, seen = {}, viewed or images
+    views = seen.test.labels.get("view", ())
+    for name, model in models.items():
+        if len(np.unique(views)) > 1 and model.codec.geometry_latents:
+            codes = found[name][0] if viewed is None else model.codec.infer(images_of(viewed.test.source))
+            covariances[name] = view_results(codes, np.asarray(views))
+            own = numbers if name == "deformable" else numbers[name]
+            own["view_covariance"] = {
+                "data": seen.name,
+                "images": len(views),
+                "geometry": covariances[name]["geometry"]["largest"],
+                "appearance": covariances[name]["appearance"]["largest"],
+                "ratio": covariances[name]["ratio"],
+            }
     return DeformableResults(
         numbers=numbers,
         codec=codec,
         images=test,
         latents=latents,
         predictions=shown,
-        canonical=canonical,
-        covariances=covariances,
+        canonical=Decoded(codec.canonical, latents.appearance),
+        covariances=covariances.get("deformable"),
         rows={name: model.rows for name, model in models.items()},
         labels={name: np.asarray(values) for name, values in labels.items()},
+        rivals={name: (models[name].codec, codes) for name, (codes, _) in found.items() if name != "deformable"},
     )
+
+
+def separation(
+    codec: ImageCodec, latents: Latents, test: Pixels, labels: Mapping[str, np.ndarray], seed: int
+) -> dict[str, Any]:
+    """What a model with a warp keeps apart, of the test images and their codes; without what labels do not tell."""
+    canonical = Decoded(codec.canonical, latents.appearance)
+    sittings, views = (np.asarray(labels.get(name, ())) for name in ("sitting", "view"))
+    numbers: dict[str, Any] = flow_results(codec, latents.geometry)
+    numbers |= factor_probes(latents, canonical, labels.get("view"), labels.get("subject"), seed=seed)
+    if len(sittings) and len(views):
+        truth = canonical_truth(test, canonical, sittings, views)
+        if truth is not None:
+            numbers |= {"canonical_truth": truth["canonical"], "canonical_truth_of_images": truth["images"]}
+    carried = dense_correspondence(codec, latents.geometry, labels)
+    if carried is not None:
+        numbers["dense_correspondence"] = carried
+    if len(np.unique(sittings)) < len(sittings):
+        numbers["pose_difference"] = pose_difference(test, canonical, sittings)
+    return numbers
 
 
 if __name__ == "__main__":

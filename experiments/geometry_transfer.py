@@ -7,8 +7,9 @@ Command    python -m experiments.geometry_transfer                      (demo, t
            python -m experiments.geometry_transfer --preset paper --source.kind celeba --source.folder CELEBA
                --target.kind multi_pie --target.folder MULTI_PIE
            python -m experiments.geometry_transfer --target.face-model ICT_FACE.npz  (to another face model's people)
-Method     The deformable generator, the non-deformable ABP and a VAE of as many latents learn the source equally long,
-           then frontal faces of the target: the first one with its geometry frozen, the others with all they have.
+Method     The deformable generator, the non-deformable ABP, a VAE and a deforming autoencoder of as many latents learn
+           the source equally long, then frontal faces of the target: those with a warp keep its decoder as it is, the
+           others learn with all they have. `--rivals` chooses.
 Output     report.html with Table 1, results.json, figures/, and a folder per independent run, with one per model in it.
 Presets    tiny: the whole path in under a minute, nothing is learned well. demo: one run, five minutes on two cores.
            paper: ten runs, section 5.2, on an accelerator.
@@ -32,17 +33,23 @@ from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import reconstruction_by_view, reconstructions
 from facedis_jax.evaluation.transfer import errors_over_runs, margins
 from facedis_jax.inference.codecs import Decoded
-from facedis_jax.learners import AbpConfig, ImageVaeConfig
+from facedis_jax.learners import AbpConfig
 from facedis_jax.learners.abp import Part
+from facedis_jax.learners.image_rivals import DeformingAutoencoderConfig
 from facedis_jax.models import Latents
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
 from facedis_jax.runs.images import (
+    GENERATOR_RIVALS,
+    SMALL_DEFORMING,
+    DeformingRivalConfig,
     ImageDataConfig,
+    ImageLearnerConfig,
     TrainedImages,
+    check_rivals,
     load_image_set,
+    rivals_of,
     train_images,
     with_channels,
-    without_geometry,
 )
 from facedis_jax.runs.pixels import (
     Examples,
@@ -69,6 +76,8 @@ class TransferConfig:
         people in another style, and takes no settings but its size and a face model of its own.
       frontal: how many frontal faces of the target's training half are seen, a fixed choice; None for all.
       learner: the deformable generator and how it is learned.
+      rivals: what it is compared with, by name; one or more.
+      deforming: the settings of the deforming autoencoder; sizes of images and codes are the learner's.
       training: how long the source is learned, by all models alike.
       fine_tuning: how long the frontal faces are, by all models alike.
       runs: independent ones, each with weights, noise and an order of the images of its own.
@@ -81,6 +90,8 @@ class TransferConfig:
     target: ImageDataConfig = field(default_factory=ImageDataConfig)
     frontal: int | None = 1000
     learner: AbpConfig = field(default_factory=AbpConfig)
+    rivals: tuple[str, ...] = GENERATOR_RIVALS
+    deforming: DeformingRivalConfig = field(default_factory=DeformingRivalConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     fine_tuning: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=300, evaluate_every_epochs=25))
     runs: int = 10
@@ -97,6 +108,7 @@ DEMO = TransferConfig(
     target=ImageDataConfig(size=32),
     frontal=200,
     learner=SMOOTH_LEARNER,
+    deforming=SMALL_DEFORMING,
     training=TrainingConfig(
         epochs=30, batch_size=20, evaluate_every_epochs=10, checkpoint_every_epochs=5, evaluation_examples=50
     ),
@@ -112,6 +124,7 @@ TINY = replace(
     target=ImageDataConfig(size=TINY_FACES.data.size),
     frontal=20,
     learner=TINY_FACES.learner,
+    deforming=TINY_FACES.deforming,
     training=TINY_FACES.training,
     fine_tuning=TINY_FACES.training,
 )
@@ -125,6 +138,9 @@ def main(config: TransferConfig, options: RunOptions) -> int:
 
     if config.runs < 1:
         raise InputError("--runs", "at least 1", str(config.runs))
+    check_rivals(config.rivals, GENERATOR_RIVALS)
+    if not config.rivals:
+        raise InputError("--rivals", f"one or more of {', '.join(GENERATOR_RIVALS)}", "none")
     sets = load_sets(config)
     config = replace(config, learner=with_channels(config.learner, sets.source))
     front = frontal_faces(config, sets.target)
@@ -223,9 +239,9 @@ class Stages:
 
 def transferred(run: ModelRun, config: TransferConfig, sets: TransferSets, front: ArrayImages) -> dict[str, Stages]:
     """Trains all models on the source, then on the frontal faces."""
-    models: dict[str, AbpConfig | ImageVaeConfig] = {
+    models: dict[str, ImageLearnerConfig] = {
         "deformable": config.learner,
-        **without_geometry(config.learner),
+        **rivals_of(config.learner, config.deforming, config.rivals),
     }
     stages = {}
     for name, learner in models.items():
@@ -238,9 +254,11 @@ def transferred(run: ModelRun, config: TransferConfig, sets: TransferSets, front
     return stages
 
 
-def fine_tuned(learner: AbpConfig | ImageVaeConfig) -> AbpConfig | ImageVaeConfig:
+def fine_tuned(learner: ImageLearnerConfig) -> ImageLearnerConfig:
     """The learner of the target: its geometry frozen, if it has one, and sigma as at the end of the first stage."""
-    if isinstance(learner, ImageVaeConfig):
+    if isinstance(learner, DeformingAutoencoderConfig):
+        return replace(learner, frozen=("geometry",))
+    if not isinstance(learner, AbpConfig):
         return learner
     frozen: tuple[Part, ...] = ("geometry",) if learner.model.deformable else ()
     return replace(learner, early_epochs=0.0, geometry_first_epochs=0.0, frozen=frozen)

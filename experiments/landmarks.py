@@ -9,7 +9,9 @@ Command    python -m experiments.landmarks                              (demo, t
 Method     The deformable generator learns the training images without their landmarks; for MAFL, the paper preset's
            learns all of CelebA but MAFL's test images. A two-layer perceptron then learns the landmarks from the
            deformation field of each training image; beside it the same one from the codes, from both, and from raw
-           pixels, and the mean shape. Points are also carried from face to face by the canonical image, without labels.
+           pixels, and the mean shape. Of rivals that learn the same images (`--rivals`): from the fields of a deforming
+           autoencoder, from a dense equivariant embedding, and from the tokens of a masked autoencoder.
+           Points are also carried from face to face by the canonical image, without labels.
 Output     report.html with Figure 14 and Table 2, results.json, figures/, and the model's folder.
 Presets    tiny: the whole path in under a minute, nothing is learned well. demo: some minutes on two cores.
            paper: section 5.5, on an accelerator.
@@ -17,9 +19,10 @@ Expected   The error from deformation fields is below half of the mean shape's, 
            demo, in % of the inter-ocular distance: 9.9 from fields, 10.6 from pixels, 34.9 by the mean shape.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +36,26 @@ from facedis_jax.evaluation.canonical import dense_correspondence, flow_results
 from facedis_jax.evaluation.images import summary, to_unit_range
 from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
+from facedis_jax.learners.image_rivals import EmbeddingConfig, EmbeddingNetworks, MaskedAutoencoderConfig
 from facedis_jax.metrics import landmark_error
 from facedis_jax.models import Latents
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
-from facedis_jax.runs.images import ImageDataConfig, TrainedImages, load_image_set, train_images, with_channels
+from facedis_jax.runs.images import (
+    SMALL_DEFORMING,
+    DeformingRivalConfig,
+    ImageDataConfig,
+    TrainedImages,
+    check_rivals,
+    deforming_autoencoder_like,
+    load_image_set,
+    train_features,
+    train_images,
+    with_channels,
+)
 from facedis_jax.runs.pixels import (
     Examples,
     ModelRun,
+    TrainedModel,
     TrainingConfig,
     check_model,
     check_training,
@@ -51,6 +67,9 @@ if TYPE_CHECKING:
     from facedis_jax.reports.images.landmarks import LandmarkResults
 
 
+RIVALS = ("deforming_autoencoder", "equivariant_embedding", "masked_autoencoder")
+
+
 @dataclass(frozen=True)
 class LandmarksConfig:
     """The experiment.
@@ -59,6 +78,10 @@ class LandmarksConfig:
       data: the images, with their landmarks.
       learner: the deformable generator and how it is learned.
       training: for how long.
+      rivals: other models, by name, of which landmarks are read as well.
+      deforming: the deforming autoencoder, trained as long; sizes of images and codes are the learner's.
+      embedding: the dense equivariant embedding.
+      masked: the masked autoencoder.
       generator_images: what the generator learns: the "data", or where these are MAFL's, all images of "celeba" but
         MAFL's test images; the regressors learn from MAFL's training images then. Of other data it is the data.
       codes: of the training images, from which the regressor learns: "inferred" anew as those of unseen ones are,
@@ -72,6 +95,10 @@ class LandmarksConfig:
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
     learner: AbpConfig = field(default_factory=AbpConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    rivals: tuple[str, ...] = RIVALS
+    deforming: DeformingRivalConfig = field(default_factory=DeformingRivalConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    masked: MaskedAutoencoderConfig = field(default_factory=MaskedAutoencoderConfig)
     generator_images: Literal["data", "celeba"] = "data"
     codes: Literal["inferred", "chains"] = "inferred"
     samples: int = 1
@@ -85,6 +112,10 @@ DEMO = LandmarksConfig(
     training=TrainingConfig(
         epochs=45, batch_size=20, evaluate_every_epochs=15, checkpoint_every_epochs=15, evaluation_examples=50
     ),
+    deforming=SMALL_DEFORMING,
+    # The best of a few short runs, see TRIALS.md.
+    embedding=EmbeddingConfig(EmbeddingNetworks(dimensions=16), third_image=True, epochs=45),
+    masked=MaskedAutoencoderConfig(epochs=150),
     # Codes are means over half of 200 steps already.
     samples=1,
 )
@@ -93,6 +124,9 @@ TINY = replace(
     data=TINY_FACES.data,
     learner=TINY_FACES.learner,
     training=TINY_FACES.training,
+    deforming=TINY_FACES.deforming,
+    embedding=replace(DEMO.embedding, epochs=3),
+    masked=MaskedAutoencoderConfig(epochs=3),
     samples=2,
     regression=RegressionConfig(hidden=8, epochs=3, batch_size=10, weight_decays=(0.3, 3.0)),
 )
@@ -106,6 +140,7 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
 
     if config.samples < 1:
         raise InputError("--samples", "at least 1", str(config.samples))
+    check_rivals(config.rivals, RIVALS)
     images = load_image_set(config.data)
     config = replace(config, learner=with_channels(config.learner, images))
     check_landmarks(images)
@@ -121,8 +156,9 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
         sources=[learned.train.source],
     )
     model = train_images(run, "deformable", config.learner, config.training, Examples.of(learned))
+    rivals = train_rivals(run, config, Examples.of(learned))
     if jax.process_index() == 0:
-        results = evaluate(run, config, images, model, lambda line: say(options, line))
+        results = evaluate(run, config, images, model, lambda line: say(options, line), rivals)
         results.numbers["images"]["generator"] = len(learned.train.source)
         report_run(
             run,
@@ -203,8 +239,41 @@ def training_codes(config: LandmarksConfig, model: TrainedImages, images: np.nda
     return Codes.infer(model.codec, images, config.samples)
 
 
+@dataclass(frozen=True)
+class Rival:
+    """A trained rival, and the function from images [images, ...] to the features that landmarks are read from."""
+
+    model: TrainedModel[Any]
+    features: Callable[[np.ndarray], np.ndarray]
+
+
+def train_rivals(run: ModelRun, config: LandmarksConfig, examples: Examples) -> dict[str, Rival]:
+    """The rivals by name, trained on what the generator learns."""
+    rivals = {}
+    for name in config.rivals:
+        if name == "deforming_autoencoder":
+            learner = deforming_autoencoder_like(config.learner, config.deforming)
+            model = train_images(run, name, learner, config.training, examples)
+            rivals[name] = Rival(model, partial(_fields, model.codec))
+        else:
+            settings = config.embedding if name == "equivariant_embedding" else config.masked
+            found = train_features(run, name, settings, config.training, examples)
+            rivals[name] = Rival(found, found.codec)
+    return rivals
+
+
+def _fields(codec: ImageCodec, images: np.ndarray) -> np.ndarray:
+    """Deformation fields [images, numbers] of images."""
+    return codec.flow(codec.infer(images).geometry).reshape(len(images), -1)
+
+
 def evaluate(
-    run: ModelRun, config: LandmarksConfig, images: ImageSet, model: TrainedImages, report: Callable[[str], None]
+    run: ModelRun,
+    config: LandmarksConfig,
+    images: ImageSet,
+    model: TrainedImages,
+    report: Callable[[str], None],
+    rivals: Mapping[str, Rival],
 ) -> "LandmarkResults":
     """Fits a regressor on each kind of features and measures all of them on the test images."""
     # Imported here, or `--help` would wait for it.
@@ -215,6 +284,8 @@ def evaluate(
     seen = Codes.infer(model.codec, test, config.samples)
     learned = training_codes(config, model, train).features() | {"pixels": to_unit_range(train).reshape(len(train), -1)}
     measured = seen.features() | {"pixels": to_unit_range(test).reshape(len(test), -1)}
+    learned |= {name: rival.features(train) for name, rival in rivals.items()}
+    measured |= {name: rival.features(test) for name, rival in rivals.items()}
 
     shapes, truth = images.train.labels["landmarks"], images.test.labels["landmarks"]
     landmarks = {"mean_shape": np.repeat(shapes.mean(axis=0)[None], len(truth), axis=0)}
@@ -248,6 +319,7 @@ def evaluate(
         },
         "landmark_error_percent": {name: summary(each) for name, each in errors.items()},
         "regressors": chosen,
+        "rivals": {name: rival.model.effort for name, rival in rivals.items()},
         **flow_results(model.codec, latents.geometry),
     }
     carried = dense_correspondence(model.codec, seen.latents.geometry.mean(axis=0), images.test.labels)
@@ -263,6 +335,7 @@ def evaluate(
         landmarks=landmarks,
         errors=errors,
         rows=model.rows,
+        rival_rows={name: rival.model.rows for name, rival in rivals.items()},
     )
 
 

@@ -1,5 +1,6 @@
 """Operations on points, meshes and images as pure functions of one example; imports jax and numpy alone."""
 
+from facedis_jax.geometry.monotone import affine_flow, monotone_flow
 from facedis_jax.geometry.nearest import closest_on_surface, closest_on_triangles, nearest_both_ways, triangle_rings
 from facedis_jax.geometry.points import farthest_point_sample, k_nearest
 from facedis_jax.geometry.registration import rigid_registration
@@ -8,12 +9,14 @@ from facedis_jax.geometry.surfaces import sample_surface, spread_over_surface
 from facedis_jax.geometry.warp import canonical_grid, integrated_flow, warp
 
 __all__ = [
+    "affine_flow",
     "canonical_grid",
     "closest_on_surface",
     "closest_on_triangles",
     "farthest_point_sample",
     "integrated_flow",
     "k_nearest",
+    "monotone_flow",
     "nearest_both_ways",
     "rigid_registration",
     "rotation_matrix",

@@ -25,19 +25,22 @@ from facedis_jax.learners import (
     abp_video_functions,
     image_vae_functions,
 )
+from facedis_jax.learners.image_rivals import DeformingAutoencoderConfig, deforming_autoencoder_functions
 from facedis_jax.models import inference_network
+from facedis_jax.models.rivals.deforming import DeformingEncoder
 
 __all__ = ["TrainedImageModel", "TrainedVideoModel"]
 
 Array: TypeAlias = np.ndarray | jax.Array
 Part: TypeAlias = Literal["appearance", "geometry"]
-GeneratorSettings: TypeAlias = AbpConfig | ImageVaeConfig | AbpVideoConfig
+GeneratorSettings: TypeAlias = AbpConfig | ImageVaeConfig | DeformingAutoencoderConfig | AbpVideoConfig
 Model = TypeVar("Model", bound="TrainedImageModel")
 
 # By the name of a method in a card: its settings, and what makes the functions of them.
 _METHODS: Mapping[str, tuple[type, Callable[[Any], ImageFunctions]]] = {
     "abp": (AbpConfig, abp_functions),
     "vae": (ImageVaeConfig, image_vae_functions),
+    "deforming_autoencoder": (DeformingAutoencoderConfig, deforming_autoencoder_functions),
     "abp_video": (AbpVideoConfig, abp_video_functions),
 }
 # Of a part of a learner's settings, what matters in training alone, by all the names that it has had, and what came
@@ -426,10 +429,14 @@ def _settings(file: ModelFile, kind: type) -> Any:
 def _own_params(config: GeneratorSettings, functions: ImageFunctions) -> Any:
     """Shapes of the parameters of a model's own networks."""
     own = jax.eval_shape(functions.init, jax.random.key(0))
+    encoders: dict[str, Any] = {}
     if isinstance(config, ImageVaeConfig):
-        network = inference_network(config.model)
-        image = np.zeros((1, config.model.size, config.model.size, config.model.channels), np.float32)
-        own["inference"] = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+        encoders["inference"] = inference_network(config.model)
+    elif isinstance(config, DeformingAutoencoderConfig):
+        encoders["encoder"] = DeformingEncoder(config.model)
+    image = np.zeros((1, config.model.size, config.model.size, config.model.channels), np.float32)
+    for name, network in encoders.items():
+        own[name] = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
     return own
 
 

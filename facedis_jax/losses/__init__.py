@@ -1,5 +1,6 @@
 """Training objectives as pure functions, each from a paper's equation; imports jax and numpy alone."""
 
+from facedis_jax.losses.flows import equivariance_loss, flow_variation
 from facedis_jax.losses.gaussian import gaussian_kl, gaussian_log_density
 from facedis_jax.losses.ib_vae import (
     IbVaeCodes,
@@ -25,6 +26,8 @@ __all__ = [
     "IbVaeWeights",
     "WholeBatch",
     "aggregate_mutual_information",
+    "equivariance_loss",
+    "flow_variation",
     "gaussian_kl",
     "gaussian_log_density",
     "ib_vae_loss",

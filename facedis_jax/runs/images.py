@@ -1,7 +1,8 @@
 """Runs on images: from a data set to trained generators."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ import jax
 from facedis_jax.data.images.image_set import ImageSet
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.images import SyntheticImageConfig, synthetic_images
+from facedis_jax.errors import InputError
+from facedis_jax.inference.chunks import on_host
 from facedis_jax.inference.codecs import ImageCodec, image_codec
 from facedis_jax.inference.generator_models import TrainedImageModel
 from facedis_jax.learners import (
@@ -20,11 +23,27 @@ from facedis_jax.learners import (
     ImageFunctions,
     ImageVaeConfig,
     Learner,
+    OptimiserConfig,
     abp_functions,
     abp_learner,
     adversarial_learner,
     image_vae_functions,
     image_vae_learner,
+)
+from facedis_jax.learners.image_rivals import (
+    DeformingAutoencoderConfig,
+    DeformingConfig,
+    DeformingNetworks,
+    DeformingTraining,
+    EmbeddingConfig,
+    MaskedAutoencoderConfig,
+    deforming_autoencoder_functions,
+    deforming_autoencoder_learner,
+    embedding_features,
+    embedding_learner,
+    masked_autoencoder_learner,
+    masked_features,
+    unit_range,
 )
 from facedis_jax.models.deformable import with_principal_fields
 from facedis_jax.runs.pixels import (
@@ -39,6 +58,7 @@ from facedis_jax.runs.pixels import (
 )
 
 TrainedImages = TrainedModel[ImageCodec]
+ImageLearnerConfig = AbpConfig | AdversarialConfig | DeformingAutoencoderConfig | ImageVaeConfig
 Kind = Literal[
     "synthetic",
     "celeba",
@@ -147,10 +167,93 @@ def without_geometry(learner: AbpConfig) -> dict[str, AbpConfig | ImageVaeConfig
     }
 
 
+@dataclass(frozen=True)
+class DeformingRivalConfig:
+    """The deforming autoencoder beside the deformable generator: what does not follow from the latter.
+
+    Attributes:
+      networks: sizes of its networks.
+      training: losses and optimiser.
+    """
+
+    networks: DeformingNetworks = field(default_factory=DeformingNetworks)
+    training: DeformingTraining = field(default_factory=DeformingTraining)
+
+
+# What a few minutes allow: smaller networks, a smooth warp, and steps that are as large as those of the other models.
+SMALL_DEFORMING = DeformingRivalConfig(
+    DeformingNetworks(filters=16, growth=8, flow_scale=4),
+    DeformingTraining(
+        reconstruction="l2",
+        smoothness=1e-4,
+        mean_warp=1e-3,
+        optimiser=OptimiserConfig(learning_rate=2e-3, weight_decay=0.0, schedule="cosine"),
+    ),
+)
+
+GENERATOR_RIVALS = ("abp", "vae", "deforming_autoencoder")
+
+
+def check_rivals(names: Sequence[str], known: Sequence[str], where: str = "--rivals") -> None:
+    """Raises an `InputError` for a rival that does not exist, or is named twice."""
+    for i, name in enumerate(names):
+        if name not in known or name in names[:i]:
+            raise InputError(where, f"some of {', '.join(known)}, each once", ascii(name)[1:-1][:60])
+
+
+def rivals_of(
+    learner: AbpConfig, deforming: DeformingRivalConfig, names: Sequence[str] = GENERATOR_RIVALS
+) -> dict[str, AbpConfig | DeformingAutoencoderConfig | ImageVaeConfig]:
+    """The models that a deformable generator is compared with, of as many latents, in the order of their names."""
+    known: dict[str, AbpConfig | DeformingAutoencoderConfig | ImageVaeConfig] = {
+        **without_geometry(learner),
+        "deforming_autoencoder": deforming_autoencoder_like(learner, deforming),
+    }
+    return {name: known[name] for name in names}
+
+
+def deforming_autoencoder_like(learner: AbpConfig, deforming: DeformingRivalConfig) -> DeformingAutoencoderConfig:
+    """A deforming autoencoder with the two codes of a deformable generator, of the same images."""
+    model = learner.model
+    sizes = DeformingConfig(
+        model.size, model.channels, model.appearance_latents, model.geometry_latents, deforming.networks
+    )
+    return DeformingAutoencoderConfig(sizes, deforming.training)
+
+
+FeatureConfig = EmbeddingConfig | MaskedAutoencoderConfig
+Features = Callable[[Any], Any]
+
+
+def train_features(
+    run: ModelRun, name: str, config: FeatureConfig, training: TrainingConfig, examples: Examples
+) -> TrainedModel[Features]:
+    """Trains a network whose features landmarks are read from; arguments as of `train_images`.
+
+    It learns for as many epochs as its own settings say. Its codec is the function from images on the host, uint8 or in
+    [0, 1], to features [images, ...].
+    """
+    learner: Callable[..., Learner]
+    if isinstance(config, EmbeddingConfig):
+        learner, features = partial(embedding_learner, config), partial(embedding_features, config)
+    else:
+        learner, features = partial(masked_autoencoder_learner, config), partial(masked_features, config)
+    return train_model(
+        run,
+        name,
+        learner,
+        replace(training, epochs=config.epochs, evaluate_every_epochs=config.epochs),
+        examples,
+        codec=lambda params: on_host(lambda params, images: features(params, unit_range(images)), params, 50),
+        state_axes=None,
+        evaluation_batch=_EVALUATION_BATCH,
+    )
+
+
 def train_images(
     run: ModelRun,
     name: str,
-    config: AbpConfig | AdversarialConfig | ImageVaeConfig,
+    config: ImageLearnerConfig,
     training: TrainingConfig,
     examples: Examples,
     *,
@@ -178,6 +281,8 @@ def train_images(
             return abp_learner(config, num_images=num_images, codes=examples.codes, **schedule)
         if isinstance(config, AdversarialConfig):
             return adversarial_learner(config, num_images=num_images, **schedule)
+        if isinstance(config, DeformingAutoencoderConfig):
+            return deforming_autoencoder_learner(config, **schedule)
         return image_vae_learner(config, **schedule)
 
     functions: ImageFunctions
@@ -185,6 +290,8 @@ def train_images(
         functions, axes = abp_functions(config), ABP_STATE_AXES
     elif isinstance(config, AdversarialConfig):
         functions, axes = abp_functions(config.abp), ADVERSARIAL_STATE_AXES
+    elif isinstance(config, DeformingAutoencoderConfig):
+        functions, axes = deforming_autoencoder_functions(config), None
     else:
         functions, axes = image_vae_functions(config), None
     trained = train_model(

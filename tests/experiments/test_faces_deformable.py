@@ -20,11 +20,19 @@ from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import reconstructions
 from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, LangevinConfig
+from facedis_jax.learners.image_rivals import DeformingNetworks
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.runs import images as image_runs
 from facedis_jax.runs import pixels as pixel_runs
 from facedis_jax.runs.command_line import RunInterrupted, RunOptions
-from facedis_jax.runs.images import ImageDataConfig, TrainedImages, without_geometry
+from facedis_jax.runs.images import (
+    GENERATOR_RIVALS,
+    DeformingRivalConfig,
+    ImageDataConfig,
+    TrainedImages,
+    rivals_of,
+    without_geometry,
+)
 from facedis_jax.runs.pixels import ModelRun, TrainingConfig
 from tests.pages import ShownPage
 
@@ -42,6 +50,7 @@ CONFIG = FacesConfig(
     training=TrainingConfig(
         epochs=4, batch_size=5, evaluate_every_epochs=4, checkpoint_every_epochs=4, evaluation_examples=4
     ),
+    deforming=DeformingRivalConfig(DeformingNetworks(filters=8, growth=0)),
     traversal_range=(3.0, 3.0),
 )
 
@@ -106,34 +115,40 @@ def run(tmp_path_factory):
     start(path, stop_at=9 + 4)
     assert not (path / "results.json").exists()
     # The first model is finished, the second has five steps to go.
-    assert start(path) == 1 + (1 + 5) + 9
+    assert start(path) == 1 + (1 + 5) + 2 * 9
     return path
 
 
 def test_a_run_leaves_its_results_behind(run):
     assert {path.name for path in run.iterdir()} == {
-        "config.json", "results.json", "report.html", "figures", "deformable", "abp", "vae",
+        "config.json", "results.json", "report.html", "figures", "deformable", "abp", "vae", "deforming_autoencoder",
     }  # fmt: skip
     results = json.loads((run / "results.json").read_text())
     assert results["images"] == {"train": 10, "test": 6}
-    for name in ("deformable", "abp", "vae"):
+    for name in ("deformable", *GENERATOR_RIVALS):
         assert results[name]["steps"] == 8
         assert 0 < results[name]["squared_error"]["mean"] < 8 * 8 * 3
     assert results["deformable"]["squared_error"] != results["abp"]["squared_error"]
     assert results["view_covariance"]["ratio"] > 0
-    assert 0 < results["pose_difference"]["ratio"] < 10
+    # What is said of our warp and codes is said of the rival that has some too.
+    rival = results["deforming_autoencoder"]
+    for found in (results, rival):
+        assert 0 < found["pose_difference"]["ratio"] < 10
+        assert 0 <= found["folds"] <= 1
+    assert rival["view_covariance"]["ratio"] != results["view_covariance"]["ratio"]
+    assert "folds" not in results["vae"]
     page = ShownPage((run / "report.html").read_text())
-    assert len(page.images) == len(list((run / "figures").glob("*.png"))) == 11
+    assert len(page.images) == len(list((run / "figures").glob("*.png"))) == 13
 
 
-@pytest.mark.parametrize("name", ["deformable", "vae"])
+@pytest.mark.parametrize("name", ["deformable", "vae", "deforming_autoencoder"])
 def test_results_of_a_models_file_alone_are_those_of_the_run(run, image_set, name):
     model = facedis_jax.load(run if name == "deformable" else run / name)
     _, _, errors = reconstructions(model.codec, stack_images(image_set.test.source))
     results = json.loads((run / "results.json").read_text())
     np.testing.assert_allclose(errors.mean(), results[name]["squared_error"]["mean"], rtol=1e-6)
     assert (model.origin.experiment, model.origin.licence) == ("faces_deformable", "CC0-1.0")
-    assert (model.codes is None) == (name == "vae")
+    assert (model.codes is None) == (name != "deformable")
     if name == "deformable":
         # The largest field is the code's first number, and the chains' codes are in the same axes.
         sizes = np.square(model.params["geometry_network"]["fields"]).sum(axis=1)
@@ -145,7 +160,7 @@ def test_results_of_a_models_file_alone_are_those_of_the_run(run, image_set, nam
 
 
 def test_every_step_is_logged_once_though_the_run_was_stopped(run):
-    for name in ("deformable", "abp", "vae"):
+    for name in ("deformable", *GENERATOR_RIVALS):
         lines = [json.loads(line) for line in (run / name / "metrics.jsonl").read_text().splitlines()]
         assert [(line["step"], line["split"]) for line in lines] == [
             (2, "train"), (4, "train"), (6, "train"), (8, "train"), (8, "test"),
@@ -179,6 +194,8 @@ def with_model(**changes):
         ({"data": ImageDataConfig(kind="celeba")}, "--data.folder"),
         ({"data": ImageDataConfig(folder="photographs")}, "--data.kind"),
         ({"data": ImageDataConfig(kind="folder", folder="nowhere")}, "nowhere"),
+        ({"rivals": ("vae", "gan")}, "--rivals: expected some of abp, vae, deforming_autoencoder, .* found gan"),
+        ({"rivals": ("vae", "vae")}, "--rivals: expected .* each once, found vae"),
         ({"data": replace(CONFIG.data, size=48)}, "size: expected a power of two"),
     ],
 )
@@ -235,6 +252,10 @@ def test_the_models_to_compare_with_have_as_many_latents():
         assert model.filters == CONFIG.learner.model.filters
     assert models["vae"].sigma == CONFIG.learner.sigma
     assert models["abp"].langevin == CONFIG.learner.langevin
+    rivals = rivals_of(CONFIG.learner, CONFIG.deforming)
+    assert list(rivals) == list(GENERATOR_RIVALS)
+    sizes = rivals["deforming_autoencoder"].model
+    assert (sizes.size, sizes.channels, sizes.appearance_latents, sizes.geometry_latents) == (8, 3, 3, 3)
 
 
 def test_the_models_to_compare_with_are_free_to_draw_turned_heads():

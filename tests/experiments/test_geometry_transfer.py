@@ -14,9 +14,10 @@ from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig
+from facedis_jax.learners.image_rivals import DeformingNetworks
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.runs.command_line import RunOptions
-from facedis_jax.runs.images import ImageDataConfig
+from facedis_jax.runs.images import DeformingRivalConfig, ImageDataConfig
 from facedis_jax.runs.pixels import TrainingConfig, open_model_run
 from tests.pages import ShownPage
 
@@ -33,10 +34,11 @@ CONFIG = replace(
         model=GeneratorConfig(size=8, filters=16, appearance_latents=4, geometry_latents=4),
         langevin=LangevinConfig(num_steps=1, inference_steps=2),
     ),
+    deforming=DeformingRivalConfig(DeformingNetworks(filters=8, growth=0)),
     training=TRAINING,
     fine_tuning=TRAINING,
 )
-MODELS = ("deformable", "abp", "vae")
+MODELS = ("deformable", "abp", "vae", "deforming_autoencoder")
 
 
 def options(workdir):
@@ -88,7 +90,7 @@ def test_runs_have_seeds_and_folders_of_their_own(tmp_path):
 @pytest.mark.thorough
 def test_the_same_command_trains_no_more(finished):
     files = sorted(finished.glob("run_*/*/metrics.jsonl"))
-    assert len(files) == 6
+    assert len(files) == 2 * len(MODELS)
     before = [path.read_bytes() for path in files]
     results = json.loads((finished / "results.json").read_text())
     assert geometry_transfer.main(CONFIG, options(finished)) == 0
@@ -126,6 +128,8 @@ def test_a_target_needs_views(portraits, tmp_path):
     ("changes", "named"),
     [
         ({"runs": 0}, "--runs"),
+        ({"rivals": ("abp", "mine")}, "--rivals: expected some of abp, vae"),
+        ({"rivals": ()}, "--rivals: expected one or more"),
         ({"target": ImageDataConfig(size=16)}, "--target.size"),
         ({"target": ImageDataConfig(size=8, folder="somewhere")}, "--target"),
         ({"frontal": 3}, "frontal faces"),

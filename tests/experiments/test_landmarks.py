@@ -15,10 +15,17 @@ from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.learners import LangevinConfig, RegressionConfig
+from facedis_jax.learners.image_rivals import (
+    DeformingNetworks,
+    EmbeddingConfig,
+    EmbeddingNetworks,
+    MaskedAutoencoderConfig,
+    MaskedNetworks,
+)
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.reports.images.landmarks import METHODS
 from facedis_jax.runs.command_line import RunOptions
-from facedis_jax.runs.images import ImageDataConfig, load_image_set
+from facedis_jax.runs.images import DeformingRivalConfig, ImageDataConfig, load_image_set
 from facedis_jax.runs.pixels import TrainingConfig
 from tests.pages import ShownPage
 
@@ -33,6 +40,9 @@ CONFIG = replace(
         langevin=LangevinConfig(num_steps=1, inference_steps=2),
     ),
     training=TrainingConfig(epochs=1, batch_size=4, evaluation_examples=4),
+    deforming=DeformingRivalConfig(DeformingNetworks(filters=8, growth=0)),
+    embedding=EmbeddingConfig(EmbeddingNetworks(3, (4,), (3,)), epochs=1),
+    masked=MaskedAutoencoderConfig(MaskedNetworks(4, 8, 1, 2, 8, 1), epochs=2),
     regression=RegressionConfig(hidden=4, epochs=2, batch_size=4, weight_decays=(0.1,)),
 )
 
@@ -58,11 +68,14 @@ def test_every_method_of_the_table_is_measured(finished):
     features = {name: chosen["features"] for name, chosen in results["regressors"].items()}
     assert features == {
         "deformation_fields": 8 * 8 * 2, "geometric_latents": 3, "fields_and_latents": 8 * 8 * 2 + 3,
-        "both_latents": 7, "pixels": 8 * 8 * 3,
+        "both_latents": 7, "pixels": 8 * 8 * 3, "deforming_autoencoder": 8 * 8 * 2,
+        "equivariant_embedding": 4 * 4 * 3, "masked_autoencoder": 4 * 8,
     }  # fmt: skip
-    assert len(ShownPage((folder / "report.html").read_text()).images) == 5
+    assert len(ShownPage((folder / "report.html").read_text()).images) == 8
     assert results["dense_correspondence"]["median"] >= 0
     assert 0 <= results["folds"] <= 1
+    steps = {name: effort["steps"] for name, effort in results["rivals"].items()}
+    assert steps == {"deforming_autoencoder": 2, "equivariant_embedding": 2, "masked_autoencoder": 4}
 
 
 def test_the_mean_shape_is_that_of_the_training_images(finished):
@@ -118,6 +131,7 @@ def test_features_are_means_over_samples():
     ("changes", "named"),
     [
         ({"samples": 0}, "--samples"),
+        ({"rivals": ("vae",)}, "--rivals: expected some of deforming_autoencoder, equivariant_embedding, masked"),
         ({"learner": landmarks.TINY.learner}, "--learner.model.size"),
         ({"data": ImageDataConfig(kind="celeba")}, "--data.folder"),
     ],

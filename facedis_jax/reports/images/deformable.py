@@ -1,7 +1,7 @@
 """The page of a deformable generator (section 5.1), with its figures as files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,12 @@ from facedis_jax.reports.page import Fact, IllustratedPage
 from facedis_jax.reports.sections import mean_and_deviation, percent, run_details, show_training_curves, training_time
 from facedis_jax.training import RunFolder
 
-MODEL_NAMES = {"deformable": "deformable generator", "abp": "non-deformable ABP", "vae": "VAE"}
+MODEL_NAMES = {
+    "deformable": "deformable generator",
+    "abp": "non-deformable ABP",
+    "vae": "VAE",
+    "deforming_autoencoder": "deforming autoencoder",
+}
 _COMPARED = {**MODEL_NAMES, "pca": "PCA"}
 
 _SAMPLED = "training images with the codes of their chains, test images with codes inferred from the prior."
@@ -33,6 +38,7 @@ _CURVES = {
     "deformable": _SAMPLED,
     "abp": _SAMPLED,
     "vae": "training images with sampled codes, test images with posterior means.",
+    "deforming_autoencoder": "training and test images with the codes of the encoder.",
 }
 
 
@@ -48,6 +54,7 @@ class DeformableResults:
       covariances: from `view_results`, or None where no view is known.
       rows: of metrics.jsonl, by model.
       labels: of the images, each [images].
+      rivals: the codec and the codes of those images, by rival.
     """
 
     numbers: Mapping[str, Any]
@@ -59,6 +66,7 @@ class DeformableResults:
     covariances: Mapping[str, Any] | None
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
     labels: Mapping[str, np.ndarray]
+    rivals: Mapping[str, tuple[ImageCodec, Latents]] = field(default_factory=dict)
 
 
 def write_deformable_report(
@@ -86,6 +94,8 @@ def write_deformable_report(
     _glance(page, numbers)
     page.command(command)
     _reconstructions(page, results)
+    if results.rivals:
+        _rivals(page, results)
     show_traversals(page, results.codec, results.latents.appearance[_rows_shown(results, 4)], traversal_range)
     if results.covariances is not None:
         _views(page, results, results.covariances, traversal_range)
@@ -103,7 +113,7 @@ def write_deformable_report(
 def _glance(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
     page.heading("At a glance")
     error = numbers["deformable"]["squared_error"]["mean"]
-    rivals = [name for name in ("abp", "vae", "pca") if name in numbers]
+    rivals = [name for name in _COMPARED if name != "deformable" and name in numbers]
     note = ", ".join(f"{_COMPARED[name]}: {numbers[name]['squared_error']['mean']:.1f}" for name in rivals)
     facts = [Fact("Squared error per unseen image", f"{error:.1f}", note)]
     if "view_covariance" in numbers:
@@ -147,6 +157,26 @@ def _reconstructions(page: IllustratedPage, results: DeformableResults) -> None:
         "reconstructions",
         image_grid(list(shown.values()), row_labels=list(shown)),
         alt="Images, their canonical images under a grid, and both warped",
+        caption=caption,
+    )
+
+
+def _rivals(page: IllustratedPage, results: DeformableResults) -> None:
+    rows = _rows_shown(results, 8)
+    shown = {UNSEEN: list(to_unit_range(results.images[rows])), "deformable": list(results.predictions[rows])}
+    caption = "The same unseen images, and what each model makes of them."
+    for name, (codec, latents) in results.rivals.items():
+        own = Latents(*(None if z is None else z[rows] for z in latents))
+        predictions = codec.decode(own)
+        shown[MODEL_NAMES[name]] = list(predictions)
+        if codec.geometry_latents:
+            shown[f"{MODEL_NAMES[name]}, canonical"] = grid_overlays(codec.canonical(own.appearance))
+            shown[f"{MODEL_NAMES[name]}, warped"] = grid_overlays(predictions, codec.flow(own.geometry))
+            caption += f" Of the {MODEL_NAMES[name]} also the canonical images under a grid, and both warped."
+    page.illustration(
+        "rivals",
+        image_grid(list(shown.values()), row_labels=list(shown)),
+        alt="Images, and the reconstructions of all models",
         caption=caption,
     )
 
@@ -207,71 +237,102 @@ def _tables(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
         "[0, 1], mean and standard deviation over images. Every model has as many latents and sees the training "
         "images as often; the PCA has as many components.",
     )
+    models = {"deformable": numbers}
+    models |= {name: numbers[name] for name in MODEL_NAMES if "folds" in numbers.get(name, {})}
     if "folds" in numbers:
-        _separation_table(page, numbers)
+        _classifier_table(page, models, numbers["images"]["test"])
+        _warp_table(page, models, numbers["images"]["test"])
     if "view_covariance" in numbers:
         covariance = numbers["view_covariance"]
+        ratios = ", ".join(f"{MODEL_NAMES[name]} {of['view_covariance']['ratio']:.1f}" for name, of in models.items())
         page.table(
             [
-                {"code": name, "largest covariance with the view": covariance[name]}
-                for name in ("geometry", "appearance")
+                {"code": code, "largest covariance with the view": covariance[code]}
+                | {
+                    MODEL_NAMES[name]: of["view_covariance"][code]
+                    for name, of in models.items()
+                    if name != "deformable"
+                }
+                for code in ("geometry", "appearance")
             ],
-            caption=f"Eq. 21 on {covariance['images']} images of {covariance['data']}; their ratio is "
-            f"{covariance['ratio']:.1f}.",
+            caption=f"Eq. 21 on {covariance['images']} images of {covariance['data']}; their ratio: {ratios}.",
         )
     if "pose_difference" in numbers:
-        difference = numbers["pose_difference"]
+        ratios = ", ".join(f"{MODEL_NAMES[name]} {of['pose_difference']['ratio']:.3f}" for name, of in models.items())
+        of_images = numbers["pose_difference"]["input"]
         page.table(
             [
-                {"images": "as given", "difference between poses": difference["input"]},
-                {"images": "canonical", "difference between poses": difference["canonical"]},
+                {"images": "as given", "difference between poses": of_images},
+                *(
+                    {
+                        "images": "canonical" if name == "deformable" else f"canonical, {MODEL_NAMES[name]}",
+                        "difference between poses": of["pose_difference"]["canonical"],
+                    }
+                    for name, of in models.items()
+                ),
             ],
             decimals=4,
             caption="Mean squared difference of pixels in [0, 1] between images of one person at different poses; "
-            f"their ratio is {difference['ratio']:.3f}.",
+            f"their ratio: {ratios}.",
         )
 
 
-def _separation_table(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
-    """Classifiers of view and person, the warps, and canonical images against true ones."""
-    count = f"{numbers['images']['test']} unseen images"
+def _classifier_table(page: IllustratedPage, models: Mapping[str, Mapping[str, Any]], count: int) -> None:
+    """Classifiers of view and person, of every model with a warp."""
     read = {"appearance": "appearance code", "canonical": "canonical image", "geometry": "geometric code"}
-    chance = numbers.get("chance", {})
-    rows: list[dict[str, object]] = [
-        {"read from": label} | {factor: _share(numbers.get(f"{factor}_from_{name}")) for factor in chance}
-        for name, label in read.items()
-    ]
+    rows: list[dict[str, object]] = []
+    for name, numbers in models.items():
+        chance = numbers.get("chance", {})
+        whose = "" if name == "deformable" else f", {MODEL_NAMES[name]}"
+        rows += [
+            {"read from": f"{label}{whose}"}
+            | {factor: _share(numbers.get(f"{factor}_from_{part}")) for factor in chance}
+            for part, label in read.items()
+            if chance
+        ]
+    chance = models["deformable"].get("chance", {})
     if chance:
         page.table(
             [*rows, {"read from": "chance"} | {factor: _share(share) for factor, share in chance.items()}],
-            caption=f"Accuracy of linear classifiers on those of {count} that they were not fitted to, 30 %; views are "
-            "told on people who were not fitted to. Appearance should name the person and not the view. Images of one "
-            "sitting also share the expression and the place in the image, by which a geometric code names the person.",
+            caption=f"Accuracy of linear classifiers on those of {count} unseen images that they were not fitted to, "
+            "30 %; views are told on people who were not fitted to. Appearance should name the person and not the "
+            "view. Images of one sitting also share the expression and the place in the image, by which a geometric "
+            "code names the person.",
         )
-    measures: list[dict[str, object]] = [
-        {"measure": "pixels where the warp folds (%)", "value": 100 * numbers["folds"]},
-        {"measure": "bending energy of the flow (pixels^-2)", "value": numbers["bending_energy"]},
+
+
+_WARP_MEASURES: Mapping[str, tuple[str, ...]] = {
+    "pixels where the warp folds (%)": ("folds",),
+    "bending energy of the flow (pixels^-2)": ("bending_energy",),
+    "canonical from true frontal images (share of variance)": ("canonical_truth",),
+    "the images themselves from true frontal images (share of variance)": ("canonical_truth_of_images",),
+    "points carried from the front to 30 degrees (pixels, median)": ("dense_correspondence", "median"),
+    "points left where they were (pixels, median)": ("dense_correspondence", "unmoved"),
+}
+
+
+def _warp_table(page: IllustratedPage, models: Mapping[str, Mapping[str, Any]], count: int) -> None:
+    """The warps, and canonical images against true ones, of every model with a warp."""
+
+    def value(numbers: Any, keys: tuple[str, ...]) -> float | None:
+        for key in keys:
+            numbers = numbers.get(key)
+            if numbers is None:
+                return None
+        return 100 * numbers if keys == ("folds",) else numbers
+
+    rows: list[dict[str, object]] = [
+        {"measure": label} | {MODEL_NAMES[name]: value(numbers, keys) for name, numbers in models.items()}
+        for label, keys in _WARP_MEASURES.items()
+        if value(models["deformable"], keys) is not None
     ]
-    if "canonical_truth" in numbers:
-        measures += [
-            {"measure": "canonical from true frontal images (share of variance)", "value": numbers["canonical_truth"]},
-            {
-                "measure": "the images themselves from true frontal images (share of variance)",
-                "value": numbers["canonical_truth_of_images"],
-            },
-        ]
-    dense = numbers.get("dense_correspondence")
-    if dense is not None:
-        measures += [
-            {"measure": "points carried from the front to 30 degrees (pixels, median)", "value": dense["median"]},
-            {"measure": "points left where they were (pixels, median)", "value": dense["unmoved"]},
-        ]
     page.table(
-        measures,
+        rows,
         decimals=4,
-        caption=f"Means over {count}. The warp folds where its Jacobian determinant is 0 or less. Canonical images are "
-        "compared with the true frontal images of the same people in the same light after one smooth warp, the same "
-        "for all; the variance is that of the true images over people, so that their mean image has 1.",
+        caption=f"Means over {count} unseen images. The warp folds where its Jacobian determinant is 0 or less. "
+        "Canonical images are compared with the true frontal images of the same people in the same light after one "
+        "smooth warp, the same for all; the variance is that of the true images over people, so that their mean image "
+        "has 1.",
     )
 
 

@@ -1,7 +1,7 @@
 """The page of landmarks regressed from deformation fields (section 5.5), with its figures as files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib
@@ -28,6 +28,16 @@ METHODS = {
     "both_latents": "both codes",
     "pixels": "raw pixels",
     "mean_shape": "mean shape",
+    "deforming_autoencoder": "fields of a deforming autoencoder",
+    "equivariant_embedding": "dense equivariant embedding",
+    "masked_autoencoder": "tokens of a masked autoencoder",
+}
+
+# By rows of Table 2, what stands for them here.
+_PUBLISHED_AS = {
+    "deforming_autoencoder": "Dense-DAE",
+    "equivariant_embedding": "Thewlis et al.",
+    "deformation_fields": "deformation fields",
 }
 
 TABLE_2: Mapping[str, float] = {
@@ -56,6 +66,7 @@ class LandmarkResults:
       landmarks: predicted landmarks [images, points, 2], by method of `METHODS`.
       errors: [images] in percent of the inter-ocular distance, by method.
       rows: of metrics.jsonl.
+      rival_rows: of the rivals' metrics.jsonl, by method.
     """
 
     numbers: Mapping[str, Any]
@@ -67,6 +78,7 @@ class LandmarkResults:
     landmarks: Mapping[str, np.ndarray]
     errors: Mapping[str, np.ndarray]
     rows: Sequence[Mapping[str, Any]]
+    rival_rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def write_landmark_report(
@@ -103,6 +115,9 @@ def write_landmark_report(
         caption="The deformable generator, which is trained without landmarks: training images with the codes of their "
         "chains, test images with codes inferred from the prior.",
     )
+    for name, rows in results.rival_rows.items():
+        caption = f"Landmarks from {METHODS[name]}: the model that they are read from, trained without landmarks."
+        show_training_curves(page, rows, model=METHODS[name], caption=caption, name=f"curves_{name}")
     page.write(folder.report_file)
 
 
@@ -236,7 +251,8 @@ def _results(page: IllustratedPage, results: LandmarkResults) -> None:
     numbers = results.numbers
     page.heading("Results")
     rows: list[dict[str, object]] = []
-    for name, label in METHODS.items():
+    measured = {name: label for name, label in METHODS.items() if name in numbers["landmark_error_percent"]}
+    for name, label in measured.items():
         error, chosen = numbers["landmark_error_percent"][name], numbers["regressors"].get(name, {})
         rows.append(
             {
@@ -246,19 +262,19 @@ def _results(page: IllustratedPage, results: LandmarkResults) -> None:
                 "features": chosen.get("features"),
                 "weight decay": chosen.get("weight_decay"),
                 "epochs": chosen.get("epochs"),
-                "paper": TABLE_2.get(label),
+                "paper": TABLE_2.get(_PUBLISHED_AS.get(name, "")),
             }
         )
-    rows += [
-        {"landmarks from": name, "paper": error} for name, error in TABLE_2.items() if name not in METHODS.values()
-    ]
+    shown = {_PUBLISHED_AS.get(name) for name in measured}
+    rows += [{"landmarks from": name, "paper": error} for name, error in TABLE_2.items() if name not in shown]
     page.table(
         rows,
         decimals={"error (%)": 2, "median (%)": 2, "weight decay": 1, "paper": 2},
         caption=f"Table 2: mean distance of {results.truth.shape[1]} landmarks in percent of the distance between the "
         f"eyes, over {numbers['images']['test']} unseen images; the paper's figures are of MAFL. All regressors are "
         f"the same two-layer perceptron, fitted to {numbers['images']['train']} images, with the weight decay and the "
-        "number of epochs that were best on a held-out part of these.",
+        "number of epochs that were best on a held-out part of these. The paper's Dense-DAE stands beside a deforming "
+        "autoencoder, its Thewlis et al. beside an embedding.",
     )
     page.illustration(
         "error_distribution",
@@ -273,9 +289,10 @@ def _cumulative(errors: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(WIDTH * 0.72, 3.2), layout="constrained")
     axes = figure.add_subplot(xlabel="error (% of the distance between the eyes)", ylabel="share of images (%)")
     right = max(float(np.percentile(values, 95)) for values in errors.values())
-    for (name, label), color in zip(METHODS.items(), COLORS, strict=False):
-        values = np.sort(errors[name])
-        axes.plot(values, 100 * np.arange(1, len(values) + 1) / len(values), color=color, label=label)
+    for i, name in enumerate(name for name in METHODS if name in errors):
+        values, dashes = np.sort(errors[name]), "-" if i < len(COLORS) else "--"
+        shares = 100 * np.arange(1, len(values) + 1) / len(values)
+        axes.plot(values, shares, dashes, color=COLORS[i % len(COLORS)], label=METHODS[name])
     axes.set(xlim=(0, right), ylim=(0, 100))
     axes.legend(loc="lower right")
     return figure

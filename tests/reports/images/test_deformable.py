@@ -51,12 +51,14 @@ def results(*, labels, compare):
     )
     predictions, images = decode(latents), RNG.integers(256, size=(count, SIZE, SIZE, 3), dtype=np.uint8)
     error = summary(squared_errors(images, predictions))
-    models = ("deformable", "abp", "vae") if compare else ("deformable",)
+    models = tuple(MODEL_NAMES) if compare else ("deformable",)
     numbers = {"images": {"train": 30, "test": count}, "device": "1 x cpu (cpu)"}
     for i, name in enumerate(models):
         numbers[name] = {"squared_error": {**error, "mean": 40.0 + i}, "steps": 9, "seconds": 60.0}
     if compare:
         numbers["pca"] = {"squared_error": {**error, "mean": 44.0}}
+        numbers["deforming_autoencoder"] |= {"folds": 0.01, "bending_energy": 0.03, "canonical_truth": 0.5}
+        numbers["deforming_autoencoder"] |= {"view_from_geometry": 0.4, "chance": {"view": 0.2}}
     covariances = None
     if labels:
         numbers |= {"folds": 0.004, "bending_energy": 0.02, "canonical_truth": 0.25, "canonical_truth_of_images": 0.9}
@@ -67,6 +69,10 @@ def results(*, labels, compare):
         largest = {name: covariances[name]["largest"] for name in Latents._fields}
         numbers["view_covariance"] = {"data": "faces", "images": len(images), **largest, "ratio": covariances["ratio"]}
         numbers["pose_difference"] = pose_difference(images, canonical(latents.appearance), sittings)
+        if compare:
+            rival = numbers["deforming_autoencoder"]
+            rival["view_covariance"] = {"geometry": 1.5, "appearance": 0.5, "ratio": 3.0}
+            rival["pose_difference"] = {"canonical": 0.02, "ratio": 0.25}
         labels = {"view": views, "sitting": sittings}
     return DeformableResults(
         numbers=numbers,
@@ -78,6 +84,7 @@ def results(*, labels, compare):
         covariances=covariances,
         rows={name: metric_rows("squared_error", "energy_nats") for name in models},
         labels=labels or {},
+        rivals={name: (CODEC, latents) for name in models[1:]},
     )
 
 
@@ -96,7 +103,7 @@ def written(tmp_path_factory):
 
 ALWAYS = {"reconstructions", "appearance_basis", "geometry_basis", "geometry_on_others", "recombinations"}
 OF_VIEWS = {"view_covariance", "latents_against_view", "view_traversals"}
-CURVES = {"curves_deformable", "curves_abp", "curves_vae"}
+CURVES = {f"curves_{name}" for name in MODEL_NAMES} | {"rivals"}
 
 
 def test_the_page_holds_every_figure_and_the_folder_has_them_as_files(written):
@@ -114,11 +121,11 @@ def test_every_model_is_in_the_table_and_the_rivals_stand_beside_ours_at_a_glanc
     _, page = written
     table = page.table("model", "squared error per image")
     found = {row["model"]: row["squared error per image"].split(" ± ")[0] for row in table.rows}
-    assert list(found.values()) == ["40.00", "41.00", "42.00", "44.00"]
+    assert list(found.values()) == ["40.00", "41.00", "42.00", "43.00", "44.00"]
     assert list(found) == [*MODEL_NAMES.values(), "PCA"]
     (value, note), *_ = page.facts.values()
     assert value == "40.0"
-    assert note == "non-deformable ABP: 41.0, VAE: 42.0, PCA: 44.0"
+    assert note == "non-deformable ABP: 41.0, VAE: 42.0, deforming autoencoder: 43.0, PCA: 44.0"
 
 
 def test_covariances_and_differences_are_those_of_the_results(tmp_path):
@@ -137,9 +144,17 @@ def test_what_classifiers_read_and_how_flows_bend_stand_in_tables(written):
     table = page.table("read from", "view")
     assert {row["read from"]: row["view"] for row in table.rows} == {
         "appearance code": "30.0%", "canonical image": "30.0%", "geometric code": "30.0%", "chance": "20.0%",
+        "appearance code, deforming autoencoder": "–", "canonical image, deforming autoencoder": "–",
+        "geometric code, deforming autoencoder": "40.0%",
     }  # fmt: skip
-    values = [row["value"] for row in page.table("measure", "value").rows]
+    values = [row["deformable generator"] for row in page.table("measure", "deformable generator").rows]
     assert values == ["0.4000", "0.0200", "0.2500", "0.9000"]
+    values = [row["deforming autoencoder"] for row in page.table("measure", "deforming autoencoder").rows]
+    assert values == ["1.0000", "0.0300", "0.5000", "–"]
+    covariance = page.table("code", "deforming autoencoder")
+    assert [row["deforming autoencoder"] for row in covariance.rows] == ["1.500", "0.500"]
+    differences = page.table("images", "difference between poses").rows
+    assert [row["difference between poses"] for row in differences][2:] == ["0.0200"]
 
 
 def test_of_images_without_labels_nothing_is_said_about_views_or_rivals(tmp_path):
