@@ -115,7 +115,7 @@ DEMO = LandmarksConfig(
     deforming=SMALL_DEFORMING,
     # The best of a few short runs, see TRIALS.md.
     embedding=EmbeddingConfig(EmbeddingNetworks(dimensions=16), third_image=True, epochs=45),
-    masked=MaskedAutoencoderConfig(epochs=150),
+    masked=MaskedAutoencoderConfig(epochs=300),
     # Codes are means over half of 200 steps already.
     samples=1,
 )
