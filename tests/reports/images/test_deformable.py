@@ -84,7 +84,7 @@ def results(*, labels, compare):
         covariances=covariances,
         rows={name: metric_rows("squared_error", "energy_nats") for name in models},
         labels=labels or {},
-        rivals={name: (CODEC, latents) for name in models[1:]},
+        rivals=dict.fromkeys(models[1:], (CODEC, latents)),
     )
 
 

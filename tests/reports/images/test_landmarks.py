@@ -81,9 +81,12 @@ def test_the_page(tmp_path):
     published = {row["landmarks from"]: row["paper"] for row in table.rows if row["paper"] != "–"}
     # Each of the paper's figures once, beside what stands for its method here.
     assert published == {
-        "deformation fields": "5.18", "fields of a deforming autoencoder": "5.45", "dense equivariant embedding": "5.83",
-        "MTCNN": "5.39", "TDCN": "7.95",
-    }  # fmt: skip
+        "deformation fields": "5.18",
+        "fields of a deforming autoencoder": "5.45",
+        "dense equivariant embedding": "5.83",
+        "MTCNN": "5.39",
+        "TDCN": "7.95",
+    }
     assert sorted(published.values()) == sorted(f"{error:.2f}" for error in TABLE_2.values())
     figures = {"landmarks", "carried_grid", "best_and_worst", "error_distribution", "curves"}
     assert check_figures(page, folder.figures) == {f"{name}.png" for name in figures}
