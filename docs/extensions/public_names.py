@@ -90,10 +90,11 @@ def _skip(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: An
 def _mend(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Takes back what napoleon and Sphinx read into colons.
 
-    Of `:ivar a, b:`, attributes that share a description, Sphinx would take the first for a type; and napoleon takes
-    what stands before a colon in a property's docstring for one.
+    Of `:ivar a, b:`, attributes that share a description, Sphinx would take the first for a type, so that no space
+    may stand there, but lines may break; and napoleon takes what stands before a colon in a property's docstring for
+    one.
     """
-    lines[:] = [re.sub(r"^:ivar ([\w, ]+):", lambda found: found[0].replace(", ", ","), line) for line in lines]
+    lines[:] = [re.sub(r"^:ivar ([\w, ]+):", lambda found: found[0].replace(", ", ",\u200b"), line) for line in lines]
     kinds = [line for line in lines if line.startswith(":type: ")]
     if what == "property" and kinds:
         lines.remove(kinds[0])
