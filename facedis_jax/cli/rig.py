@@ -142,8 +142,9 @@ def rig(options: RigOptions) -> int:
     shown = shapes.faces(weights)
     own = np.linalg.norm(decoded - shown, axis=-1).mean(-1)
     read = np.linalg.norm(frames.vertices - shown - detail, axis=-1).mean(-1)
+    what = "1 face by its weights" if len(shown) == 1 else f"{len(shown)} faces by their weights"
     print(
-        f"{len(shown)} {'face by its' if len(shown) == 1 else 'faces by their'} weights: {own.mean():.3f} mm from the model's own (at most {own.max():.3f}), "
+        f"{what}: {own.mean():.3f} mm from the model's own (at most {own.max():.3f}), "
         f"{read.mean():.3f} mm from what was read"
     )
     return 0
