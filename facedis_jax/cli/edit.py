@@ -164,8 +164,6 @@ class EditOptions:
 
 def edit(options: EditOptions) -> int:
     """Edits and writes, and prints the names of the files; returns the exit code."""
-    if not isinstance(options.action, Recombine | Traverse | Sample):
-        check_output(options.output)
     keep_compiled_programs()
     check_back_end()
     for path in _edited(load(options.model), options):

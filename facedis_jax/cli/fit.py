@@ -8,8 +8,8 @@ Examples
            facedis fit --model RUN --scan half.ply --output face.ply --posterior 200
            facedis fit --model RUN --scan scan.ply --output face.ply --detail
 
-Input      PLY, OBJ or WRL of any triangles; PLY and OBJ without faces; .xyz, .txt, .pts, .asc, .csv with a point in
-           each line; .npy. Landmarks are JSON, {"nose_tip": [x, y, z], ...}, three or more, in the scan's place and
+Input      PLY, OBJ, WRL or STL of any triangles; PLY and OBJ without faces; .xyz, .txt, .pts, .asc, .csv with a point
+           in each line; .npy. Landmarks are JSON, {"nose_tip": [x, y, z], ...}, three or more, in the scan's place and
            unit; a wrong name lists all; the number of a vertex of the model is a name too.
 
 Output     PLY, OBJ or GLB: the face in the model's topology, in the scan's place and unit, and beside it an image, OUT

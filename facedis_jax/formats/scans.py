@@ -16,10 +16,16 @@ from facedis_jax.formats.meshes import MESH_SUFFIXES, mesh_ending, parse_mesh
 POINT_SUFFIXES = (".xyz", ".txt", ".pts", ".asc", ".csv", ".npy")
 """Endings of files of bare points: rows of three numbers or more, separated by spaces or commas, or an array."""
 
+SCAN_SUFFIXES = (*MESH_SUFFIXES, ".stl", *POINT_SUFFIXES)
+"""Endings of the files that `read_scan` reads."""
+
 _LARGEST = 1 << 30
 # x, y, z, and then normals, colours, intensities and what else scanners write.
 _MOST_COLUMNS = 32
 _COMMAS = bytes.maketrans(b",;", b"  ")
+# Of STL: a title and the number of triangles, then each one's normal, corners and two bytes of no meaning.
+_TITLE = 80
+_STL_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("more", "<u2")])
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -37,11 +43,12 @@ class ScanFile:
 
 
 def read_scan(path: str | Path) -> ScanFile:
-    """Reads a mesh as `read_mesh` does, or bare points.
+    """Reads a mesh as `read_mesh` does, STL, or bare points.
 
-    PLY and OBJ files may have no faces. In text (`.xyz`, `.txt`, `.pts`, `.asc`, `.csv`) each line is a point, and what
-    comes after x, y and z is not looked at; a first line of other words or of one number, and lines that begin with
-    `#` or `//`, are skipped. In `.npy` stands an array [points, 3 or more].
+    PLY and OBJ files may have no faces. Triangles of STL, in text or binary, that meet at a place share a vertex. In
+    text (`.xyz`, `.txt`, `.pts`, `.asc`, `.csv`) each line is a point, and what comes after x, y and z is not looked
+    at; a first line of other words or of one number, and lines that begin with `#` or `//`, are skipped. In `.npy`
+    stands an array [points, 3 or more].
 
     Raises:
       InputError: as `read_mesh`, and for lines or arrays of another kind.
@@ -56,20 +63,60 @@ def parse_scan(path: str | Path, data: bytes) -> ScanFile:
         mesh = parse_mesh(path, data, faces_needed=False)
         return ScanFile(mesh.vertices, mesh.triangles if len(mesh.triangles) else None)
     suffix = path.suffix.lower()
-    if suffix not in POINT_SUFFIXES:
-        expected = f"a scan ({', '.join((*MESH_SUFFIXES, *POINT_SUFFIXES))})"
+    if suffix not in SCAN_SUFFIXES:
+        expected = f"a scan ({', '.join(SCAN_SUFFIXES)})"
         raise InputError(path, expected, f"the ending {path.suffix!r}")
     if not data:
         raise InputError(path, "points", "an empty file")
     if len(data) > _LARGEST:
         raise InputError(path, f"a scan of at most {_LARGEST >> 20} MiB", f"{len(data) >> 20} MiB")
-    points = _array(path, data) if suffix == ".npy" else _rows(path, data)
+    points = {".npy": _array, ".stl": _corners}.get(suffix, _rows)(path, data)
     if not len(points):
         raise InputError(path, "points", "none")
     if not np.isfinite(points).all():
         bad = int(np.flatnonzero(~np.isfinite(points).all(1))[0])
         raise InputError(path, "finite coordinates", f"{points[bad].tolist()} at point {bad}")
-    return ScanFile(points, None)
+    return _with_shared_vertices(path, points) if suffix == ".stl" else ScanFile(points, None)
+
+
+def _corners(path: Path, data: bytes) -> np.ndarray:
+    """The corners of an STL file's triangles, [triangles * 3, 3] float32 or float64."""
+    count = int.from_bytes(data[_TITLE : _TITLE + 4], "little")
+    size = _TITLE + 4 + count * _STL_TRIANGLE.itemsize
+    # Titles of binary files may begin with this word too.
+    is_text = len(data) != size and data.lstrip()[:5].lower() == b"solid"
+    if is_text:
+        return _text_corners(path, data)
+    if count < 1 or size > len(data):
+        raise InputError(path, f"an STL file of {count} triangles, as it says", f"one of {len(data)} bytes")
+    return np.frombuffer(data, _STL_TRIANGLE, count, _TITLE + 4)["corners"].reshape(-1, 3).copy()
+
+
+def _text_corners(path: Path, data: bytes) -> np.ndarray:
+    lines, kept, last = io.BytesIO(data.replace(b"\r", b"\n") if b"\r" in data else data), bytearray(), b""
+    while line := lines.readline():
+        words = line[:4096].split()
+        last = words[0].lower() if words else last
+        if last != b"vertex" or not words:
+            continue
+        if len(words) != 4:
+            raise InputError(path, "three numbers of each vertex", f"{len(words) - 1}")
+        kept += b" ".join(words[1:]) + b"\n"
+    points = parse_numbers(path, bytes(kept)).reshape(-1, 3)
+    if last != b"endsolid" or not len(points) or len(points) % 3:
+        raise InputError(path, "a whole STL file", f"one that ends after {len(points)} vertices")
+    return points
+
+
+def _with_shared_vertices(path: Path, corners: np.ndarray) -> ScanFile:
+    """The mesh of the corners of triangles, [triangles * 3, 3], without those that are a line or a point."""
+    # A zero has a sign, which makes it another place.
+    vertices, index = np.unique(corners + corners.dtype.type(0), axis=0, return_inverse=True)
+    triangles = index.reshape(-1, 3).astype(np.int32)
+    differ = (triangles != np.roll(triangles, 1, axis=1)).all(1)
+    if not differ.any():
+        raise InputError(path, "triangles", "none with three corners")
+    return ScanFile(vertices, triangles[differ])
 
 
 def _rows(path: Path, data: bytes) -> np.ndarray:

@@ -9,8 +9,8 @@ from matplotlib import colormaps
 from scipy.spatial import cKDTree
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.meshes import MESH_SUFFIXES, WRITABLE_SUFFIXES, Mesh, encode_mesh
-from facedis_jax.formats.scans import POINT_SUFFIXES
+from facedis_jax.formats.meshes import WRITABLE_SUFFIXES, Mesh, encode_mesh
+from facedis_jax.formats.scans import SCAN_SUFFIXES
 from facedis_jax.inference.face_model import TrainedFaceModel
 from facedis_jax.viewer.face_choices import AVERAGE, NEUTRAL, FaceChoices, Loaded, Scale, Shown
 from facedis_jax.viewer.server import Redraw
@@ -79,7 +79,7 @@ class FacePage:
             "expression": self._add_sliders("Expression", choices.expression_scale),
         }
         with gui.add_folder("Files"):
-            upload = gui.add_upload_button("load a scan", mime_type=",".join((*MESH_SUFFIXES, *POINT_SUFFIXES)))
+            upload = gui.add_upload_button("load a scan", mime_type=",".join(SCAN_SUFFIXES))
             upload.on_upload(self._load)
             self._scan_shown = gui.add_checkbox("show the loaded one", False, disabled=True)
             self._scan_shown.on_update(lambda event: self._show_scan())

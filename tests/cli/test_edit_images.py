@@ -89,6 +89,7 @@ def test_new_images_are_drawn_by_a_seed(place, capsys):
         ("images", "a.png", Traverse(dimension=99), "0 to .* of geometry"),
         ("images", "a.png", Recombine(appearance=("no.png",), geometry=("one.png",)), "no.png"),
         ("images", "a.ply", Neutral(face="a.ply"), "a model of faces, for neutral, found one of images"),
+        ("images", "a.png", Neutral(face="a.ply"), "a model of faces, for neutral, found one of images"),
         ("faces", "a.png", Traverse(), "a model of images, for traverse, found one of faces"),
         ("videos", "a.png", Sample(), "a model of faces or of images, found one of clips"),
     ],

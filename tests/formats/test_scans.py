@@ -12,6 +12,23 @@ ROWS = "".join(f"{x} {y} {z}\n" for x, y, z in POINTS)
 HEADER = "ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
 
 
+TRIANGLES = np.array([[0, 1, 2], [0, 2, 3]])
+FACETS = "".join(
+    "  facet normal 0 0 1\n outer loop\n"
+    + "".join(f"  vertex {x} {y} {z:e}\n" for x, y, z in each)
+    + " endloop\nendfacet\n"
+    for each in POINTS[TRIANGLES]
+)
+
+
+def stl(title):
+    """A binary file, with a zero that has a sign."""
+    corners = POINTS[TRIANGLES].astype("<f4")
+    corners[1, 0, 0] = -0.0
+    facets = b"".join(bytes(12) + each.tobytes() + b"ab" for each in corners)
+    return title.ljust(80) + len(corners).to_bytes(4, "little") + facets
+
+
 def test_a_mesh_is_read_as_a_mesh(tmp_path):
     write_mesh(tmp_path / "a.ply", Mesh(POINTS, np.array([[0, 1, 2], [0, 2, 3]], np.int32)))
     scan = read_scan(tmp_path / "a.ply")
@@ -48,6 +65,23 @@ def test_arrays_of_points_are_read(tmp_path, array):
     np.testing.assert_allclose(read_scan(tmp_path / "a.npy").points, POINTS, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        stl(b"from a scanner"),
+        stl(b"solid, but binary"),
+        stl(b"with more behind") + b"more",
+        (f"solid of {{}}\n{FACETS}endsolid of it\n").encode(),
+        FACETS.upper().join(["SOLID\n", "ENDSOLID"]).replace("\n", "\r\n").encode(),
+    ],
+)
+def test_triangles_of_stl_share_their_vertices(tmp_path, content):
+    (tmp_path / "a.STL").write_bytes(content)
+    scan = read_scan(tmp_path / "a.STL")
+    assert (len(scan.points), scan.triangles.shape) == (4, (2, 3))
+    np.testing.assert_allclose(scan.points[scan.triangles], POINTS[TRIANGLES], rtol=1e-6)
+
+
 def test_compressed_points_are_read(tmp_path):
     (tmp_path / "a.ply.gz").write_bytes(gzip.compress((HEADER + "end_header\n" + ROWS).encode()))
     assert len(read_scan(tmp_path / "a.ply.gz").points) == 4
@@ -56,7 +90,14 @@ def test_compressed_points_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        ("a.stl", b"solid", "the ending '.stl'"),
+        ("a.3ds", b"MM", "the ending '.3ds'"),
+        ("a.stl", b"solid", "a whole STL file, found one that ends after 0 vertices"),
+        ("a.stl", b"solid a\nvertex 0 0 0\nvertex 1 0 0\nvertex 0 1 0\n", "found one that ends after 3 vertices"),
+        ("a.stl", b"solid a\nvertex 0 0\nendsolid", "three numbers of each vertex, found 2"),
+        ("a.stl", b"solid a\n" + b"vertex 1 0 0\n" * 3 + b"endsolid", "none with three corners"),
+        ("a.stl", b"solid a\n" + b"vertex 1 0 nan\n" * 3 + b"endsolid", "finite coordinates"),
+        ("a.stl", stl(b"any")[:-1], "an STL file of 2 triangles, as it says, found one of 183 bytes"),
+        ("a.stl", bytes(84), "an STL file of 0 triangles"),
         ("a.xyz", b"", "an empty file"),
         ("a.xyz", b"# nothing\n", "expected points, found none"),
         ("a.xyz", b"1 2 3\n1 2\n", "found 2 in line 2"),

@@ -231,7 +231,10 @@ def lists() -> Seeds:
 def scans() -> Seeds:
     """Points in as little text as possible, empty lines, a long one, and words that are no numbers."""
     pieces = (b"0 1 2\n", b"0,1,2\r", b"\n", b"\r", b"#\n", b"1 ", b"1", b"x y z\n", b"0 1 2 3 4 5 6 7 8 9\n")
-    return [("a.xyz", b"0 1 2\n" + _full(piece)) for piece in pieces]
+    flat, lines = _SIZE // 50, _full(b"vertex 0 1 2\n")
+    text = b"solid\n" + lines
+    stl = [bytes(80) + flat.to_bytes(4, "little") + bytes(50 * flat), text, text + b"endsolid"]
+    return [*(("a.xyz", b"0 1 2\n" + _full(piece)) for piece in pieces), *(("a.stl", content) for content in stl)]
 
 
 def vertex_lists() -> Seeds:

@@ -197,7 +197,7 @@ def lists(folder: Path) -> Seeds:
 
 
 def scans(folder: Path) -> Seeds:
-    """Points without faces: PLY, OBJ, text with and without a first line, arrays of either order."""
+    """Points without faces: PLY, OBJ, text with and without a first line, arrays of either order; STL."""
     del folder
     rows = "".join(f"{x:g} {y:g} {z:g}\n" for x, y, z in _VERTICES).encode()
     arrays = []
@@ -213,6 +213,23 @@ def scans(folder: Path) -> Seeds:
         ("a.csv", b"x,y,z,red\r\n0,1,2,255\r\n1,2,3,255\r\n"),
         ("a.txt", b"\xef\xbb\xbf# made up\n// so\n1;2;3;0;0;1\n\n4;5;6;0;0;1\n"),
         *arrays,
+        *_stls(),
+    ]
+
+
+def _stls() -> Seeds:
+    """Binary and text."""
+    corners = _VERTICES[_TRIANGLES]
+    binary = b"".join(bytes(12) + each.tobytes() + bytes(2) for each in corners)
+    facets = "".join(
+        "facet normal 0 0 1\nouter loop\n"
+        + "".join(f"vertex {x:g} {y:g} {z:g}\n" for x, y, z in each)
+        + "endloop\nendfacet\n"
+        for each in corners
+    )
+    return [
+        ("a.stl", b"solid, but binary".ljust(80) + struct.pack("<I", len(corners)) + binary),
+        ("a.stl", f"solid a\n{facets}endsolid a\n".encode()),
     ]
 
 
