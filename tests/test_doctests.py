@@ -46,11 +46,11 @@ IB_VAE, DEFORMABLE, OTHERS = "information-bottlenecked VAE", "deformable generat
 EQUATIONS = {IB_VAE: 14, DEFORMABLE: 22}
 
 
-def methods_of_models() -> dict[str, object]:
-    """By name, the public methods and properties of what `facedis_jax.load` returns and of what its verbs return."""
+def members() -> dict[str, object]:
+    """By name, the public methods and properties of public classes."""
     found = {}
     for module, names in DOCSTRINGS.public_names().items():
-        for name in names if module.startswith("facedis_jax.inference") else ():
+        for name in names:
             thing = getattr(importlib.import_module(module), name)
             for member, value in vars(thing).items() if inspect.isclass(thing) else ():
                 value = getattr(value, "__func__", getattr(value, "fget", getattr(value, "func", value)))
@@ -60,7 +60,9 @@ def methods_of_models() -> dict[str, object]:
     return found
 
 
-METHODS = methods_of_models()
+MEMBERS = members()
+# Of what `facedis_jax.load` returns and of what its verbs return.
+METHODS = {name: value for name, value in MEMBERS.items() if name.startswith("facedis_jax.inference")}
 
 
 @pytest.mark.parametrize("module", modules_with_examples())
@@ -90,9 +92,11 @@ def test_examples_of_cached_properties_run():
             assert not doctest.DocTestRunner().run(test).failed, name
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *MEMBERS])
 def test_citations_name_their_paper_and_an_equation_of_it(name):
-    text = DOCSTRINGS.docstring(*name.rsplit(".", 1))
+    # A method's paper may be that of its class.
+    thing = name if name in NAMES else name.rpartition(".")[0]
+    text = DOCSTRINGS.docstring(*thing.rsplit(".", 1)) + (MEMBERS[name].__doc__ or "" if name in MEMBERS else "")
     papers = [paper for paper in EQUATIONS if paper in " ".join(text.split())]
     if CITATION.search(text):
         assert papers or OTHERS.search(text)

@@ -100,7 +100,7 @@ class GeneratorFunctions:
         return of_images.reshape(len(of_images), -1).mean(axis=1)
 
     def log_joint(self, params: Any, example: jax.Array, latents: Any, sigma: jax.Array | float) -> jax.Array:
-        """Log density of an example and its latents together, Eq. 8 or 17, less the price of its flow."""
+        """Log density of an example and its latents, less its flow's price: Eq. 8 or 17 of the deformable generator."""
         density = log_joint(example, self.decode(params, latents), latents, sigma=sigma)
         return density - self.geometry_price(params, latents)
 
