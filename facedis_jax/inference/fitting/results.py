@@ -146,6 +146,7 @@ class FaceFit:
 
     Example:
       >>> place = Placement(np.eye(3), np.array([0.0, 0.0, 300.0]), scale=1.0)
+      >>> from facedis_jax.inference.face_codes import Code
       >>> nothing = Code(np.zeros(4), np.ones(4))
       >>> fit = FaceFit(
       ...     FaceCodes(nothing, nothing, None),

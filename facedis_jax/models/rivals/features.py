@@ -146,7 +146,7 @@ def sinusoids(places: jax.Array, count: int, width: int) -> jax.Array:
     """Codes [..., width] of places in a square of `count` patches: sines and cosines of either coordinate.
 
     Example:
-      >>> print(sinusoids(jnp.array([0, 3]), 4, 4).round(2))
+      >>> print(jax.device_get(sinusoids(jnp.array([0, 3]), 4, 4)).round(2))
       [[0.   1.   0.   1.  ]
        [0.84 0.54 0.84 0.54]]
     """
