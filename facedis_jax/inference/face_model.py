@@ -279,11 +279,11 @@ class TrainedFaceModel:
         config: "FitConfig | None" = None,
         names: Sequence[object] = (),
     ) -> "list[FaceFit | InputError]":
-        """The faces of many scans, each as `fit` finds it, on all cores of the machine.
+        """The faces of many scans, each as `TrainedFaceModel.fit` finds it, on all cores of the machine.
 
         Args:
-          scans: points and triangles of each, as of `fit`.
-          unit, config: as of `fit`.
+          scans: points and triangles of each, as of `TrainedFaceModel.fit`.
+          unit, config: as of `TrainedFaceModel.fit`.
           names: what errors call each scan; their numbers without.
 
         Returns:
