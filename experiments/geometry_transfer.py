@@ -17,6 +17,7 @@ Expected   At 30 degrees to either side the deformable generator's error is at l
            demo: 10.2 and 10.7; ABP 14.2 and 14.7; VAE 19.1 and 18.7.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -146,6 +147,7 @@ def main(config: TransferConfig, options: RunOptions) -> int:
     front = frontal_faces(config, sets.target)
     check_model(config.learner.model, sets.source)
     check_training(config.training, sets.source.train.source)
+    models = {"deformable": config.learner, **rivals_of(config.learner, config.deforming, config.rivals)}
     run = open_model_run(
         "geometry_transfer",
         config,
@@ -158,7 +160,7 @@ def main(config: TransferConfig, options: RunOptions) -> int:
     errors, shown = [], None
     for number in range(config.runs):
         say(options, f"run {number + 1} of {config.runs}")
-        stages = transferred(nth_run(run, number), config, sets, front)
+        stages = transferred(nth_run(run, number), models, config, sets, front)
         if jax.process_index() == 0:
             say(options, "reconstructing unseen views")
             unseen = {name: reconstructions(stage.target.codec, stack_images(test)) for name, stage in stages.items()}
@@ -237,12 +239,14 @@ class Stages:
     target: TrainedImages
 
 
-def transferred(run: ModelRun, config: TransferConfig, sets: TransferSets, front: ArrayImages) -> dict[str, Stages]:
+def transferred(
+    run: ModelRun,
+    models: Mapping[str, ImageLearnerConfig],
+    config: TransferConfig,
+    sets: TransferSets,
+    front: ArrayImages,
+) -> dict[str, Stages]:
     """Trains all models on the source, then on the frontal faces."""
-    models: dict[str, ImageLearnerConfig] = {
-        "deformable": config.learner,
-        **rivals_of(config.learner, config.deforming, config.rivals),
-    }
     stages = {}
     for name, learner in models.items():
         first = train_images(run, name, learner, config.training, Examples.of(sets.source))

@@ -36,7 +36,12 @@ from facedis_jax.evaluation.canonical import dense_correspondence, flow_results
 from facedis_jax.evaluation.images import summary, to_unit_range
 from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
-from facedis_jax.learners.image_rivals import EmbeddingConfig, EmbeddingNetworks, MaskedAutoencoderConfig
+from facedis_jax.learners.image_rivals import (
+    DeformingAutoencoderConfig,
+    EmbeddingConfig,
+    EmbeddingNetworks,
+    MaskedAutoencoderConfig,
+)
 from facedis_jax.metrics import landmark_error
 from facedis_jax.models import Latents
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
@@ -147,6 +152,7 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
     learned = load_generator_images(config, images)
     check_model(config.learner.model, images)
     check_training(config.training, learned.train.source)
+    learners = rival_learners(config)
     run = open_model_run(
         "landmarks",
         config,
@@ -156,7 +162,7 @@ def main(config: LandmarksConfig, options: RunOptions) -> int:
         sources=[learned.train.source],
     )
     model = train_images(run, "deformable", config.learner, config.training, Examples.of(learned))
-    rivals = train_rivals(run, config, Examples.of(learned))
+    rivals = {name: train_rival(run, name, each, config, Examples.of(learned)) for name, each in learners.items()}
     if jax.process_index() == 0:
         results = evaluate(run, config, images, model, lambda line: say(options, line), rivals)
         results.numbers["images"]["generator"] = len(learned.train.source)
@@ -239,6 +245,9 @@ def training_codes(config: LandmarksConfig, model: TrainedImages, images: np.nda
     return Codes.infer(model.codec, images, config.samples)
 
 
+RivalConfig = DeformingAutoencoderConfig | EmbeddingConfig | MaskedAutoencoderConfig
+
+
 @dataclass(frozen=True)
 class Rival:
     """A trained rival, and the function from images [images, ...] to the features that landmarks are read from."""
@@ -247,19 +256,30 @@ class Rival:
     features: Callable[[np.ndarray], np.ndarray]
 
 
-def train_rivals(run: ModelRun, config: LandmarksConfig, examples: Examples) -> dict[str, Rival]:
-    """The rivals by name, trained on what the generator learns."""
-    rivals = {}
-    for name in config.rivals:
-        if name == "deforming_autoencoder":
-            learner = deforming_autoencoder_like(config.learner, config.deforming)
-            model = train_images(run, name, learner, config.training, examples)
-            rivals[name] = Rival(model, partial(_fields, model.codec))
-        else:
-            settings = config.embedding if name == "equivariant_embedding" else config.masked
-            found = train_features(run, name, settings, config.training, examples)
-            rivals[name] = Rival(found, found.codec)
-    return rivals
+def rival_learners(config: LandmarksConfig) -> dict[str, RivalConfig]:
+    """The settings of the rivals, by name.
+
+    Raises:
+      InputError: they do not fit the images.
+    """
+    patch, size = config.masked.networks.patch, config.data.size
+    if "masked_autoencoder" in config.rivals and (size % patch or size < 2 * patch):
+        raise InputError("--masked.networks.patch", f"a part of {size} pixels, at most half of them", str(patch))
+    known: dict[str, RivalConfig] = {
+        "deforming_autoencoder": deforming_autoencoder_like(config.learner, config.deforming),
+        "equivariant_embedding": config.embedding,
+        "masked_autoencoder": config.masked,
+    }
+    return {name: known[name] for name in config.rivals}
+
+
+def train_rival(run: ModelRun, name: str, learner: RivalConfig, config: LandmarksConfig, examples: Examples) -> Rival:
+    """A rival, trained on what the generator learns."""
+    if isinstance(learner, DeformingAutoencoderConfig):
+        model = train_images(run, name, learner, config.training, examples)
+        return Rival(model, partial(_fields, model.codec))
+    found = train_features(run, name, learner, config.training, examples)
+    return Rival(found, found.codec)
 
 
 def _fields(codec: ImageCodec, images: np.ndarray) -> np.ndarray:

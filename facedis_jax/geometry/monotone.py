@@ -20,6 +20,9 @@ def monotone_flow(steps: jax.Array) -> jax.Array:
     Returns:
       [..., height, width, 2] in pixels, (dx, dy), as `warp` takes it.
 
+    Raises:
+      ValueError: for another shape.
+
     References:
       Shu et al., "Deforming Autoencoders", 2018. There, each row begins at a fixed place left of the image.
 

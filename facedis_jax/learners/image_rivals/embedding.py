@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.errors import InputError
 from facedis_jax.geometry import affine_flow, warp
 from facedis_jax.learners.generator_functions import example_keys
 from facedis_jax.learners.image_rivals.rival import gradient_learner, unit_range
@@ -54,6 +55,9 @@ class EmbeddingConfig:
       epochs: how often the training set is seen.
       optimiser: Adam's settings.
 
+    Raises:
+      InputError: for no epochs.
+
     Example:
       >>> EmbeddingConfig().networks.dimensions
       3
@@ -66,6 +70,10 @@ class EmbeddingConfig:
     optimiser: OptimiserConfig = field(
         default_factory=lambda: OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule="cosine")
     )
+
+    def __post_init__(self) -> None:
+        if not self.epochs > 0:
+            raise InputError("epochs", "more than 0", str(self.epochs))
 
 
 def embedding_features(config: EmbeddingConfig, params: Any, images: jax.Array) -> jax.Array:

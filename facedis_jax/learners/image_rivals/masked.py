@@ -30,7 +30,7 @@ class MaskedAutoencoderConfig:
       optimiser: Adam's settings.
 
     Raises:
-      InputError: nothing or all is masked.
+      InputError: nothing or all is masked, or no epochs.
 
     Example:
       >>> MaskedAutoencoderConfig().networks.patch
@@ -49,6 +49,8 @@ class MaskedAutoencoderConfig:
     def __post_init__(self) -> None:
         if not 0 < self.masked < 1:
             raise InputError("masked", "more than 0 and less than 1", str(self.masked))
+        if not self.epochs > 0:
+            raise InputError("epochs", "more than 0", str(self.epochs))
 
 
 def masked_features(config: MaskedAutoencoderConfig, params: Any, images: jax.Array) -> jax.Array:

@@ -79,7 +79,7 @@ class DeformingConfig:
 
     def __post_init__(self) -> None:
         check_power_of_two("model.size", self.size, least=8)
-        check_power_of_two("model.networks.flow_scale", self.networks.flow_scale, most=self.size // 8)
+        check_power_of_two("networks.flow_scale", self.networks.flow_scale, most=self.size // 8)
 
     @property
     def widths(self) -> list[int]:

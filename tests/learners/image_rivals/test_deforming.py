@@ -150,7 +150,7 @@ def test_its_file_is_a_model_that_decodes_alike(tmp_path, state, seen):
     ("make", "named"),
     [
         (lambda: DeformingConfig(size=12), "model.size"),
-        (lambda: DeformingConfig(size=16, networks=DeformingNetworks(flow_scale=4)), "model.networks.flow_scale"),
+        (lambda: DeformingConfig(size=16, networks=DeformingNetworks(flow_scale=4)), "networks.flow_scale"),
         (lambda: DeformingNetworks(growth=-1), "growth"),
         (lambda: DeformingTraining(reconstruction="l3"), "training.reconstruction"),
     ],

@@ -94,6 +94,8 @@ def test_what_is_masked_is_not_seen():
     ("make", "named"),
     [
         (lambda: MaskedAutoencoderConfig(masked=1.0), "masked"),
+        (lambda: MaskedAutoencoderConfig(epochs=0), "epochs"),
+        (lambda: EmbeddingConfig(epochs=-1), "epochs"),
         (lambda: MaskedNetworks(width=30), "networks.width"),
         (lambda: EmbeddingNetworks(taps=(3,)), "networks.taps"),
         (lambda: EmbeddingNetworks(dimensions=0), "dimensions"),
