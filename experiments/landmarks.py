@@ -41,6 +41,7 @@ from facedis_jax.learners.image_rivals import (
     EmbeddingConfig,
     EmbeddingNetworks,
     MaskedAutoencoderConfig,
+    MaskedNetworks,
 )
 from facedis_jax.metrics import landmark_error
 from facedis_jax.models import Latents
@@ -130,8 +131,8 @@ TINY = replace(
     learner=TINY_FACES.learner,
     training=TINY_FACES.training,
     deforming=TINY_FACES.deforming,
-    embedding=replace(DEMO.embedding, epochs=3),
-    masked=MaskedAutoencoderConfig(epochs=3),
+    embedding=replace(DEMO.embedding, networks=EmbeddingNetworks(4, (8, 8), (3, 3)), epochs=3),
+    masked=MaskedAutoencoderConfig(MaskedNetworks(width=16, layers=1), epochs=3),
     samples=2,
     regression=RegressionConfig(hidden=8, epochs=3, batch_size=10, weight_decays=(0.3, 3.0)),
 )
