@@ -242,7 +242,7 @@ def train_features(
         run,
         name,
         learner,
-        replace(training, epochs=config.epochs, evaluate_every_epochs=config.epochs),
+        replace(training, epochs=config.epochs, evaluate_every_epochs=config.epochs / 3),
         examples,
         codec=lambda params: on_host(lambda params, images: features(params, unit_range(images)), params, 50),
         state_axes=None,

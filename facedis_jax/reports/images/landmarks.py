@@ -286,7 +286,7 @@ def _results(page: IllustratedPage, results: LandmarkResults) -> None:
 
 @matplotlib.rc_context(STYLE)
 def _cumulative(errors: Mapping[str, np.ndarray]) -> Figure:
-    figure = Figure(figsize=(WIDTH * 0.72, 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot(xlabel="error (% of the distance between the eyes)", ylabel="share of images (%)")
     right = max(float(np.percentile(values, 95)) for values in errors.values())
     for i, name in enumerate(name for name in METHODS if name in errors):
@@ -294,7 +294,7 @@ def _cumulative(errors: Mapping[str, np.ndarray]) -> Figure:
         shares = 100 * np.arange(1, len(values) + 1) / len(values)
         axes.plot(values, shares, dashes, color=COLORS[i % len(COLORS)], label=METHODS[name])
     axes.set(xlim=(0, right), ylim=(0, 100))
-    axes.legend(loc="lower right")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))  # beside the curves, which leave no room
     return figure
 
 
