@@ -105,6 +105,16 @@ def test_citations_name_their_paper_and_an_equation_of_it(name):
         assert int(equation) <= max(EQUATIONS[paper] for paper in papers)
 
 
+def test_methods_do_not_name_each_other_by_another_public_name():
+    """The site would link `fit` in a model's docstring to the loop of that name."""
+    public = {name.rpartition(".")[2] for name in NAMES}
+    for name, value in MEMBERS.items():
+        owner = name.rpartition(".")[0]
+        own = {member.rpartition(".")[2] for member in MEMBERS if member.rpartition(".")[0] == owner}
+        named = set(re.findall(r"`(\w+)`", value.__doc__ or ""))
+        assert not named & own & public, name
+
+
 @pytest.mark.parametrize("name", VALUES)
 def test_examples_of_values_run(name):
     module, value = name.rsplit(".", 1)
