@@ -267,12 +267,11 @@ def rival_learners(config: LandmarksConfig) -> dict[str, RivalConfig]:
     patch, size = config.masked.networks.patch, config.data.size
     if "masked_autoencoder" in config.rivals and (size % patch or size < 2 * patch):
         raise InputError("--masked.networks.patch", f"a part of {size} pixels, at most half of them", str(patch))
-    known: dict[str, RivalConfig] = {
-        "deforming_autoencoder": deforming_autoencoder_like(config.learner, config.deforming),
-        "equivariant_embedding": config.embedding,
-        "masked_autoencoder": config.masked,
+    features: dict[str, RivalConfig] = {"equivariant_embedding": config.embedding, "masked_autoencoder": config.masked}
+    return {
+        name: features[name] if name in features else deforming_autoencoder_like(config.learner, config.deforming)
+        for name in config.rivals
     }
-    return {name: known[name] for name in config.rivals}
 
 
 def train_rival(run: ModelRun, name: str, learner: RivalConfig, config: LandmarksConfig, examples: Examples) -> Rival:

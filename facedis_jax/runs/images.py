@@ -205,19 +205,18 @@ def rivals_of(
     learner: AbpConfig, deforming: DeformingRivalConfig, names: Sequence[str] = GENERATOR_RIVALS
 ) -> dict[str, AbpConfig | DeformingAutoencoderConfig | ImageVaeConfig]:
     """The models that a deformable generator is compared with, of as many latents, in the order of their names."""
-    known: dict[str, AbpConfig | DeformingAutoencoderConfig | ImageVaeConfig] = {
-        **without_geometry(learner),
-        "deforming_autoencoder": deforming_autoencoder_like(learner, deforming),
-    }
-    return {name: known[name] for name in names}
+    plain = without_geometry(learner)
+    return {name: plain[name] if name in plain else deforming_autoencoder_like(learner, deforming) for name in names}
 
 
 def deforming_autoencoder_like(learner: AbpConfig, deforming: DeformingRivalConfig) -> DeformingAutoencoderConfig:
-    """A deforming autoencoder with the two codes of a deformable generator, of the same images."""
-    model = learner.model
-    sizes = DeformingConfig(
-        model.size, model.channels, model.appearance_latents, model.geometry_latents, deforming.networks
-    )
+    """A deforming autoencoder with the two codes of a deformable generator, of the same images.
+
+    Where the images are so small that its warp would have fewer than 8 x 8 steps, it is made of finer ones.
+    """
+    model, networks = learner.model, deforming.networks
+    networks = replace(networks, flow_scale=min(networks.flow_scale, max(1, model.size // 8)))
+    sizes = DeformingConfig(model.size, model.channels, model.appearance_latents, model.geometry_latents, networks)
     return DeformingAutoencoderConfig(sizes, deforming.training)
 
 

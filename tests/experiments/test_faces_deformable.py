@@ -30,6 +30,7 @@ from facedis_jax.runs.images import (
     DeformingRivalConfig,
     ImageDataConfig,
     TrainedImages,
+    deforming_autoencoder_like,
     rivals_of,
     without_geometry,
 )
@@ -256,6 +257,8 @@ def test_the_models_to_compare_with_have_as_many_latents():
     assert list(rivals) == list(GENERATOR_RIVALS)
     sizes = rivals["deforming_autoencoder"].model
     assert (sizes.size, sizes.channels, sizes.appearance_latents, sizes.geometry_latents) == (8, 3, 3, 3)
+    # Of the demo's warp, 8 x 8 pixels have no room for fewer steps.
+    assert deforming_autoencoder_like(CONFIG.learner, faces_deformable.DEMO.deforming).model.networks.flow_scale == 1
 
 
 def test_the_models_to_compare_with_are_free_to_draw_turned_heads():

@@ -133,7 +133,6 @@ def test_features_are_means_over_samples():
         ({"samples": 0}, "--samples"),
         ({"rivals": ("vae",)}, "--rivals: expected some of deforming_autoencoder, equivariant_embedding, masked"),
         ({"masked": MaskedAutoencoderConfig(MaskedNetworks(patch=8))}, "--masked.networks.patch: expected a part of 8"),
-        ({"deforming": landmarks.TINY.deforming}, "networks.flow_scale: expected"),
         ({"learner": landmarks.TINY.learner}, "--learner.model.size"),
         ({"data": ImageDataConfig(kind="celeba")}, "--data.folder"),
     ],

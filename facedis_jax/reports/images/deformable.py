@@ -247,12 +247,11 @@ def _tables(page: IllustratedPage, numbers: Mapping[str, Any]) -> None:
         ratios = ", ".join(f"{MODEL_NAMES[name]} {of['view_covariance']['ratio']:.1f}" for name, of in models.items())
         page.table(
             [
-                {"code": code, "largest covariance with the view": covariance[code]}
-                | {
-                    MODEL_NAMES[name]: of["view_covariance"][code]
-                    for name, of in models.items()
-                    if name != "deformable"
+                {
+                    "code": code if name == "deformable" else f"{code}, {MODEL_NAMES[name]}",
+                    "largest covariance with the view": of["view_covariance"][code],
                 }
+                for name, of in models.items()
                 for code in ("geometry", "appearance")
             ],
             caption=f"Eq. 21 on {covariance['images']} images of {covariance['data']}; their ratio: {ratios}.",
