@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark
-from facedis_jax.data.synthetic.expressions import BU3DFE_EXPRESSIONS, COMA_EXPRESSIONS, unit_weights
+from facedis_jax.data.synthetic.expressions import ARKIT_NAMES, BU3DFE_EXPRESSIONS, COMA_EXPRESSIONS, unit_weights
 from facedis_jax.data.synthetic.face_model import FaceModel, load_face_model
 from facedis_jax.errors import InputError
 from facedis_jax.inference.face_model import TrainedFaceModel
@@ -54,7 +54,9 @@ def measure(config: RigBenchmarkConfig) -> list[dict[str, Any]]:
     if len(source.neutral) != len(model.trained.constants.mean_face):
         expected = f"a face model of {len(model.trained.constants.mean_face)} vertices, as {config.model} learned from"
         raise InputError("--face-model", expected, str(len(source.neutral)))
-    names = model.shown_expressions
+    # Where there are ARKit's units, all else is made up of them and gets no weights.
+    arkit = [name for name in model.shown_expressions if name in ARKIT_NAMES]
+    names = arkit or list(model.shown_expressions)
     units = np.stack([expression_units(name, source) for name in names])
     rng = np.random.default_rng(config.seed)
     true, found = np.zeros((2, config.people, config.frames, len(names)))
@@ -67,7 +69,8 @@ def measure(config: RigBenchmarkConfig) -> list[dict[str, Any]]:
         faces = source.vertices(identity, np.clip(true[person] @ units, -1, 1))
         neutral = source.vertices(identity[0], np.zeros(len(source.expression)))
         rig, weights = _rig(model, faces, neutral if config.neutral else None)
-        found[person][:, [names.index(name) for name in rig.names]] = weights
+        for i, name in enumerate(names):
+            found[person][:, i] = weights[:, rig.names.index(name)] if name in rig.names else 0
     moves = np.linalg.norm(np.tensordot(units, source.expression, 1), axis=-1).max(-1)
     rows = [_row(name, moves[i], true[..., i].ravel(), found[..., i].ravel()) for i, name in enumerate(names)]
     known = [row["correlation"] for row in rows if row["moves (mm)"] > _MOVES]
