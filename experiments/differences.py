@@ -360,13 +360,8 @@ _left_out("RecognitionConfig.optimiser", "name", "learning_rate", "weight_decay"
 _left_out("RecognitionConfig.optimiser", "steps", "beta_1", why="not said")
 _stated("MocoganConfig", "Tulyakov et al.'s code", content_latents=50, motion_latents=10, motion_noise=10, size=64)
 _stated("MocoganConfig", "Tulyakov et al.'s code", filters=512, critic_filters=64, output="tanh", channels=3)
-_stated("MocoganLearnerConfig", "Tulyakov et al.'s code", window=16, penalty_weight=0.0)
-_left_out(
-    "MocoganLearnerConfig", "sigma", why="its codes of clips are found by our sampler; the paper does not say how"
-)
-_left_out(
-    "MocoganLearnerConfig.langevin", "scheme", "num_steps", "step_size", why="as above; one latent, moved at once"
-)
+_left_out("MocoganConfig", "encoder_units", why="the paper does not say how codes of clips are found")
+_stated("MocoganLearnerConfig", "Tulyakov et al.'s code", window=16, penalty_weight=0.0, critic_noise=0.0)
 _stated("MocoganLearnerConfig.optimiser", "Tulyakov et al.'s code", name="adam", learning_rate=2e-4, beta_1=0.5)
 _stated("MocoganLearnerConfig.optimiser", "Tulyakov et al.'s code", weight_decay=1e-5, schedule="steps", steps=())
 _stated("MocoganLearnerConfig.critic_optimiser", "Tulyakov et al.'s code", name="adam", learning_rate=2e-4, beta_1=0.5)
@@ -425,10 +420,10 @@ BEYOND_SETTINGS = (
         "counts of tools differ by 2 to 5 %",
     ),
     (
-        "MoCoGAN's first motion state, norms and noise",
-        "N(0, I), batch norm, noise before critics",
-        "0, none, none",
-        "a rival of comparable size; see `models/mocogan.py`",
+        "MoCoGAN's norms; codes of given clips",
+        "batch norm; not said",
+        "none; by an encoder learned on its own clips",
+        "see `models/mocogan.py`",
     ),
     (
         "face crops",

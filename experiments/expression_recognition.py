@@ -9,9 +9,9 @@ Command    python -m experiments.expression_recognition                    (demo
            python -m experiments.expression_recognition --preset paper --data.kind folders --data.folder MUG
            python -m experiments.expression_recognition --video-model runs/faces_video-demo
 Method     The generator, and a MoCoGAN of comparable size, learn all clips without labels; latents are inferred by
-           Langevin dynamics. A one-layer LSTM with 30 units and a softmax then learns the expression from the
-           deformation fields over time (Ddf), from the geometric codes (Dglf), from raw frames and from MoCoGAN's
-           motion codes, in ten folds, of which no two share a person.
+           Langevin dynamics, MoCoGAN's by an encoder that is learned on its own clips. A one-layer LSTM with 30 units
+           and a softmax then learns the expression from the deformation fields over time (Ddf), from the geometric
+           codes (Dglf), from raw frames and from MoCoGAN's motion codes, in ten folds, of which no two share a person.
 Output     report.html with Table 3, confusions and clips that play, results.json, figures/, and a folder per model.
 Presets    tiny: the whole path in under a minute, nothing is learned well. demo: fifteen minutes on two cores.
            paper: section 5.6, on an accelerator.
@@ -48,7 +48,6 @@ from facedis_jax.inference.codecs import Decoded, MotionCodes, mocogan_codes
 from facedis_jax.learners import (
     AbpVideoConfig,
     FoldResults,
-    LangevinConfig,
     Learner,
     MocoganLearnerConfig,
     RecognitionConfig,
@@ -139,10 +138,9 @@ DEMO = ExpressionConfig(
     training=replace(faces_video.DEMO.training, epochs=300, evaluate_every_epochs=100, checkpoint_every_epochs=25),
     # The generator has about as many weights as the dynamic one.
     mocogan=MocoganLearnerConfig(
-        model=MocoganConfig(filters=64, critic_filters=8, output="sigmoid"),
-        # It is learned on draws of the prior, from which its inference begins.
-        langevin=replace(SHORT_INFERENCE, scheme="joint", initial_std=1.0),
-        sigma=faces_video.DEMO.learner.sigma,
+        model=MocoganConfig(filters=64, critic_filters=16, output="sigmoid"),
+        window=8,
+        critic_noise=0.1,
     ),
     mocogan_training=replace(
         faces_video.DEMO.training, epochs=40, evaluate_every_epochs=20, checkpoint_every_epochs=10
@@ -161,7 +159,6 @@ TINY = replace(
         model=MocoganConfig(
             content_latents=12, motion_latents=8, motion_noise=3, filters=16, critic_filters=8, output="sigmoid"
         ),
-        langevin=LangevinConfig(scheme="joint", num_steps=3, step_size=0.06, inference_steps=6),
     ),
     mocogan_training=faces_video.TINY.training,
     recognition=replace(CLASSIFIER, hidden=8, epochs=10, batch_size=6, components=8),

@@ -128,7 +128,7 @@ class MotionCodes(NamedTuple):
 
     Attributes:
       motion: [clips, frames, latents], z_M.
-      predictions: [clips, frames, size, size, channels] in [0, 1], the clips that its generator makes of the latents.
+      predictions: [clips, frames, size, size, channels] in [0, 1], the clips that its generator makes of the codes.
     """
 
     motion: Any
@@ -146,10 +146,8 @@ def mocogan_codes(
     """
 
     def codes(params: Any, clips: jax.Array, keys: jax.Array) -> MotionCodes:
-        latents = functions.infer(params, functions.to_model_range(clips), keys)
-        return MotionCodes(
-            functions.motion(params, latents.noise), _shown(functions, functions.decode)(params, latents)
-        )
+        found = functions.infer(params, functions.to_model_range(clips), keys)
+        return MotionCodes(found.motion, _shown(functions, functions.decode)(params, found))
 
     return sampled_inference(codes, params, jax.random.key(seed), chunk=_CLIPS, devices=devices)
 

@@ -1,6 +1,6 @@
-"""The learner of a MoCoGAN, and inference of the latents of given clips through its generator by Langevin dynamics."""
+"""The learner of a MoCoGAN, and of an encoder that finds the codes of given clips."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -10,11 +10,17 @@ from flax import struct
 
 from facedis_jax.learners.adversarial import critic_terms
 from facedis_jax.learners.generator_functions import GeneratorFunctions, example_keys, reconstruction_evaluation
-from facedis_jax.learners.langevin_inference import LangevinConfig, langevin_inference
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.metrics import Average
-from facedis_jax.models import MocoganConfig, MocoganGenerator, MocoganLatents, mocogan_critics
+from facedis_jax.models import (
+    ClipEncoder,
+    MocoganCodes,
+    MocoganConfig,
+    MocoganGenerator,
+    MocoganLatents,
+    mocogan_critics,
+)
 
 GAN_OPTIMISER = OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule="steps", beta_1=0.5)
 GAN_CRITIC_OPTIMISER = OptimiserConfig(learning_rate=2e-4, weight_decay=0.0, schedule="steps", beta_1=0.5)
@@ -28,10 +34,10 @@ class MocoganLearnerConfig:
       model: sizes of the networks.
       window: how many consecutive frames of each clip the critic of clips sees, from a random one on (16 in the paper).
       penalty_weight: of either critic's squared gradient at real examples (R1), as of `AdversarialConfig`.
-      optimiser, critic_optimiser: Adam's settings for the generator and for both critics. The generator's weights have
-        a deviation of 1 before they are scaled at run time, which its learning rate has to suit.
-      langevin: the sampler of a given clip's latents, which all move together.
-      sigma: standard deviation of a pixel's residual there.
+      critic_noise: standard deviation of noise that is added to what the critics see, in the generator's range.
+      optimiser, critic_optimiser: Adam's settings for the generator and its encoder, and for both critics. The
+        generator's weights have a deviation of 1 before they are scaled at run time, which its learning rate has to
+        suit.
 
     Example:
       >>> MocoganLearnerConfig().window, MocoganLearnerConfig().penalty_weight
@@ -41,17 +47,16 @@ class MocoganLearnerConfig:
     model: MocoganConfig = field(default_factory=MocoganConfig)
     window: int = 16
     penalty_weight: float = 10.0
+    critic_noise: float = 0.0
     optimiser: OptimiserConfig = GAN_OPTIMISER
     critic_optimiser: OptimiserConfig = GAN_CRITIC_OPTIMISER
-    langevin: LangevinConfig = field(default_factory=lambda: LangevinConfig(scheme="joint"))
-    sigma: float = 1.0
 
 
 class MocoganState(struct.PyTreeNode):
     """State of `mocogan_learner`, the same on all devices.
 
     Attributes:
-      params: of the generator.
+      params: of the generator, and of the encoder under a name of its own.
       critics: of the critics, `image` and `video`.
       opt_state, critic_opt_state: the optimisers'.
       key, step: of the run's noise.
@@ -73,36 +78,53 @@ class MocoganState(struct.PyTreeNode):
 
 
 class MocoganFunctions(GeneratorFunctions):
-    """`GeneratorFunctions` of a `MocoganGenerator`; latents are `MocoganLatents`, which all move together.
+    """`GeneratorFunctions` of a `MocoganGenerator`; what is decoded and inferred are `MocoganCodes`.
 
     Example:
       >>> config = MocoganLearnerConfig(MocoganConfig(size=8, filters=16, critic_filters=8))
       >>> functions = mocogan_functions(config)
       >>> latents = jax.eval_shape(lambda key: functions.prior(key, (5, 8, 8, 3)), jax.random.key(0))
       >>> params = jax.eval_shape(functions.init, jax.random.key(1))
-      >>> jax.eval_shape(functions.motion, params, latents.noise).shape  # of five frames
+      >>> jax.eval_shape(functions.codes, params, latents).motion.shape  # of five frames
       (5, 10)
     """
 
-    def motion(self, params: Any, noise: jax.Array) -> jax.Array:
-        """Motion codes [..., frames, motion latents] from noise."""
-        return self.call("motion", params, noise)
+    def init(self, key: jax.Array, params: Any = None) -> Any:
+        """Fresh parameters of generator and encoder, or `params` for those networks that it has."""
+        config: MocoganConfig = self.config
+        clips = jnp.zeros((1, 2, config.size, config.size, config.channels))
+        encoder = ClipEncoder(config).init(jax.random.fold_in(key, 1), clips)["params"]
+        return super().init(key, {"encoder": encoder, **(params or {})})
+
+    def codes(self, params: Any, latents: MocoganLatents) -> MocoganCodes:
+        """The codes of clips of what is drawn for them."""
+        return self.call("codes", params, latents)
+
+    def decode(self, params: Any, latents: MocoganCodes) -> jax.Array:
+        """Clips [..., frames, size, size, channels] from codes."""
+        return self.call("frames", params, latents)
 
 
 def mocogan_functions(config: MocoganLearnerConfig) -> MocoganFunctions:
-    """What the generator does, with inference by Langevin dynamics.
+    """What the generator does, with inference by its encoder.
 
     Example:
       >>> functions = mocogan_functions(MocoganLearnerConfig(MocoganConfig(size=8, filters=16)))
-      >>> latents = jax.eval_shape(lambda key: functions.prior(key, (5, 8, 8, 3)), jax.random.key(0))
-      >>> params = jax.eval_shape(functions.init, jax.random.key(1))
-      >>> jax.eval_shape(functions.decode, params, latents).shape
+      >>> params = jax.eval_shape(functions.init, jax.random.key(0))
+      >>> codes = MocoganCodes(content=jnp.zeros(50), motion=jnp.zeros([5, 10]))
+      >>> jax.eval_shape(functions.decode, params, codes).shape
       (5, 8, 8, 3)
     """
-    functions = MocoganFunctions(
-        MocoganGenerator(config.model), lambda key, shape: mocogan_prior(config.model, key, num_frames=shape[0])
+
+    def infer(params: Any, clips: jax.Array, keys: jax.Array) -> Any:
+        del keys
+        return ClipEncoder(config.model).apply({"params": params["encoder"]}, clips)
+
+    return MocoganFunctions(
+        MocoganGenerator(config.model),
+        lambda key, shape: mocogan_prior(config.model, key, num_frames=shape[0]),
+        infer=infer,
     )
-    return replace(functions, infer=langevin_inference(functions, config.langevin, config.sigma))
 
 
 def mocogan_learner(
@@ -118,11 +140,13 @@ def mocogan_learner(
 
     Every step moves the generator by both critics' logits for clips from the prior (non-saturating), then the critics
     by the same clips and the batch, with R1's penalty. Of every clip, the critic of frames sees one frame at random.
+    The encoder learns the codes of the generator's clips by their mean squared error; the generator does not know it.
 
     Returns:
       A `Learner`, whose state is the same on all devices. The metrics of `step` are `image_generator_nats` and
-      `video_generator_nats`, `image_critic_nats` and `video_critic_nats`, the cross-entropies, and `image_penalty` and
-      `video_penalty`; that of `evaluate` is `squared_error` per frame, of latents that are inferred.
+      `video_generator_nats`, `image_critic_nats` and `video_critic_nats`, the cross-entropies, `image_penalty` and
+      `video_penalty`, and `content_error` and `motion_error`, the encoder's; that of `evaluate` is `squared_error` per
+      frame, of codes that are inferred.
 
     Example:
       >>> config = MocoganLearnerConfig(MocoganConfig(size=8, filters=16, critic_filters=8), window=2)
@@ -157,21 +181,34 @@ def mocogan_learner(
         frames = batch["frames"]
         window = min(config.window, frames.shape[1])
         keys = example_keys(state.key, state.step, batch["index"])
-        prior_keys, window_keys, frame_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
+        prior_keys, window_keys, frame_keys, real_keys, fake_keys = jnp.moveaxis(
+            jax.vmap(lambda key: jax.random.split(key, 5))(keys), 1, 0
+        )
 
-        def views(clips: jax.Array) -> dict[str, jax.Array]:
+        def views(clips: jax.Array, noise_keys: jax.Array) -> dict[str, jax.Array]:
+            if config.critic_noise:
+                noise = jax.vmap(lambda key: jax.random.normal(key, clips.shape[1:]))(noise_keys)
+                clips = clips + config.critic_noise * noise
             return {"image": _random_windows(clips, frame_keys, 1)[:, 0], "video": clips}
 
-        real = views(functions.to_model_range(_random_windows(frames, window_keys, window)))
+        real = views(functions.to_model_range(_random_windows(frames, window_keys, window)), real_keys)
         latents = jax.vmap(lambda key: mocogan_prior(config.model, key, window))(prior_keys)
 
         def generator_loss(params: Any) -> tuple[jax.Array, Any]:
             # Non-saturating: the generator maximises log D of its clips.
-            fake = views(functions.decode(params, latents))
+            codes = functions.codes(params, latents)
+            clips = functions.decode(params, codes)
+            fake = views(clips, fake_keys)
             entropies = {name: -jax.nn.log_sigmoid(logits(name, state.critics, x)) for name, x in fake.items()}
-            return entropies["image"].mean() + entropies["video"].mean(), (entropies, fake)
+            found = functions.infer(params, jax.lax.stop_gradient(clips), keys)
+            errors = {
+                name: jnp.square(a - jax.lax.stop_gradient(b)).reshape(len(a), -1).mean(1)
+                for name, a, b in zip(MocoganCodes._fields, found, codes, strict=True)
+            }
+            total = sum(term.mean() for term in (*entropies.values(), *errors.values()))
+            return total, (entropies, errors, fake)  # type: ignore[return-value]
 
-        gradients, (entropies, fake) = jax.grad(generator_loss, has_aux=True)(state.params)
+        gradients, (entropies, errors, fake) = jax.grad(generator_loss, has_aux=True)(state.params)
 
         def critic_loss(critics: Any) -> tuple[jax.Array, Any]:
             terms = {name: critic_terms(partial(logits, name, critics), real[name], fake[name]) for name in networks}
@@ -190,7 +227,7 @@ def mocogan_learner(
             critic_opt_state=critic_opt_state,
             step=state.step + 1,
         )
-        return state, _metrics(entropies, terms)
+        return state, {**_metrics(entropies, terms), **{f"{name}_error": Average.of(e) for name, e in errors.items()}}
 
     return Learner(init, step, reconstruction_evaluation(functions, "frames"))
 
@@ -215,9 +252,10 @@ def _random_windows(clips: jax.Array, keys: jax.Array, length: int) -> jax.Array
 
 
 def mocogan_prior(config: MocoganConfig, key: jax.Array, num_frames: int) -> MocoganLatents:
-    """The latents of one clip from N(0, I)."""
-    content_key, noise_key = jax.random.split(key)
+    """What is drawn for one clip, from N(0, I)."""
+    content_key, start_key, noise_key = jax.random.split(key, 3)
     return MocoganLatents(
         jax.random.normal(content_key, (config.content_latents,)),
+        jax.random.normal(start_key, (config.motion_latents,)),
         jax.random.normal(noise_key, (num_frames, config.motion_noise)),
     )

@@ -10,6 +10,8 @@ from facedis_jax.models.dynamic import DynamicConfig, DynamicGenerator, DynamicL
 from facedis_jax.models.face_vae import FaceVae, FaceVaeConfig, MlpDecoder, Posterior, Reconstruction
 from facedis_jax.models.inference import InferenceNetwork, inference_network
 from facedis_jax.models.mocogan import (
+    ClipEncoder,
+    MocoganCodes,
     MocoganConfig,
     MocoganGenerator,
     MocoganLatents,
@@ -30,6 +32,7 @@ from facedis_jax.models.sequence import SequenceClassifier
 from facedis_jax.models.upsampling import UpsamplingNetwork
 
 __all__ = [
+    "ClipEncoder",
     "Critic",
     "DeformableGenerator",
     "DynamicConfig",
@@ -42,6 +45,7 @@ __all__ = [
     "InferenceNetwork",
     "Latents",
     "MlpDecoder",
+    "MocoganCodes",
     "MocoganConfig",
     "MocoganGenerator",
     "MocoganLatents",

@@ -42,7 +42,6 @@ CONFIG = replace(
     mocogan=replace(
         experiment.TINY.mocogan,
         model=MocoganConfig(content_latents=3, motion_latents=4, motion_noise=2, filters=8, critic_filters=4),
-        langevin=LangevinConfig(scheme="joint", inference_steps=2),
     ),
     mocogan_training=TRAINING,
     recognition=RecognitionConfig(hidden=3, epochs=2, batch_size=4, components=5),

@@ -10,22 +10,20 @@ import optax
 import pytest
 
 from facedis_jax.learners import (
-    LangevinConfig,
     MocoganLearnerConfig,
     MocoganState,
     mocogan_functions,
     mocogan_learner,
 )
 from facedis_jax.learners.mocogan import mocogan_prior
-from facedis_jax.models import MocoganConfig, MocoganGenerator, mocogan_critics
+from facedis_jax.models import ClipEncoder, MocoganConfig, MocoganGenerator, mocogan_critics
 from facedis_jax.training import data_parallel
 
 CONFIG = MocoganLearnerConfig(
     model=MocoganConfig(size=8, content_latents=3, motion_latents=3, motion_noise=2, filters=8, critic_filters=4),
     window=3,
     penalty_weight=3.0,
-    langevin=LangevinConfig(scheme="joint", inference_steps=60, step_size=0.05),
-    sigma=0.1,
+    critic_noise=0.2,
 )
 INDEX = np.array([5, 2, 9, 11], np.int32)
 FRAMES = 5
@@ -65,11 +63,13 @@ def stepped(first):
 
 @jax.jit
 def views(key):
-    """What a step draws for its clips: latents, the first frame of the window, and the frame that is judged."""
-    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0), i), 3))(INDEX)
+    """What a step draws for its clips: latents, the window's first frame, the frame that is judged, noise of both."""
+    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0), i), 5))(INDEX)
     latents = jax.vmap(lambda key: mocogan_prior(CONFIG.model, key, 3))(keys[:, 0])
     starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, FRAMES - 3 + 1))(keys[:, 1])
-    return latents, starts, jax.vmap(lambda key: jax.random.randint(key, (), 0, 3))(keys[:, 2])
+    frames = jax.vmap(lambda key: jax.random.randint(key, (), 0, 3))(keys[:, 2])
+    noise = [jax.vmap(lambda key: 0.2 * jax.random.normal(key, (3, 8, 8, 3)))(keys[:, i]) for i in (3, 4)]
+    return latents, starts, frames, noise
 
 
 @jax.jit
@@ -99,9 +99,27 @@ def softplus(x):
 
 
 def real_and_fake(state, params):
-    latents, starts, frames = jax.device_get(views(state.key))
+    latents, starts, frames, noise = jax.device_get(views(state.key))
     real = np.stack([clip[s : s + 3] for clip, s in zip(make_batch()["frames"], starts, strict=True)])
-    return 2 * np.float64(real) - 1, in_float64(_generate, params, latents), frames
+    return 2 * np.float64(real) - 1 + noise[0], in_float64(_generate, params, latents) + noise[1], frames
+
+
+@jax.jit
+def _encode(params, clips):
+    return ClipEncoder(CONFIG.model).apply({"params": params}, clips)
+
+
+@jax.jit
+def _codes(params, latents):
+    return MocoganGenerator(CONFIG.model).apply({"params": params}, latents, method="codes")
+
+
+def encoder_errors(state, params):
+    """Mean squared errors of the codes that the encoder finds in the clips of the state's own generator."""
+    latents = jax.device_get(views(state.key))[0]
+    clips, true = (in_float64(make, state.params, latents) for make in (_generate, _codes))
+    found = in_float64(_encode, params["encoder"], clips)
+    return {name: np.square(getattr(found, name) - getattr(true, name)).mean() for name in found._fields}
 
 
 def test_metrics_are_the_terms_of_the_losses(first, stepped):
@@ -113,7 +131,10 @@ def test_metrics_are_the_terms_of_the_losses(first, stepped):
         for term, values in terms.items():
             assert metrics[f"{name}_{term}"].count == 4
             np.testing.assert_allclose(metrics[f"{name}_{term}"].compute(), values.mean(), rtol=1e-4)
-    assert len(metrics) == 6
+    of_encoder = encoder_errors(first, first.params)
+    for name in ("content", "motion"):
+        np.testing.assert_allclose(metrics[f"{name}_error"].compute(), of_encoder[name], rtol=1e-4)
+    assert len(metrics) == 8
 
 
 def directional(loss, params, step=1e-6, seed=0):
@@ -138,10 +159,11 @@ def agree(loss, params, opt_state):
         np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
-def test_the_generator_follows_both_critics(first, stepped):
+def test_the_generator_follows_both_critics_and_the_encoder_the_generator(first, stepped):
     def loss(params):
         _, fake, frames = real_and_fake(first, params)
-        return sum(softplus(-logits).mean() for logits in judge(first.critics, fake, frames))
+        of_critics = sum(softplus(-logits).mean() for logits in judge(first.critics, fake, frames))
+        return of_critics + sum(encoder_errors(first, params).values())
 
     agree(loss, first.params, stepped[0].opt_state)
 
@@ -182,17 +204,32 @@ def test_devices_do_not_change_what_is_learned(first, stepped):
     assert int(found.step) == 1
 
 
-def test_latents_of_given_clips_are_found(first):
+def test_the_encoder_learns_the_codes_of_the_generators_clips(first):
     functions = mocogan_functions(CONFIG)
-    keys = jax.random.split(jax.random.key(7), 2)
-    true = jax.vmap(lambda key: mocogan_prior(CONFIG.model, jax.random.fold_in(key, 1), FRAMES))(keys)
-    decode, params = jax.jit(functions.decode), first.params
-    clips = decode(params, true)
-    found = jax.jit(functions.infer)(params, clips, keys)
-    start = jax.vmap(lambda key: mocogan_prior(CONFIG.model, jax.random.split(key)[0], FRAMES))(keys)
-    errors = [functions.squared_error(clips, decode(params, z)).mean() for z in (start, found)]
-    assert errors[1] < 0.3 * errors[0]
-    assert functions.motion(params, found.noise).shape == (2, FRAMES, 3)
+    keys = jax.random.split(jax.random.key(7), 64)
+    true = jax.vmap(lambda key: mocogan_prior(CONFIG.model, key, FRAMES))(keys)
+    codes = jax.jit(functions.codes)(first.params, true)
+    clips = jax.jit(functions.decode)(first.params, codes)
+
+    optimiser = optax.adam(1e-2)
+
+    @jax.jit
+    def descend(encoder, state):
+        def error(encoder):
+            found = functions.infer({"encoder": encoder}, clips, keys)
+            return jnp.square(found.motion - codes.motion).mean() + jnp.square(found.content - codes.content).mean()
+
+        updates, state = optimiser.update(jax.grad(error)(encoder), state)
+        return optax.apply_updates(encoder, updates), state, error(encoder)
+
+    encoder, errors = functions.init(jax.random.key(0))["encoder"], []
+    state = optimiser.init(encoder)
+    for _ in range(60):
+        encoder, state, error = descend(encoder, state)
+        errors.append(float(error))
+    assert errors[-1] < 0.7 * errors[0]
+    found = jax.jit(functions.infer)({"encoder": encoder}, clips, keys)
+    assert found.motion.shape == (64, FRAMES, 3)
 
 
 def test_pixels_are_read_and_compared_as_those_of_clips():

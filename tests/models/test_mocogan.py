@@ -3,15 +3,22 @@ import numpy as np
 import pytest
 
 from facedis_jax.errors import InputError
-from facedis_jax.models import MocoganConfig, MocoganGenerator, MocoganLatents, VideoCritic, mocogan_critics
+from facedis_jax.models import (
+    ClipEncoder,
+    MocoganConfig,
+    MocoganGenerator,
+    MocoganLatents,
+    VideoCritic,
+    mocogan_critics,
+)
 
 SMALL = MocoganConfig(size=8, content_latents=3, motion_latents=4, motion_noise=2, filters=8, critic_filters=4)
 
 
 def latents(*leading, frames=5):
     rng = np.random.default_rng(0)
-    content, noise = rng.normal(size=(*leading, 3)), rng.normal(size=(*leading, frames, 2))
-    return MocoganLatents(content.astype(np.float32), noise.astype(np.float32))
+    shapes = (*leading, 3), (*leading, 4), (*leading, frames, 2)
+    return MocoganLatents(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +36,14 @@ def sigmoid(x):
 
 
 def test_motion_codes_are_those_of_a_gated_recurrent_unit(variables):
-    """Cho et al. 2014 in float64, from a state of zeros."""
+    """Cho et al. 2014 in float64, from the state that is drawn."""
     z = latents(2)
-    found = MocoganGenerator(SMALL).apply(variables, z.noise, method="motion")
+    found = MocoganGenerator(SMALL).apply(variables, z, method="codes").motion
     cell = variables["params"]["recurrent_network"]["cell"]
     weights = {name: np.float64(layer["kernel"]) for name, layer in cell.items()}
     biases = {name: np.float64(layer.get("bias", 0)) for name, layer in cell.items()}
     for clip in range(2):
-        state = np.zeros(4)
+        state = np.float64(z.start[clip])
         for t, noise in enumerate(np.float64(z.noise[clip])):
             parts = {name: (noise if name[0] == "i" else state) @ weights[name] + biases[name] for name in weights}
             reset, update = sigmoid(parts["ir"] + parts["hr"]), sigmoid(parts["iz"] + parts["hz"])
@@ -62,7 +69,7 @@ def test_clips_may_have_any_length_and_batch_axes(variables, generate):
     z = latents(2)
     clips, short = generate(variables, z), generate(variables, z._replace(noise=z.noise[:, :2]))
     np.testing.assert_allclose(short, clips[:, :2], rtol=1e-4, atol=1e-5)
-    one = generate(variables, MocoganLatents(z.content[1], z.noise[1]))
+    one = generate(variables, MocoganLatents(*(part[1] for part in z)))
     np.testing.assert_allclose(one, clips[1], rtol=1e-4, atol=1e-5)
 
 
@@ -88,7 +95,9 @@ def test_the_critic_of_clips_convolves_over_time_and_space(frames, random_variab
             # Channels of a triple are those of its first frame, then of its second and third.
             kernel = layers[name]["kernel"].reshape(height, width, 3, channels // 3, filters).transpose(2, 0, 1, 3, 4)
             axes = ("NDHWC", "DHWIO", "NDHWC")
-            x = jax.lax.conv_general_dilated(x, kernel, (2, 2, 2), "SAME", dimension_numbers=axes)
+            # Over time, of as many frames as there are; where there are fewer than three, of zeros after them.
+            padding = [(0, max(3 - x.shape[1], 0)), (0, 1), (0, 1)]
+            x = jax.lax.conv_general_dilated(x, kernel, (1, 2, 2), padding, dimension_numbers=axes)
             x = jax.nn.leaky_relu(x + layers[name]["bias"], 0.2)
         x = x.mean(axis=1).reshape(len(x), -1)
         return (x @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"])[:, 0]
@@ -112,8 +121,22 @@ def test_the_critic_of_clips_judges_each_alone_and_sees_the_order_of_frames(rand
     assert np.abs(judge(variables, clips[:, ::-1]) - logits).min() > 1e-3
 
 
+def test_the_encoder_reads_frames_beside_each_other(random_variables):
+    encoder = ClipEncoder(SMALL)
+    clips = np.random.default_rng(1).normal(size=(2, 5, 8, 8, 3)).astype(np.float32)
+    variables = random_variables(encoder, clips)
+    encode = jax.jit(encoder.apply)
+    codes = encode(variables, clips)
+    assert (codes.content.shape, codes.motion.shape) == ((2, 3), (2, 5, 4))
+    # What is the same of all frames does not depend on their order, and each frame's motion goes with it.
+    turned = encode(variables, clips[:, ::-1])
+    np.testing.assert_allclose(turned.content, codes.content, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(turned.motion[:, ::-1], codes.motion, rtol=1e-4, atol=1e-5)
+    assert np.abs(codes.motion[:, 0] - codes.motion[:, 1]).max() > 1e-3
+
+
 def test_the_defaults_are_as_large_as_table_5s_appearance_generator():
-    z = MocoganLatents(np.zeros(50, np.float32), np.zeros((2, 10), np.float32))
+    z = MocoganLatents(*(np.zeros(shape, np.float32) for shape in (50, 10, (2, 10))))
     _, variables = jax.eval_shape(MocoganGenerator(MocoganConfig()).init_with_output, jax.random.key(0), z)
     network = variables["params"]["frame_network"]
     kernels = [leaf.shape for name, leaf in network.items() if name.endswith("kernel")]
