@@ -55,6 +55,7 @@ from facedis_jax.learners import (
     mocogan_functions,
     mocogan_learner,
 )
+from facedis_jax.learners.mocogan import GAN_OPTIMISER
 from facedis_jax.models import DynamicLatents, MocoganConfig
 from facedis_jax.runs.command_line import RunOptions, chosen_devices, device_label, run_experiment, say
 from facedis_jax.runs.pixels import (
@@ -140,10 +141,14 @@ DEMO = ExpressionConfig(
     mocogan=MocoganLearnerConfig(
         model=MocoganConfig(filters=64, critic_filters=16, output="sigmoid"),
         window=8,
-        critic_noise=0.1,
+        penalty_weight=0.5,
+        critic_noise=0.05,
+        optimiser=replace(GAN_OPTIMISER, learning_rate=1e-3),
+        critic_optimiser=replace(GAN_OPTIMISER, learning_rate=5e-4),
     ),
+    # 2,640 steps.
     mocogan_training=replace(
-        faces_video.DEMO.training, epochs=40, evaluate_every_epochs=20, checkpoint_every_epochs=10
+        faces_video.DEMO.training, batch_size=8, epochs=60, evaluate_every_epochs=20, checkpoint_every_epochs=10
     ),
 )
 TINY = replace(

@@ -22,8 +22,7 @@ from facedis_jax.models import (
     mocogan_critics,
 )
 
-GAN_OPTIMISER = OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, schedule="steps", beta_1=0.5)
-GAN_CRITIC_OPTIMISER = OptimiserConfig(learning_rate=2e-4, weight_decay=0.0, schedule="steps", beta_1=0.5)
+GAN_OPTIMISER = OptimiserConfig(learning_rate=2e-4, weight_decay=0.0, schedule="steps", beta_1=0.5)
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,7 @@ class MocoganLearnerConfig:
       window: how many consecutive frames of each clip the critic of clips sees, from a random one on (16 in the paper).
       penalty_weight: of either critic's squared gradient at real examples (R1), as of `AdversarialConfig`.
       critic_noise: standard deviation of noise that is added to what the critics see, in the generator's range.
-      optimiser, critic_optimiser: Adam's settings for the generator and its encoder, and for both critics. The
-        generator's weights have a deviation of 1 before they are scaled at run time, which its learning rate has to
-        suit.
+      optimiser, critic_optimiser: Adam's settings for the generator and its encoder, and for both critics.
 
     Example:
       >>> MocoganLearnerConfig().window, MocoganLearnerConfig().penalty_weight
@@ -49,7 +46,7 @@ class MocoganLearnerConfig:
     penalty_weight: float = 10.0
     critic_noise: float = 0.0
     optimiser: OptimiserConfig = GAN_OPTIMISER
-    critic_optimiser: OptimiserConfig = GAN_CRITIC_OPTIMISER
+    critic_optimiser: OptimiserConfig = GAN_OPTIMISER
 
 
 class MocoganState(struct.PyTreeNode):
@@ -116,8 +113,8 @@ def mocogan_functions(config: MocoganLearnerConfig) -> MocoganFunctions:
       (5, 8, 8, 3)
     """
 
-    def infer(params: Any, clips: jax.Array, keys: jax.Array) -> Any:
-        del keys
+    def infer(params: Any, clips: jax.Array, keys: jax.Array, start: Any = None) -> Any:
+        del keys, start  # nothing is drawn
         return ClipEncoder(config.model).apply({"params": params["encoder"]}, clips)
 
     return MocoganFunctions(

@@ -122,7 +122,8 @@ class MocoganGenerator(nn.Module):
             filters=(*(max(FEWEST_FILTERS, config.filters >> i) for i in range(doublings)), config.channels),
             kernels=[3] * doublings + [5],
             strides=[2] * doublings + [1],
-            weight_balance=1.0,
+            # Weights that are scaled at run time, as the deformable generator's, learn ten times as slowly here.
+            weight_balance=None,
         )
 
     def __call__(self, latents: MocoganLatents) -> jax.Array:
