@@ -45,7 +45,7 @@ def test_a_loaded_mesh_is_who_and_what(choices, scale):
     ("name", "content", "message"),
     [
         ("me.ply", b"", "an empty file"),
-        ("me.stl", b"solid", "ending '.stl'"),
+        ("me.3ds", b"MM", "ending '.3ds'"),
         ("me.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "me.obj: expected"),
     ],
 )
