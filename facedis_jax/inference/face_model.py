@@ -289,7 +289,6 @@ class TrainedFaceModel:
         Returns:
           For each scan its face, or why there is none.
 
-
         Example:
           >>> from facedis_jax.inference.example import example_face_model
           >>> model = example_face_model()
