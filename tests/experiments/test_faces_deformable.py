@@ -289,6 +289,7 @@ def test_the_paper_preset_is_the_paper_and_its_code():
     assert config.traversal_range == (10, 8)
 
 
+@pytest.mark.thorough
 def test_covariances_are_measured_on_another_set_where_one_is_given(tmp_path):
     """A model of synthetic images, measured on a folder in Multi-PIE's layout: one image of each of its views."""
     rng = np.random.default_rng(0)

@@ -138,6 +138,7 @@ def test_scans_of_many_people(model_file, tmp_path):
     assert registered < results["reconstruction_mm"]["mean"]
 
 
+@pytest.mark.thorough
 def test_the_ablation_trains_its_grid_at_once(model_file, tmp_path):
     data = FaceDataConfig(face_model=model_file, synthetic=SyntheticFaceConfig(num_subjects=2, frames=(4, 5)))
     config = coma_ablation.AblationConfig(run=small(data), beta_mi=(0.0, 50.0), beta_id=(1.0, 10.0), seeds=2)

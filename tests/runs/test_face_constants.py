@@ -60,6 +60,7 @@ def test_the_decoders_begin_as_a_linear_model(face_set, constants, begun):
     np.testing.assert_allclose(full, expected_full, atol=2e-3)
 
 
+@pytest.mark.thorough
 def test_the_encoder_begins_with_estimates_of_the_linear_codes(face_set, known, begun):
     constants, start = known
     functions = face_functions(LEARNER, constants)
