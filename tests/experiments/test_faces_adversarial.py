@@ -41,6 +41,7 @@ def options(workdir):
     return RunOptions(preset="tiny", workdir=workdir, devices=1, quiet=True)
 
 
+@pytest.mark.thorough
 def test_a_run_leaves_its_results_behind(tmp_path):
     path = tmp_path / "run"
     assert faces_adversarial.main(CONFIG, options(path)) == 0

@@ -69,6 +69,7 @@ def run(tmp_path_factory):
     return path
 
 
+@pytest.mark.thorough
 def test_a_run_leaves_its_results_behind(run):
     assert {path.name for path in run.iterdir()} == {
         "config.json", "results.json", "report.html", "figures", "dynamic", "image",
@@ -94,6 +95,7 @@ def test_a_run_leaves_its_results_behind(run):
     assert len(clips) == len(list((run / "figures").glob("*.gif"))) == 4
 
 
+@pytest.mark.thorough
 def test_a_models_file_alone_makes_the_clips_of_the_run(run):
     model = facedis_jax.load(run)
     assert [path.name for path in (run / "dynamic").glob("model.*")] == ["model.safetensors"]

@@ -52,6 +52,7 @@ def finished(tmp_path_factory):
     return folder
 
 
+@pytest.mark.thorough
 def test_results_are_of_all_views(finished):
     results = json.loads((finished / "results.json").read_text())
     assert results["images"] == {"source": 8, "frontal": 4, "test": 10}
@@ -65,6 +66,7 @@ def test_results_are_of_all_views(finished):
     assert len(images) == len(list((finished / "figures").iterdir())) >= 7
 
 
+@pytest.mark.thorough
 def test_the_bends_stay_as_they_were_and_all_else_is_tuned(finished):
     for name in MODELS:
         before, after = (facedis_jax.load(finished / "run_0" / f"{name}{end}").params for end in ("", "_fine_tuned"))

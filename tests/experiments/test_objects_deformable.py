@@ -51,6 +51,7 @@ def run(tmp_path_factory):
     return path
 
 
+@pytest.mark.thorough
 def test_a_run_leaves_its_results_behind(run):
     expected = {"config.json", "results.json", "report.html", "figures", "digits", "faces"}
     assert {path.name for path in run.iterdir()} == expected
