@@ -274,9 +274,10 @@ def evaluate(
     numbers |= separation(codec, latents, test, labels, run.seed)
     covariances, seen = {}, viewed or images
     views = seen.test.labels.get("view", ())
+    others = None if viewed is None else images_of(viewed.test.source)
     for name, model in models.items():
         if len(np.unique(views)) > 1 and model.codec.geometry_latents:
-            codes = found[name][0] if viewed is None else model.codec.infer(images_of(viewed.test.source))
+            codes = found[name][0] if others is None else model.codec.infer(others)
             covariances[name] = view_results(codes, np.asarray(views))
             own = numbers if name == "deformable" else numbers[name]
             own["view_covariance"] = {

@@ -250,7 +250,6 @@ class TrainedFaceModel:
           InputError: for points that are no surface with a face, a unit in which they would not be one, two faces, or
             landmarks that cannot be used.
 
-
         Example:
           A face of the model as a scan, in metres and 2 m away. `neutral(fit.codes)` is the person at rest:
 
@@ -333,7 +332,6 @@ class TrainedFaceModel:
         Raises:
           InputError: for an unknown expression, a level outside 0 to 1, or a name where the model takes none.
 
-
         Example:
           >>> from facedis_jax.inference.example import example_face_model
           >>> model = example_face_model(conditional=True)
@@ -361,7 +359,6 @@ class TrainedFaceModel:
 
         Raises:
           InputError: for another number of vertices.
-
 
         Example:
           >>> from facedis_jax.inference.example import example_face_model
@@ -413,7 +410,6 @@ class TrainedFaceModel:
         Raises:
           InputError: for another number of vertices, or as `of_one_person`.
 
-
         Example:
           >>> from facedis_jax.inference.example import example_face_model
           >>> model = example_face_model()
@@ -447,7 +443,6 @@ class TrainedFaceModel:
 
         Raises:
           InputError: there are no frames, the smoothing is not 0 to 1, or frames are clearly of several people.
-
 
         Example:
           >>> from facedis_jax.inference.example import example_face_model
@@ -532,7 +527,6 @@ class TrainedFaceModel:
         Raises:
           InputError: for an unknown expression, or a level outside 0 to 1.
 
-
         Example:
           >>> from facedis_jax.inference.example import example_face_model
           >>> model = example_face_model()
@@ -582,7 +576,6 @@ class TrainedFaceModel:
         Returns:
           [amounts, ..., vertices, 3] mm.
 
-
         Example:
           >>> from facedis_jax.inference.example import example_face_model
           >>> model = example_face_model()
@@ -607,7 +600,6 @@ class TrainedFaceModel:
 
         They are of two normal distributions. Labels, where the model takes them, are those of training faces drawn at
         random.
-
 
         Example:
           >>> from facedis_jax.inference.example import example_face_model
@@ -652,7 +644,6 @@ class TrainedFaceModel:
 
         Raises:
           InputError: something is missing, or its parts do not belong together.
-
 
         Example:
           >>> from facedis_jax.inference.example import example_face_model

@@ -12,12 +12,10 @@ import jax.numpy as jnp
 
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import affine_flow, warp
-from facedis_jax.learners.generator_functions import example_keys
-from facedis_jax.learners.image_rivals.rival import gradient_learner, unit_range
-from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.image_rivals.rival import error_learner
+from facedis_jax.learners.learner import Learner
 from facedis_jax.learners.optimiser import OptimiserConfig
 from facedis_jax.losses import equivariance_loss
-from facedis_jax.metrics import Average
 from facedis_jax.models.rivals.features import DenseEmbedding, EmbeddingNetworks
 
 
@@ -120,20 +118,11 @@ def embedding_learner(
         third = jnp.roll(first, 1, axis=0)
         return jax.vmap(lambda a, b, p, c: equivariance_loss(a, b, p, third=c))(first, second, places, third)
 
-    def loss(params: Any, images: jax.Array, keys: jax.Array) -> tuple[jax.Array, Metrics]:
-        found = errors(params, images, keys)
-        return found.mean(), {"matching_loss": Average.of(found)}
-
-    def evaluate(state: Any, batch: Batch) -> Metrics:
-        keys = example_keys(state.key, state.step, batch["index"])
-        return {"matching_loss": Average.of(errors(state.params, unit_range(batch["image"]), keys), batch["mask"])}
-
-    return gradient_learner(
+    return error_learner(
+        "matching_loss",
         lambda key, images: {"embedding": network.init(key, images)["params"]},
-        loss,
-        evaluate,
+        errors,
         config.optimiser,
-        to_model_range=unit_range,
         steps_per_epoch=steps_per_epoch,
         num_steps=num_steps,
         axis_name=axis_name,

@@ -11,11 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.errors import InputError
-from facedis_jax.learners.generator_functions import example_keys
-from facedis_jax.learners.image_rivals.rival import gradient_learner, unit_range
-from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.image_rivals.rival import error_learner
+from facedis_jax.learners.learner import Learner
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.metrics import Average
 from facedis_jax.models.rivals.features import MaskedAutoencoder, MaskedNetworks, patches_of
 
 
@@ -98,24 +96,15 @@ def masked_autoencoder_learner(
         off = jnp.take_along_axis(drawn, missing, axis=1) - jnp.take_along_axis(patches, missing, axis=1)
         return jnp.square(off).mean(axis=(1, 2))
 
-    def loss(params: Any, images: jax.Array, keys: jax.Array) -> tuple[jax.Array, Metrics]:
-        found = errors(params, images, keys)
-        return found.mean(), {"missing_error": Average.of(found)}
-
     def init_params(key: jax.Array, images: jax.Array) -> Any:
         model = MaskedAutoencoder(config.networks, images.shape[-1])
         return {"autoencoder": model.init(key, patches_of(images, patch), jnp.zeros((1, 1), int))["params"]}
 
-    def evaluate(state: Any, batch: Batch) -> Metrics:
-        keys = example_keys(state.key, state.step, batch["index"])
-        return {"missing_error": Average.of(errors(state.params, unit_range(batch["image"]), keys), batch["mask"])}
-
-    return gradient_learner(
+    return error_learner(
+        "missing_error",
         init_params,
-        loss,
-        evaluate,
+        errors,
         config.optimiser,
-        to_model_range=unit_range,
         steps_per_epoch=steps_per_epoch,
         num_steps=num_steps,
         axis_name=axis_name,

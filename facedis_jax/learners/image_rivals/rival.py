@@ -10,6 +10,7 @@ from flax import struct
 from facedis_jax.learners.generator_functions import example_keys
 from facedis_jax.learners.learner import Batch, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
+from facedis_jax.metrics import Average
 
 Loss = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Metrics]]
 
@@ -70,6 +71,44 @@ def gradient_learner(
         return state.replace(params=weights, opt_state=opt_state, step=state.step + 1), metrics
 
     return Learner(init, step, evaluate)
+
+
+def error_learner(
+    name: str,
+    init_params: Callable[[jax.Array, jax.Array], Any],
+    errors: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    config: OptimiserConfig,
+    *,
+    steps_per_epoch: float,
+    num_steps: int,
+    axis_name: str | None = None,
+) -> Learner:
+    """The learner whose loss, and one metric, is the mean of an error of images in [0, 1].
+
+    Args:
+      name: of the metric.
+      init_params, config, steps_per_epoch, num_steps, axis_name: as of `gradient_learner`.
+      errors: (weights, images, keys [batch]) -> an error of each image [batch].
+    """
+
+    def loss(params: Any, images: jax.Array, keys: jax.Array) -> tuple[jax.Array, Metrics]:
+        found = errors(params, images, keys)
+        return found.mean(), {name: Average.of(found)}
+
+    def evaluate(state: Any, batch: Batch) -> Metrics:
+        keys = example_keys(state.key, state.step, batch["index"])
+        return {name: Average.of(errors(state.params, unit_range(batch["image"]), keys), batch["mask"])}
+
+    return gradient_learner(
+        init_params,
+        loss,
+        evaluate,
+        config,
+        to_model_range=unit_range,
+        steps_per_epoch=steps_per_epoch,
+        num_steps=num_steps,
+        axis_name=axis_name,
+    )
 
 
 def unit_range(images: jax.Array) -> jax.Array:
