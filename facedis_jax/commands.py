@@ -1,5 +1,6 @@
 """How the process of a command begins and ends: its signals, its streams, its last line and exit code."""
 
+import ctypes
 import io
 import logging
 import os
@@ -9,13 +10,24 @@ from typing import NoReturn
 
 from facedis_jax.stopping import ignore_signals, stop_on_signals
 
+# Options of glibc's `mallopt` by their numbers in <malloc.h>.
+_KEEP_FREED_MEMORY = {
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: what is free at the top is not given back
+    -2: 2**26,  # M_TOP_PAD: 64 MiB more than is asked for
+    -4: 0,  # M_MMAP_MAX: no array has pages of its own
+    -8: 1,  # M_ARENA_MAX: all threads share what is free
+}
+
 
 def begin_command(last_words: str = "stopped") -> None:
     """Signals end this process, a command, with one line, and it can print whatever its streams are.
 
+    Its freed memory stays its own, see `keep_freed_memory`.
+
     Args:
       last_words: the line, after the name of the signal.
     """
+    keep_freed_memory()
     _open_streams()
     # It tells of a home that cannot be written, which matters to no run.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -26,6 +38,24 @@ def begin_command_of_package(last_words: str = "stopped") -> None:
     """As `begin_command`, where `python -m` looks for a module of the package whose `__init__` calls this."""
     if sys.argv[:1] == ["-m"]:
         begin_command(last_words)
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what is freed for the next array, rather than give it back to the system.
+
+    A training step takes and frees the same arrays over and over. Those above 32 MiB, and those of any thread but the
+    first, would be pages that the system has to clear anew: up to a third of the time of a step on a CPU
+    (benchmarks/RESULTS.md). The most that a process holds at once stays as it was. Must come before threads take memory
+    of their own. Elsewhere than under glibc, and where its `MALLOC_` variables are set, nothing changes.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ:
+        return
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):
+        return
+    for option, value in _KEEP_FREED_MEMORY.items():
+        set_option(option, value)
 
 
 def end_command(code: int, line: str = "") -> NoReturn:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from facedis_jax.commands import keep_freed_memory
+
+# As in users' processes, and before jax begins its threads.
+keep_freed_memory()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 FLAGS = ["--xla_force_host_platform_device_count=4"]
 if version("jaxlib").startswith("0.10."):

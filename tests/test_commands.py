@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 
@@ -41,3 +42,24 @@ def test_a_full_stream_changes_no_exit_code():
         assert run("print('output'); end_command(0)", stdout=full).returncode == 0
         done = run("print('output'); end_command(2, 'error: the line')", stdout=full, stderr=full)
         assert done.returncode == 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators decide for themselves")
+@pytest.mark.parametrize(("told", "kept"), [({}, True), ({"MALLOC_ARENA_MAX": "8"}, False)])
+def test_memory_that_a_thread_frees_is_there_for_its_next_array(told, kept):
+    program = """
+import resource, threading
+def take():
+    for _ in range(10):
+        # A byte of each page is written, or the system would not give it.
+        array = bytearray(40 << 20)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+        del array
+faults = []
+thread = threading.Thread(target=take); thread.start(); thread.join()
+print((faults[-1] - faults[0]) / 9)
+"""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))} | told
+    done = subprocess.run([sys.executable, "-c", BEGIN + program], env=env, text=True, capture_output=True, check=True)
+    # 40 MiB are 10,240 pages of 4 KiB.
+    assert (float(done.stdout) < 1000) == kept

@@ -58,6 +58,7 @@ def give_memory_back_at_once() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(-1, 1 << 18)  # M_TRIM_THRESHOLD
         library.mallopt(-3, 1 << 18)  # M_MMAP_THRESHOLD
+        library.mallopt(-4, 1 << 16)  # M_MMAP_MAX
     except (OSError, AttributeError):
         return
 
