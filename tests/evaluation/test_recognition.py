@@ -34,7 +34,7 @@ def test_features_are_the_codes_of_frames_and_the_fields_that_they_make():
         size=SIZE, appearance_latents=4, geometry_latents=3, appearance_filters=8, geometry_filters=8
     )
     functions = abp_video_functions(AbpVideoConfig(model=config))
-    params = functions.init(jax.random.key(0))
+    params = jax.jit(functions.init)(jax.random.key(0))
     codec = video_codec(functions, params)
     latents = codec.prior(COUNT, FRAMES)
     features = geometric_features(codec, latents)
@@ -70,7 +70,7 @@ def test_motion_codes_of_many_clips_are_those_that_their_pictures_are_made_of():
         ),
     )
     functions = mocogan_functions(config)
-    params = functions.init(jax.random.key(0))
+    params = jax.jit(functions.init)(jax.random.key(0))
     clips = np.random.default_rng(0).integers(256, size=(COUNT, FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
     found = mocogan_codes(functions, params, seed=3)(clips)
     assert found.motion.shape == (COUNT, FRAMES, 3)

@@ -46,7 +46,7 @@ def options(workdir):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, small_figures):
     folder = tmp_path_factory.mktemp("transfer") / "run"
     assert geometry_transfer.main(CONFIG, options(folder)) == 0
     return folder

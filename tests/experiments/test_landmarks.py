@@ -57,7 +57,7 @@ def run(config, folder):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, small_figures):
     folder = tmp_path_factory.mktemp("landmarks") / "run"
     return folder, run(CONFIG, folder)
 

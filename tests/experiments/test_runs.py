@@ -20,7 +20,7 @@ from tests.made_up_faces import UNITS
 from tests.pages import ShownPage
 from tests.small_runs import MODEL, OPTIMISER, WEIGHTS
 
-pytestmark = pytest.mark.usefixtures("few_points")
+pytestmark = pytest.mark.usefixtures("few_points", "small_figures")
 
 LEARNER = IbVaeConfig(model=MODEL, weights=WEIGHTS, optimiser=OPTIMISER)
 
@@ -95,6 +95,7 @@ def test_the_main_job_on_a_coma_folder(coma_folder, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.thorough
 def test_faces_with_labels_and_features_computed_ahead(model_file, tmp_path):
     data = FaceDataConfig(face_model=model_file, synthetic=SyntheticFaceConfig(num_subjects=2, frames=(4, 5)))
     config = with_labels(small(data, precompute=True))

@@ -160,8 +160,9 @@ def test_batches_of_batches_come_from_vmap_twice(outer, inner):
     batched = jax.jit(jax.vmap(jax.vmap(value_and_gradients, inner), outer))
     results = batched(taken(images, 0, 0), taken(flows, 1, 0))
     each = [np.broadcast_to(taken(x, i, slice(1)), x.shape) for i, x in enumerate((images, flows))]
+    one = jax.jit(value_and_gradients)
     for i, j in np.ndindex(2, 3):
-        for found, expected in zip(results, value_and_gradients(each[0][i, j], each[1][i, j]), strict=True):
+        for found, expected in zip(results, one(each[0][i, j], each[1][i, j]), strict=True):
             np.testing.assert_allclose(found[i, j], expected, atol=1e-5)
 
 
@@ -177,7 +178,7 @@ def test_matrix_products_give_what_gathers_give(size, whole):
         "image_gradient": (cotangents, x, y),
         "flow_gradient": (images, x, y, cotangents),
     }.items():
-        gather, matmul = (getattr(MODULE, f"_{name}_by_{way}") for way in ("gather", "matmul"))
+        gather, matmul = (jax.jit(getattr(MODULE, f"_{name}_by_{way}")) for way in ("gather", "matmul"))
         np.testing.assert_allclose(matmul(*arguments), gather(*arguments), atol=2e-5)
 
 

@@ -15,7 +15,7 @@ COUNT, FRAMES = 12, 3  # more than are computed at once
 
 @pytest.fixture(scope="module")
 def params():
-    return FUNCTIONS.init(jax.random.key(0))
+    return jax.jit(FUNCTIONS.init)(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def test_inferred_latents_depend_on_the_seed_and_the_place(params, codec):
 
 def test_inference_goes_on_from_latents_of_each_clip(params, codec, latents):
     clips = np.random.default_rng(0).integers(256, size=(COUNT, FRAMES, 16, 16, 3), dtype=np.uint8)
-    found = codec.infer(clips, start=latents)
+    found, infer = codec.infer(clips, start=latents), jax.jit(FUNCTIONS.infer)
     for i in (0, COUNT - 1):
         start = jax.tree.map(lambda z, i=i: z[i : i + 1], latents)
         key = jax.random.fold_in(jax.random.split(jax.random.key(0))[0], i)
-        expected = jax.jit(FUNCTIONS.infer)(params, FUNCTIONS.to_model_range(clips[i : i + 1]), key[None], start=start)
+        expected = infer(params, FUNCTIONS.to_model_range(clips[i : i + 1]), key[None], start=start)
         np.testing.assert_allclose(found.geometry.first[i], expected.geometry.first[0], atol=1e-4)

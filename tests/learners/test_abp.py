@@ -104,7 +104,7 @@ def test_a_step_moves_the_chains_by_equation_7_in_turn(small, at_step, sigma):
 
 def test_a_bent_flow_costs_what_is_asked_for(small):
     """One sweep with the price and one without differ by the step along the price's gradient, and by its value."""
-    index = np.arange(12)
+    index, flow_of = np.arange(12), jax.jit(image_functions(small.config.model).flow)
 
     def swept(bending):
         model = replace(small.config.model, bending=bending)
@@ -113,7 +113,7 @@ def test_a_bent_flow_costs_what_is_asked_for(small):
         return jax.jit(learner.step)(small.state, small.batch(index))
 
     def price(params, geometry):
-        flow = image_functions(small.config.model).flow(params, geometry)
+        flow = np.asarray(flow_of(params, geometry))
         xx, yy = np.diff(flow, n=2, axis=2)[:, 1:-1], np.diff(flow, n=2, axis=1)[:, :, 1:-1]
         xy = (flow[:, 2:, 2:] - flow[:, 2:, :-2] - flow[:, :-2, 2:] + flow[:, :-2, :-2]) / 4
         return 0.02 * 64 * (xx**2 + 2 * xy**2 + yy**2).sum(-1).mean((1, 2))

@@ -22,7 +22,7 @@ SIGMA = 0.3
 
 def test_averaged_latents_are_the_mean_over_the_end_of_the_chain():
     config = LangevinConfig(inference_steps=6, average_last=4)
-    params = image_functions(MODEL).init(jax.random.key(0))
+    params = jax.jit(image_functions(MODEL).init)(jax.random.key(0))
     images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
     keys = jax.random.split(jax.random.key(2), 2)
     found = jax.jit(langevin_inference(image_functions(MODEL), config, SIGMA))(params, images, keys)
@@ -89,7 +89,7 @@ def test_chains_are_those_of_the_whole_density_in_the_plain_form(name, block):
 
 
 def test_unseen_images_begin_as_far_from_zero_as_asked():
-    params = image_functions(MODEL).init(jax.random.key(0))
+    params = jax.jit(image_functions(MODEL).init)(jax.random.key(0))
     images, keys = jnp.zeros((3, 8, 8, 3)), jax.random.split(jax.random.key(2), 3)
 
     def first(initial_std):

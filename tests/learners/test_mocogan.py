@@ -222,7 +222,7 @@ def test_the_encoder_learns_the_codes_of_the_generators_clips(first):
         updates, state = optimiser.update(jax.grad(error)(encoder), state)
         return optax.apply_updates(encoder, updates), state, error(encoder)
 
-    encoder, errors = functions.init(jax.random.key(0))["encoder"], []
+    encoder, errors = jax.jit(functions.init)(jax.random.key(0))["encoder"], []
     state = optimiser.init(encoder)
     for _ in range(60):
         encoder, state, error = descend(encoder, state)

@@ -134,7 +134,7 @@ def test_the_refiner_changes_nothing_at_first(small):
     variables, latents, images = small
     config = replace(SMALL, refine=True)
     assert set(shapes(config)[0]) == {"appearance_network", "geometry_network", "refiner"}
-    generator, first = DeformableGenerator(config), Refiner(3).init(jax.random.key(0), images)["params"]
+    generator, first = DeformableGenerator(config), jax.jit(Refiner(3).init)(jax.random.key(0), images)["params"]
     params = {**variables["params"], "refiner": first}
     apply = jax.jit(generator.apply)
     np.testing.assert_allclose(apply({"params": params}, latents), images, rtol=1e-6)
@@ -164,7 +164,7 @@ def test_the_initial_flow_scales_the_last_layer_and_nothing_else():
             size=16, filters=16, appearance_latents=3, geometry_latents=3, initial_flow=initial_flow
         )
         codes = Latents(jnp.zeros(3), jnp.zeros(3))
-        return DeformableGenerator(config).init(jax.random.key(0), codes)["params"]
+        return jax.jit(DeformableGenerator(config).init)(jax.random.key(0), codes)["params"]
 
     whole, small = first_weights(1.0), first_weights(0.05)
     last = sorted(name for name in whole["geometry_network"] if name.startswith("upsample"))[-2:]
@@ -177,18 +177,15 @@ def test_the_initial_flow_scales_the_last_layer_and_nothing_else():
 def test_the_gain_multiplies_the_geometric_code():
     config = GeneratorConfig(size=8, filters=16, appearance_latents=3, geometry_latents=3)
     code = jax.random.normal(jax.random.key(1), (3,))
-    variables = DeformableGenerator(config).init(jax.random.key(0), Latents(jnp.zeros(3), code))
-    gained = DeformableGenerator(replace(config, geometry_gain=2.0))
-    np.testing.assert_array_equal(
-        gained.apply(variables, code, method="flow"),
-        DeformableGenerator(config).apply(variables, 2 * code, method="flow"),
-    )
+    variables = jax.jit(DeformableGenerator(config).init)(jax.random.key(0), Latents(jnp.zeros(3), code))
+    gained = method("flow", replace(config, geometry_gain=2.0))
+    np.testing.assert_array_equal(gained(variables, code), method("flow", config)(variables, 2 * code))
 
 
 def test_a_coarse_flow_is_interpolated_between_fewer_displacements():
     config = GeneratorConfig(size=32, filters=16, appearance_latents=3, geometry_latents=4, flow_scale=4)
     latents = codes(config)
-    variables = DeformableGenerator(config).init(jax.random.key(0), latents)
+    variables = jax.jit(DeformableGenerator(config).init)(jax.random.key(0), latents)
     # From 4 x 4 to 8 x 8 in one layer, and no further.
     assert list(kernels(variables["params"], "geometry_network")) == ["dense_kernel", "upsample_0_kernel"]
     flow = method("flow", config)(variables, latents.geometry)

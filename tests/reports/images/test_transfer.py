@@ -14,6 +14,8 @@ from facedis_jax.reports.images.transfer import (
 from facedis_jax.training import RunFolder
 from tests.pages import ShownPage, check_figures
 
+pytestmark = pytest.mark.usefixtures("small_figures")
+
 VIEWS = np.float32([-30, -15, 0, 15, 30])
 SIZE = 8
 
