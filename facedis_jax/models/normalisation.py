@@ -13,6 +13,9 @@ from facedis_jax.models.linear import RowsDense
 
 Normalisation = Literal["batch", "layer", "none"]
 
+# Added to a feature vector's variance.
+LAYER_EPSILON = 1e-6
+
 
 class Normalise(nn.Module):
     """Normalises features [..., channels].
@@ -41,7 +44,7 @@ class Normalise(nn.Module):
             # points, cost more than the layer itself.
             centred = as_wide(features)
             centred = centred - centred.mean(axis=-1, keepdims=True)
-            normalised = centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-6)
+            normalised = centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + LAYER_EPSILON)
             return normalised.astype(features.dtype)
         if self.kind == "none":
             return features

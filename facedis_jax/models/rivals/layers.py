@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from facedis_jax.geometry.batches import one_by_one_on_cpu
+from facedis_jax.models.linear import linear
 from facedis_jax.models.rivals.sparse import SparseOperator, sparse_operator
 
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
@@ -93,23 +94,29 @@ def spiral_convolution(indices: np.ndarray) -> Convolution:
       indices: [vertices, length].
     """
     vertices, length = indices.shape
-    entries = (np.ones(indices.size), (indices.ravel(), np.arange(indices.size)))
+    entries, shape = np.ones(indices.size), (vertices, indices.size)
+    numbers = np.arange(indices.size)
     # What the features along all spirals give back to the vertices.
-    gather_back = sparse_operator(sparse.csr_array(entries, shape=(vertices, indices.size)))
+    gather_back = sparse_operator(sparse.csr_array((entries, (indices.ravel(), numbers)), shape=shape))
+    # The sum along each spiral of what its kernel has made of the features, [vertices * length, filters].
+    places = (indices * length + np.arange(length)).ravel()
+    sum_along = sparse_operator(sparse.csr_array((entries, (numbers // length, places)), shape=shape))
 
     def along(features: jax.Array) -> jax.Array:
-        taken = jnp.take(features, indices.ravel(), axis=0, mode="clip")
-        return taken.reshape(vertices, length * features.shape[-1])
+        return jnp.take(features, np.ascontiguousarray(indices.T), axis=0, mode="clip")
+
+    # Rows of what the kernel has made are added where they lie; rows of features would be copied side by side.
+    def made(features: jax.Array, kernel: jax.Array) -> jax.Array:
+        channels, filters = features.shape[-1], kernel.shape[-1]
+        of_each = jnp.moveaxis(kernel.reshape(length, channels, filters), 0, 1).reshape(channels, -1)
+        return sum_along(linear(features, of_each).reshape(-1, filters))
 
     @jax.custom_vjp
     def one(features: jax.Array, kernel: jax.Array) -> jax.Array:
         channels, filters = features.shape[-1], kernel.shape[-1]
-        if filters * 2 <= channels:
-            # Fewer numbers are gathered of what the kernel has made of the features.
-            made = features @ jnp.moveaxis(kernel.reshape(length, channels, filters), 0, 1).reshape(channels, -1)
-            rows = indices * length + np.arange(length)
-            return jnp.take(made.reshape(-1, filters), rows, axis=0, mode="clip").sum(1)
-        return along(features) @ kernel
+        if filters < 4 * channels:
+            return made(features, kernel)
+        return jnp.einsum("jvc,jcf->vf", along(features), kernel.reshape(length, channels, filters))
 
     def forward(features: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         return one(features, kernel), (features, kernel)
@@ -117,15 +124,18 @@ def spiral_convolution(indices: np.ndarray) -> Convolution:
     def backward(kept: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
         features, kernel = kept
         d_along = (cotangent @ kernel.T).reshape(indices.size, features.shape[-1])
-        return gather_back(d_along), along(features).T @ cotangent
+        d_kernel = jnp.einsum("jvc,vf->jcf", along(features), cotangent)
+        return gather_back(d_along), d_kernel.reshape(kernel.shape)
 
     one.defvjp(forward, backward)
 
     def batched(features: jax.Array, kernel: jax.Array) -> jax.Array:
+        # Of few filters, the gradients go back through the sums too.
+        convolved_face = made if kernel.shape[-1] * 8 <= features.shape[-1] else one
         if features.ndim == 2:
-            return one(features, kernel)
+            return convolved_face(features, kernel)
         flat = features.reshape(-1, *features.shape[-2:])
-        convolved = one_by_one_on_cpu(lambda face: one(face, kernel))(flat)
+        convolved = one_by_one_on_cpu(lambda face: convolved_face(face, kernel))(flat)
         return convolved.reshape(*features.shape[:-1], kernel.shape[-1])
 
     return batched
