@@ -42,8 +42,8 @@ from benchmarks.train_step import RunningStep
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import farthest_point_sample
 from facedis_jax.learners import Learner
-from facedis_jax.learners.rivals import RIVALS, Latents, RivalConstants, rival_learner
-from facedis_jax.models.rivals.hierarchy import mesh_hierarchy
+from facedis_jax.learners.rivals.faces import RIVALS, Latents, RivalConstants, rival_learner
+from facedis_jax.models.rivals.faces.hierarchy import mesh_hierarchy
 from facedis_jax.runs.command_line import one_device_per_core
 
 What = Literal["ib_vae", "mesh_ae", "spiral_net", "deformable", "dynamic", "farthest_points"]

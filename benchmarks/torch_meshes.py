@@ -16,8 +16,8 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from benchmarks.torch_deformable import Form
-from facedis_jax.learners.rivals import MeshAeConfig, SpiralNetConfig
-from facedis_jax.models.rivals.hierarchy import MeshHierarchy, level_spirals
+from facedis_jax.learners.rivals.faces import MeshAeConfig, SpiralNetConfig
+from facedis_jax.models.rivals.faces.hierarchy import MeshHierarchy, level_spirals
 
 Product = Callable[[Tensor], Tensor]
 

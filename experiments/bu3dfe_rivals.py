@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from experiments import bu3dfe_ib, coma_rivals
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
-from facedis_jax.learners.rivals import GuConfig
+from facedis_jax.learners.rivals.faces import GuConfig
 from facedis_jax.runs.command_line import RunOptions, run_experiment
 from facedis_jax.runs.rival_config import RivalsConfig
 

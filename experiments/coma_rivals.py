@@ -22,7 +22,7 @@ from dataclasses import replace
 from experiments import coma_ib
 from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals import (
+from facedis_jax.learners.rivals.faces import (
     GuConfig,
     JiangConfig,
     MeshAeConfig,
@@ -31,7 +31,7 @@ from facedis_jax.learners.rivals import (
     WsdfConfig,
     ZhangConfig,
 )
-from facedis_jax.models.rivals.mesh_nets import MeshNetConfig
+from facedis_jax.models.rivals.faces.mesh_nets import MeshNetConfig
 from facedis_jax.runs.command_line import RunOptions, run_experiment
 from facedis_jax.runs.face_config import FaceDataConfig, FaceRunConfig
 from facedis_jax.runs.rival_config import OursConfig, RivalsConfig

@@ -36,7 +36,7 @@ from facedis_jax.evaluation.transfer import errors_over_runs, margins
 from facedis_jax.inference.codecs import Decoded
 from facedis_jax.learners import AbpConfig
 from facedis_jax.learners.abp import Part
-from facedis_jax.learners.image_rivals import DeformingAutoencoderConfig
+from facedis_jax.learners.rivals.images import DeformingAutoencoderConfig
 from facedis_jax.models import Latents
 from facedis_jax.runs.command_line import RunOptions, device_label, run_experiment, say
 from facedis_jax.runs.images import (

@@ -37,7 +37,7 @@ from facedis_jax.evaluation.canonical import dense_correspondence, flow_results
 from facedis_jax.evaluation.images import summary, to_unit_range
 from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, RegressionConfig, fit_regressor
-from facedis_jax.learners.image_rivals import (
+from facedis_jax.learners.rivals.images import (
     DeformingAutoencoderConfig,
     EmbeddingConfig,
     EmbeddingNetworks,

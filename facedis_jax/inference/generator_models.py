@@ -25,9 +25,9 @@ from facedis_jax.learners import (
     abp_video_functions,
     image_vae_functions,
 )
-from facedis_jax.learners.image_rivals import DeformingAutoencoderConfig, deforming_autoencoder_functions
+from facedis_jax.learners.rivals.images import DeformingAutoencoderConfig, deforming_autoencoder_functions
 from facedis_jax.models import inference_network
-from facedis_jax.models.rivals.deforming import DeformingEncoder
+from facedis_jax.models.rivals.images.deforming import DeformingEncoder
 
 __all__ = ["TrainedImageModel", "TrainedVideoModel"]
 

@@ -19,7 +19,7 @@ from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants, IbVaeConfig
-from facedis_jax.learners.rivals import RIVALS, Latents, Rival, RivalConstants
+from facedis_jax.learners.rivals.faces import RIVALS, Latents, Rival, RivalConstants
 from facedis_jax.models import FaceVaeConfig
 
 _CHUNK = 32
@@ -50,7 +50,7 @@ class TrainedRival(TrainedFaceModel):
     """A trained rival. What it shares with our own model is called as there; it is not fitted to scans.
 
     Attributes:
-      method: its name among `facedis_jax.learners.rivals.RIVALS`.
+      method: its name among `facedis_jax.learners.rivals.faces.RIVALS`.
       settings: of its networks and training.
       rival: its functions.
       rival_constants: of its training faces.

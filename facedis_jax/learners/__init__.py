@@ -30,12 +30,11 @@ from facedis_jax.learners.generator_functions import GeneratorFunctions, ImageFu
 from facedis_jax.learners.ib_vae import FaceStart, LinearFaces, ib_vae_learner
 from facedis_jax.learners.image_vae import (
     ImageVaeConfig,
-    ImageVaeState,
     image_vae_functions,
     image_vae_learner,
 )
 from facedis_jax.learners.langevin_inference import LangevinConfig
-from facedis_jax.learners.learner import Batch, Learner, Metrics, State
+from facedis_jax.learners.learner import Batch, GradientState, Learner, Metrics, State
 from facedis_jax.learners.mocogan import (
     MocoganFunctions,
     MocoganLearnerConfig,
@@ -63,11 +62,11 @@ __all__ = [
     "FittedRegressor",
     "FoldResults",
     "GeneratorFunctions",
+    "GradientState",
     "IbVaeConfig",
     "IbVaeState",
     "ImageFunctions",
     "ImageVaeConfig",
-    "ImageVaeState",
     "LangevinConfig",
     "Learner",
     "LinearFaces",

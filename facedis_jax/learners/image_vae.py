@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from facedis_jax.learners.abp import PAPER_OPTIMISER, Part, frozen_networks, with_frozen
 from facedis_jax.learners.generator_functions import (
@@ -18,7 +17,7 @@ from facedis_jax.learners.generator_functions import (
     image_functions,
     reconstruction_evaluation,
 )
-from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.learner import Batch, GradientState, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.losses import gaussian_kl
 from facedis_jax.metrics import Average
@@ -45,25 +44,6 @@ class ImageVaeConfig:
     sigma: float = 1.0
     frozen: tuple[Part, ...] = ()
     optimiser: OptimiserConfig = PAPER_OPTIMISER
-
-
-class ImageVaeState(struct.PyTreeNode):
-    """Everything that a run of the learner carries from step to step; `params` has the inference network beside the
-    generators' own.
-
-    Example:
-      >>> config = ImageVaeConfig(GeneratorConfig(size=8, filters=16))
-      >>> learner = image_vae_learner(config, steps_per_epoch=5, num_steps=10)
-      >>> batch = {"image": jnp.zeros([2, 8, 8, 3], jnp.uint8), "index": jnp.arange(2)}
-      >>> state = jax.eval_shape(learner.init, jax.random.key(0), batch)
-      >>> sorted(state.params)
-      ['appearance_network', 'geometry_network', 'inference']
-    """
-
-    params: Any
-    opt_state: Any
-    key: jax.Array
-    step: jax.Array
 
 
 def image_vae_functions(config: ImageVaeConfig) -> ImageFunctions:
@@ -119,13 +99,13 @@ def image_vae_learner(
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
     num_latents = config.model.appearance_latents + config.model.geometry_latents
 
-    def init(key: jax.Array, batch: Batch) -> ImageVaeState:
+    def init(key: jax.Array, batch: Batch) -> GradientState:
         generators = functions.init(jax.random.fold_in(key, 0))
         inference = network.init(jax.random.fold_in(key, 1), functions.to_model_range(batch["image"][:1]))["params"]
         start = {**generators, "inference": inference, **(params or {})}
-        return ImageVaeState(start, optimiser.init(start), jax.random.fold_in(key, 2), jnp.int32(0))
+        return GradientState(start, optimiser.init(start), jax.random.fold_in(key, 2), jnp.int32(0))
 
-    def step(state: ImageVaeState, batch: Batch) -> tuple[ImageVaeState, Metrics]:
+    def step(state: GradientState, batch: Batch) -> tuple[GradientState, Metrics]:
         images = functions.to_model_range(batch["image"])
         keys = example_keys(state.key, state.step, batch["index"])
         noise = jax.vmap(lambda key: jax.random.normal(key, (num_latents,)))(keys)

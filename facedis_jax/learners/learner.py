@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from flax import struct
 
 from facedis_jax.metrics import Average
 
@@ -21,6 +22,23 @@ State = Any
 Example:
   >>> state: State = {"key": jax.random.key(0), "step": 0, "weights": {}}
 """
+
+
+class GradientState(struct.PyTreeNode):
+    """Everything that a run of a learner that only follows a gradient carries from step to step.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> state = GradientState({}, {}, jax.random.key(0), jnp.int32(0))
+      >>> int(state.replace(step=state.step + 1).step)
+      1
+    """
+
+    params: Any
+    opt_state: Any
+    key: jax.Array
+    step: jax.Array
+
 
 Metrics = Mapping[str, Average]
 """Averages by name, with their unit in it, as sums and counts until they are read.

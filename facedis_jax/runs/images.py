@@ -30,7 +30,7 @@ from facedis_jax.learners import (
     image_vae_functions,
     image_vae_learner,
 )
-from facedis_jax.learners.image_rivals import (
+from facedis_jax.learners.rivals.images import (
     DeformingAutoencoderConfig,
     DeformingConfig,
     DeformingNetworks,

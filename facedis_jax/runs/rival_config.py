@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.learners import IbVaeConfig
-from facedis_jax.learners.rivals import (
+from facedis_jax.learners.rivals.faces import (
     RIVALS,
     GuConfig,
     JiangConfig,

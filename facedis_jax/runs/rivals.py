@@ -19,7 +19,7 @@ from facedis_jax.formats.json_files import write_json
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.model_files import MODEL_FILE
 from facedis_jax.inference.rival_models import TrainedRival, rival_codec
-from facedis_jax.learners.rivals import (
+from facedis_jax.learners.rivals.faces import (
     RIVALS,
     Rival,
     RivalConstants,

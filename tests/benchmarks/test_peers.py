@@ -17,7 +17,7 @@ from benchmarks.models import TrainingStep, fake_face, fake_faces
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import farthest_point_sample
 from facedis_jax.learners import Learner
-from facedis_jax.learners.rivals import MeshAeConfig, SpiralNetConfig
+from facedis_jax.learners.rivals.faces import MeshAeConfig, SpiralNetConfig
 from facedis_jax.losses import IbVaeCodes, IbVaeFaces, IbVaeLossOptions, IbVaeWeights, ib_vae_loss, log_joint
 from facedis_jax.models import (
     DeformableGenerator,
@@ -33,7 +33,7 @@ from facedis_jax.models import (
     Trajectory,
     point_features,
 )
-from facedis_jax.models.rivals.mesh_nets import MeshNetConfig, mesh_net
+from facedis_jax.models.rivals.faces.mesh_nets import MeshNetConfig, mesh_net
 from tests.rival_meshes import random_surface
 
 FACES = FaceVaeConfig(

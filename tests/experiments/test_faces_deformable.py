@@ -20,7 +20,7 @@ from facedis_jax.errors import InputError
 from facedis_jax.evaluation.images import reconstructions
 from facedis_jax.inference.codecs import ImageCodec, squared_errors
 from facedis_jax.learners import AbpConfig, LangevinConfig
-from facedis_jax.learners.image_rivals import DeformingNetworks
+from facedis_jax.learners.rivals.images import DeformingNetworks
 from facedis_jax.models import GeneratorConfig, Latents
 from facedis_jax.runs import images as image_runs
 from facedis_jax.runs import pixels as pixel_runs

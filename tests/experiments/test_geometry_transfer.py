@@ -14,7 +14,7 @@ from facedis_jax.data.images.image_set import stack_images
 from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.learners import LangevinConfig
-from facedis_jax.learners.image_rivals import DeformingNetworks
+from facedis_jax.learners.rivals.images import DeformingNetworks
 from facedis_jax.models import GeneratorConfig
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.images import DeformingRivalConfig, ImageDataConfig

@@ -15,7 +15,7 @@ from facedis_jax.data.synthetic.images import SyntheticImageConfig
 from facedis_jax.errors import InputError
 from facedis_jax.inference.codecs import ImageCodec
 from facedis_jax.learners import LangevinConfig, RegressionConfig
-from facedis_jax.learners.image_rivals import (
+from facedis_jax.learners.rivals.images import (
     DeformingNetworks,
     EmbeddingConfig,
     EmbeddingNetworks,

@@ -14,9 +14,9 @@ from facedis_jax.data.synthetic.faces import SyntheticFaceConfig
 from facedis_jax.errors import InputError
 from facedis_jax.formats.meshes import Mesh, write_mesh
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals import MeshAeConfig, RivalTraining, ZhangConfig, jiang_features
-from facedis_jax.models.rivals.deformation import DeformationSpace
-from facedis_jax.models.rivals.mesh_nets import MeshNetConfig
+from facedis_jax.learners.rivals.faces import MeshAeConfig, RivalTraining, ZhangConfig, jiang_features
+from facedis_jax.models.rivals.faces.deformation import DeformationSpace
+from facedis_jax.models.rivals.faces.mesh_nets import MeshNetConfig
 from facedis_jax.reports.faces.rivals import MEASURES, summarise
 from facedis_jax.runs.command_line import RunOptions
 from facedis_jax.runs.faces import FaceDataConfig

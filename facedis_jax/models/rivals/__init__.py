@@ -1,1 +1,1 @@
-"""Networks of the methods that the IB-VAE's paper compares with, and the operators on meshes that they are made of."""
+"""Networks of the methods that both papers compare with: of `faces` and of `images`."""

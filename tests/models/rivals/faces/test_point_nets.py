@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facedis_jax.models.rivals.point_nets import PointNet, first_maxima
+from facedis_jax.models.rivals.faces.point_nets import PointNet, first_maxima
 
 WIDTHS = (6, 8)
 

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from facedis_jax.errors import InputError
 from facedis_jax.learners.abp import Part, frozen_networks, with_frozen
 from facedis_jax.learners.generator_functions import ImageFunctions, reconstruction_evaluation
-from facedis_jax.learners.image_rivals.rival import gradient_learner
 from facedis_jax.learners.learner import Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig
+from facedis_jax.learners.rivals.images.rival import gradient_learner
 from facedis_jax.losses import flow_variation
 from facedis_jax.metrics import Average
 from facedis_jax.models import Latents
-from facedis_jax.models.rivals.deforming import DeformingConfig, DeformingDecoder, DeformingEncoder
+from facedis_jax.models.rivals.images.deforming import DeformingConfig, DeformingDecoder, DeformingEncoder
 
 
 @dataclass(frozen=True)

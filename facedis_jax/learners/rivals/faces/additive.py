@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from facedis_jax.errors import check_least
 from facedis_jax.learners.learner import Batch
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals.rival import (
+from facedis_jax.learners.rivals.faces.rival import (
     Latents,
     Rival,
     RivalConstants,
@@ -36,8 +36,8 @@ from facedis_jax.losses import gaussian_kl
 from facedis_jax.metrics import Average
 from facedis_jax.models import Posterior
 from facedis_jax.models.face_vae import MlpDecoder
-from facedis_jax.models.rivals.mesh_nets import MeshNetConfig, mesh_net
-from facedis_jax.models.rivals.point_nets import PairCritic, PointNet
+from facedis_jax.models.rivals.faces.mesh_nets import MeshNetConfig, mesh_net
+from facedis_jax.models.rivals.faces.point_nets import PairCritic, PointNet
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
-from facedis_jax.models.rivals.mesh_nets import Layer, MeshNet
+from facedis_jax.models.rivals.faces.mesh_nets import Layer, MeshNet
 
 # Single precision tells numbers so near to 0 and 1 from these; their quantiles are 4.8 standard deviations.
 _LEAST = 1e-6

@@ -8,7 +8,7 @@ import pytest
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import warp
 from facedis_jax.learners import OptimiserConfig
-from facedis_jax.learners.image_rivals import (
+from facedis_jax.learners.rivals.images import (
     EmbeddingConfig,
     EmbeddingNetworks,
     MaskedAutoencoderConfig,
@@ -19,8 +19,8 @@ from facedis_jax.learners.image_rivals import (
     masked_autoencoder_learner,
     masked_features,
 )
-from facedis_jax.learners.image_rivals.embedding import warped_pair
-from facedis_jax.models.rivals.features import MaskedAutoencoder, patches_of
+from facedis_jax.learners.rivals.images.embedding import warped_pair
+from facedis_jax.models.rivals.images.features import MaskedAutoencoder, patches_of
 
 FAST = OptimiserConfig(learning_rate=3e-3, weight_decay=0.0, schedule="cosine")
 LEARNERS = {

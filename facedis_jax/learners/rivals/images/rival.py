@@ -5,29 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from facedis_jax.learners.generator_functions import example_keys
-from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.learner import Batch, GradientState, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.metrics import Average
 
 Loss = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Metrics]]
-
-
-class ImageRivalState(struct.PyTreeNode):
-    """Everything that a run of a rival carries from step to step.
-
-    Example:
-      >>> state = ImageRivalState({}, {}, jax.random.key(0), jnp.int32(0))
-      >>> int(state.replace(step=state.step + 1).step)
-      1
-    """
-
-    params: Any
-    opt_state: Any
-    key: jax.Array
-    step: jax.Array
 
 
 def gradient_learner(
@@ -56,12 +40,12 @@ def gradient_learner(
     """
     optimiser = make_optimiser(config, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
-    def init(key: jax.Array, batch: Batch) -> ImageRivalState:
+    def init(key: jax.Array, batch: Batch) -> GradientState:
         start = init_params(jax.random.fold_in(key, 0), to_model_range(batch["image"][:1]))
         start = {**start, **(params or {})}
-        return ImageRivalState(start, optimiser.init(start), jax.random.fold_in(key, 1), jnp.int32(0))
+        return GradientState(start, optimiser.init(start), jax.random.fold_in(key, 1), jnp.int32(0))
 
-    def step(state: ImageRivalState, batch: Batch) -> tuple[ImageRivalState, Metrics]:
+    def step(state: GradientState, batch: Batch) -> tuple[GradientState, Metrics]:
         images = to_model_range(batch["image"])
         keys = example_keys(state.key, state.step, batch["index"])
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, images, keys)

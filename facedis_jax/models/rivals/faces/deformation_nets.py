@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.models.rivals.layers import ChebyshevConvolution, Convolution
+from facedis_jax.models.rivals.faces.layers import ChebyshevConvolution, Convolution
 
 _SLOPE = 0.1
 

@@ -10,13 +10,13 @@ from scipy import linalg, sparse, stats
 from scipy.spatial import cKDTree
 
 from facedis_jax.errors import InputError
-from facedis_jax.models.rivals.decimation import barycentric, decimated
-from facedis_jax.models.rivals.deformation import DeformationSpace
-from facedis_jax.models.rivals.hierarchy import MeshLevel, level_spirals, mesh_hierarchy
-from facedis_jax.models.rivals.layers import chebyshev_convolution, spiral_convolution
-from facedis_jax.models.rivals.recoupling import recoupled
-from facedis_jax.models.rivals.sparse import sparse_operator
-from facedis_jax.models.rivals.topology import adjacency, check_surface, ordered_rings
+from facedis_jax.models.rivals.faces.decimation import barycentric, decimated
+from facedis_jax.models.rivals.faces.deformation import DeformationSpace
+from facedis_jax.models.rivals.faces.hierarchy import MeshLevel, level_spirals, mesh_hierarchy
+from facedis_jax.models.rivals.faces.layers import chebyshev_convolution, spiral_convolution
+from facedis_jax.models.rivals.faces.recoupling import recoupled
+from facedis_jax.models.rivals.faces.sparse import sparse_operator
+from facedis_jax.models.rivals.faces.topology import adjacency, check_surface, ordered_rings
 from tests.rival_meshes import random_surface, renumbered
 
 

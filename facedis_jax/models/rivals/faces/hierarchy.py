@@ -9,9 +9,9 @@ from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
 from facedis_jax.errors import InputError
-from facedis_jax.models.rivals.decimation import barycentric, decimated
-from facedis_jax.models.rivals.sparse import SparseOperator, selection, sparse_operator
-from facedis_jax.models.rivals.topology import adjacency, canonical_order, check_surface, spirals
+from facedis_jax.models.rivals.faces.decimation import barycentric, decimated
+from facedis_jax.models.rivals.faces.sparse import SparseOperator, selection, sparse_operator
+from facedis_jax.models.rivals.faces.topology import adjacency, canonical_order, check_surface, spirals
 
 # Of no registered face; coarser meshes of more would take many minutes.
 _MOST_VERTICES = 100_000

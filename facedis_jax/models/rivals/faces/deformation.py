@@ -21,8 +21,8 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from facedis_jax.geometry import rotation_matrix
-from facedis_jax.models.rivals.sparse import sparse_operator
-from facedis_jax.models.rivals.topology import adjacency, piece_of_vertex
+from facedis_jax.models.rivals.faces.sparse import sparse_operator
+from facedis_jax.models.rivals.faces.topology import adjacency, piece_of_vertex
 
 _PRECISE = jax.lax.Precision.HIGHEST
 # Where all edges of a vertex lie in one line, part of the map is left open: it is taken as no change.

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from facedis_jax.models.rivals.topology import border_edges
+from facedis_jax.models.rivals.faces.topology import border_edges
 
 # Symmetric 4 x 4 matrices by their upper triangle: xx, xy, xz, xw, yy, yz, yw, zz, zw, ww.
 _Quadric = tuple[float, ...]

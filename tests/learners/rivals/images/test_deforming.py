@@ -14,7 +14,7 @@ from facedis_jax.errors import InputError
 from facedis_jax.inference.example import example_image_model
 from facedis_jax.inference.generator_models import TrainedImageModel
 from facedis_jax.learners import OptimiserConfig
-from facedis_jax.learners.image_rivals import (
+from facedis_jax.learners.rivals.images import (
     DeformingAutoencoderConfig,
     DeformingConfig,
     DeformingNetworks,

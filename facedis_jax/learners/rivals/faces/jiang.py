@@ -21,15 +21,15 @@ import numpy as np
 from facedis_jax.errors import InputError, check_least
 from facedis_jax.learners.learner import Batch
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals.rival import Latents, Rival, RivalConstants, RivalTraining, initial, sampled
+from facedis_jax.learners.rivals.faces.rival import Latents, Rival, RivalConstants, RivalTraining, initial, sampled
 from facedis_jax.losses import gaussian_kl
 from facedis_jax.metrics import Average
 from facedis_jax.models import Posterior
-from facedis_jax.models.rivals.deformation import DeformationSpace
-from facedis_jax.models.rivals.deformation_nets import DeformationDecoder, DeformationEncoder, Fusion
-from facedis_jax.models.rivals.hierarchy import MeshLevel
-from facedis_jax.models.rivals.layers import chebyshev_convolution
-from facedis_jax.models.rivals.topology import check_surface
+from facedis_jax.models.rivals.faces.deformation import DeformationSpace
+from facedis_jax.models.rivals.faces.deformation_nets import DeformationDecoder, DeformationEncoder, Fusion
+from facedis_jax.models.rivals.faces.hierarchy import MeshLevel
+from facedis_jax.models.rivals.faces.layers import chebyshev_convolution
+from facedis_jax.models.rivals.faces.topology import check_surface
 
 _BOUND = 0.9
 # The way back from features is a matrix of as many rows and columns.

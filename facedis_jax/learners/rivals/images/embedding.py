@@ -12,11 +12,11 @@ import jax.numpy as jnp
 
 from facedis_jax.errors import InputError
 from facedis_jax.geometry import affine_flow, warp
-from facedis_jax.learners.image_rivals.rival import error_learner
 from facedis_jax.learners.learner import Learner
 from facedis_jax.learners.optimiser import OptimiserConfig
+from facedis_jax.learners.rivals.images.rival import error_learner
 from facedis_jax.losses import equivariance_loss
-from facedis_jax.models.rivals.features import DenseEmbedding, EmbeddingNetworks
+from facedis_jax.models.rivals.images.features import DenseEmbedding, EmbeddingNetworks
 
 
 @dataclass(frozen=True)

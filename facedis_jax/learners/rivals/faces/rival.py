@@ -8,10 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from facedis_jax.errors import InputError, check_least
-from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.learner import Batch, GradientState, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.metrics import Average, average_vertex_distance
 from facedis_jax.models import Posterior
@@ -108,7 +107,7 @@ class Rival(NamedTuple):
       >>> from facedis_jax.inference.example import example_face_model
       >>> trained = example_face_model().trained
       >>> mean, triangles = trained.constants.mean_face, trained.triangles
-      >>> from facedis_jax.learners.rivals import RIVALS, GuConfig
+      >>> from facedis_jax.learners.rivals.faces import RIVALS, GuConfig
       >>> constants = RivalConstants(mean, 0 * mean + 1, mean, triangles, scale=100.0)
       >>> rival = RIVALS["gu"].make(GuConfig(widths=(8, 16), hidden=8), constants, Latents(2, 2))
       >>> params = jax.eval_shape(rival.init, jax.random.key(0))
@@ -126,21 +125,6 @@ class Rival(NamedTuple):
     critic_loss: Callable[[Any, Any], jax.Array] | None = None
 
 
-class RivalState(struct.PyTreeNode):
-    """Everything that a run of a rival carries from step to step.
-
-    Example:
-      >>> state = RivalState({}, {}, jax.random.key(0), jnp.int32(0))
-      >>> int(state.replace(step=state.step + 1).step)
-      1
-    """
-
-    params: Any
-    opt_state: Any
-    key: jax.Array
-    step: jax.Array
-
-
 def rival_learner(rival: Rival, *, steps_per_epoch: float, num_steps: int, axis_name: str | None = None) -> Learner:
     """The learner of a rival; batches as those of `ib_vae_learner`.
 
@@ -156,7 +140,7 @@ def rival_learner(rival: Rival, *, steps_per_epoch: float, num_steps: int, axis_
       >>> from facedis_jax.inference.example import example_face_model
       >>> trained = example_face_model().trained
       >>> mean, triangles = trained.constants.mean_face, trained.triangles
-      >>> from facedis_jax.learners.rivals import RIVALS, GuConfig
+      >>> from facedis_jax.learners.rivals.faces import RIVALS, GuConfig
       >>> constants = RivalConstants(mean, 0 * mean + 1, mean, triangles, scale=100.0)
       >>> rival = RIVALS["gu"].make(GuConfig(widths=(8, 16), hidden=8), constants, Latents(2, 2))
       >>> learner = rival_learner(rival, steps_per_epoch=5, num_steps=10)
@@ -166,12 +150,12 @@ def rival_learner(rival: Rival, *, steps_per_epoch: float, num_steps: int, axis_
     """
     optimiser = make_optimiser(rival.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
-    def init(key: jax.Array, batch: Batch) -> RivalState:
+    def init(key: jax.Array, batch: Batch) -> GradientState:
         params = rival.init(jax.random.fold_in(key, 0))
         opt_state = {name: optimiser.init(part) for name, part in params.items()}
-        return RivalState(params, opt_state, jax.random.fold_in(key, 1), jnp.int32(0))
+        return GradientState(params, opt_state, jax.random.fold_in(key, 1), jnp.int32(0))
 
-    def step(state: RivalState, batch: Batch) -> tuple[RivalState, Metrics]:
+    def step(state: GradientState, batch: Batch) -> tuple[GradientState, Metrics]:
         keys = _keys(state, len(batch["vertices"]), axis_name)
 
         def loss(model: Any) -> tuple[jax.Array, tuple[Metrics, Any]]:
@@ -189,7 +173,7 @@ def rival_learner(rival: Rival, *, steps_per_epoch: float, num_steps: int, axis_
         params, opt_state = ({name: pair[i] for name, pair in moved.items()} for i in range(2))
         return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
 
-    def evaluate(state: RivalState, batch: Batch) -> Metrics:
+    def evaluate(state: GradientState, batch: Batch) -> Metrics:
         codes = rival.encode(state.params, batch["vertices"]).mean
         full, neutral = rival.decode(state.params, *split(codes, rival.latents))
         mask = batch["mask"]
@@ -235,7 +219,7 @@ def distances(pairs: tuple[tuple[jax.Array, jax.Array], ...]) -> dict[str, Avera
     return {name: Average.of(average_vertex_distance(*pair)) for name, pair in zip(names, pairs, strict=True)}
 
 
-def _keys(state: RivalState, size: int, axis_name: str | None) -> jax.Array:
+def _keys(state: GradientState, size: int, axis_name: str | None) -> jax.Array:
     """Keys [size] of this step for the places of the whole batch that this device has."""
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * size
     key = jax.random.fold_in(state.key, state.step)

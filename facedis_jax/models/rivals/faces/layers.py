@@ -11,7 +11,7 @@ from scipy import sparse
 
 from facedis_jax.geometry.batches import one_by_one_on_cpu
 from facedis_jax.models.linear import linear
-from facedis_jax.models.rivals.sparse import SparseOperator, sparse_operator
+from facedis_jax.models.rivals.faces.sparse import SparseOperator, sparse_operator
 
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.errors import InputError, check_least
-from facedis_jax.models.rivals.hierarchy import MeshHierarchy, level_spirals, mesh_hierarchy
-from facedis_jax.models.rivals.layers import (
+from facedis_jax.models.rivals.faces.hierarchy import MeshHierarchy, level_spirals, mesh_hierarchy
+from facedis_jax.models.rivals.faces.layers import (
     ChebyshevConvolution,
     SpiralConvolution,
     chebyshev_convolution,
     spiral_convolution,
 )
-from facedis_jax.models.rivals.sparse import SparseOperator
+from facedis_jax.models.rivals.faces.sparse import SparseOperator
 
 
 @dataclass(frozen=True)

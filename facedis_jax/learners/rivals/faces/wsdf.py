@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from facedis_jax.errors import check_least
 from facedis_jax.learners.learner import Batch
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals.rival import (
+from facedis_jax.learners.rivals.faces.rival import (
     Latents,
     Rival,
     RivalConstants,
@@ -30,10 +30,10 @@ from facedis_jax.learners.rivals.rival import (
 from facedis_jax.losses import gaussian_kl, gaussian_log_density
 from facedis_jax.metrics import Average
 from facedis_jax.models import Posterior
-from facedis_jax.models.rivals.hierarchy import level_spirals
-from facedis_jax.models.rivals.layers import SpiralConvolution, spiral_convolution
-from facedis_jax.models.rivals.mesh_nets import MeshNetConfig, mesh_net
-from facedis_jax.models.rivals.recoupling import RecouplingDecoder, ResidualSpiralEncoder
+from facedis_jax.models.rivals.faces.hierarchy import level_spirals
+from facedis_jax.models.rivals.faces.layers import SpiralConvolution, spiral_convolution
+from facedis_jax.models.rivals.faces.mesh_nets import MeshNetConfig, mesh_net
+from facedis_jax.models.rivals.faces.recoupling import RecouplingDecoder, ResidualSpiralEncoder
 
 
 @dataclass(frozen=True)

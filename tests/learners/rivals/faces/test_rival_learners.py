@@ -11,10 +11,10 @@ from scipy.special import logsumexp
 
 from facedis_jax.errors import InputError
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals import RIVALS, Latents, RivalConstants, RivalTraining, rival_learner
-from facedis_jax.learners.rivals.wsdf import log_density_in_batch, outside
+from facedis_jax.learners.rivals.faces import RIVALS, Latents, RivalConstants, RivalTraining, rival_learner
+from facedis_jax.learners.rivals.faces.wsdf import log_density_in_batch, outside
 from facedis_jax.models import Posterior
-from facedis_jax.models.rivals.mesh_nets import MeshNetConfig, mesh_net
+from facedis_jax.models.rivals.faces.mesh_nets import MeshNetConfig, mesh_net
 from tests.rival_meshes import random_surface
 
 LATENTS = Latents(2, 3)

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.errors import InputError
-from facedis_jax.learners.image_rivals.rival import error_learner
 from facedis_jax.learners.learner import Learner
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.models.rivals.features import MaskedAutoencoder, MaskedNetworks, patches_of
+from facedis_jax.learners.rivals.images.rival import error_learner
+from facedis_jax.models.rivals.images.features import MaskedAutoencoder, MaskedNetworks, patches_of
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,25 @@
 """The methods that the deformable generator's paper compares with, and later ones, as learners of the same contract."""
 
-from facedis_jax.learners.image_rivals.deforming import (
+from facedis_jax.learners.rivals.images.deforming import (
     DeformingAutoencoderConfig,
     DeformingTraining,
     deforming_autoencoder_functions,
     deforming_autoencoder_learner,
 )
-from facedis_jax.learners.image_rivals.embedding import (
+from facedis_jax.learners.rivals.images.embedding import (
     EmbeddingConfig,
     WarpConfig,
     embedding_features,
     embedding_learner,
 )
-from facedis_jax.learners.image_rivals.masked import (
+from facedis_jax.learners.rivals.images.masked import (
     MaskedAutoencoderConfig,
     masked_autoencoder_learner,
     masked_features,
 )
-from facedis_jax.learners.image_rivals.rival import ImageRivalState, unit_range
-from facedis_jax.models.rivals.deforming import DeformingConfig, DeformingNetworks
-from facedis_jax.models.rivals.features import EmbeddingNetworks, MaskedNetworks
+from facedis_jax.learners.rivals.images.rival import unit_range
+from facedis_jax.models.rivals.images.deforming import DeformingConfig, DeformingNetworks
+from facedis_jax.models.rivals.images.features import EmbeddingNetworks, MaskedNetworks
 
 __all__ = [
     "DeformingAutoencoderConfig",
@@ -28,7 +28,6 @@ __all__ = [
     "DeformingTraining",
     "EmbeddingConfig",
     "EmbeddingNetworks",
-    "ImageRivalState",
     "MaskedAutoencoderConfig",
     "MaskedNetworks",
     "WarpConfig",

@@ -16,10 +16,17 @@ import jax.numpy as jnp
 
 from facedis_jax.learners.learner import Batch
 from facedis_jax.learners.optimiser import OptimiserConfig
-from facedis_jax.learners.rivals.rival import Latents, Rival, RivalConstants, RivalTraining, initial, without_spread
+from facedis_jax.learners.rivals.faces.rival import (
+    Latents,
+    Rival,
+    RivalConstants,
+    RivalTraining,
+    initial,
+    without_spread,
+)
 from facedis_jax.metrics import Average, average_vertex_distance
 from facedis_jax.models import Posterior
-from facedis_jax.models.rivals.mesh_nets import MeshNetConfig, mesh_net
+from facedis_jax.models.rivals.faces.mesh_nets import MeshNetConfig, mesh_net
 
 
 def _adam(learning_rate: float) -> OptimiserConfig:
