@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-import trimesh
 
 from facedis_jax.geometry import sample_surface, spread_over_surface
 from facedis_jax.inference.faces import FaceCodec
@@ -58,6 +57,9 @@ def _clouds(faces: np.ndarray, triangles: np.ndarray, seed: int) -> Iterator[tup
     rng = np.random.default_rng(seed)
     noise = [_NOISE_MM * rng.standard_normal((_NOISY_POINTS, 3)) for _ in faces]
     yield f"noise_{_NOISE_MM}_mm", [points + moved for points, moved in zip(drawn(_NOISY_POINTS), noise, strict=True)]
+    # Imported here, or every run would wait for it before its first step.
+    import trimesh
+
     split = [trimesh.remesh.subdivide(face, triangles) for face in faces]
     yield "four_times_the_triangles", [np.asarray(_spread(*mesh)) for mesh in split]
 

@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
-from sklearn.model_selection import train_test_split
-from sklearn.svm import LinearSVC
 
 from facedis_jax.metrics import (
     dci_from_importance,
@@ -44,6 +41,10 @@ def latent_scores(
       Locatello et al., "Challenging Common Assumptions in the Unsupervised Learning of Disentangled
       Representations", 2019.
     """
+    # Imported here, or every run would wait a second for it before its first step.
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+    from sklearn.model_selection import train_test_split
+
     fit, held_out = train_test_split(np.arange(len(codes)), test_size=0.3, random_state=seed)
     columns = [column for factor in factors.values() for column in np.reshape(factor, (len(codes), -1)).T]
     columns = [column for column in columns if np.ptp(column[fit]) > 0]
@@ -78,6 +79,8 @@ def latent_scores(
 
 def _accuracies(codes: np.ndarray, classes: np.ndarray, fit: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     """Held-out accuracies [dims] of linear classifiers from each code alone."""
+    from sklearn.svm import LinearSVC
+
     accuracies = []
     for code in codes.T[:, :, None]:
         classifier = LinearSVC(C=0.01, class_weight="balanced", random_state=0)

@@ -3,10 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from facedis_jax.evaluation.true_faces import AT_REST, PERFORMED
 
@@ -35,6 +31,12 @@ def probe(codes: np.ndarray, classes: np.ndarray, *, groups: np.ndarray | None =
     """
     if len(codes) < 4:
         return None
+    # Imported here, or every run would wait a second for it before its first step.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupShuffleSplit, train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if groups is None:
         fit, held_out = train_test_split(np.arange(len(codes)), test_size=0.3, random_state=seed)
     elif len(np.unique(groups)) > 1:

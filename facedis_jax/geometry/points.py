@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from facedis_jax.geometry.batches import batch_under_vmap
 from facedis_jax.geometry.checks import as_points, is_known
-from facedis_jax.geometry.farthest_kernel import MOST_POINTS, farthest_points
 
 # Points in a row of the loop below: the lanes of a TPU's vectors. On a CPU, 64 to 512 take about the same time.
 _ROW = 128
@@ -50,6 +49,9 @@ def farthest_point_sample(points: jax.Array, num_samples: int, *, start: jax.Arr
 
 def _farthest_points(points: jax.Array, start: jax.Array, num_samples: int) -> jax.Array:
     """Indices [clouds, num_samples] for clouds [clouds, points, 3]: one kernel on a TPU and a loop elsewhere."""
+    # Imported here, since Pallas takes longer than all of this package's functions.
+    from facedis_jax.geometry.farthest_kernel import MOST_POINTS, farthest_points
+
     loop = jax.vmap(functools.partial(_farthest_points_by_loop, num_samples=num_samples))
     if points.dtype != jnp.float32 or points.shape[1] > MOST_POINTS or not len(points):
         return loop(points, start)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.geometry import warp_kernel
 from facedis_jax.geometry.batches import batch_under_vmap
 
 
@@ -153,7 +152,7 @@ _LARGEST_FOR_MATMUL = 128
 
 
 def _on_its_platform(
-    by_gather: Callable[..., jax.Array], by_matmul: Callable[..., jax.Array], by_kernel: Callable[..., jax.Array]
+    by_gather: Callable[..., jax.Array], by_matmul: Callable[..., jax.Array], in_kernels: str
 ) -> Callable[..., jax.Array]:
     """The function of one image that uses the fastest of its implementations: on a TPU, matrix products beat gathers.
 
@@ -164,8 +163,8 @@ def _on_its_platform(
     Args:
       by_gather, by_matmul: the same function of images [images, height, width, channels], both axes and perhaps
         further arrays like the images.
-      by_kernel: the same of images, flows in place of the axes, and the further arrays, for images that
-        `warp_kernel.fits`.
+      in_kernels: name in `warp_kernel` of the same of images, flows in place of the axes, and the further arrays, for
+        images that it `fits`.
 
     Returns:
       The function of an image, a flow, its axes and the further arrays.
@@ -179,6 +178,10 @@ def _on_its_platform(
     def chosen(images: jax.Array, flows: jax.Array, *axes_and_others: Any) -> jax.Array:
         if not images.size:
             return by_gather(images, *axes_and_others)
+        # Imported here, since Pallas takes longer than all of this package's functions.
+        from facedis_jax.geometry import warp_kernel
+
+        by_kernel = getattr(warp_kernel, in_kernels)
 
         def in_kernel(images: jax.Array, flows: jax.Array, x: _Axis, y: _Axis, *others: jax.Array) -> jax.Array:
             return by_kernel(images, flows.astype(jnp.float32), *others)
@@ -327,9 +330,9 @@ def _flow_gradient_by_matmul(images: jax.Array, x: _Axis, y: _Axis, cotangents: 
     return _widened(jnp.stack([d_x, d_y], axis=-1))
 
 
-_interpolation = _on_its_platform(_interpolation_by_gather, _interpolation_by_matmul, warp_kernel.interpolation)
-_image_gradient = _on_its_platform(_image_gradient_by_gather, _image_gradient_by_matmul, warp_kernel.image_gradient)
-_flow_gradient = _on_its_platform(_flow_gradient_by_gather, _flow_gradient_by_matmul, warp_kernel.flow_gradient)
+_interpolation = _on_its_platform(_interpolation_by_gather, _interpolation_by_matmul, "interpolation")
+_image_gradient = _on_its_platform(_image_gradient_by_gather, _image_gradient_by_matmul, "image_gradient")
+_flow_gradient = _on_its_platform(_flow_gradient_by_gather, _flow_gradient_by_matmul, "flow_gradient")
 
 
 @jax.custom_vjp

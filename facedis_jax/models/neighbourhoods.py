@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from facedis_jax.models import neighbourhood_kernel
 from facedis_jax.models.linear import linear
 from facedis_jax.models.normalisation import BatchAffine, as_wide
 
@@ -89,7 +88,12 @@ def _linear_moments_and_extreme(*arguments: jax.Array) -> tuple[jax.Array, jax.A
     gathered, _, *per_channel, kernel, _ = arguments
     # float32 products have several precisions on a TPU, which the kernels do not implement.
     narrow = gathered.dtype == jnp.bfloat16 and all(array.dtype == jnp.float32 for array in per_channel)
-    if not narrow or neighbourhood_kernel.block_size(gathered.shape, kernel.shape[1]) is None:
+    if not narrow:
+        return linear_moments_and_extreme_plain(*arguments)
+    # Imported here, since Pallas takes longer than all of this package's functions.
+    from facedis_jax.models import neighbourhood_kernel
+
+    if neighbourhood_kernel.block_size(gathered.shape, kernel.shape[1]) is None:
         return linear_moments_and_extreme_plain(*arguments)
     return jax.lax.platform_dependent(
         *arguments,

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.errors import InputError
-from facedis_jax.models import attention_kernel
 from facedis_jax.models.linear import RowsDense
 from facedis_jax.models.neighbourhoods import NeighbourhoodMaxPool
 from facedis_jax.models.normalisation import LinearNormRelu, Normalisation, Normalise
@@ -108,7 +107,12 @@ class OffsetAttention(nn.Module):
 def _attend(query: jax.Array, value: jax.Array) -> jax.Array:
     """`attend_plain`, which in bfloat16 on a TPU runs as one kernel."""
     # float32 products have several precisions on a TPU, which the kernel does not implement.
-    if query.dtype != jnp.bfloat16 or not attention_kernel.fits(query, value):
+    if query.dtype != jnp.bfloat16:
+        return attend_plain(query, value)
+    # Imported here, since Pallas takes longer than all of this package's functions.
+    from facedis_jax.models import attention_kernel
+
+    if not attention_kernel.fits(query, value):
         return attend_plain(query, value)
     return jax.lax.platform_dependent(query, value, tpu=attention_kernel.attend, default=attend_plain)
 

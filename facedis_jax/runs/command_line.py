@@ -174,6 +174,11 @@ def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> NoReturn
         code, line = os.EX_IOERR, f"error: {error.filename or 'writing'}: {error.strerror or error}"
     except KeyboardInterrupt:
         code, line = 130, ""
+    except SystemExit as asked:
+        # Of `--help`, and of options that cannot be read.
+        if not isinstance(asked.code, int):
+            raise
+        code, line = asked.code, ""
     end_command(code, line)
 
 

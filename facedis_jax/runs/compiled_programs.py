@@ -12,7 +12,7 @@ from facedis_jax.data.cache import cache_dir
 from facedis_jax.errors import InputError
 
 # Programs that compile faster than they are read are not worth a file.
-_LEAST_SECONDS = 0.2
+_LEAST_SECONDS = 0.02
 # A demo's programs take 10 to 40 MB.
 _MOST_BYTES = 2 << 30
 

@@ -9,12 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from facedis_jax.data.faces.bu3dfe import load_bu3dfe, read_landmarks
-from facedis_jax.data.faces.coma import load_coma
 from facedis_jax.data.faces.face_set import ArraySource, FaceSet, FaceSource
 from facedis_jax.data.faces.features import FeatureSource, map_vertices
 from facedis_jax.data.faces.layouts import LAYOUTS, MeshLayout
-from facedis_jax.data.faces.meshes import load_meshes
 from facedis_jax.data.faces.patterns import EXAMPLE
 from facedis_jax.data.on_device import dataset_bytes
 from facedis_jax.data.pipeline import evaluation_batches
@@ -37,7 +34,6 @@ from facedis_jax.learners import (
     ib_vae_learner,
 )
 from facedis_jax.models import point_features
-from facedis_jax.reports.faces.report import FaceResults, write_face_report
 from facedis_jax.runs.batches import check_room, training_batches
 from facedis_jax.runs.command_line import (
     RunInterrupted,
@@ -74,6 +70,11 @@ def load_face_set(data: FaceDataConfig, arrangement: Arrangement) -> FaceSet:
     if data.landmarks is not None and (data.folder is None or kind != "bu3dfe"):
         raise InputError("--data.landmarks", "the folder of BU-3DFE, whose faces they register", "other faces")
     if data.folder is not None:
+        # Imported here, or synthetic faces would wait for TFDS.
+        from facedis_jax.data.faces.bu3dfe import load_bu3dfe, read_landmarks
+        from facedis_jax.data.faces.coma import load_coma
+        from facedis_jax.data.faces.meshes import load_meshes
+
         where: dict[str, Any] = {"split": data.split, "prepared_dir": data.prepared, "skip_damaged": data.skip_damaged}
         where |= {"links_out": data.links_out, "verify": data.verify}
         if layout is not None:
@@ -273,6 +274,9 @@ def report_faces(
     model: TrainedFaceModel | None = None,
 ) -> None:
     """Measures a trained model on the test faces; writes results.json, figures/ and report.html."""
+    # Imported here, or training would wait for Matplotlib.
+    from facedis_jax.reports.faces.report import FaceResults, write_face_report
+
     face_set, folder = run.face_set, run.folder
     predictions = predict(codec, face_set.test, face_set.neutrals)
     results = evaluate(codec, face_set, predictions)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from facedis_jax.evaluation.baselines import fit_linear_model, fit_pca
 from facedis_jax.metrics import disentanglement_error
@@ -85,3 +86,15 @@ def test_subjects_that_are_not_trained_on_are_not_looked_at():
     seen = subject != 5
     model = fit_linear_model(faces[seen], subject[seen], neutrals, identity_components=3, expression_components=2)
     assert np.isfinite(model.reconstruct(faces)).all()
+
+
+@pytest.mark.parametrize(("shape", "components"), [((40, 30, 3), 6), ((300, 20, 3), 4), ((300, 20, 3), 30)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_pca_is_that_of_scikit_learn_to_the_last_bit(shape, components, dtype):
+    faces = np.random.default_rng(0).normal(size=shape).astype(dtype) * np.linspace(1, 9, shape[1])[:, None].astype(dtype)
+    expected = PCA(components, svd_solver="randomized", random_state=3).fit(faces.reshape(len(faces), -1))
+    found = fit_pca(faces, components, seed=3)
+    assert found.directions.dtype == dtype
+    np.testing.assert_array_equal(found.mean.ravel(), expected.mean_)
+    np.testing.assert_array_equal(found.directions.reshape(components, -1), expected.components_)
+    np.testing.assert_array_equal(found.deviations, np.sqrt(expected.explained_variance_))
