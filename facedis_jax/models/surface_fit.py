@@ -149,6 +149,8 @@ def _fit(
     return jax.lax.fori_loop(rough, steps, stepped(slice(None)), state)
 
 
+# Compiled into what calls it, and traced once for all programs of a run that fit clouds of as many points.
+@jax.jit
 def _step(
     surface: LinearSurface,
     added: jax.Array,
