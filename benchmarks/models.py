@@ -102,6 +102,7 @@ def deformable_step(
     langevin_steps: int = 20,
     *,
     config: AbpConfig = faces_deformable.PRESETS["paper"].learner,
+    num_images: int = NUM_IMAGES,
     compute: Compute | None = None,
     axis_name: str | None = AXIS,
 ) -> TrainingStep:
@@ -112,6 +113,7 @@ def deformable_step(
       size: their height and width.
       langevin_steps: sweeps; 0 leaves the sampler out.
       config: of the learner; the paper's.
+      num_images: of the set, one chain each; at least those of a step.
       compute: type of what flows through the networks; None for the configuration's.
       axis_name: as of `ib_vae_step`.
     """
@@ -120,7 +122,7 @@ def deformable_step(
         model=replace(config.model, size=size, compute=compute or config.model.compute),
         langevin=replace(config.langevin, num_steps=langevin_steps),
     )
-    num_images = max(NUM_IMAGES, batch_size)
+    num_images = max(num_images, batch_size)
     learner = abp_learner(config, num_images=num_images, **_schedule(num_images, batch_size), axis_name=axis_name)
     shape = (batch_size, size, size, config.model.channels)
     return TrainingStep(learner, ABP_STATE_AXES, lambda seed: _fake_pixels("image", shape, num_images, seed), config)

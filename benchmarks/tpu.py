@@ -105,12 +105,16 @@ def topology_devices(name: str) -> Sequence[Any]:
 
 
 def compile_step(
-    make_step: Callable[..., TrainingStep], devices: Sequence[Any], batch_per_device: int, parallel: Method
+    make_step: Callable[..., TrainingStep],
+    devices: Sequence[Any],
+    batch_per_device: int,
+    parallel: Method,
+    programs: list[str] | None = None,
 ) -> dict[str, Any]:
     """A row of the results: a step of some batch size compiled for some devices.
 
     A program that the compiler refuses, for want of memory or because the devices do not divide its arrays, gives a row
-    that says so.
+    that says so. The text of the compiled program is appended to `programs`, if there is such a list.
     """
     row: dict[str, Any] = {"chips": len(devices), "batch": batch_per_device * len(devices)}
     step = make_step(row["batch"])
@@ -123,6 +127,8 @@ def compile_step(
         compiled, text = compile_with_text(mapped.lower(state, batch))
     except (RuntimeError, TypeError, ValueError) as error:
         return row | {"compiles": False, "why": _reason(error)}
+    if programs is not None:
+        programs.append(text)
     chip = CHIPS.get(devices[0].device_kind)
     row |= {"compiles": True, "compile_s": time.perf_counter() - began}
     memory = compiled.memory_analysis()
