@@ -6,8 +6,8 @@
 *chips* compiles a step for topologies of a TPU that need not be there (`benchmarks.tpu`): memory of a chip, the bytes
 that chips exchange, the compiler's estimate, and from these the time of an exchange over the links and of a whole
 schedule. Networks are those of a small preset, so that a program compiles in a minute; `--step-ms` takes a step's time
-of larger ones from elsewhere. *growth* times steps of the same networks with 1, 4 and 16 times as many vertices, points,
-images, pixels, latents or chains, one at a time.
+of larger ones from elsewhere. *growth* times steps of the same networks with 1, 4 and 16 times as many vertices,
+points, images, pixels, latents or chains, one at a time.
 """
 
 import math
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from benchmarks.measurement import BenchmarkOptions, print_table, run_benchmark, time_in_turn
 from benchmarks.models import COMA_FACES, NUM_IMAGES, TrainingStep, deformable_step, fake_face, ib_vae_step
 from benchmarks.programs import Collective, collectives
-from benchmarks.tpu import CHIPS, compile_step, topology_devices
+from benchmarks.tpu import compile_step, topology_devices
 from benchmarks.train_step import RunningStep
 from experiments import coma_ib, faces_deformable
 from facedis_jax.errors import InputError
@@ -244,7 +244,7 @@ GROWN: dict[str, Growth] = {
     "faces": Growth(4, _faces),
     "points": Growth(1256, _points),
     "images": Growth(8, _images),
-    "pixels": Growth(16 * 16, _pixels),
+    "pixels": Growth(256, _pixels),
     "latents": Growth(16, _latents),
     "chains": Growth(NUM_IMAGES, _chains),
 }

@@ -23,7 +23,7 @@ _KEEP_FREED_MEMORY = {
 # numbers, 700, it did so 1,500 times before a first step, as modules are imported and programs traced: a seventh of a
 # start for next to nothing that was found.
 _OBJECTS, _TIMES = 50_000, (10, 10)
-# The code with which this process, a command, ends; empty until that is known.
+# The code with which this process, a command, ends at once; empty where it does not.
 _exit_code: list[int] = []
 
 
@@ -69,8 +69,14 @@ def keep_freed_memory() -> None:
         set_option(option, value)
 
 
-def end_command(code: int, line: str = "") -> NoReturn:
-    """Exits with a code, after a line on stderr if there is one; also where a stream has nobody who reads it."""
+def end_command(code: int, line: str = "", *, at_once: bool = False) -> NoReturn:
+    """Exits with a code, after a line on stderr if there is one; also where a stream has nobody who reads it.
+
+    Args:
+      code: of the process.
+      line: for stderr.
+      at_once: the command has opened no file and started nothing, so that there is nothing to be taken apart.
+    """
     ignore_signals()
     with suppress(OSError, ValueError):
         if line:
@@ -83,7 +89,7 @@ def end_command(code: int, line: str = "") -> NoReturn:
             # What it still holds would fail again at the interpreter's end, with lines and a code of its own.
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-    _exit_code[:] = [code]
+    _exit_code[:] = [code] if at_once else []
     sys.exit(code)
 
 

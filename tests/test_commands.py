@@ -63,3 +63,22 @@ print((faults[-1] - faults[0]) / 9)
     done = subprocess.run([sys.executable, "-c", BEGIN + program], env=env, text=True, capture_output=True, check=True)
     # 40 MiB are 10,240 pages of 4 KiB.
     assert (float(done.stdout) < 1000) == kept
+
+
+def test_exit_functions_run_and_what_they_print_is_seen():
+    program = "import atexit; atexit.register(print, 'at exit'); print('output'); end_command(3, 'error: the line', at_once=True)"
+    done = run(program)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "output\nat exit\n", "error: the line\n")
+
+
+def test_the_interpreter_is_not_taken_apart_where_there_is_no_need():
+    program = (
+        "import sys; sys.kept = type('Kept', (), {'__del__': lambda self, write=os.write: write(1, b'taken apart')})();"
+    )
+    assert run(program + "end_command(0, at_once=True)").stdout == ""
+    assert run(program + "end_command(0)").stdout == "taken apart"
+    # Where it ends otherwise, all is as ever.
+    assert run(program + "sys.exit(4)").stdout == "taken apart"
+    done = run("raise ValueError('told')")
+    assert done.returncode == 1
+    assert "ValueError: told" in done.stderr

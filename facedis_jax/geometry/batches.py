@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.geometry.platforms import by_platform
+
 
 def batch_under_vmap(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """A function of one example that under `jax.vmap` computes the whole batch by one call of `function`.
@@ -62,6 +64,6 @@ def one_by_one_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.lax.map(lambda parts: function(*parts), arguments)
 
     def batched(*arguments: Any) -> Any:
-        return jax.lax.platform_dependent(*arguments, cpu=looped, default=jax.vmap(function))
+        return by_platform(*arguments, cpu=looped, default=jax.vmap(function))
 
     return batched

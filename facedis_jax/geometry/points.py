@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from facedis_jax.geometry.batches import batch_under_vmap
 from facedis_jax.geometry.checks import as_points, is_known
+from facedis_jax.geometry.platforms import by_platform
 
 # Points in a row of the loop below: the lanes of a TPU's vectors. On a CPU, 64 to 512 take about the same time.
 _ROW = 128
@@ -56,7 +57,7 @@ def _farthest_points(points: jax.Array, start: jax.Array, num_samples: int) -> j
     if points.dtype != jnp.float32 or points.shape[1] > MOST_POINTS or not len(points):
         return loop(points, start)
     kernel = functools.partial(farthest_points, num_samples=num_samples)
-    return jax.lax.platform_dependent(points, start, tpu=kernel, default=loop)
+    return by_platform(points, start, tpu=kernel, default=loop)
 
 
 def _farthest_points_by_loop(points: jax.Array, start: jax.Array, num_samples: int) -> jax.Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.geometry.batches import batch_under_vmap
+from facedis_jax.geometry.platforms import by_platform
 
 
 def canonical_grid(height: int, width: int) -> jax.Array:
@@ -191,7 +192,7 @@ def _on_its_platform(
 
         small = max(images.shape[1:3]) <= _LARGEST_FOR_MATMUL
         on_tpu = in_kernel if warp_kernel.fits(images) else without_flows(by_matmul if small else by_gather)
-        return jax.lax.platform_dependent(
+        return by_platform(
             images,
             flows,
             *axes_and_others,

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from facedis_jax.geometry.platforms import by_platform
 from facedis_jax.models.linear import linear
 from facedis_jax.models.normalisation import BatchAffine, as_wide
 
@@ -95,7 +96,7 @@ def _linear_moments_and_extreme(*arguments: jax.Array) -> tuple[jax.Array, jax.A
 
     if neighbourhood_kernel.block_size(gathered.shape, kernel.shape[1]) is None:
         return linear_moments_and_extreme_plain(*arguments)
-    return jax.lax.platform_dependent(
+    return by_platform(
         *arguments,
         tpu=neighbourhood_kernel.linear_moments_and_extreme,
         default=linear_moments_and_extreme_plain,

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from facedis_jax.errors import InputError
+from facedis_jax.geometry.platforms import by_platform
 from facedis_jax.models.linear import RowsDense
 from facedis_jax.models.neighbourhoods import NeighbourhoodMaxPool
 from facedis_jax.models.normalisation import LinearNormRelu, Normalisation, Normalise
@@ -114,7 +115,7 @@ def _attend(query: jax.Array, value: jax.Array) -> jax.Array:
 
     if not attention_kernel.fits(query, value):
         return attend_plain(query, value)
-    return jax.lax.platform_dependent(query, value, tpu=attention_kernel.attend, default=attend_plain)
+    return by_platform(query, value, tpu=attention_kernel.attend, default=attend_plain)
 
 
 def attend_plain(query: jax.Array, value: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from facedis_jax.commands import end_command
 from facedis_jax.data.ahead import num_cores
 from facedis_jax.errors import InputError
 from facedis_jax.formats.json_files import write_json
+from facedis_jax.geometry.platforms import traced_only_for
 from facedis_jax.progress import showing_progress
 from facedis_jax.runs.back_end import check_back_end
 from facedis_jax.runs.compiled_programs import keep_compiled_programs
@@ -126,8 +128,12 @@ def run_experiment(
         if options.keep_programs:
             keep_compiled_programs()
         check_back_end()
+        platforms = {device.platform for device in jax.devices()}
         workdir = options.workdir or Path("runs") / f"{name}-{options.preset}"
-        with showing_progress(quiet=options.quiet or jax.process_index() > 0):
+        with ExitStack() as stack:
+            stack.enter_context(showing_progress(quiet=options.quiet or jax.process_index() > 0))
+            if platforms == {"cpu"}:
+                stack.enter_context(traced_only_for("cpu"))
             return main(parsed.config, replace(options, workdir=workdir))
 
     exit_with(command, known)
@@ -157,6 +163,7 @@ def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> NoReturn
     # Orbax logs the tracebacks of its threads, and then raises the error, which is printed below.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     sys.excepthook = _without_late_writes
+    only_told = False
     try:
         code, line = command(), ""
     except InputError as error:
@@ -178,8 +185,8 @@ def exit_with(command: Callable[[], int], known: Sequence[str] = ()) -> NoReturn
         # Of `--help`, and of options that cannot be read.
         if not isinstance(asked.code, int):
             raise
-        code, line = asked.code, ""
-    end_command(code, line)
+        code, line, only_told = asked.code, "", True
+    end_command(code, line, at_once=only_told)
 
 
 def _without_late_writes(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

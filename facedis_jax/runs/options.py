@@ -99,8 +99,11 @@ class _Documented:
         texts = attribute_texts(info.type)
         # Settings of several methods that share a text are told apart by their own docstrings.
         shared = {name for name, text in texts.items() if list(texts.values()).count(text) > 1}
-        own = {each.name for each in spec.fields if each.name in shared and is_dataclass(each.default)}
-        documented = (replace(each, helptext=None if each.name in own else texts.get(each.name)) for each in spec.fields)
+        nested = (each for each in spec.fields if is_dataclass(each.type) or is_dataclass(each.default))
+        own = {each.name for each in nested if each.name in shared}
+        documented = (
+            replace(each, helptext=None if each.name in own else texts.get(each.name)) for each in spec.fields
+        )
         return replace(spec, fields=tuple(documented))
 
 

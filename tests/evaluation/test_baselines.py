@@ -91,7 +91,8 @@ def test_subjects_that_are_not_trained_on_are_not_looked_at():
 @pytest.mark.parametrize(("shape", "components"), [((40, 30, 3), 6), ((300, 20, 3), 4), ((300, 20, 3), 30)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_pca_is_that_of_scikit_learn_to_the_last_bit(shape, components, dtype):
-    faces = np.random.default_rng(0).normal(size=shape).astype(dtype) * np.linspace(1, 9, shape[1])[:, None].astype(dtype)
+    faces = np.random.default_rng(0).normal(size=shape) * np.linspace(1, 9, shape[1])[:, None]
+    faces = faces.astype(dtype)
     expected = PCA(components, svd_solver="randomized", random_state=3).fit(faces.reshape(len(faces), -1))
     found = fit_pca(faces, components, seed=3)
     assert found.directions.dtype == dtype

@@ -21,6 +21,17 @@ class Outer:
     second: Inner = field(default_factory=Inner)
 
 
+@dataclass(frozen=True)
+class Method:
+    """Of one method.
+
+    Attributes:
+      rate: in steps.
+    """
+
+    rate: int = 1
+
+
 KNOWN = option_names(Outer())
 
 
@@ -75,3 +86,36 @@ def test_homes_stand_in_every_path(monkeypatch):
     # A folder can have that name.
     assert places.data.landmarks == Path("./~/a~b")
     assert parse_options(_Places, args=["--workdir=None"]).workdir is None
+
+
+@dataclass(frozen=True)
+class Documented:
+    """Settings.
+
+    Attributes:
+      one, two: how many, in
+        steps.
+      first, second: of either method.
+
+    Raises:
+      InputError: never.
+    """
+
+    one: int = 1
+    two: int = 2
+    bare: int = 3
+    first: Method = field(default_factory=Method)
+    second: Method = field(default_factory=Method)
+
+
+def test_help_is_what_the_docstring_says_of_each_option(capsys):
+    with pytest.raises(SystemExit):
+        parse_options(Documented, args=["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", "").split())
+    for shown in ("--one INT how many, in steps. (default: 1)", "--two INT how many, in steps. (default: 2)"):
+        assert shown in text
+    assert "--bare INT (default: 3)" in text
+    # Settings that share a text are told by their own docstrings.
+    assert text.count("Of one method.") == 2
+    assert "never" not in text
+    assert parse_options(Documented, args=["--first.rate", "3"]).first.rate == 3
