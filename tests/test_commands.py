@@ -66,8 +66,8 @@ print((faults[-1] - faults[0]) / 9)
 
 
 def test_exit_functions_run_and_what_they_print_is_seen():
-    program = "import atexit; atexit.register(print, 'at exit'); print('output'); end_command(3, 'error: the line', at_once=True)"
-    done = run(program)
+    program = "import atexit; atexit.register(print, 'at exit'); print('output');"
+    done = run(program + "end_command(3, 'error: the line', at_once=True)")
     assert (done.returncode, done.stdout, done.stderr) == (3, "output\nat exit\n", "error: the line\n")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from facedis_jax.geometry import canonical_grid, integrated_flow, warp
+from facedis_jax.geometry import canonical_grid, integrated_flow, warp, warp_kernel
 
 # The package's name for it is the function.
 MODULE = sys.modules["facedis_jax.geometry.warp"]
@@ -198,7 +198,7 @@ def test_kernels_give_what_gathers_give(size, dtype):
         ("image_gradient", (cotangents, flows), (wide_cotangents, *axes)),
         ("flow_gradient", (images, flows, cotangents), (wide_images, *axes, wide_cotangents)),
     ):
-        found = jax.jit(partial(getattr(MODULE.warp_kernel, name), interpret=True))(*arguments)
+        found = jax.jit(partial(getattr(warp_kernel, name), interpret=True))(*arguments)
         assert found.dtype == ("float32" if name == "flow_gradient" else dtype)
         expected = np.asarray(getattr(MODULE, f"_{name}_by_gather")(*gathered))
         # In bfloat16 a weight, and what is made of it, in 8 bits each, but no sum on the way.
@@ -208,7 +208,7 @@ def test_kernels_give_what_gathers_give(size, dtype):
 
 def test_a_displacement_that_is_no_number_gives_none_by_the_kernel_too():
     image, flow = jnp.ones([1, 16, 8, 3]), jnp.zeros([1, 16, 8, 2]).at[0, 5, 3, 1].set(jnp.nan)
-    found = MODULE.warp_kernel.interpolation(image, flow, interpret=True)
+    found = warp_kernel.interpolation(image, flow, interpret=True)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(jax.vmap(warp)(image, flow)))
     assert np.isnan(found).sum() == 3
 
