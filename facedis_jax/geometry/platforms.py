@@ -1,7 +1,6 @@
 """Functions with an implementation for each platform, of which a command traces the one that it runs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,8 +22,7 @@ def by_platform(*arguments: Any, default: Callable[..., Any], **branches: Callab
     return branches.get(_only.value, default)(*arguments)
 
 
-@contextmanager
-def traced_only_for(platform: str) -> Iterator[None]:
+class traced_only_for:
     """While it is entered, functions are traced for one platform, in all threads; for a process that has no other.
 
     It saves a third of the tracing of a step that warps images. What is traced meanwhile must not be lowered for other
@@ -40,9 +38,13 @@ def traced_only_for(platform: str) -> Iterator[None]:
       ...     print(jax.make_jaxpr(branches)(1))
       { lambda ; a:i32[]. let b:i32[] = add a 1:i32[] in (b,) }
     """
-    before = _only.get_global()
-    _only.set_global(platform)
-    try:
-        yield
-    finally:
-        _only.set_global(before)
+
+    def __init__(self, platform: str):
+        self._platform = platform
+
+    def __enter__(self) -> None:
+        self._before = _only.get_global()
+        _only.set_global(self._platform)
+
+    def __exit__(self, *error: object) -> None:
+        _only.set_global(self._before)
