@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from facedis_jax.evaluation.images import summary, to_unit_range
+from facedis_jax.geometry import optical_flow
 from facedis_jax.inference.codecs import VideoCodec
 from facedis_jax.learners import FoldResults
 from facedis_jax.models import DynamicLatents
@@ -17,6 +19,16 @@ def geometric_features(codec: VideoCodec, latents: DynamicLatents) -> dict[str, 
     """The paper's features of clips, [clips, frames, features]: "dglf", the codes Z^g_t, and "ddf", their flows."""
     geometry = np.asarray(codec.codes(latents).geometry)
     return {"ddf": as_sequences(codec.flow(geometry)), "dglf": geometry}
+
+
+def optical_flow_features(pixels: np.ndarray) -> np.ndarray:
+    """Optical flow from each clip's first frame to its others, [clips, frames, 2 size^2] pixels; learned of nothing.
+
+    Args:
+      pixels: [clips, frames, size, size, channels], uint8 or in [0, 1].
+    """
+    from_first = jax.jit(lambda frames: jax.lax.map(lambda frame: optical_flow(frames[0], frame), frames))
+    return as_sequences(np.stack([np.asarray(from_first(to_unit_range(clip))) for clip in pixels]))
 
 
 def as_sequences(features: np.ndarray) -> np.ndarray:

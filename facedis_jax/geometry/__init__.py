@@ -2,6 +2,7 @@
 
 from facedis_jax.geometry.monotone import affine_flow, monotone_flow
 from facedis_jax.geometry.nearest import closest_on_surface, closest_on_triangles, nearest_both_ways, triangle_rings
+from facedis_jax.geometry.optical_flow import optical_flow
 from facedis_jax.geometry.points import farthest_point_sample, k_nearest
 from facedis_jax.geometry.registration import rigid_registration
 from facedis_jax.geometry.rotations import rotation_matrix, spread_rotations, vertex_normals
@@ -18,6 +19,7 @@ __all__ = [
     "k_nearest",
     "monotone_flow",
     "nearest_both_ways",
+    "optical_flow",
     "rigid_registration",
     "rotation_matrix",
     "sample_surface",

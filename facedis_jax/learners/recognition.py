@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import struct
 
-from facedis_jax.learners.learner import Batch, Learner, Metrics
+from facedis_jax.learners.learner import Batch, GradientState, Learner, Metrics
 from facedis_jax.learners.optimiser import OptimiserConfig, apply_gradients, make_optimiser
 from facedis_jax.learners.regression import shuffled_rows
 from facedis_jax.metrics import Average
@@ -24,7 +23,7 @@ class RecognitionConfig:
     """The classifier and how it is trained.
 
     Attributes:
-      hidden, dense, pooling: of `SequenceClassifier`.
+      hidden, dense, pooling, filters, channels: of `SequenceClassifier`; of images, there are no `components`.
       epochs: in which every training clip is seen once.
       batch_size: clips of a step.
       components: features beyond so many are first projected on the training clips' principal axes; None for none, as
@@ -40,20 +39,13 @@ class RecognitionConfig:
     hidden: int = 30
     dense: int = 30
     pooling: Literal["last", "mean"] = "last"
+    filters: tuple[int, ...] = ()
+    channels: int = 3
     epochs: int = 60
     batch_size: int = 32
     components: int | None = None
     scaling: Literal["each", "common"] = "each"
     optimiser: OptimiserConfig = RECOGNITION_OPTIMISER
-
-
-class RecognitionState(struct.PyTreeNode):
-    """Everything that a run of the learner carries from step to step."""
-
-    params: Any
-    opt_state: Any
-    key: jax.Array
-    step: jax.Array
 
 
 class FoldResults(NamedTuple):
@@ -106,19 +98,19 @@ def recognition_learner(
       >>> sorted(metrics)
       ['accuracy', 'cross_entropy_nats']
     """
-    network = SequenceClassifier(num_classes, config.hidden, config.dense, config.pooling)
+    network = _network(config, num_classes)
     optimiser = make_optimiser(config.optimiser, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
 
-    def init(key: jax.Array, batch: Batch) -> RecognitionState:
+    def init(key: jax.Array, batch: Batch) -> GradientState:
         params = network.init(jax.random.fold_in(key, 0), batch["sequence"][:1])["params"]
-        return RecognitionState(params, optimiser.init(params), jax.random.fold_in(key, 1), jnp.int32(0))
+        return GradientState(params, optimiser.init(params), jax.random.fold_in(key, 1), jnp.int32(0))
 
     def scores(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
         logits: Any = network.apply({"params": params}, batch["sequence"])
         right = jnp.argmax(logits, axis=-1) == batch["label"]
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]), right.astype(jnp.float32)
 
-    def step(state: RecognitionState, batch: Batch) -> tuple[RecognitionState, Metrics]:
+    def step(state: GradientState, batch: Batch) -> tuple[GradientState, Metrics]:
         def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             entropy, right = scores(params, batch)
             return entropy.mean(), (entropy, right)
@@ -128,7 +120,7 @@ def recognition_learner(
         state = state.replace(params=params, opt_state=opt_state, step=state.step + 1)
         return state, {"accuracy": Average.of(right), "cross_entropy_nats": Average.of(entropy)}
 
-    def evaluate(state: RecognitionState, batch: Batch) -> Metrics:
+    def evaluate(state: GradientState, batch: Batch) -> Metrics:
         entropy, right = scores(state.params, batch)
         return {
             "accuracy": Average.of(right, batch["mask"]),
@@ -225,7 +217,7 @@ def _fold_inputs(sequences: np.ndarray, training: np.ndarray, components: int | 
 
 def _initial_states(
     config: RecognitionConfig, num_classes: int, num_steps: int, inputs: np.ndarray, keys: jax.Array
-) -> RecognitionState:
+) -> GradientState:
     """The initial state of each fold's classifier, [folds, ...]."""
     states = [_initial_state(config, num_classes, num_steps, key, inputs[0, :1]) for key in keys]
     return jax.tree.map(lambda *x: jnp.stack(x), *states)
@@ -234,7 +226,7 @@ def _initial_states(
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _initial_state(
     config: RecognitionConfig, num_classes: int, num_steps: int, key: jax.Array, sequence: jax.Array
-) -> RecognitionState:
+) -> GradientState:
     return _fold_learner(config, num_classes, num_steps).init(key, {"sequence": sequence})
 
 
@@ -256,6 +248,10 @@ def principal_axes(rows: np.ndarray, used: np.ndarray, count: int) -> tuple[np.n
     return np.stack([pca.mean_ for pca in fitted]), np.stack([pca.components_.T for pca in fitted])
 
 
+def _network(config: RecognitionConfig, num_classes: int) -> SequenceClassifier:
+    return SequenceClassifier(num_classes, config.hidden, config.dense, config.pooling, config.filters, config.channels)
+
+
 def _fold_learner(config: RecognitionConfig, num_classes: int, num_steps: int) -> Learner:
     return recognition_learner(
         config, num_classes=num_classes, steps_per_epoch=num_steps / config.epochs, num_steps=num_steps
@@ -270,7 +266,7 @@ def _cross_validated(
     labels: jax.Array,
     used: jax.Array,
     batches: jax.Array,
-    states: RecognitionState,
+    states: GradientState,
 ) -> jax.Array:
     """Probabilities [folds, clips, classes] by the classifier of each fold.
 
@@ -278,14 +274,14 @@ def _cross_validated(
     says the training rows; `batches` are [folds, steps, batch], `states` the folds' first ones.
     """
     learner = _fold_learner(config, num_classes, batches.shape[1])
-    network = SequenceClassifier(num_classes, config.hidden, config.dense, config.pooling)
+    network = _network(config, num_classes)
 
     def one(fold: Any) -> jax.Array:
         seen = fold.get("sequences", sequences[0])
         rows = seen.reshape(-1, sequences.shape[-1])
         inputs = _standardised(rows, fold["used"], config.scaling).reshape(sequences.shape[1:])
 
-        def step(state: RecognitionState, index: jax.Array) -> tuple[RecognitionState, None]:
+        def step(state: GradientState, index: jax.Array) -> tuple[GradientState, None]:
             return learner.step(state, {"sequence": inputs[index], "label": labels[index]})[0], None
 
         state, _ = jax.lax.scan(step, fold["state"], fold["batches"])

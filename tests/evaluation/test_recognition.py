@@ -11,6 +11,7 @@ from facedis_jax.evaluation.recognition import (
     geometric_features,
     margin,
     motion_of,
+    optical_flow_features,
 )
 from facedis_jax.inference.codecs import mocogan_codes, video_codec
 from facedis_jax.learners import (
@@ -54,6 +55,18 @@ def test_motion_leaves_out_what_a_clip_begins_with():
     np.testing.assert_allclose(motion_of(sequences + still, "relative"), motion_of(sequences, "relative"))
     np.testing.assert_array_equal(motion_of(sequences, "absolute"), sequences)
     assert not motion_of(sequences, "relative")[:, 0].any()
+
+
+def test_optical_flow_goes_from_the_first_frame():
+    x, y = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    middles = 7.0 + np.arange(FRAMES)
+    frames = np.exp(-((x - middles[:, None, None]) ** 2 + (y - 8) ** 2) / 20)
+    clips = np.uint8(255 * frames)[None, ..., None]
+    found = optical_flow_features(clips).reshape(FRAMES, SIZE, SIZE, 2)
+    np.testing.assert_array_equal(found[0], 0)
+    # What is seen at the middle of a later frame stood farther to the left.
+    at_middle = found[np.arange(FRAMES), 8, middles.astype(int)]
+    np.testing.assert_allclose(at_middle, np.c_[7 - middles, np.zeros(FRAMES)], atol=0.1)
 
 
 def test_pixels_are_read_in_0_to_1():

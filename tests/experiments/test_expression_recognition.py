@@ -45,6 +45,7 @@ CONFIG = replace(
     ),
     mocogan_training=TRAINING,
     recognition=RecognitionConfig(hidden=3, epochs=2, batch_size=4, components=5),
+    frame_network=RecognitionConfig(hidden=3, epochs=1, batch_size=4, filters=(4,)),
     folds=2,
 )
 
@@ -67,7 +68,9 @@ def finished(tmp_path_factory):
 def test_every_feature_is_measured_on_every_clip(finished):
     folder, results = finished
     assert (results["clips"], results["people"], results["clips_per_fold"]) == (8, 4, [4, 4])
-    assert results["features"] == {"ddf": 16 * 16 * 2, "dglf": 4, "frames": 16 * 16 * 3, "mocogan": 4}
+    pixels, flows = 16 * 16 * 3, 16 * 16 * 2
+    others = {"frames": pixels, "frame_network": pixels, "optical_flow": flows, "mocogan": 4}
+    assert results["features"] == {"ddf": flows, "dglf": 4, **others}
     for motion in ("relative", "absolute"):
         assert set(results["accuracy"][motion]) == set(FEATURES)
     for name, entry in results["accuracy"]["relative"].items():

@@ -41,6 +41,27 @@ def test_a_class_is_told_by_the_order_of_the_frames(random_variables):
     assert np.abs(forward - backward).max() > 1e-3
 
 
+def test_frames_are_convolved_one_by_one(random_variables):
+    images = np.random.default_rng(0).normal(size=(2, 3, 6, 6, 2)).astype(np.float32)
+    network = SequenceClassifier(classes=3, hidden=5, dense=0, filters=(4, 5), channels=2)
+    variables = random_variables(network, images.reshape(2, 3, -1))
+    params = variables["params"]
+    hidden = images
+    for number, filters in enumerate((4, 5)):
+        layer = params[f"convolution_{number}"]
+        kernel = layer["kernel"].reshape(2, 2, -1, filters)
+        frames = hidden.reshape(-1, *hidden.shape[2:])
+        # An odd row and column at the end are followed by zeros.
+        made = jax.lax.conv_general_dilated(
+            frames, kernel, (2, 2), [(0, frames.shape[1] % 2)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        hidden = jax.nn.elu(made + layer["bias"]).reshape(2, 3, *made.shape[1:])
+        assert hidden.shape[-1] == filters
+    rest = {"params": {name: params[name] for name in ("recurrent_cell", "output_layer")}}
+    expected = SequenceClassifier(classes=3, hidden=5, dense=0).apply(rest, hidden.reshape(2, 3, -1))
+    np.testing.assert_allclose(network.apply(variables, images.reshape(2, 3, -1)), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_defaults_are_the_papers_layers():
     sequences = np.zeros((2, 3, 4), np.float32)
     logits, variables = jax.eval_shape(SequenceClassifier(7).init_with_output, jax.random.key(0), sequences)

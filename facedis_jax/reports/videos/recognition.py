@@ -26,6 +26,8 @@ FEATURES = {
     "ddf": "deformation fields (Ddf)",
     "dglf": "geometric codes (Dglf)",
     "frames": "raw frames",
+    "frame_network": "a recurrent network on frames",
+    "optical_flow": "optical flow on frames",
     "mocogan": "MoCoGAN's motion codes",
 }
 MODEL_NAMES = {"dynamic": "dynamic deformable generator", "mocogan": "MoCoGAN"}
@@ -103,7 +105,7 @@ def _glance(page: MovingPage, numbers: Mapping[str, Any]) -> None:
     required = f"above {100 * REQUIRED_ACCURACY:.0f}%: {verdict(ddf['mean'] > REQUIRED_ACCURACY)}"
     note = f"{required}; by chance {100 * numbers['chance']:.0f}%"
     facts = [Fact("Accuracy from deformation fields", f"{_percent(ddf)}%", note)]
-    for name in ("dglf", "mocogan"):
+    for name in ("dglf", "optical_flow", "mocogan"):
         if name in numbers["margin_of_ddf"]:
             ahead = numbers["margin_of_ddf"][name]
             facts.append(
@@ -140,8 +142,9 @@ def _accuracies(page: MovingPage, results: RecognitionResults) -> None:
         "all "
         f'else on this page, and {_MOTIONS[shown[1]]}; "behind Ddf" is the difference fold by fold, in percentage '
         f"points. The paper's figures are of MUG. The most frequent expression is {100 * numbers['chance']:.1f}% of "
-        "the clips. All classifiers are one-layer LSTMs with the same settings; many features are reduced to the "
-        "principal components of the training clips.",
+        "the clips. All classifiers are one-layer LSTMs with the same settings, but for the network on frames, "
+        "which has convolutions of its own; many features are reduced to the principal components of the training "
+        "clips.",
     )
     page.illustration(
         "folds",
