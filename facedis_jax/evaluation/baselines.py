@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 
 from facedis_jax.inference.faces import FaceCodec
 
@@ -40,7 +41,7 @@ class PcaModel:
 def fit_pca(faces: np.ndarray, components: int, *, seed: int = 0, overwrite: bool = False) -> PcaModel:
     """The PCA of faces, by a randomised SVD, whose cost grows with faces x vertices x components.
 
-    It is scikit-learn's, to the last bit, without its import, which takes a second of each run's start.
+    It is scikit-learn's on one core, to the last bit, without its import, which takes a second of each run's start.
 
     Args:
       faces: [faces, vertices, 3].
@@ -58,7 +59,10 @@ def fit_pca(faces: np.ndarray, components: int, *, seed: int = 0, overwrite: boo
     flat = _flat(faces) if overwrite else np.array(_flat(faces))
     mean = flat.mean(0)
     flat -= mean
-    directions, values = _leading_directions(flat, components, seed)
+    # NumPy and SciPy have a BLAS each, whose threads wait for each other's cores: with two cores it took ten times as
+    # long. By one thread, results do not depend on how many there are, either.
+    with threadpool_limits(1, "blas"):
+        directions, values = _leading_directions(flat, components, seed)
     shape = faces.shape[1:]
     return PcaModel(
         mean=mean.reshape(shape),
