@@ -341,6 +341,8 @@ _stated("FacesVideoConfig", CODE + " for images: 8 for the geometric code", trav
 _practical("FacesVideoConfig", "compare")
 _left_out("faces_video:TrainingConfig", "epochs", "batch_size", why="as in a dynamic generator of the same group")
 _left_out("expression_recognition:TrainingConfig", "epochs", "batch_size", why="as in faces_video")
+_ours("RecognitionConfig", filters=(), channels=3)
+_left_out("ExpressionConfig.frame_network", "filters", why="a ceiling that the paper does not have, learned by labels")
 _stated("VideoDataConfig", XING + "5.6", size=64, frames=60)
 _left_out(
     "VideoDataConfig", "crop", "cut", "stride", "expressions", why="OpenFace's crops are not at hand; first frames"

@@ -59,6 +59,7 @@ def give_memory_back_at_once() -> None:
         library.mallopt(-1, 1 << 18)  # M_TRIM_THRESHOLD
         library.mallopt(-3, 1 << 18)  # M_MMAP_THRESHOLD
         library.mallopt(-4, 1 << 16)  # M_MMAP_MAX
+        library.malloc_trim(0)
     except (OSError, AttributeError):
         return
 

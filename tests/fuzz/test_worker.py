@@ -9,13 +9,22 @@ from random import Random
 
 import pytest
 
+from facedis_jax.commands import keep_freed_memory
 from facedis_jax.errors import InputError
-from tests.fuzz.measure import memory_share, most_seconds
+from tests.fuzz.measure import give_memory_back_at_once, memory_share, most_seconds
 from tests.fuzz.mutations import mutate, mutate_gzip, mutate_json, mutate_png, mutate_zip
 from tests.fuzz.readers import READERS, Reader
 from tests.fuzz.worker import Feeder
 
 _ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_given_back():
+    """As in the processes that feed readers: what is taken counts, though as much was freed before."""
+    give_memory_back_at_once()
+    yield
+    keep_freed_memory()
 
 
 def _feeder(folder, read, names=("a.txt",)):

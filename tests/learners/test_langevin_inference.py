@@ -21,7 +21,7 @@ SIGMA = 0.3
 
 
 def test_averaged_latents_are_the_mean_over_the_end_of_the_chain():
-    config = LangevinConfig(inference_steps=6, average_last=4)
+    config = LangevinConfig(inference_steps=5, average_last=3)
     params = jax.jit(image_functions(MODEL).init)(jax.random.key(0))
     images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
     keys = jax.random.split(jax.random.key(2), 2)
@@ -34,7 +34,7 @@ def test_averaged_latents_are_the_mean_over_the_end_of_the_chain():
 
     for i, image in enumerate(images):
         start_key, key = jax.random.split(keys[i])
-        ends = [end(image, image_prior(MODEL, start_key), key, num_steps) for num_steps in (3, 4, 5, 6)]
+        ends = [end(image, image_prior(MODEL, start_key), key, num_steps) for num_steps in (3, 4, 5)]
         for name in found._fields:
             expected = np.mean([getattr(each, name) for each in ends], axis=0, dtype=np.float64)
             np.testing.assert_allclose(getattr(found, name)[i], expected, rtol=1e-4, atol=1e-5)
@@ -57,8 +57,8 @@ GENERATORS = {
 @pytest.mark.parametrize(
     ("name", "block"),
     [
-        # Clips in blocks of frames have all that these two have, and take as long.
-        pytest.param(name, block, marks=[pytest.mark.thorough] * (name in ("clips", "clips of one appearance")))
+        # Clips take longest; a step of theirs is held against Equation 16 in the tests of their learner.
+        pytest.param(name, block, marks=[pytest.mark.thorough] * ("clips" in name))
         for name, block in zip(GENERATORS, (1, 3, 1, 3, 1), strict=True)
     ],
 )
