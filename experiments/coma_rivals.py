@@ -11,7 +11,8 @@ Command    python -m experiments.coma_rivals
 Output     report.html with the tables and faces side by side; results.json with every measure of every method and
            seed; a folder for each method with its model.safetensors.
 Presets    tiny: the whole path in two minutes, nothing is learned well. demo: smaller networks and fewer epochs than
-           the papers', one seed, about 50 minutes of a core. paper: each method's own settings, three seeds.
+           the papers', one seed, about 50 minutes of a core, added up from parts. paper: each method's own settings,
+           three seeds.
 Expected   Paper, on CoMA, disentanglement: FLAME 0.599 mm, Jiang et al. 0.064, Zhang et al. 0.019, IB-VAE 0.006;
            reconstruction: 1.451, 1.413, 0.665 and 0.663 mm, MeshAE 0.845, SpiralNet++ 0.543 (with 16 latents).
            demo, disentanglement: linear 0.089 mm, Jiang et al. 0.064, Zhang et al. 0.040, WSDF 0.032, IB-VAE 0.007.

@@ -14,8 +14,9 @@ Method     The generator, and a MoCoGAN of comparable size, learn all clips with
            codes (Dglf), from raw frames, from their optical flow and from MoCoGAN's motion codes, in ten folds, of
            which no two share a person; so does a convolutional recurrent network that learns from pixels on.
 Output     report.html with Table 3, confusions and clips that play, results.json, figures/, and a folder per model.
-Presets    tiny: the whole path in under a minute, nothing is learned well. demo: fifteen minutes on two cores.
-           paper: section 5.6, on an accelerator.
+Presets    tiny: the whole path in about a minute, nothing is learned well. demo: fifteen minutes on two cores, and two
+           to three of one for the network on frames, with which it has not been timed. paper: section 5.6, on an
+           accelerator.
 Expected   Ddf is right of more than 85 % of the clips, of more than Dglf, and of more than MoCoGAN's codes.
            demo: 89.7, 70.3 and 52.6 % (chance is 14.3 %); optical flow 94.9 %, the network on frames 96.3 %.
 """
