@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facedis_jax.inference.chunks import on_host
-from facedis_jax.inference.sampled import sampled_inference
+from facedis_jax.inference.chunks import on_host, sampled_inference
 from facedis_jax.learners import GeneratorFunctions, ImageFunctions, MocoganFunctions, VideoFunctions
 from facedis_jax.models import DynamicLatents, Latents
 

@@ -1,18 +1,19 @@
 """A trained model of faces that can be handed over: encode, decode, edit, sample."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from facedis_jax.errors import InputError
-from facedis_jax.formats.settings import as_json, from_json, from_json_in_part
-from facedis_jax.inference.face_codes import Array, Code, FaceCodes, FaceParams
+from facedis_jax.formats.settings import as_json
+from facedis_jax.inference.face_codes import Array, Code, DecodedFaces, FaceCodes, FaceParams, draw_like, split_codes
+from facedis_jax.inference.face_functions import FaceModelFunctions, face_model_functions, face_settings, state_shapes
 from facedis_jax.inference.faces import FaceCodec, codec_of
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.sequences import (
@@ -24,83 +25,13 @@ from facedis_jax.inference.sequences import (
     strangers,
 )
 from facedis_jax.inference.trained_faces import TrainedFaces
-from facedis_jax.learners import FaceConstants, IbVaeConfig, IbVaeState, face_functions, feature_shapes, ib_vae_learner
-from facedis_jax.models import FaceVaeConfig
+from facedis_jax.learners import IbVaeConfig
 
 if TYPE_CHECKING:
     from facedis_jax.inference.fitting.fit import Fitter
     from facedis_jax.inference.fitting.results import FaceFit, FitConfig, Unit
 
 __all__ = ["DecodedFaces", "TrainedFaceModel"]
-
-_NEUTRAL_LEVEL, _APEX_LEVEL = 0.1, 0.9
-# Settings of networks that matter to their first weights alone, by all the names that they have had.
-_AT_THE_START = ("initial_logvar",)
-
-
-class DecodedFaces(NamedTuple):
-    """What a model makes of codes: the face and its neutral, [..., vertices, 3] mm.
-
-    Example:
-      >>> faces = DecodedFaces(full=jnp.ones([5, 36, 3]), neutral=jnp.zeros([5, 36, 3]))
-      >>> (faces.full - faces.neutral).shape  # what the expressions do
-      (5, 36, 3)
-    """
-
-    full: jax.Array
-    neutral: jax.Array
-
-
-class FaceModelFunctions(NamedTuple):
-    """A model as pure functions of its parameters, to be jitted, vmapped and differentiated in other code.
-
-    Attributes:
-      encode: (params, vertices [..., vertices, 3] mm, labels [..., expressions] or None) -> `FaceCodes`.
-      decode: (params, identity [..., latents], expression [..., latents], labels or None) -> `DecodedFaces`.
-      face: as `decode`, the face [..., vertices, 3] alone. Its gradients are those of all codes; those of `decode`
-        leave out what the identity does to the face, as training does (section 3.1).
-    """
-
-    encode: Callable[[FaceParams, Array, Array | None], FaceCodes]
-    decode: Callable[[FaceParams, Array, Array, Array | None], DecodedFaces]
-    face: Callable[[FaceParams, Array, Array, Array | None], jax.Array]
-
-
-def face_model_functions(config: IbVaeConfig, constants: FaceConstants) -> FaceModelFunctions:
-    """The functions of a model of these settings, compiled once for each shape."""
-    functions: Any = face_functions(config, constants)
-
-    @jax.jit
-    def encode(params: FaceParams, vertices: Array, labels: Array | None) -> FaceCodes:
-        before = vertices.shape[:-2]
-        faces = jnp.asarray(vertices, jnp.float32).reshape(-1, *vertices.shape[-2:])
-        rows = None
-        if labels is not None:
-            rows = jnp.broadcast_to(labels, (*before, labels.shape[-1])).reshape(len(faces), -1)
-        found = functions.encode(params, faces, jax.vmap(functions.features)(faces), rows)
-        means, stds = (
-            jnp.split(x.reshape(*before, -1), [config.model.identity_latents], axis=-1)
-            for x in (found.mean, jnp.exp(0.5 * found.logvar))
-        )
-        return FaceCodes(Code(means[0], stds[0]), Code(means[1], stds[1]), labels)
-
-    @jax.jit
-    def decode(params: FaceParams, identity: Array, expression: Array, labels: Array | None) -> DecodedFaces:
-        return DecodedFaces(*functions.decode(params, *_broadcast(identity, expression, labels)))
-
-    @jax.jit
-    def face(params: FaceParams, identity: Array, expression: Array, labels: Array | None) -> jax.Array:
-        return functions.face(params, *_broadcast(identity, expression, labels))
-
-    return FaceModelFunctions(encode, decode, face)
-
-
-def _broadcast(identity: Array, expression: Array, labels: Array | None) -> list[Any]:
-    """Codes and labels [..., latents] of one shape before their last axis; None for no labels."""
-    codes = [identity, expression] if labels is None else [identity, expression, labels]
-    shape = jnp.broadcast_shapes(*(code.shape[:-1] for code in codes))
-    wide: list[Any] = [jnp.broadcast_to(code, (*shape, code.shape[-1])) for code in codes]
-    return wide if labels is not None else [*wide, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,9 +120,7 @@ class TrainedFaceModel:
         """
         if self.config.conditional:
             return self.expressions
-        trained = self.trained
-        shown = set(trained.expression[trained.level > _NEUTRAL_LEVEL].tolist())
-        return tuple(name for index, name in enumerate(self.expressions) if index in shown)
+        return self.trained.shown_expressions
 
     @cached_property
     def codec(self) -> FaceCodec:
@@ -540,18 +469,8 @@ class TrainedFaceModel:
         if self.config.conditional:
             code = jnp.zeros((*amount.shape[:-1], self.config.model.expression_latents))
             return code, self.labels(name, level)
-        codes = self.trained.codes[:, self.config.model.identity_latents :]
-        levels, shows = self.trained.level, self.trained.expression == index
-        if not shows.any():
-            raise InputError("expression", "one that training faces show", f"{name}, which none of them does")
-        neutral = codes[levels <= max(_NEUTRAL_LEVEL, levels.min())].mean(0)
-        apex = codes[shows & (levels >= _APEX_LEVEL * levels[shows].max())]
-        # Of two sides under one name, the mean would be neither: take the side of the most central face, whoever moves
-        # little among it.
-        distances = np.linalg.norm(apex[:, None] - apex, axis=-1)
-        central = apex[distances.sum(1).argmin()]
-        same_side = (apex - neutral) @ (central - neutral) >= 0
-        return neutral + amount * (apex[same_side].mean(0) - neutral), None
+        neutral, apex = self.trained.neutral_and_apex(index, self.config.model.identity_latents)
+        return neutral + amount * (apex - neutral), None
 
     def transfer(self, who: FaceCodes, what: FaceCodes) -> jax.Array:
         """The people of some faces with the expressions of others.
@@ -609,7 +528,7 @@ class TrainedFaceModel:
         """
         keys = jax.random.split(key, 3)
         parts = np.split(self.trained.codes.astype(np.float64), [self.config.model.identity_latents], axis=1)
-        drawn = [_draw_like(part, each, count) for part, each in zip(parts, keys[:2], strict=True)]
+        drawn = [draw_like(part, each, count) for part, each in zip(parts, keys[:2], strict=True)]
         row = jax.random.randint(keys[2], (count,), 0, len(self.trained.codes))
         labels = None
         if self.config.conditional:
@@ -655,23 +574,10 @@ class TrainedFaceModel:
           ...     TrainedFaceModel.from_file(ModelFile.read(path)).expressions
           ('jaw_open', 'smile')
         """
-        learner = file.card.get("learner")
-        if not isinstance(learner, dict):
-            raise file.refusal("no settings of a learner")
-        # Those of its training tell how it came about; a model is as good without those that have changed since.
-        config = IbVaeConfig(
-            model=from_json_in_part(
-                FaceVaeConfig, learner.get("model"), unneeded=_AT_THE_START, where=file.path, key="learner.model"
-            ),
-            conditional=from_json(bool, learner.get("conditional"), where=file.path, key="learner.conditional"),
-        )
-        latents = config.model.identity_latents + config.model.expression_latents
-        if not min(config.model.identity_latents, config.model.expression_latents) >= 1:
-            raise file.refusal("codes of no length")
-        _check_sizes(file, config)
-        trained = TrainedFaces.from_file(file, latents)
+        config = face_settings(file)
+        trained = TrainedFaces.from_file(file, config.model.identity_latents + config.model.expression_latents)
         try:
-            like = _shapes(config, trained.constants)
+            like = state_shapes(config, trained.constants)
         except Exception as error:
             # Networks are built of any numbers until one of them makes no sense to some layer.
             found = ascii(f"{error}".partition("\n")[0][:200])[1:-1]
@@ -681,8 +587,7 @@ class TrainedFaceModel:
 
     def _codes(self, mean: np.ndarray, logvar: np.ndarray, labels: Array | None) -> FaceCodes:
         """Codes of posteriors [faces, latents], as a codec finds them."""
-        parts = [np.split(x, [self.config.model.identity_latents], axis=1) for x in (mean, np.exp(0.5 * logvar))]
-        return FaceCodes(Code(parts[0][0], parts[1][0]), Code(parts[0][1], parts[1][1]), labels)
+        return split_codes(mean, np.exp(0.5 * logvar), self.config.model.identity_latents, labels)
 
     def _decode(self, identity: Array, expression: Array, labels: Array | None) -> DecodedFaces:
         return self.functions.decode(self.params, identity, expression, labels)
@@ -702,32 +607,3 @@ def check_between(where: str, value: float | Array | Sequence[float], low: float
     if not isinstance(value, jax.core.Tracer) and not ((low <= np.asarray(value)) & (np.asarray(value) <= high)).all():
         limits = f"{low:g} or more" if np.isinf(high) else f"{low:g} to {high:g}"
         raise InputError(where, limits, str(value))
-
-
-def _draw_like(codes: np.ndarray, key: jax.Array, count: int) -> jax.Array:
-    """Draws [count, latents] of the normal distribution that codes [faces, latents] have."""
-    covariance = np.atleast_2d(np.cov(codes, rowvar=False, ddof=int(len(codes) > 1)))
-    variances, directions = np.linalg.eigh(covariance)
-    root = (directions * np.sqrt(np.maximum(variances, 0))).astype(np.float32)
-    return codes.mean(0).astype(np.float32) + jax.random.normal(key, (count, codes.shape[1])) @ root.T
-
-
-def _shapes(config: IbVaeConfig, constants: FaceConstants) -> IbVaeState:
-    """The learner's state in shapes alone, by computing its model of one face in shapes alone."""
-    face = constants.mean_face[None]
-    features = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), feature_shapes(config, constants))
-    batch = {"vertices": face, "expression": np.zeros(1, np.int32), "level": np.zeros(1, np.float32)}
-    batch["features"] = features
-    learner = ib_vae_learner(config, constants, steps_per_epoch=1.0, num_steps=1)
-    return jax.eval_shape(learner.init, jax.random.key(0), batch)
-
-
-def _check_sizes(file: ModelFile, config: IbVaeConfig) -> None:
-    """Raises an InputError where settings ask for more than a file can hold, before networks are built of them."""
-    encoder = config.model.encoder
-    most = sum(array.size for array in file.arrays.values())
-    if not 0 <= encoder.attention_layers <= len(file.arrays):
-        raise file.refusal(f"{encoder.attention_layers} attention layers of {len(file.arrays)} arrays")
-    sizes = (encoder.width, encoder.embedding, encoder.global_features, encoder.frequencies, encoder.features.harmonics)
-    if max(*sizes, config.model.decoder_hidden, *config.model.head) > most:
-        raise file.refusal("networks that are larger than the file")

@@ -13,8 +13,9 @@ import numpy as np
 from facedis_jax.errors import InputError
 from facedis_jax.formats.settings import as_json, from_json
 from facedis_jax.inference.chunks import in_chunks
-from facedis_jax.inference.face_codes import Array, Code, FaceCodes, FaceParams
-from facedis_jax.inference.face_model import DecodedFaces, FaceModelFunctions, TrainedFaceModel
+from facedis_jax.inference.face_codes import Array, DecodedFaces, FaceCodes, FaceParams, broadcast_codes, split_codes
+from facedis_jax.inference.face_functions import FaceModelFunctions
+from facedis_jax.inference.face_model import TrainedFaceModel
 from facedis_jax.inference.faces import FaceCodec
 from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
 from facedis_jax.inference.trained_faces import TrainedFaces
@@ -201,16 +202,13 @@ def _functions(rival: Rival) -> FaceModelFunctions:
     def encode(params: FaceParams, vertices: Array, labels: Array | None) -> FaceCodes:
         before = vertices.shape[:-2]
         found = rival.encode(params.params, jnp.asarray(vertices, jnp.float32).reshape(-1, *vertices.shape[-2:]))
-        means, stds = (
-            jnp.split(x.reshape(*before, -1), [rival.latents.identity], axis=-1)
-            for x in (found.mean, jnp.exp(0.5 * found.logvar))
-        )
-        return FaceCodes(Code(means[0], stds[0]), Code(means[1], stds[1]), labels)
+        mean, std = (x.reshape(*before, -1) for x in (found.mean, jnp.exp(0.5 * found.logvar)))
+        return split_codes(mean, std, rival.latents.identity, labels)
 
     @jax.jit
     def decode(params: FaceParams, identity: Array, expression: Array, labels: Array | None) -> DecodedFaces:
-        shape = jnp.broadcast_shapes(identity.shape[:-1], expression.shape[:-1])
-        codes = [jnp.broadcast_to(code, (*shape, code.shape[-1])) for code in (identity, expression)]
+        codes = broadcast_codes(identity, expression, None)[:2]
+        shape = codes[0].shape[:-1]
         flat = [code.reshape(int(np.prod(shape)), code.shape[-1]) for code in codes]
         faces = rival.decode(params.params, *flat)
         return DecodedFaces(*(face.reshape(*shape, *face.shape[-2:]) for face in faces))

@@ -6,6 +6,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
+from facedis_jax.errors import InputError
 from facedis_jax.formats.settings import from_json, from_json_in_part
 from facedis_jax.inference.model_files import ModelFile
 from facedis_jax.learners import FaceConstants
@@ -13,6 +14,7 @@ from facedis_jax.models.surfaces import CloudConfig
 
 # No scan has as many.
 _MOST_POINTS = 10_000_000
+_NEUTRAL_LEVEL, _APEX_LEVEL = 0.1, 0.9
 _ARRAYS = ("triangles", "neutrals", "codes", "subject", "expression", "level")
 
 
@@ -39,6 +41,33 @@ class TrainedFaces:
     subject: np.ndarray
     expression: np.ndarray
     level: np.ndarray
+
+    @property
+    def shown_expressions(self) -> tuple[str, ...]:
+        """Of `expressions`, those that training faces show at some level."""
+        shown = set(self.expression[self.level > _NEUTRAL_LEVEL].tolist())
+        return tuple(name for index, name in enumerate(self.expressions) if index in shown)
+
+    def neutral_and_apex(self, index: int, identity_latents: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean expression codes [latents] of neutral training faces, and of those that show an expression the most.
+
+        Of an expression that goes both ways under one name, the more typical way.
+
+        Raises:
+          InputError: no face shows the expression.
+        """
+        codes, shows = self.codes[:, identity_latents:], self.expression == index
+        if not shows.any():
+            found = f"{self.expressions[index]}, which none of them does"
+            raise InputError("expression", "one that training faces show", found)
+        neutral = codes[self.level <= max(_NEUTRAL_LEVEL, self.level.min())].mean(0)
+        apex = codes[shows & (self.level >= _APEX_LEVEL * self.level[shows].max())]
+        # Of two sides under one name, the mean would be neither: take the side of the most central face, whoever moves
+        # little among it.
+        distances = np.linalg.norm(apex[:, None] - apex, axis=-1)
+        central = apex[distances.sum(1).argmin()]
+        same_side = (apex - neutral) @ (central - neutral) >= 0
+        return neutral, apex[same_side].mean(0)
 
     def card(self) -> dict[str, Any]:
         """What a model file's card says of it: names, and the constants that are no arrays."""
