@@ -549,13 +549,7 @@ class TrainedFaceModel:
           ...     facedis_jax.load(path).expressions
           ('jaw_open', 'smile')
         """
-        arrays = {
-            **named_arrays("params", jax.device_get(self.params.params)),
-            **named_arrays("batch_stats", jax.device_get(self.params.batch_stats)),
-            **self.trained.arrays(),
-        }
-        card = {"learner": as_json(self.config), **self.trained.card()}
-        ModelFile(path, "faces", self.origin, card, arrays).write()
+        self._write(path, {"learner": as_json(self.config)}, {})
 
     @classmethod
     def from_file(cls, file: ModelFile) -> "TrainedFaceModel":
@@ -576,14 +570,15 @@ class TrainedFaceModel:
         """
         config = face_settings(file)
         trained = TrainedFaces.from_file(file, config.model.identity_latents + config.model.expression_latents)
-        try:
-            like = state_shapes(config, trained.constants)
-        except Exception as error:
-            # Networks are built of any numbers until one of them makes no sense to some layer.
-            found = ascii(f"{error}".partition("\n")[0][:200])[1:-1]
-            raise InputError(file.path, "settings that a model can be built of", found) from error
+        like = file.built(lambda: state_shapes(config, trained.constants))
         params = FaceParams(*(file.weights(name, getattr(like, name)) for name in FaceParams._fields))
         return cls.of(config, params, trained, file.origin)
+
+    def _write(self, path: Path, card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes the model file, with what its method alone has of a card and of arrays."""
+        params = named_arrays("params", self.params.params) | named_arrays("batch_stats", self.params.batch_stats)
+        card, arrays = {**card, **self.trained.card()}, {**params, **arrays, **self.trained.arrays()}
+        ModelFile(path, "faces", self.origin, card, arrays).write()
 
     def _codes(self, mean: np.ndarray, logvar: np.ndarray, labels: Array | None) -> FaceCodes:
         """Codes of posteriors [faces, latents], as a codec finds them."""

@@ -260,7 +260,7 @@ class TrainedImageModel:
         """
         leaves = [] if self.codes is None else jax.tree.leaves(self.codes)
         arrays = {f"codes/{i}": leaf for i, leaf in enumerate(leaves)}
-        arrays |= named_arrays("params", jax.device_get(self.params))
+        arrays |= named_arrays("params", self.params)
         card = {"method": _method(self.config), "learner": as_json(self.config), "frames": self.frames}
         ModelFile(path, self.kind, self.origin, card, arrays).write()
 
@@ -287,17 +287,16 @@ class TrainedImageModel:
         if type(frames) is not int or not 1 <= frames <= _MOST_FRAMES:
             raise file.refusal(f"clips of {ascii(frames)[:40]} frames")
         config: Any = _settings(file, _METHODS[method][0])
-        try:
+
+        def build() -> tuple[ImageFunctions, Any, Any]:
             # Larger than any generator of this program has been, and small enough to build one.
             if config.model.size > _LARGEST_SIDE:
                 raise ValueError(f"images of {config.model.size} pixels")
             functions = _METHODS[method][1](config)
             like = _own_params(config, functions)
-            example = jax.eval_shape(lambda key: functions.prior(key, (frames,)), jax.random.key(0))
-        except Exception as error:
-            # Networks are built of any numbers until one of them makes no sense to some layer.
-            found = ascii(f"{error}".partition("\n")[0][:200])[1:-1]
-            raise InputError(file.path, "settings that a model can be built of", found) from error
+            return functions, like, jax.eval_shape(lambda key: functions.prior(key, (frames,)), jax.random.key(0))
+
+        functions, like, example = file.built(build)
         params = file.weights("params", like)
         return cls(config, params, functions, _codes(file, example), frames, file.origin)
 

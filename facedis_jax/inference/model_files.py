@@ -1,10 +1,11 @@
 """Files of trained models: weights, settings and names in one safetensors file, which can be handed over."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -21,6 +22,7 @@ KINDS = ("faces", "images", "videos")
 
 _EXPECTED = "the model file of a finished run"
 _MOST_NAMES = 100_000
+_Built = TypeVar("_Built")
 # What models that are shipped with the package are stored in, to be smaller.
 _NARROW = (np.float16, np.int8, np.uint8, np.int16, np.uint16)
 
@@ -121,6 +123,15 @@ class ModelFile:
                 raise InputError(self.path, "weights of the networks that its settings describe", f"another {odd}")
         return unflatten_dict({name: found[name] for name in wanted}, sep="/")
 
+    def built(self, build: Callable[[], _Built]) -> _Built:
+        """What is built of the file's settings; raises an InputError where no model can be."""
+        try:
+            return build()
+        except Exception as error:
+            # Networks are built of any numbers until one of them makes no sense to some layer.
+            found = ascii(f"{error}".partition("\n")[0][:200])[1:-1]
+            raise InputError(self.path, "settings that a model can be built of", found) from error
+
     def array(self, name: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
         """An array of the file.
 
@@ -163,10 +174,10 @@ def opened_card(path: Path, card: Any) -> tuple[str, Origin]:
 
 
 def named_arrays(prefix: str, tree: Any) -> dict[str, np.ndarray]:
-    """Nested dictionaries of arrays, by their names below a prefix.
+    """Nested dictionaries of arrays, by their names below a prefix, on the host.
 
     Example:
       >>> named_arrays("params", {"dense": {"bias": np.zeros(2)}})
       {'params/dense/bias': array([0., 0.])}
     """
-    return {f"{prefix}/{name}": np.asarray(leaf) for name, leaf in flatten_dict(tree, sep="/").items()}
+    return {f"{prefix}/{name}": np.asarray(leaf) for name, leaf in flatten_dict(jax.device_get(tree), sep="/").items()}

@@ -17,7 +17,7 @@ from facedis_jax.inference.face_codes import Array, DecodedFaces, FaceCodes, Fac
 from facedis_jax.inference.face_functions import FaceModelFunctions
 from facedis_jax.inference.face_model import TrainedFaceModel
 from facedis_jax.inference.faces import FaceCodec
-from facedis_jax.inference.model_files import ModelFile, Origin, named_arrays
+from facedis_jax.inference.model_files import ModelFile, Origin
 from facedis_jax.inference.trained_faces import TrainedFaces
 from facedis_jax.learners import FaceConstants, IbVaeConfig
 from facedis_jax.learners.rivals.faces import RIVALS, Latents, Rival, RivalConstants
@@ -126,23 +126,16 @@ class TrainedRival(TrainedFaceModel):
 
     def save(self, path: Path) -> None:
         """Writes the model file whole or not at all; raises an OSError where it cannot be written."""
-        constants = {name: getattr(self.rival_constants, name) for name in _ARRAYS}
-        arrays = {
-            **named_arrays("params", jax.device_get(self.params.params)),
-            **{
-                f"rival/{name}": np.asarray(array, np.float32) for name, array in constants.items() if array is not None
-            },
-            **self.trained.arrays(),
-        }
+        constants = {f"rival/{name}": getattr(self.rival_constants, name) for name in _ARRAYS}
         latents = self.rival.latents
         card = {
             "rival": self.method,
             "settings": as_json(self.settings),
             # Where cards of our own model have theirs, for lists of models.
             "learner": {"model": {"identity_latents": latents.identity, "expression_latents": latents.expression}},
-            **self.trained.card(),
         }
-        ModelFile(path, "faces", self.origin, card, arrays).write()
+        arrays = {name: np.asarray(array, np.float32) for name, array in constants.items() if array is not None}
+        self._write(path, card, arrays)
 
     @classmethod
     def from_file(cls, file: ModelFile) -> "TrainedRival":
@@ -164,13 +157,8 @@ class TrainedRival(TrainedFaceModel):
             raise file.refusal("codes of no length")
         trained = TrainedFaces.from_file(file, sum(latents))
         constants = _constants(file, trained)
-        try:
-            rival = kind.make(settings, constants, latents)
-            like = jax.eval_shape(rival.init, jax.random.key(0))
-        except Exception as error:
-            # Networks are built of any numbers until one of them makes no sense to some layer.
-            found = ascii(f"{error}".partition("\n")[0][:200])[1:-1]
-            raise InputError(file.path, "settings that a model can be built of", found) from error
+        rival = file.built(lambda: kind.make(settings, constants, latents))
+        like = file.built(lambda: jax.eval_shape(rival.init, jax.random.key(0)))
         if rival.latents != latents:
             raise file.refusal("codes of two kinds, of a method that has one")
         params = file.weights("params", like)
