@@ -1,4 +1,4 @@
-"""Training batches: examples read on the host, or indices of examples that stay on the devices."""
+"""Training on batches: examples read on the host, or indices of examples that stay on the devices."""
 
 import math
 import os
@@ -13,7 +13,9 @@ from facedis_jax.data.images.image_set import ImageSource
 from facedis_jax.data.on_device import DeviceDataset, device_dataset
 from facedis_jax.data.videos.clip_set import ClipSource
 from facedis_jax.errors import InputError
-from facedis_jax.runs.command_line import RunOptions
+from facedis_jax.learners import Learner
+from facedis_jax.runs.command_line import RunInterrupted, RunOptions
+from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, fit
 
 # Of a device's memory, for the examples; the rest is for the step.
 _SHARE = 0.8
@@ -81,3 +83,57 @@ def training_batches(
     if options.keep_on_device:
         return iter(index_batches(len(source), **share)), device_dataset(source, neutrals)
     return iter(train_batches(source, neutrals, **share, num_threads=1 if in_memory else 4)), None
+
+
+def fit_in_batches(
+    learner: Learner,
+    train: Any,
+    test: Any,
+    folder: RunFolder,
+    loop: LoopConfig,
+    options: RunOptions,
+    devices: Sequence[jax.Device],
+    *,
+    names: Sequence[str] | None,
+    batch_size: int,
+    evaluation_batch: int,
+    seed: int,
+    in_memory: bool,
+    neutrals: np.ndarray | None = None,
+    state_axes: Any = None,
+) -> FitResult:
+    """Trains a learner to the end of the loop, from the last checkpoint if there is one.
+
+    Args:
+      learner, folder, loop, names: as of `facedis_jax.training.fit`; devices, state_axes: as of its `Parallel`.
+      train, test, options, batch_size, seed, in_memory, neutrals: as of `training_batches`.
+      evaluation_batch: about how many examples are evaluated at once.
+
+    Raises:
+      RunInterrupted: on Ctrl-C.
+    """
+    # Imported here, or `--help` would wait for Grain.
+    from facedis_jax.data.pipeline import evaluation_batches
+
+    batches, dataset = training_batches(options, train, neutrals, batch_size=batch_size, seed=seed, in_memory=in_memory)
+    evaluated = evaluation_batches(
+        test,
+        neutrals,
+        batch_size=-(-evaluation_batch // len(devices)) * len(devices),
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    result = fit(
+        learner,
+        batches,
+        evaluated,
+        folder,
+        loop,
+        key=jax.random.key(seed),
+        parallel=Parallel(devices, options.parallel, state_axes=state_axes),
+        names=names,
+        dataset=dataset,
+    )
+    if result.interrupted_by is not None:
+        raise RunInterrupted(result, loop.num_steps)
+    return result

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +13,6 @@ from facedis_jax.data.faces.features import FeatureSource, map_vertices
 from facedis_jax.data.faces.layouts import LAYOUTS, MeshLayout
 from facedis_jax.data.faces.patterns import EXAMPLE
 from facedis_jax.data.on_device import dataset_bytes
-from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.synthetic.face_model import load_face_model
 from facedis_jax.data.synthetic.faces import synthetic_bu3dfe, synthetic_coma
 from facedis_jax.errors import InputError
@@ -34,24 +32,20 @@ from facedis_jax.learners import (
     ib_vae_learner,
 )
 from facedis_jax.models import point_features
-from facedis_jax.runs.batches import check_room, training_batches
+from facedis_jax.runs.batches import check_room, fit_in_batches
 from facedis_jax.runs.command_line import (
-    RunInterrupted,
     RunOptions,
     chosen_devices,
     device_label,
-    report_copies,
     report_data_files,
-    report_skipped,
     say,
     typed_command,
 )
 from facedis_jax.runs.face_config import Arrangement, FaceDataConfig, FaceRunConfig, Kind
 from facedis_jax.runs.face_constants import check_faces, face_constants
 from facedis_jax.runs.origins import origin_of
-from facedis_jax.runs.renamed import new_key
-from facedis_jax.runs.settings import identity
-from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, check_batch_size, fit
+from facedis_jax.runs.settings import open_run_folder
+from facedis_jax.training import FitResult, LoopConfig, RunFolder, check_batch_size
 from facedis_jax.training.arrays import weights_hash
 from facedis_jax.training.logs import read_metrics
 
@@ -191,12 +185,7 @@ def open_face_run(
         tensorboard=options.tensorboard,
         quiet=options.quiet,
     )
-    settings, elsewhere = identity(config)
-    made_by = {"experiment": name, "data": face_set.content_hash, **settings, **(beside or {})}
-    workdir = options.workdir or Path("runs") / name
-    folder = RunFolder.open(workdir, made_by, elsewhere=elsewhere, new_key=new_key)
-    report_skipped(folder, options, face_set.skipped)
-    report_copies(options, face_set.older_copies)
+    folder = open_run_folder(name, config, options, face_set.content_hash, [face_set], **(beside or {}))
     report_data_files(options, data_files(config.data, face_set))
     constants, start = face_constants(face_set, config.learner, config.data.clouds, seed=config.seed)
     return FaceRun(config, options, face_set, constants, start, devices, folder, loop)
@@ -216,35 +205,21 @@ def fit_faces(run: FaceRun, learner: Learner) -> FitResult:
     is_as_read = not config.data.clouds.points and not config.learner.recombination.share
     train = _with_features(face_set.train, functions.features, precompute and is_as_read)
     test = _with_features(face_set.test, functions.features, precompute)
-    batches, dataset = training_batches(
-        run.options,
-        train,
-        face_set.neutrals,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        in_memory=isinstance(face_set.train, ArraySource),
-    )
-    num_devices = len(run.devices)
-    result = fit(
+    return fit_in_batches(
         learner,
-        batches,
-        evaluation_batches(
-            test,
-            face_set.neutrals,
-            batch_size=-(-64 // num_devices) * num_devices,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        ),
+        train,
+        test,
         run.folder,
         run.loop,
-        key=jax.random.key(config.seed),
-        parallel=Parallel(run.devices, run.options.parallel, AXIS),
+        run.options,
+        run.devices,
         names=face_set.names,
-        dataset=dataset,
+        batch_size=config.batch_size,
+        evaluation_batch=64,
+        seed=config.seed,
+        in_memory=isinstance(face_set.train, ArraySource),
+        neutrals=face_set.neutrals,
     )
-    if result.interrupted_by is not None:
-        raise RunInterrupted(result, run.loop.num_steps)
-    return result
 
 
 def train_faces(name: str, config: FaceRunConfig, options: RunOptions, arrangement: Arrangement, *, title: str) -> int:

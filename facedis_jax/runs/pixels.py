@@ -19,21 +19,17 @@ from facedis_jax.inference.model_files import MODEL_FILE, ModelFile, Origin
 from facedis_jax.learners import AbpConfig, AbpVideoConfig, GeneratorFunctions, Learner
 from facedis_jax.learners.chains import CHAIN_MULTIPLE
 from facedis_jax.models import DynamicConfig, GeneratorConfig
-from facedis_jax.runs.batches import check_room, training_batches
+from facedis_jax.runs.batches import check_room, fit_in_batches
 from facedis_jax.runs.command_line import (
-    RunInterrupted,
     RunOptions,
     chosen_devices,
-    report_copies,
     report_data_files,
-    report_skipped,
     say,
     typed_command,
 )
 from facedis_jax.runs.origins import origin_of
-from facedis_jax.runs.renamed import new_key
-from facedis_jax.runs.settings import identity
-from facedis_jax.training import LoopConfig, Parallel, RunFolder, check_batch_size, fit
+from facedis_jax.runs.settings import open_run_folder
+from facedis_jax.training import LoopConfig, RunFolder, check_batch_size
 from facedis_jax.training.logs import read_metrics
 
 HasShape = GeneratorConfig | DynamicConfig | PixelSet
@@ -242,12 +238,7 @@ def open_model_run(
         if isinstance(data, PixelSet)
         else {name: "" if one is None else one.content_hash for name, one in data.items()}
     )
-    settings, elsewhere = identity(config)
-    workdir = options.workdir or Path("runs") / name
-    made_by = {"experiment": name, "data": content, **settings}
-    folder = RunFolder.open(workdir, made_by, elsewhere=elsewhere, new_key=new_key)
-    report_skipped(folder, options, {name: why for one in sets for name, why in one.skipped.items()})
-    report_copies(options, {copy: size for one in sets for copy, size in one.older_copies.items()})
+    folder = open_run_folder(name, config, options, content, sets)
     data_files: dict[str, Mapping[str, str]] = {}
     for role, one in ({one.name: one for one in sets} if isinstance(data, PixelSet) else data).items():
         if one is not None and one.data_files:
@@ -328,41 +319,27 @@ def train_model(
       InputError: there are fewer examples than a batch has.
       RunInterrupted: on Ctrl-C.
     """
-    # Imported here, or `--help` would wait for Grain.
-    from facedis_jax.data.pipeline import evaluation_batches
-
     train = examples.train
     steps_per_epoch = len(train) / training.batch_size
     loop = training.loop(steps_per_epoch, run.options)
-    batches, dataset = training_batches(
-        run.options,
-        train,
-        batch_size=training.batch_size,
-        seed=run.seed,
-        in_memory=isinstance(train, ArrayImages | ArrayClips),
-    )
     few = _First(examples.test, min(len(examples.test), training.evaluation_examples), examples.test_codes)
-    num_devices = len(run.devices)
     folder = RunFolder.open(run.folder.path / name, {**run.folder.config, "model": name})
     say(run.options, f"training {name}: {loop.num_steps} steps")
-    result = fit(
+    result = fit_in_batches(
         learner(steps_per_epoch=steps_per_epoch, num_steps=loop.num_steps, axis_name=AXIS),
-        batches,
-        evaluation_batches(
-            few,
-            batch_size=-(-min(len(few), evaluation_batch) // num_devices) * num_devices,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        ),
+        train,
+        few,
         folder,
         loop,
-        key=jax.random.key(run.seed),
-        parallel=Parallel(run.devices, run.options.parallel, AXIS, state_axes),
+        run.options,
+        run.devices,
         names=examples.names,
-        dataset=dataset,
+        batch_size=training.batch_size,
+        evaluation_batch=min(len(few), evaluation_batch),
+        seed=run.seed,
+        in_memory=isinstance(train, ArrayImages | ArrayClips),
+        state_axes=state_axes,
     )
-    if result.interrupted_by is not None:
-        raise RunInterrupted(result, loop.num_steps)
     weights = jax.device_get(result.state.params)
     chains = getattr(result.state, "chains", None)
     whole = chains is not None and jax.process_count() == 1

@@ -10,7 +10,6 @@ import numpy as np
 
 from facedis_jax.data.faces.face_set import ArraySource, Face, FaceSet, FaceSource
 from facedis_jax.data.faces.features import map_vertices
-from facedis_jax.data.pipeline import evaluation_batches
 from facedis_jax.data.splits import evenly_spaced
 from facedis_jax.errors import InputError
 from facedis_jax.evaluation.faces import Predictions, evenly_spaced_faces, predict
@@ -29,15 +28,12 @@ from facedis_jax.learners.rivals.faces import (
 )
 from facedis_jax.progress import track
 from facedis_jax.reports.faces.rivals import RivalResults, summarise, write_rivals_report
-from facedis_jax.runs.batches import training_batches
+from facedis_jax.runs.batches import fit_in_batches
 from facedis_jax.runs.command_line import (
-    RunInterrupted,
     RunOptions,
     chosen_devices,
     device_label,
-    report_copies,
     report_data_files,
-    report_skipped,
     say,
     typed_command,
 )
@@ -55,8 +51,8 @@ from facedis_jax.runs.faces import (
 from facedis_jax.runs.origins import origin_of
 from facedis_jax.runs.renamed import new_key
 from facedis_jax.runs.rival_config import OURS, TITLES, OursConfig, RivalsConfig
-from facedis_jax.runs.settings import identity
-from facedis_jax.training import FitResult, LoopConfig, Parallel, RunFolder, check_batch_size, fit
+from facedis_jax.runs.settings import open_run_folder
+from facedis_jax.training import LoopConfig, RunFolder, check_batch_size
 
 # Of a coordinate's standard deviation, relative to the mean over all: one that never changes is not scaled up.
 _LEAST_DEVIATION = 0.05
@@ -177,11 +173,7 @@ def _opened(name: str, config: RivalsConfig, options: RunOptions, arrangement: A
         for method in config.methods
         if method in RIVALS
     }
-    settings, elsewhere = identity(config)
-    made_by = {"experiment": name, "data": face_set.content_hash, **settings}
-    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by, elsewhere=elsewhere, new_key=new_key)
-    report_skipped(folder, options, face_set.skipped)
-    report_copies(options, face_set.older_copies)
+    folder = open_run_folder(name, config, options, face_set.content_hash, [face_set])
     report_data_files(options, data_files(config.data, face_set))
     return _Table(name, config, options, face_set, devices, constants, rivals, folder)
 
@@ -307,39 +299,26 @@ def _train_rival(table: _Table, method: str, seed: int) -> _Trained:
     source: Any = face_set.train
     if method == "jiang":
         rival, constants, source = _jiang(table, (folder.checkpoints / str(loop.num_steps)).exists())
-    batches, dataset = training_batches(
-        table.options,
-        source,
-        face_set.neutrals,
-        batch_size=training.batch_size,
-        seed=seed,
-        in_memory=isinstance(face_set.train, ArraySource),
-    )
-    number = len(table.devices)
-    result: FitResult = fit(
+    result = fit_in_batches(
         rival_learner(
             rival,
             steps_per_epoch=len(face_set.train) / training.batch_size,
             num_steps=loop.num_steps,
             axis_name=AXIS,
         ),
-        batches,
-        evaluation_batches(
-            face_set.test,
-            face_set.neutrals,
-            batch_size=-(-32 // number) * number,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        ),
+        source,
+        face_set.test,
         folder,
         loop,
-        key=jax.random.key(seed),
-        parallel=Parallel(table.devices, table.options.parallel, AXIS),
+        table.options,
+        table.devices,
         names=face_set.names,
-        dataset=dataset,
+        batch_size=training.batch_size,
+        evaluation_batch=32,
+        seed=seed,
+        in_memory=isinstance(face_set.train, ArraySource),
+        neutrals=face_set.neutrals,
     )
-    if result.interrupted_by is not None:
-        raise RunInterrupted(result, loop.num_steps)
     params = jax.device_get(result.state.params)
     codec = rival_codec(rival, params)
     if jax.process_index() == 0:

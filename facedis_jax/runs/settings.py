@@ -1,4 +1,4 @@
-"""What of a run's settings identifies it."""
+"""What of a run's settings identifies it, and the folder of a run that has this identity."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -7,6 +7,9 @@ from typing import Any, get_args, get_type_hints
 
 from facedis_jax.formats.files import file_digest
 from facedis_jax.formats.settings import as_json
+from facedis_jax.runs.command_line import RunOptions, report_copies, report_skipped
+from facedis_jax.runs.renamed import new_key
+from facedis_jax.training import RunFolder
 
 
 def places(config: Any, prefix: str = "config.") -> dict[str, Path | None]:
@@ -58,6 +61,20 @@ def identity(config: Any) -> tuple[dict[str, Any], list[str]]:
     }
     settings = as_json(config)
     return {"config": settings, "files": files}, [*where, *_reading(settings, "config.")]
+
+
+def open_run_folder(name: str, config: Any, options: RunOptions, content: Any, sets: Any, **beside: Any) -> RunFolder:
+    """The folder of an experiment's run on sets of some content, with what of them is skipped; `beside` identifies too.
+
+    Raises:
+      InputError: a file cannot be read, or the folder is another run's.
+    """
+    settings, elsewhere = identity(config)
+    made_by = {"experiment": name, "data": content, **settings, **beside}
+    folder = RunFolder.open(options.workdir or Path("runs") / name, made_by, elsewhere=elsewhere, new_key=new_key)
+    report_skipped(folder, options, {name: why for one in sets for name, why in one.skipped.items()})
+    report_copies(options, {copy: size for one in sets for copy, size in one.older_copies.items()})
+    return folder
 
 
 def _reading(settings: Mapping[str, Any], prefix: str) -> Iterator[str]:
