@@ -13,11 +13,12 @@ from typing import NoReturn
 from facedis_jax.stopping import ignore_signals, stop_on_signals
 
 # Options of glibc's `mallopt` by their numbers in <malloc.h>.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -3, -4, -8
 _KEEP_FREED_MEMORY = {
-    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: what is free at the top is not given back
-    -2: 2**26,  # M_TOP_PAD: 64 MiB more than is asked for
-    -4: 0,  # M_MMAP_MAX: no array has pages of its own
-    -8: 1,  # M_ARENA_MAX: all threads share what is free
+    M_TRIM_THRESHOLD: 2**31 - 1,  # what is free at the top is not given back
+    M_TOP_PAD: 2**26,  # 64 MiB more than is asked for
+    M_MMAP_MAX: 0,  # no array has pages of its own
+    M_ARENA_MAX: 1,  # all threads share what is free
 }
 # Objects that are made before Python looks for those that only refer to each other, at first and later. By its own
 # numbers, 700, it did so 1,500 times before a first step, as modules are imported and programs traced: a seventh of a

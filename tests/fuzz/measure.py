@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from facedis_jax.commands import M_MMAP_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+
 # Seconds for a file of at most 2 MiB, and for each MiB of a larger one.
 MOST_SECONDS = 2.0
 SECONDS_PER_MEGABYTE = 1.0
@@ -56,9 +58,9 @@ def give_memory_back_at_once() -> None:
     """Has the C library return freed memory to the system, so that it counts again when it is taken again."""
     try:
         library = ctypes.CDLL(None)
-        library.mallopt(-1, 1 << 18)  # M_TRIM_THRESHOLD
-        library.mallopt(-3, 1 << 18)  # M_MMAP_THRESHOLD
-        library.mallopt(-4, 1 << 16)  # M_MMAP_MAX
+        library.mallopt(M_TRIM_THRESHOLD, 1 << 18)
+        library.mallopt(M_MMAP_THRESHOLD, 1 << 18)
+        library.mallopt(M_MMAP_MAX, 1 << 16)
         library.malloc_trim(0)
     except (OSError, AttributeError):
         return
