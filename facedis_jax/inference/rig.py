@@ -20,10 +20,10 @@ _LEAST = 0.05
 # Of `person_weights`: mm^2 of a vertex for a squared deviation of an identity code, and how often weights and person
 # are found in turn; measured by `benchmarks.rig`, as are the numbers below, on seeds 10 and 11.
 _RIDGE, _TURNS = 0.05, 40
-# mm^2 for each vertex that a weight of 1 of a shape of middling size costs where the person at rest is known, and what
-# comes to it where the person is found from some frames: it is the less certain the fewer there are, and what it misses
-# would pass for weights.
-_PRICE, _PRICE_OF_A_FRAME, _MOST_OF_FRAMES = 0.02, 0.1, 0.1
+# mm^2 for each vertex that a weight of 1 of a shape of middling size costs: where the person at rest is known, what
+# comes to it for a person who is found from some frames (the fewer, the less certain, and what is missed would pass for
+# weights), and while the person is being found, when only what is clearly shown may count as an expression.
+_PRICE, _PRICE_OF_A_FRAME, _PRICE_OF_TURNS = 0.02, 0.1, 0.1
 # mm^2, the variance of a face along any direction that is none of `expression_ways`: what neighbours have in common
 # counts once, so it is much more than a vertex's.
 _BESIDE = 2.0
@@ -204,28 +204,28 @@ def person_weights(
 
     directions, small = np.linalg.qr(whitened(motions).T)
     counted = (small**2).sum() / (motions**2).sum()
-    of_a_weight = _PRICE + (0 if neutral is not None else min(_PRICE_OF_A_FRAME / len(faces), _MOST_OF_FRAMES))
     # By the root of a shape's size: of one price for all, shapes that move a face least get no weight; of prices in
     # proportion, they get too much.
     sizes = np.linalg.norm(small, axis=0)
-    prices = of_a_weight * counted * size / 3 * np.sqrt(sizes / np.median(sizes))
-    price = np.linalg.lstsq(small.T, prices, rcond=None)[0]
+    prices = counted * size / 3 * np.sqrt(sizes / np.median(sizes))
+    priced = np.linalg.lstsq(small.T, prices, rcond=None)[0]
 
-    def found(offset: np.ndarray) -> np.ndarray:
-        return np.stack([nnls(small, each - price)[0] for each in whitened(targets - offset) @ directions])
+    def found(offset: np.ndarray, price: float) -> np.ndarray:
+        return np.stack([nnls(small, each - price * priced)[0] for each in whitened(targets - offset) @ directions])
 
     if neutral is not None:
         offset = np.asarray(neutral, np.float64).ravel() - rig.neutral.ravel()
-        return PersonWeights(rig._all(found(offset)), offset.reshape(-1, 3))
+        return PersonWeights(rig._all(found(offset, _PRICE)), offset.reshape(-1, 3))
     basis, offset = identity.reshape(len(identity), -1).astype(np.float64), np.zeros(size)
     scatter = basis @ basis.T + _RIDGE * size / len(faces) * np.eye(len(basis))
     for _ in range(_TURNS):
-        weights = found(offset)
+        weights = found(offset, _PRICE_OF_TURNS)
         rest = (targets - weights @ motions).mean(0)
         by_code = np.linalg.solve(scatter, basis @ rest) @ basis
         # A longer step than to what the weights at hand leave, which comes nearer in fewer turns.
         offset += 1.8 * (by_code + (1 - 1 / len(faces)) * (rest - by_code) - offset)
-    return PersonWeights(rig._all(found(offset)), offset.reshape(-1, 3))
+    weights = found(offset, _PRICE + _PRICE_OF_A_FRAME / len(faces))
+    return PersonWeights(rig._all(weights), offset.reshape(-1, 3))
 
 
 def identity_basis(model: TrainedFaceModel, codes: FaceCodes) -> np.ndarray:

@@ -191,6 +191,15 @@ def test_what_killed_preparations_leave_is_removed_once_nobody_writes_it(data, t
     assert copy.folder.is_dir()
 
 
+@pytest.fixture
+def _only_new_objects_are_looked_through():
+    """Of the millions that a worker has gathered, each look would take seconds."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_only_new_objects_are_looked_through")
 def test_the_command_lists_and_removes(data, capsys):
     folder, load, base = data
 

@@ -148,5 +148,5 @@ def test_a_mesh_of_few_triangles_has_as_many_places(face_set):
     surface = SurfaceConfig(anchors=384, components=(4, 8))
     model = replace(LEARNER.model, surface=surface, linear=False)
     known, _ = face_constants(face_set, replace(LEARNER, model=model), CLOUDS)
-    features = face_functions(replace(LEARNER, model=model), known).features(jnp.asarray(face_set.train.vertices[0]))
+    features = jax.jit(face_functions(replace(LEARNER, model=model), known).features)(face_set.train.vertices[0])
     assert features.points.shape == (len(face_set.triangles), 3)
