@@ -21,8 +21,9 @@ def _read(counts, item):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Processes are started at the first item."""
+    """Processes are started at the first item, on a machine of one core, too."""
     monkeypatch.setattr(ahead, "_WORTH_STARTING_S", -1.0)
+    monkeypatch.setattr(ahead, "num_cores", lambda: 2)
 
 
 def test_threads_keep_the_order():
