@@ -148,4 +148,4 @@ def metric_rows(*names: str) -> list[dict[str, object]]:
 
 def cells(figure: Figure) -> list[np.ndarray]:
     """The images of a grid in a figure, row by row."""
-    return [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    return [image.get_array() for axes in figure.axes for image in axes.images]

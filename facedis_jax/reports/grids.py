@@ -77,11 +77,14 @@ def grid_figure(
         top=_LINE * lines + (_GAP if lines else 0.0) + (_TITLE if title else 0.0),
     )
     figure = Figure(figsize=(layout.width, layout.height))
+    # One set of axes for all cells, in inches: to make and draw one for each takes longer than all else of a page.
+    axes = layout.add_axes(figure, layout.left, 0.0, layout.grid_width, layout.grid_height)
+    axes.set_axis_off()
     for i, row in enumerate(images):
         for j, image in enumerate(row):
-            axes = layout.add_cell(figure, i, j)
             if image is not None:
-                axes.imshow(image, aspect="auto", interpolation="lanczos")
+                axes.imshow(image, aspect="auto", interpolation="lanczos", extent=layout.cell(i, j))
+    axes.set(xlim=(0, layout.grid_width), ylim=(0, layout.grid_height))
     _add_labels(figure, layout, row_labels, head, title)
     if colorbar:
         _add_color_bar(figure, layout, colorbar)
@@ -102,7 +105,11 @@ class _Layout:
 
     @property
     def width(self) -> float:
-        return self.left + self.cell_width * self.columns + self.right + 2 * _MARGIN
+        return self.left + self.grid_width + self.right + 2 * _MARGIN
+
+    @property
+    def grid_width(self) -> float:
+        return self.cell_width * self.columns
 
     @property
     def grid_height(self) -> float:
@@ -119,11 +126,10 @@ class _Layout:
     def add_axes(self, figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
         return figure.add_axes((*self.at(x, y), width / self.width, height / self.height))
 
-    def add_cell(self, figure: Figure, row: int, column: int) -> Axes:
-        x, y = self.left + self.cell_width * column, self.cell_height * (self.rows - 1 - row)
-        axes = self.add_axes(figure, x, y, self.cell_width, self.cell_height)
-        axes.set_axis_off()
-        return axes
+    def cell(self, row: int, column: int) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top of a cell, from the grid's lower left corner."""
+        x, y = self.cell_width * column, self.cell_height * (self.rows - 1 - row)
+        return x, x + self.cell_width, y, y + self.cell_height
 
 
 def _add_labels(
@@ -143,7 +149,7 @@ def _add_labels(
 
 def _add_color_bar(figure: Figure, layout: _Layout, colors: ColorScale) -> None:
     height = min(layout.grid_height * 0.86, _TALLEST_COLOR_BAR)
-    left = layout.left + layout.cell_width * layout.columns + _COLOR_BAR - 0.62
+    left = layout.left + layout.grid_width + _COLOR_BAR - 0.62
     bottom = (layout.grid_height - height) / 2
     axes = layout.add_axes(figure, left, bottom, _COLOR_BAR_WIDTH, height)
     scale = ScalarMappable(Normalize(colors.low, colors.high), colors.cmap)

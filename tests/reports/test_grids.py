@@ -38,11 +38,13 @@ def test_images_in_a_grid_keep_their_aspect_beside_labels_title_and_bar():
     )
     width, height = figure.get_size_inches()
     assert width <= WIDTH
-    cells = [axes for axes in figure.axes if axes.images]
-    assert len(cells) == 6
-    for axes in cells:
-        box = axes.get_position()
-        assert (box.height * height) / (box.width * width) == pytest.approx(50 / 40)
+    cells, box = figure.axes[0], figure.axes[0].get_position()
+    assert len(cells.images) == 6
+    for each in cells.images:
+        left, right, bottom, top = each.get_extent()
+        assert right - left == pytest.approx(box.width * width / 3)
+        assert top - bottom == pytest.approx(box.height * height / 2)
+        assert (top - bottom) / (right - left) == pytest.approx(50 / 40)
     bar = figure.axes[-1]
     assert bar.get_ylim() == (0.0, 2.0)
     assert bar.get_ylabel() == "distance (mm)"

@@ -11,6 +11,7 @@ from facedis_jax.reports.images.figures import (
     image_grid,
     latents_against_view,
 )
+from tests.pages import cells
 
 BLACK = np.zeros((16, 16, 3), np.float32)
 FACTOR = DISPLAY_SIZE // 16
@@ -99,7 +100,7 @@ def test_the_grid_is_drawn_over_the_image():
 
 def test_image_grids_take_images_of_either_kind_and_empty_cells():
     rows = [[np.full((8, 8, 1), 0.2), display_image(BLACK)], [None, np.ones((8, 8, 3))]]
-    shown = [axes.images[0].get_array() for axes in image_grid(rows, row_labels=["a", "b"]).axes if axes.images]
+    shown = cells(image_grid(rows, row_labels=["a", "b"]))
     # Each has a margin of three white pixels.
     assert [image.shape for image in shown] == [(166, 166, 3)] * 3
     assert [image[3:-3, 3:-3].mean() for image in shown] == [51, 0, 255]
