@@ -18,12 +18,13 @@ __all__ = ["FaceRig", "PersonWeights", "face_rig", "linearisation_error", "perso
 # A shape that moves no vertex further, mm, is none: BU-3DFE has "neutral" among its expressions.
 _LEAST = 0.05
 # Of `person_weights`: mm^2 of a vertex for a squared deviation of an identity code, and how often weights and person
-# are found in turn; measured by `benchmarks.rig`, as are the numbers below, on seeds 10 and 11.
-_RIDGE, _TURNS = 0.05, 40
-# mm^2 for each vertex that a weight of 1 of a shape of middling size costs: where the person at rest is known, what
+# are found in turn, at the price of turns and at last at that of the result; measured by `benchmarks.rig`, as are the
+# numbers below, on seeds 10 and 11.
+_RIDGE, _TURNS, _LAST_TURNS = 0.05, 30, 10
+# mm^2 for each vertex that a weight of 1 of a shape of middling size costs: where the person at rest is known; what
 # comes to it for a person who is found from some frames (the fewer, the less certain, and what is missed would pass for
-# weights), and while the person is being found, when only what is clearly shown may count as an expression.
-_PRICE, _PRICE_OF_A_FRAME, _PRICE_OF_TURNS = 0.02, 0.1, 0.1
+# weights), at most; and while the person is being found, when only what is clearly shown may count as an expression.
+_PRICE, _PRICE_OF_A_FRAME, _MOST_OF_FRAMES, _PRICE_OF_TURNS = 0.02, 0.2, 0.05, 0.1
 # mm^2, the variance of a face along any direction that is none of `expression_ways`: what neighbours have in common
 # counts once, so it is much more than a vertex's.
 _BESIDE = 2.0
@@ -218,14 +219,14 @@ def person_weights(
         return PersonWeights(rig._all(found(offset, _PRICE)), offset.reshape(-1, 3))
     basis, offset = identity.reshape(len(identity), -1).astype(np.float64), np.zeros(size)
     scatter = basis @ basis.T + _RIDGE * size / len(faces) * np.eye(len(basis))
-    for _ in range(_TURNS):
-        weights = found(offset, _PRICE_OF_TURNS)
+    price = _PRICE + min(_PRICE_OF_A_FRAME / len(faces), _MOST_OF_FRAMES)
+    for turn in range(_TURNS + _LAST_TURNS):
+        weights = found(offset, _PRICE_OF_TURNS if turn < _TURNS else price)
         rest = (targets - weights @ motions).mean(0)
         by_code = np.linalg.solve(scatter, basis @ rest) @ basis
         # A longer step than to what the weights at hand leave, which comes nearer in fewer turns.
         offset += 1.8 * (by_code + (1 - 1 / len(faces)) * (rest - by_code) - offset)
-    weights = found(offset, _PRICE + _PRICE_OF_A_FRAME / len(faces))
-    return PersonWeights(rig._all(weights), offset.reshape(-1, 3))
+    return PersonWeights(rig._all(found(offset, price)), offset.reshape(-1, 3))
 
 
 def identity_basis(model: TrainedFaceModel, codes: FaceCodes) -> np.ndarray:

@@ -73,7 +73,7 @@ def test_weights_of_a_person_who_is_not_the_rigs():
     def error(found):
         return np.abs(found - weights).mean()
 
-    assert error(person_weights(rig, faces, identity).weights) < 0.3 * error(plain)
+    assert error(person_weights(rig, faces, identity).weights) < 0.5 * error(plain)
     known = person_weights(rig, faces, identity, neutral=neutral + own)
     assert error(known.weights) < 0.02
     np.testing.assert_allclose(known.offset, own, atol=1e-9)
